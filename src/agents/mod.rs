@@ -1,0 +1,5 @@
+//! Where events go: one file for each kind of endpoint.
+
+mod spec;
+
+pub use spec::*;

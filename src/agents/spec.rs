@@ -1,0 +1,209 @@
+//! What a routing file says of an agent, checked and ready to be connected.
+
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+
+use reqwest::{
+    Method, Url,
+    header::{HeaderName, HeaderValue},
+};
+use serde_json::Value;
+
+/// An agent: an endpoint that rules send to, and how it wants to be treated.
+#[derive(Debug, Clone)]
+pub struct AgentSpec {
+    /// Unique over the routing folder; part of every delivery's identity.
+    pub name: Arc<str>,
+    /// What stands at the other end.
+    pub endpoint: Endpoint,
+    /// How many requests may be under way at once.
+    pub concurrency: usize,
+    /// How many attempts may start in a period; `None` is without limit.
+    pub rate: Option<Rate>,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// When a failed delivery is tried again, and for how long.
+    pub retry: RetrySpec,
+    /// HTTP statuses that this agent means otherwise than the common table says.
+    pub classify: BTreeMap<u16, Class>,
+}
+
+/// `50/s`: at most `count` attempts started in each `per`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Attempts in a period.
+    pub count: NonZeroU32,
+    /// The period.
+    pub per: Duration,
+}
+
+/// Exponential backoff with jitter, and its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetrySpec {
+    /// The wait after the first failure.
+    pub initial: Duration,
+    /// The longest wait.
+    pub max: Duration,
+    /// A delivery is dead-lettered when its first attempt is this long ago.
+    pub give_up_after: Duration,
+    /// A delivery is dead-lettered after this many failed attempts; `None` is without limit.
+    pub max_attempts: Option<u32>,
+}
+
+/// The kinds of endpoint.
+#[derive(Debug, Clone)]
+pub enum Endpoint {
+    /// A LangGraph agent server: claim, then look.
+    LangGraph(LangGraphSpec),
+    /// Any HTTP endpoint: at least once, with an `Idempotency-Key`.
+    Http(HttpSpec),
+}
+
+/// A LangGraph agent server and the assistant on it.
+#[derive(Debug, Clone)]
+pub struct LangGraphSpec {
+    /// The server's base URL, without a trailing slash in its path.
+    pub url: Url,
+    /// The assistant's name or UUID.
+    pub assistant: String,
+    /// Sent as `x-api-key`.
+    pub api_key: Option<Secret>,
+    /// More headers for every request.
+    pub headers: Vec<(HeaderName, HeaderText)>,
+    /// The longest that a request may linger in a proxy or a queue: at least twice the time-out.
+    pub settle: Duration,
+    /// The run's `config`, sent as it stands.
+    pub config: Option<Value>,
+    /// The run's `context`, sent as it stands.
+    pub context: Option<Value>,
+    /// How long the server keeps a claim thread; outlasts the dedup window. `None`: for ever.
+    pub ttl: Option<Duration>,
+}
+
+/// Any HTTP endpoint.
+#[derive(Debug, Clone)]
+pub struct HttpSpec {
+    /// Where the event goes.
+    pub url: Url,
+    /// POST or PUT.
+    pub method: Method,
+    /// More headers for every request.
+    pub headers: Vec<(HeaderName, HeaderText)>,
+    /// How the bridge proves who it is.
+    pub auth: Option<Auth>,
+    /// The secret of a Standard Webhooks signature.
+    pub sign: Option<Secret>,
+}
+
+/// How the bridge proves who it is to an HTTP endpoint.
+#[derive(Debug, Clone)]
+pub enum Auth {
+    /// `Authorization: Bearer ...`
+    Bearer(Secret),
+    /// A header of the endpoint's choice, `x-api-key` by default.
+    ApiKey {
+        /// The header's name.
+        header: HeaderName,
+        /// Its value.
+        key: Secret,
+    },
+}
+
+/// The value of a header: written in the routing file, or a secret.
+#[derive(Debug, Clone)]
+pub enum HeaderText {
+    /// As it stands in the file.
+    Plain(HeaderValue),
+    /// Read from the environment or a file.
+    Secret(Secret),
+}
+
+/// What an agent's answer means for the delivery. The words are those of `classify:` in a routing file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// The agent has it.
+    Accepted,
+    /// The agent is well and says: later.
+    Busy,
+    /// It may or may not have been accepted.
+    Ambiguous,
+    /// The agent will never take this event, and would take another.
+    EventFault,
+    /// The agent takes nothing, whatever the event.
+    AgentFault,
+}
+
+impl Class {
+    /// Every class, in the order of the docs.
+    pub const ALL: [Self; 5] = [Self::Accepted, Self::Busy, Self::Ambiguous, Self::EventFault, Self::AgentFault];
+
+    /// The word in routing files, labels and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Busy => "busy",
+            Self::Ambiguous => "ambiguous",
+            Self::EventFault => "event_fault",
+            Self::AgentFault => "agent_fault",
+        }
+    }
+}
+
+/// Where a secret is found. Its value is never part of a message, and `Debug` shows only the place.
+#[derive(Clone)]
+pub enum Secret {
+    /// An environment variable, read once when the routing folder is loaded.
+    Env {
+        /// The variable's name.
+        name: String,
+        /// Its value at that moment.
+        value: Arc<str>,
+    },
+    /// A file, read again at every use, so that a rotated secret needs no restart. White space at
+    /// its end is cut off.
+    File(PathBuf),
+}
+
+/// A secret that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The file cannot be read.
+    #[error("secret file {path}: {error}: create it, readable to the bridge's user")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The file has no content.
+    #[error("secret file {path} is empty: write the secret into it")]
+    EmptyFile {
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+impl Secret {
+    /// The value, as it is now.
+    pub fn reveal(&self) -> Result<Arc<str>, SecretError> {
+        match self {
+            Self::Env { value, .. } => Ok(Arc::clone(value)),
+            Self::File(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| SecretError::Unreadable { path: path.clone(), error })?;
+                match text.trim_end() {
+                    "" => Err(SecretError::EmptyFile { path: path.clone() }),
+                    secret => Ok(secret.into()),
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env { name, .. } => write!(f, "Secret(env {name})"),
+            Self::File(path) => write!(f, "Secret(file {})", path.display()),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The workflow event: what it is, how it is read and written, and what is no event at all.
+//!
+//! Owns the wire format, the ids that are derived from an event, and the meaning of *poison*. Its
+//! invariant: a decoded [`Event`] always has an id, a type, a source, a time, a workflow and a run,
+//! and its [`document`](Event::document) says the same in the canonical spelling. It knows nothing
+//! of Kafka, of rules or of agents.
+
+mod decode;
+mod ids;
+mod names;
+mod poison;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+pub use decode::decode;
+pub use ids::{DeliveryId, digest};
+pub use names::{EventType, Source};
+pub use poison::Poison;
+
+/// The longest `event_id`, in bytes.
+pub const MAX_EVENT_ID_BYTES: usize = 255;
+
+/// One workflow event, decoded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    id: Box<str>,
+    event_type: EventType,
+    source: Source,
+    timestamp: Timestamp,
+    workflow_id: Box<str>,
+    workflow_run_id: Box<str>,
+    document: Value,
+}
+
+impl Event {
+    /// The identity of the event: 1 to 255 bytes without control characters.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What happened to the workflow.
+    pub fn event_type(&self) -> &EventType {
+        &self.event_type
+    }
+
+    /// The system that says so.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// When it happened. A time without an offset was read as UTC.
+    pub fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    /// The workflow: for Airflow, the DAG's id.
+    pub fn workflow_id(&self) -> &str {
+        &self.workflow_id
+    }
+
+    /// The run of the workflow: for Airflow, the DAG run's id.
+    pub fn workflow_run_id(&self) -> &str {
+        &self.workflow_run_id
+    }
+
+    /// The whole event as a JSON object, fields unknown to this crate included, in the canonical
+    /// spelling: what patterns match and templates see.
+    pub fn document(&self) -> &Value {
+        &self.document
+    }
+
+    /// The record key, and the first half of a lane: `workflow_id/workflow_run_id`.
+    pub fn key(&self) -> String {
+        format!("{}/{}", self.workflow_id, self.workflow_run_id)
+    }
+
+    /// The wire format: one JSON object, UTF-8, with the canonical names first.
+    pub fn encode(&self) -> Vec<u8> {
+        self.document.to_string().into_bytes()
+    }
+}
+
+/// Where a record stands in Kafka.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The topic that it was read from.
+    pub topic: Arc<str>,
+    /// The partition of the topic.
+    pub partition: i32,
+    /// The offset within the partition.
+    pub offset: i64,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}[{}]@{}", self.topic, self.partition, self.offset)
+    }
+}

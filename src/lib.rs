@@ -1,0 +1,11 @@
+//! workflow-bridge: when an Airflow workflow completes, the right LangGraph agent runs once.
+//!
+//! The rooms of the house, and which may know which, are drawn in ARCHITECTURE.md. The `service`
+//! feature (on by default) is the whole bridge; without it the crate is what a publisher needs.
+
+pub mod event;
+
+#[cfg(feature = "service")]
+pub mod agents;
+#[cfg(feature = "service")]
+pub mod telemetry;

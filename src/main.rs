@@ -1,0 +1,2 @@
+//! The bridge: one binary, a subcommand for each job.
+fn main() {}
