@@ -1,0 +1,105 @@
+use std::fmt::Write;
+
+use super::*;
+
+/// The rows of the table in docs/agents.md: the answers, and the class per request.
+fn documented() -> Vec<(String, [String; 3])> {
+    let page = include_str!("../../../docs/agents.md");
+    let table = page.split("<!-- classes -->").nth(1).expect("docs/agents.md has the marks around its table");
+    let rows = table.lines().map(str::trim).filter(|line| line.starts_with('|')).skip(2);
+    rows.map(|row| {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+        (cells[0].clone(), [1, 2, 3].map(|i| cells[i].split_whitespace().next().unwrap_or("").to_owned()))
+    })
+    .collect()
+}
+
+fn observations(cell: &str) -> Vec<Observation> {
+    cell.split(',')
+        .flat_map(|part| {
+            let part = part.trim();
+            match part.split_once(" to ") {
+                Some((first, last)) => {
+                    (first.parse().unwrap()..=last.parse().unwrap()).map(Observation::Status).collect()
+                }
+                None => vec![match part {
+                    "unreadable" => Observation::Unreadable,
+                    "unknown assistant" => Observation::UnknownAssistant,
+                    "no connection" => Observation::Connect,
+                    "no answer in time" => Observation::Timeout,
+                    "connection broken" => Observation::Io,
+                    status => Observation::Status(status.parse().unwrap_or_else(|_| panic!("no answer: {status:?}"))),
+                }],
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn the_table_in_the_docs_is_the_table_in_the_code() {
+    let mut seen = Vec::new();
+    let mut wrong = String::new();
+    for (cell, classes) in documented() {
+        for observation in observations(&cell) {
+            assert!(!seen.contains(&observation), "{observation:?} stands twice in docs/agents.md");
+            seen.push(observation);
+            for (request, documented) in [Request::Http, Request::Run, Request::Before].into_iter().zip(&classes) {
+                // The same status can be the protocol's own good answer: a dash.
+                if documented == "-" {
+                    continue;
+                }
+                let class = classify(request, observation, &BTreeMap::new()).as_str();
+                if class != documented {
+                    writeln!(wrong, "{observation:?} to {request:?}: {class}, the docs say {documented}").unwrap();
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    for status in 200..=599 {
+        assert!(seen.contains(&Observation::Status(status)), "docs/agents.md does not name {status}");
+    }
+    assert_eq!(seen.len(), 400 + 5, "docs/agents.md leaves out an answer that is not a status");
+}
+
+#[test]
+fn an_override_wins() {
+    let overrides = BTreeMap::from([(404, Class::EventFault), (503, Class::Busy)]);
+    assert_eq!(classify(Request::Http, Observation::Status(404), &overrides), Class::EventFault);
+    assert_eq!(classify(Request::Run, Observation::Status(503), &overrides), Class::Busy);
+    assert_eq!(classify(Request::Before, Observation::Status(503), &overrides), Class::Busy);
+    assert_eq!(classify(Request::Http, Observation::Status(500), &overrides), Class::Ambiguous);
+}
+
+#[test]
+fn an_override_cannot_call_a_langgraph_answer_accepted() {
+    let overrides = BTreeMap::from([(409, Class::Accepted)]);
+    assert_eq!(classify(Request::Http, Observation::Status(409), &overrides), Class::Accepted);
+    assert_eq!(classify(Request::Run, Observation::Status(409), &overrides), Class::Busy);
+    assert_eq!(classify(Request::Before, Observation::Status(409), &overrides), Class::AgentFault);
+}
+
+#[test]
+fn every_label_of_a_failure_is_a_documented_kind() {
+    let others = [Observation::Unreadable, Observation::UnknownAssistant, Observation::Connect, Observation::Timeout];
+    for observation in (100..=999).map(Observation::Status).chain(others).chain([Observation::Io]) {
+        let label = label(observation);
+        assert!(label == "2xx" || super::super::KINDS.contains(&label), "{observation:?}: {label}");
+    }
+}
+
+#[test]
+fn retry_after_is_read_as_seconds_or_as_a_date_and_capped() {
+    let now: jiff::Timestamp = "1994-11-06T08:49:07Z".parse().unwrap();
+    let seconds = |text| retry_after(text, now).map(|wait| wait.as_secs());
+    assert_eq!(seconds("120"), Some(120));
+    assert_eq!(seconds(" 0 "), Some(0));
+    assert_eq!(seconds("Sun, 06 Nov 1994 08:49:37 GMT"), Some(30));
+    assert_eq!(seconds("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
+    assert_eq!(seconds("Sat, 06 Nov 2094 08:49:37 GMT"), Some(3600));
+    assert_eq!(seconds("99999"), Some(3600));
+    assert_eq!(seconds("99999999999999999999999999"), Some(3600));
+    for neither in ["", "soon", "-1", "1.5", "Sun, 06 Nov"] {
+        assert_eq!(seconds(neither), None, "{neither:?}");
+    }
+}

@@ -1,0 +1,144 @@
+//! What is handed to an agent, and what comes back.
+//!
+//! Owns the types between the pipeline and the kinds of endpoint. Its invariant: a [`Failure`] holds
+//! nothing secret, no URL with its query, and at most [`MAX_REASON_BYTES`] of reason. It does not
+//! know how a request is made.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::Class;
+use crate::event::{DeliveryId, Event, Origin};
+
+/// The longest [`Failure::reason`], in bytes.
+pub const MAX_REASON_BYTES: usize = 1024;
+
+/// One event to one agent for one rule: everything that an attempt needs.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The identity, the same for every attempt, restart and replica.
+    pub id: DeliveryId,
+    /// The rule that sends it.
+    pub rule: Arc<str>,
+    /// The agent that it goes to.
+    pub agent: Arc<str>,
+    /// The event.
+    pub event: Arc<Event>,
+    /// Where its record stands in Kafka.
+    pub origin: Origin,
+    /// The record's value, as it was published.
+    pub raw: Bytes,
+    /// The W3C trace context that came with the record.
+    pub traceparent: Option<Arc<str>>,
+    /// What the rule's template made of the event; `None` is the agent kind's default body.
+    pub body: Option<Value>,
+}
+
+/// What an attempt came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The agent has it.
+    Accepted {
+        /// The run, where the agent names one.
+        run_id: Option<String>,
+        /// A look found it: it was accepted by an earlier request, whose answer was lost.
+        found: bool,
+        /// The status of the answer that says so.
+        status: Option<u16>,
+    },
+    /// An earlier request may still arrive, or another process may hold the claim: give the slot
+    /// back and attempt again after this time, with the same session. Not a failure.
+    Wait(Duration),
+    /// Not accepted, as far as can be told.
+    Failed(Failure),
+}
+
+/// Why a delivery was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Whose failure it is. Never [`Class::Accepted`].
+    pub class: Class,
+    /// The status, where there was an answer.
+    pub status: Option<u16>,
+    /// When the agent wants to be asked again, at most [`MAX_RETRY_AFTER`](super::MAX_RETRY_AFTER).
+    pub retry_after: Option<Duration>,
+    /// A bounded label for metrics: see [`KINDS`].
+    pub kind: &'static str,
+    /// What happened, for a log or a dead letter: one line, no control characters.
+    pub reason: String,
+}
+
+/// Every [`Failure::kind`].
+pub const KINDS: &[&str] = &[
+    "401",
+    "403",
+    "404",
+    "409",
+    "422",
+    "429",
+    "503",
+    "3xx",
+    "4xx",
+    "5xx",
+    "other_status",      // an answer's status
+    "connect",           // no connection, so nothing was sent
+    "timeout",           // sent, and no answer in time
+    "io",                // sent, and the connection broke
+    "unreadable",        // an answer that does not say what a run API says
+    "unknown_assistant", // the LangGraph server does not know the assistant
+    "claim_invisible",   // a claim that exists and cannot be seen
+    "claim_unsettled",   // the claim kept changing hands
+    "secret",            // a secret that cannot be had
+];
+
+/// `text` as one line without control characters and without any of `secrets`, cut to
+/// [`MAX_REASON_BYTES`].
+pub(super) fn clean(text: &str, secrets: &[Arc<str>]) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        text = text.replace(&**secret, "[secret]");
+    }
+    let mut line = String::with_capacity(text.len().min(MAX_REASON_BYTES));
+    for word in text.split(|c: char| c.is_control() || c.is_whitespace()).filter(|word| !word.is_empty()) {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+        if line.len() > MAX_REASON_BYTES {
+            break;
+        }
+    }
+    if line.len() > MAX_REASON_BYTES {
+        let room = MAX_REASON_BYTES - '…'.len_utf8();
+        line.truncate((0..=room).rev().find(|end| line.is_char_boundary(*end)).unwrap_or(0));
+        line.push('…');
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_one_line_without_control_characters() {
+        assert_eq!(clean("a\r\nb\u{1b}[31m\tc\u{0}", &[]), "a b [31m c");
+    }
+
+    #[test]
+    fn a_reason_never_shows_a_secret_that_the_answer_repeats() {
+        let reason = clean("bad key sk-1234, really sk-1234", &["sk-1234".into(), "".into()]);
+        assert_eq!(reason, "bad key [secret], really [secret]");
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_at_a_character() {
+        for text in ["é".repeat(3000), "word ".repeat(3000), format!("x{}", "€".repeat(3000))] {
+            let reason = clean(&text, &[]);
+            assert!(reason.len() <= MAX_REASON_BYTES && reason.len() > MAX_REASON_BYTES - 8, "{}", reason.len());
+            assert!(reason.ends_with('…'));
+        }
+    }
+}

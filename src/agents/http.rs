@@ -1,0 +1,101 @@
+//! Any HTTP endpoint: at least once, with a key by which the receiver tells a repeat.
+//!
+//! Its invariant: every attempt of a delivery, in every process, carries the same `Idempotency-Key`
+//! and `webhook-id`. It remembers nothing between attempts. What its answers mean is in
+//! `classify.rs`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use reqwest::{
+    Client,
+    header::{ACCEPT, CONTENT_TYPE},
+};
+
+use super::{
+    AgentSpec, Answer, Class, Clock, Delivery, Failure, HttpSpec, Observation, Request, classify,
+    delivery::clean,
+    gate::Gate,
+    label,
+    sign::signature,
+    wire::{self, Call, Headers, Read, Reply},
+};
+
+/// The endpoint, connected.
+#[derive(Debug)]
+pub(super) struct Http {
+    client: Client,
+    clock: Arc<dyn Clock>,
+    spec: HttpSpec,
+    classify: BTreeMap<u16, Class>,
+}
+
+impl Http {
+    pub fn new(client: Client, clock: Arc<dyn Clock>, agent: &AgentSpec, spec: &HttpSpec) -> Self {
+        Self { client, clock, spec: spec.clone(), classify: agent.classify.clone() }
+    }
+
+    pub async fn attempt(&self, delivery: &Delivery) -> Answer {
+        let body = match &delivery.body {
+            Some(value) => Bytes::from(value.to_string()),
+            None => delivery.raw.clone(),
+        };
+        let headers = match self.headers(delivery, &body, jiff::Timestamp::now().as_second()) {
+            Ok(headers) => headers,
+            Err(reason) => {
+                let reason = clean(&reason, &[]);
+                let class = Class::AgentFault;
+                return Answer::Failed(Failure { class, status: None, retry_after: None, kind: "secret", reason });
+            }
+        };
+        let secrets = headers.secrets;
+        let gate = Gate::new(Arc::clone(&self.clock), None);
+        let call = Call {
+            method: self.spec.method.clone(),
+            url: self.spec.url.clone(),
+            headers: headers.map,
+            body: Some((body, gate)),
+            read: Read::OnRefusal,
+        };
+        let (observation, status, retry_after, text) = match wire::send(&self.client, call).await {
+            Ok(Reply { status, retry_after, body, .. }) => {
+                (Observation::Status(status), Some(status), retry_after, String::from_utf8_lossy(&body).into_owned())
+            }
+            Err(lost) => (lost.observation, None, None, lost.text),
+        };
+        let class = classify(Request::Http, observation, &self.classify);
+        if class == Class::Accepted {
+            return Answer::Accepted { run_id: None, found: false, status };
+        }
+        let said = status.map_or_else(|| "was not answered".to_owned(), |status| format!("answered {status}"));
+        let reason = clean(&format!("{} {said}: {text}", self.spec.method), &secrets);
+        Answer::Failed(Failure { class, status, retry_after, kind: label(observation), reason })
+    }
+
+    fn headers(&self, delivery: &Delivery, body: &[u8], now: i64) -> Result<Headers, String> {
+        let mut headers = Headers::default();
+        headers.add_all(&self.spec.headers).map_err(|error| error.to_string())?;
+        if let Some(auth) = &self.spec.auth {
+            headers.authorize(auth).map_err(|error| error.to_string())?;
+        }
+        headers.set_default(CONTENT_TYPE, "application/json");
+        headers.set_default(ACCEPT, "*/*");
+        let id = delivery.id.to_string();
+        headers.set("idempotency-key", &id);
+        headers.set("webhook-id", &id);
+        if let Some(traceparent) = &delivery.traceparent {
+            headers.set("traceparent", traceparent);
+        }
+        if let Some(secret) = &self.spec.sign {
+            let secret = secret.reveal().map_err(|error| error.to_string())?;
+            let signed = signature(&secret, &id, now, body).map_err(|error| error.to_string())?;
+            headers.set("webhook-timestamp", &now.to_string());
+            headers.set("webhook-signature", &signed);
+            headers.secrets.push(secret);
+        }
+        Ok(headers)
+    }
+}
+
+#[cfg(test)]
+mod tests;

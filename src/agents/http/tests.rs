@@ -1,0 +1,156 @@
+use std::{net::Ipv4Addr, time::Duration};
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::super::{testing::*, *};
+use crate::demo::agent::{SampleAgent, SampleOptions};
+
+async fn sample(options: SampleOptions) -> SampleAgent {
+    SampleAgent::start((Ipv4Addr::LOCALHOST, 0).into(), options).await.unwrap()
+}
+
+fn header(heard: &Heard, name: &str) -> String {
+    let prefix = format!("{name}: ");
+    heard.head.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap_or("").to_owned()
+}
+
+#[tokio::test]
+async fn every_attempt_carries_the_same_key_and_the_event_as_it_was_published() {
+    let server = sample(SampleOptions { fail_first: 1, ..SampleOptions::default() }).await;
+    let (agent, _) = connect(http_spec(server.addr()).0);
+    let delivery = delivery("e1");
+    let failure = failed(agent.attempt(&mut agent.session(), &delivery).await);
+    assert_eq!((failure.class, failure.kind, failure.status), (Class::Ambiguous, "503", Some(503)));
+    for _ in 0..2 {
+        let answer = agent.attempt(&mut agent.session(), &delivery).await;
+        assert_eq!(answer, Answer::Accepted { run_id: None, found: false, status: Some(204) });
+    }
+    let received = server.received();
+    assert_eq!(received.len(), 2);
+    for event in &received {
+        assert_eq!(event.key.as_deref(), Some(&*delivery.id.to_string()));
+        assert_eq!(event.headers["webhook-id"], delivery.id.to_string());
+        assert_eq!(event.headers["traceparent"], delivery.traceparent.as_deref().unwrap());
+        assert_eq!(event.headers["content-type"], "application/json");
+        assert_eq!(event.headers["content-length"], delivery.raw.len().to_string());
+        assert!(event.headers["user-agent"].to_str().unwrap().starts_with("workflow-bridge/"));
+        assert_eq!(event.body, delivery.raw);
+    }
+    assert_eq!(server.executions()["e1"], 1, "the key tells the repeat");
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_body_is_signed_as_it_is_sent() {
+    let server = Scripted::start(|_| Act::text(200, "", "")).await;
+    let (mut spec, mut http) = http_spec(server.addr);
+    http.method = Method::PUT;
+    http.sign = Some(secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"));
+    http.auth = Some(Auth::Bearer(secret("hunter2")));
+    http.headers =
+        vec![("content-type".parse().unwrap(), HeaderText::Plain("application/vnd.x+json".parse().unwrap()))];
+    spec.endpoint = Endpoint::Http(http);
+    let (agent, _) = connect(spec);
+    let delivery = Delivery { body: Some(json!({"a": [1, 2]})), ..delivery("e1") };
+    let answer = agent.attempt(&mut agent.session(), &delivery).await;
+    assert!(matches!(answer, Answer::Accepted { .. }), "{answer:?}");
+
+    let heard = &server.heard()[0];
+    assert_eq!(heard.line, "PUT /events");
+    assert_eq!(heard.body, br#"{"a":[1,2]}"#);
+    assert_eq!(header(heard, "content-type"), "application/vnd.x+json");
+    assert_eq!(header(heard, "authorization"), "Bearer hunter2");
+    let timestamp: i64 = header(heard, "webhook-timestamp").parse().unwrap();
+    assert!((jiff::Timestamp::now().as_second() - timestamp).abs() < 60);
+    let key = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let signed = super::signature(key, &delivery.id.to_string(), timestamp, &heard.body).unwrap();
+    assert_eq!(header(heard, "webhook-signature"), signed);
+}
+
+#[tokio::test]
+async fn an_api_key_goes_into_the_header_of_choice() {
+    let server = sample(SampleOptions { api_key: Some("hunter2".into()), ..SampleOptions::default() }).await;
+    for (key, accepted) in [("hunter2", true), ("rotated", false)] {
+        let (mut spec, mut http) = http_spec(server.addr());
+        http.auth = Some(Auth::ApiKey { header: "x-api-key".parse().unwrap(), key: secret(key) });
+        spec.endpoint = Endpoint::Http(http);
+        let (agent, _) = connect(spec);
+        match agent.attempt(&mut agent.session(), &delivery("e1")).await {
+            Answer::Accepted { .. } => assert!(accepted),
+            answer => {
+                let failure = failed(answer);
+                assert_eq!((failure.class, failure.kind, accepted), (Class::AgentFault, "401", false));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let server = Scripted::start(|_| Act::text(308, "location: /elsewhere\r\n", "")).await;
+    let (agent, _) = connect(http_spec(server.addr).0);
+    let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
+    assert_eq!((failure.class, failure.kind), (Class::AgentFault, "3xx"));
+    assert_eq!(server.lines(), ["POST /events"]);
+}
+
+#[tokio::test]
+async fn an_answer_that_never_ends_is_accepted_by_its_status() {
+    let endless = || Act::Say("HTTP/1.1 200 x\r\ncontent-length: 9999999\r\n\r\n".to_owned() + &"x".repeat(1 << 20));
+    let server = Scripted::start(move |_| endless()).await;
+    let (agent, _) = connect(http_spec(server.addr).0);
+    let answer = agent.attempt(&mut agent.session(), &delivery("e1")).await;
+    assert_eq!(answer, Answer::Accepted { run_id: None, found: false, status: Some(200) });
+}
+
+#[tokio::test]
+async fn no_answer_is_told_from_no_connection() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let hangs = Scripted::start(|_| Act::Hang).await;
+    let closes = Scripted::start(|_| Act::Close).await;
+    let cases = [
+        (gone, Class::AgentFault, "connect"),
+        (hangs.addr, Class::Ambiguous, "timeout"),
+        (closes.addr, Class::Ambiguous, "io"),
+    ];
+    for (addr, class, kind) in cases {
+        let (mut spec, _) = http_spec(addr);
+        spec.timeout = Duration::from_millis(300);
+        let (agent, _) = connect(spec);
+        let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
+        assert_eq!((failure.class, failure.kind), (class, kind), "{}", failure.reason);
+    }
+}
+
+#[tokio::test]
+async fn the_agents_own_words_for_a_status_win() {
+    let server = Scripted::start(|_| Act::text(404, "retry-after: 3\r\n", "no such run yet\n")).await;
+    let (mut spec, _) = http_spec(server.addr);
+    spec.classify.insert(404, Class::EventFault);
+    let (agent, _) = connect(spec);
+    let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
+    assert_eq!((failure.class, failure.kind), (Class::EventFault, "404"));
+    assert_eq!(failure.retry_after, Some(Duration::from_secs(3)));
+    assert_eq!(failure.reason, "POST answered 404: no such run yet");
+}
+
+#[tokio::test]
+async fn a_signing_secret_that_is_no_base64_is_the_agents_fault() {
+    let server = sample(SampleOptions::default()).await;
+    let (mut spec, mut http) = http_spec(server.addr());
+    http.sign = Some(secret("whsec_!"));
+    spec.endpoint = Endpoint::Http(http);
+    let (agent, _) = connect(spec);
+    let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
+    assert_eq!((failure.class, failure.kind), (Class::AgentFault, "secret"));
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn an_agent_needs_a_url_of_http() {
+    let (mut spec, mut http) = http_spec("127.0.0.1:1".parse().unwrap());
+    http.url = "ftp://h/x".parse().unwrap();
+    spec.endpoint = Endpoint::Http(http);
+    assert_eq!(Agent::connect(&std::sync::Arc::new(spec)).unwrap_err().kind(), "url");
+}

@@ -1,0 +1,303 @@
+//! A LangGraph agent server: claim, then look.
+//!
+//! Makes the requests that [`claim`] asks for and tells it what they showed. Its invariant: a run
+//! is accepted only when the server says so, by a run that it returns or lists. What it promises is
+//! written in docs/agents.md; which step follows from what is in `claim.rs`.
+
+mod claim;
+mod wording;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use reqwest::{
+    Client, Method, Url,
+    header::{ACCEPT, CONTENT_TYPE, HeaderName},
+};
+use serde_json::Value;
+use uuid::Uuid;
+use wording::Thread;
+
+pub use claim::ClaimPolicy;
+use claim::{Claim, Rules, Seen, Step, Why};
+
+use super::{
+    Answer, Class, Clock, Delivery, Failure, LangGraphSpec, Observation, Request, classify,
+    delivery::clean,
+    gate::Gate,
+    label,
+    wire::{self, Call, Headers, LIST_LIMIT, Lost, Read, Reply, TEXT_LIMIT},
+};
+
+/// The endpoint, connected.
+#[derive(Debug)]
+pub(super) struct LangGraph {
+    client: Client,
+    clock: Arc<dyn Clock>,
+    spec: LangGraphSpec,
+    classify: BTreeMap<u16, Class>,
+    rules: Rules,
+}
+
+/// The memory of one delivery in this process.
+#[derive(Debug)]
+pub(super) struct Memory {
+    claim: Claim,
+    /// One for each delivery and process: how a claim of ours is known.
+    nonce: Uuid,
+    /// The gate of a post whose fate no step has seen.
+    post: Option<Arc<Gate>>,
+}
+
+/// What a request came to: what it showed, and the failure that it is when the attempt ends here.
+type Shown = (Seen, Option<Failure>);
+
+impl LangGraph {
+    pub fn new(
+        client: Client,
+        clock: Arc<dyn Clock>,
+        agent: &super::AgentSpec,
+        spec: &LangGraphSpec,
+        policy: ClaimPolicy,
+    ) -> Self {
+        let rules = Rules::new(agent.timeout, spec.settle, policy);
+        Self { client, clock, spec: spec.clone(), classify: agent.classify.clone(), rules }
+    }
+
+    pub fn memory(&self) -> Memory {
+        Memory { claim: Claim::new(self.rules), nonce: Uuid::new_v4(), post: None }
+    }
+
+    pub async fn attempt(&self, memory: &mut Memory, delivery: &Delivery) -> Answer {
+        if let Some(at) = memory.post.take().and_then(|gate| gate.revoke()) {
+            memory.claim.dropped_post(at);
+        }
+        let headers = match self.headers() {
+            Ok(headers) => headers,
+            Err(failure) => return Answer::Failed(failure),
+        };
+        let attempt = Attempt { agent: self, delivery, headers };
+        let mut post_failure = None;
+        let mut failure = None;
+        let mut step = memory.claim.begin(self.clock.now());
+        loop {
+            let (seen, failed) = match step {
+                Step::Claim(turn) => attempt.claim(turn, memory.nonce).await,
+                Step::Look => attempt.look().await,
+                Step::Whose(turn) => attempt.whose(turn, memory.nonce).await,
+                Step::Post { until } => {
+                    let gate = Gate::new(Arc::clone(&self.clock), Some(until));
+                    memory.post = Some(Arc::clone(&gate));
+                    let (seen, failed) = attempt.post(gate).await;
+                    memory.post = None;
+                    post_failure.clone_from(&failed);
+                    (seen, failed)
+                }
+                Step::Wait(wait) => return Answer::Wait(wait),
+                Step::Accepted { run_id, found } => return Answer::Accepted { run_id, found, status: Some(200) },
+                Step::Fail(why) => {
+                    let failure = match why {
+                        Why::Request => failure,
+                        Why::Post | Why::Busy => post_failure,
+                        Why::Invisible => Some(own_failure(
+                            "claim_invisible",
+                            "the claim thread exists, and the server does not show it: it belongs to another tenant, \
+                             or is deleted and made again; use a key that may read the thread",
+                        )),
+                        Why::Unsettled => None,
+                    };
+                    return Answer::Failed(failure.unwrap_or_else(|| {
+                        own_failure("claim_unsettled", "the claim did not settle within one attempt; it is tried again")
+                    }));
+                }
+            };
+            failure = failed;
+            step = memory.claim.saw(seen, self.clock.now());
+        }
+    }
+
+    fn headers(&self) -> Result<Headers, Failure> {
+        let mut headers = Headers::default();
+        headers
+            .add_all(&self.spec.headers)
+            .and_then(|()| match &self.spec.api_key {
+                Some(key) => headers.add_secret(&HeaderName::from_static("x-api-key"), key, ""),
+                None => Ok(()),
+            })
+            .map_err(|error| own_failure("secret", &error.to_string()))?;
+        headers.set_default(ACCEPT, "application/json");
+        Ok(headers)
+    }
+}
+
+/// A failure that no answer names.
+fn own_failure(kind: &'static str, reason: &str) -> Failure {
+    Failure { class: Class::AgentFault, status: None, retry_after: None, kind, reason: clean(reason, &[]) }
+}
+
+/// The requests of one attempt.
+struct Attempt<'a> {
+    agent: &'a LangGraph,
+    delivery: &'a Delivery,
+    headers: Headers,
+}
+
+impl Attempt<'_> {
+    async fn claim(&self, turn: u32, nonce: Uuid) -> Shown {
+        const WHAT: &str = "POST /threads";
+        let body = wording::claim(self.delivery, turn, nonce, self.agent.spec.ttl);
+        let gate = Gate::new(Arc::clone(&self.agent.clock), None);
+        match self.send(&["threads"], Some((&body, gate)), TEXT_LIMIT).await {
+            Ok(reply) => match reply.status {
+                200..=299 => match wording::thread(&reply.body, wording::thread_id(self.delivery, turn)) {
+                    // A server that does not honour `if_exists` answers with the thread that was there.
+                    Some(Thread { nonce: Some(other) }) if other != nonce => (Seen::Taken, None),
+                    Some(_) => (Seen::Claimed, None),
+                    None => (Seen::Failed, Some(self.refusal(Request::Before, WHAT, Observation::Unreadable, &reply))),
+                },
+                409 => (Seen::Taken, None),
+                _ => self.failed(WHAT, &reply),
+            },
+            Err(lost) => self.lost(WHAT, &lost),
+        }
+    }
+
+    async fn whose(&self, turn: u32, nonce: Uuid) -> Shown {
+        const WHAT: &str = "GET /threads/{id}";
+        let id = wording::thread_id(self.delivery, turn);
+        match self.send(&["threads", &id.to_string()], None, LIST_LIMIT).await {
+            Ok(reply) => match reply.status {
+                200 => match wording::thread(&reply.body, id) {
+                    Some(thread) => (Seen::Thread { ours: thread.nonce == Some(nonce) }, None),
+                    None => (Seen::Failed, Some(self.refusal(Request::Before, WHAT, Observation::Unreadable, &reply))),
+                },
+                404 if is_no_thread(&reply) => (Seen::NoThread, None),
+                _ => self.failed(WHAT, &reply),
+            },
+            Err(lost) => self.lost(WHAT, &lost),
+        }
+    }
+
+    async fn look(&self) -> Shown {
+        const WHAT: &str = "GET /threads/{id}/runs";
+        let thread = self.delivery.id.to_string();
+        for page in 0..wording::PAGES {
+            let mut url = wording::at(&self.agent.spec.url, &["threads", &thread, "runs"]);
+            url.query_pairs_mut()
+                .append_pair("limit", &wording::PAGE.to_string())
+                .append_pair("offset", &(page * wording::PAGE).to_string())
+                .append_pair("select", "run_id")
+                .append_pair("select", "metadata");
+            let reply = match self.send_to(url, None, LIST_LIMIT).await {
+                Ok(reply) => reply,
+                Err(lost) => return self.lost(WHAT, &lost),
+            };
+            match reply.status {
+                200 => match wording::look(&reply.body, self.delivery.event.id()) {
+                    Some((Some(run_id), _)) => return (Seen::Run(Some(run_id)), None),
+                    Some((None, count)) if count < wording::PAGE => return (Seen::NoRun, None),
+                    Some(_) => {}
+                    None => {
+                        let failure = self.refusal(Request::Before, WHAT, Observation::Unreadable, &reply);
+                        return (Seen::Failed, Some(failure));
+                    }
+                },
+                404 if is_no_thread(&reply) => return (Seen::NoThread, None),
+                _ => return self.failed(WHAT, &reply),
+            }
+        }
+        (Seen::NoRun, None)
+    }
+
+    async fn post(&self, gate: Arc<Gate>) -> Shown {
+        const WHAT: &str = "POST /threads/{id}/runs";
+        let thread = self.delivery.id.as_uuid();
+        let body = wording::run(self.delivery, &self.agent.spec);
+        let path = ["threads", &thread.to_string(), "runs"];
+        let answer = self.send(&path, Some((&body, Arc::clone(&gate))), TEXT_LIMIT).await;
+        let late = answer.is_err() && gate.too_late();
+        let at = gate.revoke();
+        let (observation, failure) = match answer {
+            Ok(reply) => {
+                let observation = match reply.status {
+                    200..=299 => match wording::created(&reply.body, thread) {
+                        Some(run_id) => return (Seen::Posted(Some(run_id)), None),
+                        None => Observation::Unreadable,
+                    },
+                    422 if wording::is_unknown_assistant(&wording::detail(&reply.body)) => {
+                        Observation::UnknownAssistant
+                    }
+                    status => Observation::Status(status),
+                };
+                (observation, self.refusal(Request::Run, WHAT, observation, &reply))
+            }
+            Err(_) if late => return (Seen::TooLate, None),
+            Err(lost) => (lost.observation, self.no_answer(Request::Run, WHAT, &lost)),
+        };
+        let seen = match (observation, at) {
+            (Observation::Status(409), _) => Seen::Conflict,
+            // The common table, not the agent's words for it, says whether a run may exist.
+            (observation, Some(at)) if classify(Request::Run, observation, &BTreeMap::new()) == Class::Ambiguous => {
+                Seen::Unknown { at }
+            }
+            _ => Seen::Refused,
+        };
+        (seen, Some(failure))
+    }
+
+    async fn send(&self, path: &[&str], body: Option<(&Value, Arc<Gate>)>, limit: usize) -> Result<Reply, Lost> {
+        self.send_to(wording::at(&self.agent.spec.url, path), body, limit).await
+    }
+
+    async fn send_to(&self, url: Url, body: Option<(&Value, Arc<Gate>)>, limit: usize) -> Result<Reply, Lost> {
+        let mut headers = self.headers.map.clone();
+        let method = if body.is_some() { Method::POST } else { Method::GET };
+        if body.is_some() {
+            headers.entry(CONTENT_TYPE).or_insert(reqwest::header::HeaderValue::from_static("application/json"));
+        }
+        let body = body.map(|(value, gate)| (value.to_string().into(), gate));
+        wire::send(&self.agent.client, Call { method, url, headers, body, read: Read::Whole(limit) }).await
+    }
+
+    fn failed(&self, what: &str, reply: &Reply) -> Shown {
+        (Seen::Failed, Some(self.refusal(Request::Before, what, Observation::Status(reply.status), reply)))
+    }
+
+    fn lost(&self, what: &str, lost: &Lost) -> Shown {
+        (Seen::Failed, Some(self.no_answer(Request::Before, what, lost)))
+    }
+
+    fn refusal(&self, request: Request, what: &str, observation: Observation, reply: &Reply) -> Failure {
+        let expected = match observation {
+            Observation::Unreadable => "which is no answer of a LangGraph server",
+            Observation::UnknownAssistant => "so the routing file names an assistant that the server lacks",
+            _ => "which refuses it",
+        };
+        let detail = wording::detail(&reply.body);
+        let reason = format!("{what} answered {}, {expected}: {detail}", reply.status);
+        Failure {
+            class: classify(request, observation, &self.agent.classify),
+            status: Some(reply.status),
+            retry_after: reply.retry_after,
+            kind: label(observation),
+            reason: clean(&reason, &self.headers.secrets),
+        }
+    }
+
+    fn no_answer(&self, request: Request, what: &str, lost: &Lost) -> Failure {
+        Failure {
+            class: classify(request, lost.observation, &self.agent.classify),
+            status: None,
+            retry_after: None,
+            kind: label(lost.observation),
+            reason: clean(&format!("{what} was not answered: {}", lost.text), &self.headers.secrets),
+        }
+    }
+}
+
+/// A 404 of the server itself, which is JSON, and not of a proxy that knows no such path.
+fn is_no_thread(reply: &Reply) -> bool {
+    serde_json::from_slice::<Value>(&reply.body).is_ok_and(|body| body["detail"].is_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,327 @@
+use std::{net::Ipv4Addr, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::super::{testing::*, *};
+use crate::demo::agent::{SampleAgent, SampleOptions};
+
+async fn sample(options: SampleOptions) -> SampleAgent {
+    SampleAgent::start((Ipv4Addr::LOCALHOST, 0).into(), options).await.unwrap()
+}
+
+fn asked(sample: &SampleAgent) -> Vec<String> {
+    let kind = |path: &str| match path.split('?').next().unwrap_or("").split('/').skip(1).collect::<Vec<_>>()[..] {
+        ["threads"] => "claim",
+        ["threads", _] => "whose",
+        ["threads", _, "runs"] => "runs",
+        _ => "other",
+    };
+    sample.requests().iter().map(|r| format!("{} {} {}", r.method, kind(&r.path), r.status)).collect()
+}
+
+#[tokio::test]
+async fn a_delivery_is_claimed_and_run_once() {
+    let server = sample(SampleOptions::default()).await;
+    let (mut spec, mut langgraph) = langgraph_spec(server.addr());
+    langgraph.ttl = Some(Duration::from_secs(8 * 24 * 3600));
+    langgraph.context = Some(json!({"tone": "dry"}));
+    spec.endpoint = Endpoint::LangGraph(langgraph);
+    let (agent, _) = connect(spec);
+    let delivery = delivery("e1");
+
+    let answer = agent.attempt(&mut agent.session(), &delivery).await;
+    assert!(matches!(&answer, Answer::Accepted { run_id: Some(_), found: false, status: Some(200) }), "{answer:?}");
+    assert_eq!(asked(&server), ["POST claim 200", "POST runs 200"]);
+    assert_eq!(server.executions(), [("e1".to_owned(), 1)].into());
+    let run = &server.runs()[0];
+    let document = delivery.event.document();
+    assert_eq!(run["assistant_id"], "analyst");
+    assert_eq!(run["multitask_strategy"], "reject");
+    assert_eq!(run["context"], json!({"tone": "dry"}));
+    assert_eq!(run["input"]["event"], *document);
+    assert_eq!(run["input"]["messages"], json!([{"role": "user", "content": document.to_string()}]));
+    let metadata = json!({
+        "event_id": "e1", "rule": "rule", "agent": "agent", "kafka_topic": "workflow-events", "kafka_partition": 3,
+        "kafka_offset": 42, "traceparent": delivery.traceparent.as_deref(),
+    });
+    assert_eq!(run["metadata"], metadata);
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_rendered_template_is_the_input() {
+    let server = sample(SampleOptions::default()).await;
+    let (agent, _) = connect(langgraph_spec(server.addr()).0);
+    let delivery = Delivery { body: Some(json!({"messages": []})), ..delivery("e1") };
+    agent.attempt(&mut agent.session(), &delivery).await;
+    assert_eq!(server.runs()[0]["input"], json!({"messages": []}));
+}
+
+#[tokio::test]
+async fn another_process_finds_the_run() {
+    let server = sample(SampleOptions::default()).await;
+    let (agent, _) = connect(langgraph_spec(server.addr()).0);
+    agent.attempt(&mut agent.session(), &delivery("e1")).await;
+    let answer = agent.attempt(&mut agent.session(), &delivery("e1")).await;
+    assert!(matches!(answer, Answer::Accepted { found: true, .. }), "{answer:?}");
+    assert_eq!(server.executions()["e1"], 1);
+}
+
+#[tokio::test]
+async fn a_run_whose_answer_was_lost_is_found_at_once() {
+    let server = sample(SampleOptions { lose_first: 1, ..SampleOptions::default() }).await;
+    let (agent, _) = connect(langgraph_spec(server.addr()).0);
+    let answer = agent.attempt(&mut agent.session(), &delivery("e1")).await;
+    assert!(matches!(answer, Answer::Accepted { found: true, .. }), "{answer:?}");
+    assert_eq!(server.executions()["e1"], 1);
+}
+
+#[tokio::test]
+async fn a_post_answered_503_is_repeated_only_after_settle_and_a_claim_of_the_next_turn() {
+    let server = sample(SampleOptions { fail_first: 1, ..SampleOptions::default() }).await;
+    let (agent, clock) = connect(langgraph_spec(server.addr()).0);
+    let (mut session, delivery) = (agent.session(), delivery("e1"));
+    let failure = failed(agent.attempt(&mut session, &delivery).await);
+    assert_eq!((failure.class, failure.status, failure.kind), (Class::Ambiguous, Some(503), "503"));
+    assert!(failure.reason.ends_with("not yet"), "{}", failure.reason);
+
+    clock.pass(Duration::from_secs(20));
+    assert_eq!(agent.attempt(&mut session, &delivery).await, Answer::Wait(Duration::from_secs(40)));
+    clock.pass(Duration::from_secs(40));
+    let answer = agent.attempt(&mut session, &delivery).await;
+    assert!(matches!(answer, Answer::Accepted { found: false, .. }), "{answer:?}");
+    let expected = [
+        "POST claim 200",
+        "POST runs 503",
+        "GET runs 200", // refused
+        "GET runs 200", // too early
+        "GET runs 200",
+        "POST claim 200",
+        "GET runs 200",
+        "POST runs 200",
+    ];
+    assert_eq!(asked(&server), expected);
+}
+
+#[tokio::test]
+async fn anothers_claim_is_waited_for() {
+    let server = sample(SampleOptions { fail_first: 1, ..SampleOptions::default() }).await;
+    let (agent, clock) = connect(langgraph_spec(server.addr()).0);
+    failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
+    let mut second = agent.session();
+    let takeover = SETTLE + Duration::from_secs(10);
+    assert_eq!(agent.attempt(&mut second, &delivery("e1")).await, Answer::Wait(takeover));
+    clock.pass(takeover);
+    let answer = agent.attempt(&mut second, &delivery("e1")).await;
+    assert!(matches!(answer, Answer::Accepted { found: false, .. }), "{answer:?}");
+    assert_eq!(server.executions()["e1"], 1);
+}
+
+#[tokio::test]
+async fn a_process_that_was_stopped_before_the_write_does_not_write() {
+    let server = sample(SampleOptions::default()).await;
+    let (agent, clock) = connect(langgraph_spec(server.addr()).0);
+    // 1: the attempt begins, 2: the claim is written, 3: it is answered, 4: the post is to be written.
+    clock.stop_before_call(4);
+    let answer = agent.attempt(&mut agent.session(), &delivery("e1")).await;
+    assert!(matches!(answer, Answer::Accepted { found: false, .. }), "{answer:?}");
+    let answered: Vec<_> = asked(&server).into_iter().filter(|line| line.ends_with("200")).collect();
+    let expected = ["POST claim 200", "GET runs 200", "POST claim 200", "GET runs 200", "POST runs 200"];
+    assert_eq!(answered, expected);
+    assert_eq!(server.executions()["e1"], 1);
+}
+
+#[tokio::test]
+async fn a_post_that_was_dropped_on_the_way_counts_as_ambiguous() {
+    let server = Scripted::start(|heard| {
+        if heard.line == "POST /threads" {
+            let body: Value = serde_json::from_slice(&heard.body).unwrap();
+            Act::json(200, &json!({"thread_id": body["thread_id"], "metadata": body["metadata"]}))
+        } else if heard.line.starts_with("POST") {
+            Act::Hang
+        } else {
+            Act::json(200, &json!([]))
+        }
+    })
+    .await;
+    let (agent, _) = connect(langgraph_spec(server.addr).0);
+    let (mut session, delivery) = (agent.session(), delivery("e1"));
+    tokio::select! {
+        answer = agent.attempt(&mut session, &delivery) => panic!("{answer:?}"),
+        () = until(|| server.lines().len() == 2) => {}
+    }
+    assert_eq!(agent.attempt(&mut session, &delivery).await, Answer::Wait(SETTLE));
+}
+
+async fn until(done: impl Fn() -> bool) {
+    for _ in 0..1_000 {
+        if done() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("not within five seconds");
+}
+
+/// What the server does with the post.
+type Acts = fn() -> Act;
+
+/// A server that grants every claim, shows no run, and does `act` with the post.
+async fn posting_to(act: Acts) -> Scripted {
+    Scripted::start(move |heard| match heard.line.split(' ').next() {
+        Some("POST") if heard.line == "POST /threads" => {
+            let body: Value = serde_json::from_slice(&heard.body).unwrap();
+            Act::json(200, &json!({"thread_id": body["thread_id"], "metadata": body["metadata"]}))
+        }
+        Some("POST") => act(),
+        _ => Act::json(200, &json!([])),
+    })
+    .await
+}
+
+async fn attempt_with_post(act: Acts) -> (Failure, Answer) {
+    let server = posting_to(act).await;
+    let (mut spec, _) = langgraph_spec(server.addr);
+    spec.timeout = Duration::from_millis(300);
+    let (agent, _) = connect(spec);
+    let mut session = agent.session();
+    let failure = failed(agent.attempt(&mut session, &delivery("e1")).await);
+    let next = agent.attempt(&mut session, &delivery("e1")).await;
+    (failure, next)
+}
+
+#[tokio::test]
+async fn what_may_have_been_accepted_is_ambiguous_and_waited_for() {
+    let cases: [(&str, Acts); 6] = [
+        ("unreadable", || Act::text(200, "content-type: text/html\r\n", "<html>sign in</html>")),
+        ("unreadable", || Act::json(200, &json!({"run_id": "r", "thread_id": "of somebody else"}))),
+        ("5xx", || Act::text(502, "", "")),
+        ("4xx", || Act::text(408, "", "")),
+        ("io", || Act::Close),
+        ("timeout", || Act::Hang),
+    ];
+    for (kind, act) in cases {
+        let (failure, next) = attempt_with_post(act).await;
+        assert_eq!((failure.class, failure.kind), (Class::Ambiguous, kind), "{}", failure.reason);
+        assert_eq!(next, Answer::Wait(SETTLE), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_refused_is_repeated_without_a_wait() {
+    let cases: [(Class, &str, Acts); 6] = [
+        (Class::EventFault, "422", || Act::json(422, &json!({"detail": "7 is not an object, Invalid assistant"}))),
+        (Class::AgentFault, "unknown_assistant", || {
+            Act::json(422, &json!({"detail": "Invalid assistant: 'x'. Must be either:\n- A valid assistant UUID"}))
+        }),
+        (Class::AgentFault, "404", || Act::json(404, &json!({"detail": "Thread or assistant not found."}))),
+        (Class::AgentFault, "429", || Act::text(429, "retry-after: 7\r\n", "")),
+        (Class::AgentFault, "3xx", || Act::text(307, "location: http://127.0.0.1:1/\r\n", "")),
+        (Class::Busy, "409", || Act::json(409, &json!({"detail": "busy"}))),
+    ];
+    for (class, kind, act) in cases {
+        let (failure, next) = attempt_with_post(act).await;
+        assert_eq!((failure.class, failure.kind), (class, kind), "{}", failure.reason);
+        assert_eq!(failure.retry_after, (kind == "429").then_some(Duration::from_secs(7)));
+        assert_eq!(failed(next).kind, kind);
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_is_away_is_tried_again_without_a_wait() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (agent, _) = connect(langgraph_spec(gone).0);
+    let mut session = agent.session();
+    for _ in 0..2 {
+        let failure = failed(agent.attempt(&mut session, &delivery("e1")).await);
+        assert_eq!((failure.class, failure.kind, failure.status), (Class::AgentFault, "connect", None));
+        assert!(!failure.reason.contains("127.0.0.1"), "{}", failure.reason);
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_assistant_is_the_agents_fault() {
+    let server = sample(SampleOptions::default()).await;
+    for (assistant, kind) in [("nope", "unknown_assistant"), ("6ba7b810-9dad-11d1-80b4-00c04fd430c8", "404")] {
+        let (mut spec, mut langgraph) = langgraph_spec(server.addr());
+        langgraph.assistant = assistant.into();
+        spec.endpoint = Endpoint::LangGraph(langgraph);
+        let (agent, _) = connect(spec);
+        let failure = failed(agent.attempt(&mut agent.session(), &delivery(assistant)).await);
+        assert_eq!((failure.class, failure.kind), (Class::AgentFault, kind));
+    }
+}
+
+#[tokio::test]
+async fn a_refused_key_is_the_agents_fault_and_is_never_shown() {
+    let server = Scripted::start(|heard| {
+        let key = heard.head.lines().find_map(|line| line.strip_prefix("x-api-key: ")).unwrap_or("");
+        Act::json(401, &json!({"detail": format!("no such key: {key}")}))
+    })
+    .await;
+    let (mut spec, mut langgraph) = langgraph_spec(server.addr);
+    langgraph.api_key = Some(secret("hunter2"));
+    spec.endpoint = Endpoint::LangGraph(langgraph);
+    let (agent, _) = connect(spec);
+    let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
+    assert_eq!((failure.class, failure.kind, failure.status), (Class::AgentFault, "401", Some(401)));
+    assert!(failure.reason.ends_with("no such key: [secret]"), "{}", failure.reason);
+    assert!(!format!("{agent:?}{failure:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_secret_that_is_gone_is_the_agents_fault() {
+    let server = sample(SampleOptions::default()).await;
+    let (mut spec, mut langgraph) = langgraph_spec(server.addr());
+    langgraph.api_key = Some(Secret::File("/nonexistent/key".into()));
+    spec.endpoint = Endpoint::LangGraph(langgraph);
+    let (agent, _) = connect(spec);
+    let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
+    assert_eq!((failure.class, failure.kind), (Class::AgentFault, "secret"));
+    assert!(server.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_claim_that_nobody_can_see_is_the_agents_fault() {
+    let server = Scripted::start(|heard| {
+        if heard.line.starts_with("POST") {
+            Act::json(409, &json!({"detail": "exists"}))
+        } else {
+            Act::json(404, &json!({"detail": "Thread with ID x not found"}))
+        }
+    })
+    .await;
+    let (agent, _) = connect(langgraph_spec(server.addr).0);
+    let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
+    assert_eq!((failure.class, failure.kind), (Class::AgentFault, "claim_invisible"));
+    assert_eq!(server.lines().len(), 4, "{:?}", server.lines());
+}
+
+#[tokio::test]
+async fn a_look_reads_past_the_runs_of_others() {
+    let server = Scripted::start(|heard| {
+        if heard.line.starts_with("POST") {
+            return Act::json(409, &json!({"detail": "exists"}));
+        }
+        let other = json!({"run_id": "other", "metadata": {"event_id": "another"}});
+        let page = if heard.line.contains("offset=0") {
+            vec![other; 100]
+        } else {
+            vec![json!({"run_id": "ours", "metadata": {"event_id": "e1"}})]
+        };
+        Act::json(200, &page.into())
+    })
+    .await;
+    let (agent, _) = connect(langgraph_spec(server.addr).0);
+    let answer = agent.attempt(&mut agent.session(), &delivery("e1")).await;
+    assert_eq!(answer, Answer::Accepted { run_id: Some("ours".into()), found: true, status: Some(200) });
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_read_up_to_the_limit() {
+    let server = Scripted::start(|_| Act::text(400, "", &"x".repeat(8 * 1024 * 1024))).await;
+    let (agent, _) = connect(langgraph_spec(server.addr).0);
+    let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
+    assert_eq!((failure.class, failure.status), (Class::AgentFault, Some(400)));
+    assert_eq!(failure.reason.len(), MAX_REASON_BYTES);
+}

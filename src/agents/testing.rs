@@ -1,0 +1,219 @@
+//! What the tests of this room share: a delivery, specs, a clock by hand, a server by script.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use super::*;
+use crate::event::{DeliveryId, Origin, decode};
+
+pub(super) const SETTLE: Duration = Duration::from_secs(60);
+
+pub(super) fn delivery(event_id: &str) -> Delivery {
+    let document = json!({
+        "event_id": event_id, "event_type": "WORKFLOW_COMPLETED", "timestamp": "2026-01-01T00:00:00Z",
+        "source": "AIRFLOW", "workflow_id": "etl", "workflow_run_id": "run 1",
+        "payload": {"data": {"status": "success"}}, "metadata": {"environment": "prod", "version": "1.0"},
+    });
+    let raw = document.to_string().replace(',', ", ");
+    Delivery {
+        id: DeliveryId::new("rule", "agent", event_id, 0),
+        rule: "rule".into(),
+        agent: "agent".into(),
+        event: Arc::new(decode(Some(raw.as_bytes())).unwrap()),
+        origin: Origin { topic: "workflow-events".into(), partition: 3, offset: 42 },
+        raw: raw.into(),
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        body: None,
+    }
+}
+
+pub(super) fn secret(value: &str) -> Secret {
+    Secret::Env { name: "X".into(), value: value.into() }
+}
+
+fn agent(endpoint: Endpoint) -> AgentSpec {
+    AgentSpec {
+        name: "agent".into(),
+        endpoint,
+        concurrency: 4,
+        rate: None,
+        timeout: Duration::from_secs(5),
+        retry: RetrySpec {
+            initial: Duration::from_millis(10),
+            max: Duration::from_secs(1),
+            give_up_after: Duration::from_secs(60),
+            max_attempts: None,
+        },
+        classify: BTreeMap::new(),
+    }
+}
+
+pub(super) fn langgraph_spec(addr: SocketAddr) -> (AgentSpec, LangGraphSpec) {
+    let spec = LangGraphSpec {
+        url: format!("http://{addr}").parse().unwrap(),
+        assistant: "analyst".into(),
+        api_key: None,
+        headers: Vec::new(),
+        settle: SETTLE,
+        config: None,
+        context: None,
+        ttl: None,
+    };
+    (agent(Endpoint::LangGraph(spec.clone())), spec)
+}
+
+pub(super) fn http_spec(addr: SocketAddr) -> (AgentSpec, HttpSpec) {
+    let spec = HttpSpec {
+        url: format!("http://{addr}/events").parse().unwrap(),
+        method: reqwest::Method::POST,
+        headers: Vec::new(),
+        auth: None,
+        sign: None,
+    };
+    (agent(Endpoint::Http(spec.clone())), spec)
+}
+
+pub(super) fn connect(spec: AgentSpec) -> (Agent, Arc<HandClock>) {
+    let clock = Arc::new(HandClock::default());
+    let agent = Agent::build(&Arc::new(spec), ClaimPolicy::default(), Arc::<HandClock>::clone(&clock)).unwrap();
+    (agent, clock)
+}
+
+pub(super) fn failed(answer: Answer) -> Failure {
+    match answer {
+        Answer::Failed(failure) => failure,
+        other => panic!("expected a failure, found {other:?}"),
+    }
+}
+
+/// A clock that goes on only when it is told to, or at one call of `now`.
+#[derive(Debug, Default)]
+pub(super) struct HandClock {
+    milliseconds: AtomicU64,
+    calls: AtomicU64,
+    jump_at_call: AtomicU64,
+}
+
+impl HandClock {
+    pub fn pass(&self, time: Duration) {
+        self.milliseconds.fetch_add(u64::try_from(time.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    /// At the nth call of `now` (the first is 1) an hour has gone by.
+    pub fn stop_before_call(&self, call: u64) {
+        self.jump_at_call.store(call, Ordering::SeqCst);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Boottime {
+        if self.calls.fetch_add(1, Ordering::SeqCst) + 1 == self.jump_at_call.load(Ordering::SeqCst) {
+            self.pass(Duration::from_secs(3600));
+        }
+        Boottime::new(Duration::from_millis(1_000_000 + self.milliseconds.load(Ordering::SeqCst)))
+    }
+}
+
+/// A request as the scripted server read it.
+#[derive(Debug, Clone)]
+pub(super) struct Heard {
+    pub line: String,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+/// What the scripted server does with a request.
+pub(super) enum Act {
+    /// Answers these bytes and closes.
+    Say(String),
+    /// Closes without an answer.
+    Close,
+    /// Keeps the connection open and says nothing.
+    Hang,
+}
+
+impl Act {
+    pub fn json(status: u16, body: &Value) -> Self {
+        Self::text(status, "content-type: application/json\r\n", &body.to_string())
+    }
+
+    pub fn text(status: u16, headers: &str, body: &str) -> Self {
+        let length = body.len();
+        Self::Say(format!(
+            "HTTP/1.1 {status} x\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}"
+        ))
+    }
+}
+
+/// A server that does with each request what `script` says.
+pub(super) struct Scripted {
+    pub addr: SocketAddr,
+    heard: Arc<Mutex<Vec<Heard>>>,
+}
+
+impl Scripted {
+    pub async fn start(script: impl Fn(&Heard) -> Act + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let (log, script) = (Arc::clone(&heard), Arc::new(script));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (log, script) = (Arc::clone(&log), Arc::clone(&script));
+                tokio::spawn(async move { serve(stream, &log, &*script).await });
+            }
+        });
+        Self { addr, heard }
+    }
+
+    pub fn heard(&self) -> Vec<Heard> {
+        self.heard.lock().unwrap().clone()
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        self.heard().into_iter().map(|heard| heard.line).collect()
+    }
+}
+
+async fn serve(mut stream: TcpStream, log: &Mutex<Vec<Heard>>, script: &(dyn Fn(&Heard) -> Act + Send + Sync)) {
+    let mut bytes = Vec::new();
+    let heard = loop {
+        if let Some(heard) = whole_request(&bytes) {
+            break heard;
+        }
+        if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
+            return;
+        }
+    };
+    log.lock().unwrap().push(heard.clone());
+    match script(&heard) {
+        Act::Say(answer) => {
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+        Act::Close => {}
+        Act::Hang => std::future::pending().await,
+    }
+}
+
+fn whole_request(bytes: &[u8]) -> Option<Heard> {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length: usize = length.map_or(0, |length| length.parse().unwrap());
+    let body = bytes.get(end..end + length)?.to_vec();
+    let line = head.lines().next()?.trim_end_matches(" HTTP/1.1").to_owned();
+    Some(Heard { line, head, body })
+}
