@@ -65,7 +65,7 @@ fn unknown_fields_are_kept_after_the_known_ones() {
     event["tenant"] = json!({"id": 7});
     let decoded = read(&event).unwrap();
     assert_eq!(decoded.document()["tenant"]["id"], 7);
-    assert_eq!(decoded.document().as_object().unwrap().keys().last().unwrap(), "tenant");
+    assert_eq!(decoded.document().as_object().unwrap().keys().next_back().unwrap(), "tenant");
 }
 
 #[test]

@@ -5,4 +5,5 @@
 #[allow(dead_code, unused_imports, reason = "the kit serves tests that come and go")]
 mod kit;
 
+mod docker;
 mod kit_works;

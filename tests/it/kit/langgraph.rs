@@ -106,7 +106,7 @@ fn run(folder: &Scratch, port: u16, log: Arc<Log>) -> Process {
     let langgraph = prepared("langgraph-venv/bin/langgraph");
     assert!(
         langgraph.is_file(),
-        "the LangGraph server is not in {}: run `make test-setup` (it needs Python 3.10 or newer with venv), or `make test`",
+        "the LangGraph server is not in {}: run `make test-setup` (it needs Python 3.11 or newer with venv), or `make test`",
         langgraph.display()
     );
     let mut command = Command::new(langgraph);

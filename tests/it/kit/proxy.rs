@@ -35,7 +35,7 @@ pub struct FaultPlan {
 }
 
 impl FaultPlan {
-    /// The network of facts/langgraph.md: 15 % of requests and of responses lost, 20 % of the run
+    /// A bad network: 15 % of requests and of responses lost, 20 % of the run
     /// posts held.
     pub fn hostile(hold_for: Duration) -> Self {
         Self { drop_requests: 0.15, drop_responses: 0.15, hold_runs: 0.2, hold_for }

@@ -1,0 +1,33 @@
+# syntax=docker/dockerfile:1
+# The bridge. OpenSSL, zlib and zstd are linked statically, so the image needs no library of its own.
+
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+COPY Cargo.toml Cargo.lock ./
+COPY src src
+# Compiled in by `demo`.
+COPY routing routing
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked --bin workflow-bridge \
+    && cp target/release/workflow-bridge /usr/local/bin/
+
+FROM debian:bookworm-slim
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --home-dir /var/lib/workflow-bridge bridge \
+    && install --directory --owner=bridge --mode=0750 /var/lib/workflow-bridge
+COPY --from=build /usr/local/bin/workflow-bridge /usr/local/bin/
+COPY routing /etc/workflow-bridge/routing
+# bridge.yaml is read from here if there is one.
+WORKDIR /etc/workflow-bridge
+ENV BRIDGE_ROUTING_DIR=/etc/workflow-bridge/routing \
+    BRIDGE_DATA_DIR=/var/lib/workflow-bridge
+VOLUME /var/lib/workflow-bridge
+USER 10001
+# /metrics, /healthz, /readyz, /api/status: on loopback until BRIDGE_ADMIN_ADDR says otherwise.
+EXPOSE 9464
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 CMD ["workflow-bridge", "healthcheck"]
+ENTRYPOINT ["workflow-bridge"]
+CMD ["run"]
