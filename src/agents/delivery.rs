@@ -70,27 +70,21 @@ pub struct Failure {
     pub reason: String,
 }
 
-/// Every [`Failure::kind`].
+/// Every [`Failure::kind`]: the status or its class, or
+///
+/// - `connect`: no connection, so nothing was sent;
+/// - `timeout`: sent, and no answer in time;
+/// - `io`: sent, and the connection broke;
+/// - `unreadable`: an answer that does not say what a run API says;
+/// - `unknown_assistant`: the LangGraph server does not know the assistant;
+/// - `claim_invisible`: a claim that exists and cannot be seen;
+/// - `claim_unsettled`: the claim kept changing hands;
+/// - `secret`: a secret that cannot be had.
+#[rustfmt::skip]
 pub const KINDS: &[&str] = &[
-    "401",
-    "403",
-    "404",
-    "409",
-    "422",
-    "429",
-    "503",
-    "3xx",
-    "4xx",
-    "5xx",
-    "other_status",      // an answer's status
-    "connect",           // no connection, so nothing was sent
-    "timeout",           // sent, and no answer in time
-    "io",                // sent, and the connection broke
-    "unreadable",        // an answer that does not say what a run API says
-    "unknown_assistant", // the LangGraph server does not know the assistant
-    "claim_invisible",   // a claim that exists and cannot be seen
-    "claim_unsettled",   // the claim kept changing hands
-    "secret",            // a secret that cannot be had
+    "401", "403", "404", "409", "422", "429", "503", "2xx", "3xx", "4xx", "5xx", "other_status",
+    "connect", "timeout", "io", "unreadable",
+    "unknown_assistant", "claim_invisible", "claim_unsettled", "secret",
 ];
 
 /// `text` as one line without control characters and without any of `secrets`, cut to

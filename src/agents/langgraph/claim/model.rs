@@ -319,7 +319,9 @@ const HISTORIES: u64 = 4_000;
 
 /// How many of the histories end with more than one run.
 fn doubles(setup: Setup) -> u64 {
-    (0..HISTORIES).filter(|seed| World::new(setup, *seed).run().runs.len() > 1).count() as u64
+    let doubles = (0..HISTORIES).filter(|seed| World::new(setup, *seed).run().runs.len() > 1).count() as u64;
+    println!("{doubles} of {HISTORIES} histories end with more than one run: {setup:?}");
+    doubles
 }
 
 #[test]
@@ -337,13 +339,13 @@ fn no_history_ever_has_two_runs_and_every_history_comes_to_one() {
 #[test]
 fn without_the_look_the_same_histories_have_doubles() {
     let setup = Setup { policy: ClaimPolicy { look: false, settle: true }, processes: 1, ..REAL };
-    assert!(doubles(setup) > HISTORIES / 20);
+    assert!(doubles(setup) > 1_000);
 }
 
 #[test]
 fn without_settle_the_same_histories_have_doubles() {
     let setup = Setup { policy: ClaimPolicy { look: true, settle: false }, processes: 1, ..REAL };
-    assert!(doubles(setup) > HISTORIES / 100);
+    assert!(doubles(setup) > 10);
 }
 
 #[test]
