@@ -8,6 +8,8 @@ pub mod event;
 #[cfg(feature = "service")]
 pub mod agents;
 #[cfg(feature = "service")]
+pub mod dedup;
+#[cfg(feature = "service")]
 pub mod demo;
 #[cfg(feature = "service")]
 pub mod telemetry;

@@ -1,0 +1,178 @@
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use tokio::{task::JoinSet, time::timeout};
+
+use super::*;
+use crate::dedup::commit::Committer;
+
+const DELAY: Duration = Duration::from_millis(3);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A store that takes writes and makes them durable by a slow flush; it watches over the promises.
+#[derive(Default)]
+struct Slow {
+    written: AtomicUsize,
+    durable: AtomicUsize,
+    flushes: AtomicUsize,
+    flushing: AtomicBool,
+}
+
+impl Slow {
+    fn flush(&self) {
+        assert!(!self.flushing.swap(true, Ordering::SeqCst), "two flushes at once");
+        self.flushes.fetch_add(1, Ordering::SeqCst);
+        let covered = self.written.load(Ordering::SeqCst);
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_micros(500) {
+            std::hint::spin_loop();
+        }
+        self.durable.store(covered, Ordering::SeqCst);
+        self.flushing.store(false, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sixty_four_waiters_share_flushes_and_each_is_covered_by_its_own() {
+    let slow = Arc::new(Slow::default());
+    let store = Arc::clone(&slow);
+    let committer = Arc::new(
+        Committer::start(DELAY, move || {
+            store.flush();
+            Ok(())
+        })
+        .unwrap(),
+    );
+    let mut waiters = JoinSet::new();
+    for _ in 0..64 {
+        let (slow, committer) = (Arc::clone(&slow), Arc::clone(&committer));
+        waiters.spawn(async move {
+            for _ in 0..50 {
+                let mine = slow.written.fetch_add(1, Ordering::SeqCst) + 1;
+                timeout(PATIENCE, committer.durable()).await.expect("a lost wake-up").unwrap().unwrap();
+                let durable = slow.durable.load(Ordering::SeqCst);
+                assert!(durable >= mine, "write {mine} was called durable when {durable} were");
+            }
+        });
+    }
+    while let Some(ended) = waiters.join_next().await {
+        ended.unwrap();
+    }
+    let flushes = slow.flushes.load(Ordering::SeqCst);
+    assert!((50..800).contains(&flushes), "{flushes} flushes for 3200 waits of 64 at a time");
+}
+
+/// A flush that blocks until it is let go, and counts.
+#[derive(Default)]
+struct Gate {
+    begun: Mutex<usize>,
+    let_go: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn flush(&self) {
+        let number = {
+            *self.begun.lock().unwrap() += 1;
+            *self.begun.lock().unwrap()
+        };
+        let let_go = self.let_go.lock().unwrap();
+        drop(self.changed.wait_while(let_go, |let_go| *let_go < number).unwrap());
+    }
+
+    fn let_go(&self) {
+        *self.let_go.lock().unwrap() += 1;
+        self.changed.notify_all();
+    }
+
+    async fn begun(&self, number: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while *self.begun.lock().unwrap() < number {
+            assert!(Instant::now() < deadline, "flush {number} never began: {}", self.begun.lock().unwrap());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_during_a_flush_is_answered_by_the_next_one() {
+    let gate = Arc::new(Gate::default());
+    let flush = Arc::clone(&gate);
+    let committer = Committer::start(DELAY, move || {
+        flush.flush();
+        Ok(())
+    })
+    .unwrap();
+
+    let early = tokio::spawn(committer.durable());
+    gate.begun(1).await;
+    let late = tokio::spawn(committer.durable());
+    gate.let_go();
+    early.await.unwrap().unwrap().unwrap();
+    gate.begun(2).await;
+    assert!(!late.is_finished(), "answered by a flush that began before it waited");
+    gate.let_go();
+    late.await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiter_that_goes_away_takes_no_flush_from_the_others() {
+    let gate = Arc::new(Gate::default());
+    let flush = Arc::clone(&gate);
+    let committer = Committer::start(DELAY, move || {
+        flush.flush();
+        Ok(())
+    })
+    .unwrap();
+
+    let gone = committer.durable();
+    drop(gone);
+    let stays = tokio::spawn(committer.durable());
+    gate.begun(1).await;
+    gate.let_go();
+    timeout(PATIENCE, stays).await.expect("a lost wake-up").unwrap().unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_at_once_answers_who_waits() {
+    let flushes = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&flushes);
+    let long = Duration::from_secs(3_600);
+    let committer = Committer::start(long, move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    })
+    .unwrap();
+
+    let waiter = committer.durable();
+    committer.flush_now().unwrap();
+    timeout(PATIENCE, waiter).await.expect("not answered").unwrap().unwrap();
+    assert_eq!(flushes.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_committer_flushes_for_who_still_waits() {
+    let long = Duration::from_secs(3_600);
+    let committer = Committer::start(long, || Ok(())).unwrap();
+    let waiter = committer.durable();
+    drop(committer);
+    timeout(PATIENCE, waiter).await.expect("not answered").unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_waiter_learns_of_a_flush_that_failed() {
+    let failure = LedgerError::Io { dir: PathBuf::from("/data"), operation: "flush", reason: "EIO".into() };
+    let told = failure.clone();
+    let committer = Committer::start(DELAY, move || Err(told.clone())).unwrap();
+    let waiters: Vec<_> = (0..8).map(|_| committer.durable()).collect();
+    for waiter in waiters {
+        assert_eq!(timeout(PATIENCE, waiter).await.unwrap(), Some(Err(failure.clone())));
+    }
+    assert_eq!(committer.flush_now(), Err(failure));
+}

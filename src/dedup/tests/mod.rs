@@ -1,0 +1,61 @@
+//! The ledger's tests, a file for each of its promises.
+
+mod codec;
+mod commit;
+mod crash;
+mod decide;
+mod expire;
+mod inflight;
+mod ledger;
+mod open;
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use super::*;
+
+fn options() -> Options {
+    Options {
+        group: "workflow-bridge".into(),
+        window: Duration::from_secs(60),
+        cache_bytes: 8 << 20,
+        flush_delay: Duration::from_millis(3),
+    }
+}
+
+fn open(dir: &Path) -> Ledger {
+    Ledger::open(dir, &options()).unwrap().0
+}
+
+fn plan(names: &[(&str, &str)]) -> Vec<Planned> {
+    names.iter().map(|&(rule, agent)| Planned { rule: rule.into(), agent: agent.into() }).collect()
+}
+
+/// A record with one delivery for each status.
+fn record(statuses: &[Status]) -> Record {
+    let names: Vec<_> = (0..statuses.len()).map(|n| (format!("rule-{n}"), "agent")).collect();
+    let names: Vec<_> = names.iter().map(|(rule, agent)| (rule.as_str(), *agent)).collect();
+    let mut record = Record::new(7, 1_000, &plan(&names));
+    for (status, (rule, agent)) in statuses.iter().zip(&names) {
+        record.finish(rule, agent, *status);
+    }
+    record
+}
+
+/// This test binary again, as a process of its own that runs one test with `dir` as its folder.
+fn child(test: &str, dir: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "--nocapture", "--test-threads=1", test])
+        .env(CHILD_DIR, dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    command
+}
+
+/// Set only in a process that [`child`] started.
+const CHILD_DIR: &str = "WORKFLOW_BRIDGE_TEST_LEDGER";

@@ -1,0 +1,260 @@
+use std::{
+    fs,
+    io::{self, BufRead, BufReader},
+    path::PathBuf,
+};
+
+use super::*;
+use crate::dedup::header::Header;
+
+fn refused(dir: &Path, options: &Options) -> OpenError {
+    Ledger::open(dir, options).map(|(_, opened)| opened).expect_err("it was opened")
+}
+
+/// A ledger with 3,000 records.
+fn filled(dir: &Path) {
+    let ledger = open(dir);
+    for n in 0..3_000 {
+        ledger.put(&format!("event-{n}"), &record(&[Status::Delivered; 4])).unwrap();
+    }
+    ledger.flush_blocking().unwrap();
+}
+
+#[test]
+fn a_ledger_in_use_is_refused_in_the_same_process_and_free_after_the_last_handle() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+    let second = first.clone();
+    drop(first);
+    let error = refused(dir.path(), &options());
+    assert_eq!(error.kind(), "locked");
+    assert!(error.to_string().contains(&dir.path().display().to_string()), "{error}");
+    drop(second);
+    open(dir.path());
+}
+
+/// The child of the test below: holds the ledger until its input ends.
+#[test]
+fn child_that_holds_the_ledger() {
+    let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
+    let _ledger = open(Path::new(&dir));
+    println!("\nopen");
+    let _ = io::stdin().read_line(&mut String::new());
+}
+
+#[test]
+fn a_ledger_in_use_is_refused_in_another_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = child("dedup::tests::open::child_that_holds_the_ledger", dir.path()).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(output.any(|line| line == "open"), "the child did not open it");
+    assert_eq!(refused(dir.path(), &options()).kind(), "locked");
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+    open(dir.path());
+}
+
+#[test]
+fn another_groups_ledger_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let error = refused(dir.path(), &Options { group: "other".into(), ..options() });
+    let expected =
+        OpenError::Group { dir: dir.path().into(), expected: "other".into(), found: "workflow-bridge".into() };
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn a_cluster_is_bound_once_and_another_one_refused_for_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    ledger.bind_cluster("first").unwrap();
+    ledger.bind_cluster("first").unwrap();
+    assert_eq!(ledger.bind_cluster("second").unwrap_err().kind(), "cluster");
+    drop(ledger);
+    let ledger = open(dir.path());
+    let error = ledger.bind_cluster("second").unwrap_err();
+    let expected = OpenError::Cluster { dir: dir.path().into(), expected: "second".into(), found: "first".into() };
+    assert_eq!(error, expected);
+    ledger.bind_cluster("first").unwrap();
+    assert!(ledger.is_empty(), "the header is no record");
+}
+
+#[test]
+fn another_format_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    ledger.disk().attempt("test", |store| store.insert(&[0], b"wbledger\x02whatever it holds")).unwrap();
+    ledger.flush_blocking().unwrap();
+    drop(ledger);
+    let error = refused(dir.path(), &options());
+    assert_eq!(error, OpenError::Version { dir: dir.path().into(), expected: "1".into(), found: "2".into() });
+}
+
+#[test]
+fn a_damaged_header_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    ledger.disk().attempt("test", |store| store.insert(&[0], b"wbledger\x01\xff")).unwrap();
+    ledger.flush_blocking().unwrap();
+    drop(ledger);
+    assert_eq!(refused(dir.path(), &options()).kind(), "corrupt");
+}
+
+#[test]
+fn a_sled_database_of_another_program_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    ledger.put("event", &record(&[Status::Pending])).unwrap();
+    let header = Header { group: "workflow-bridge".into(), cluster: None }.encode();
+    assert!(ledger.disk().attempt("test", |store| store.remove_if(&[0], &header)).unwrap());
+    ledger.flush_blocking().unwrap();
+    drop(ledger);
+    fs::remove_file(dir.path().join("ledger.txt")).unwrap();
+    fs::remove_file(dir.path().join("closed.txt")).unwrap();
+    assert_eq!(refused(dir.path(), &options()).kind(), "not_a_ledger");
+}
+
+#[test]
+fn a_file_in_the_place_of_the_folder_or_above_it_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "text").unwrap();
+    assert_eq!(refused(&file, &options()).kind(), "not_a_folder");
+    assert_eq!(refused(&file.join("below"), &options()).kind(), "not_a_folder");
+    assert_eq!(fs::read(&file).unwrap(), b"text");
+}
+
+#[test]
+fn a_folder_that_holds_something_else_is_refused_untouched() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("holiday.jpg"), "jpg").unwrap();
+    let error = refused(dir.path(), &options());
+    assert_eq!(error.kind(), "not_a_ledger");
+    assert!(error.to_string().contains("`holiday.jpg`"), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_fresh_volume_and_one_with_a_ledger_moved_aside_are_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["lost+found", ".snapshot", "ledger.bad"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    let nested = dir.path().join(".snapshot/a/b");
+    assert!(!Ledger::open(&nested, &options()).unwrap().1.recovered, "absent folders are made");
+    assert!(!Ledger::open(dir.path(), &options()).unwrap().1.recovered);
+}
+
+#[test]
+fn a_ledger_whose_data_was_deleted_emptied_or_cut_short_is_refused_again_and_again() {
+    for length in [None, Some(0), Some(1_000), Some(300_000)] {
+        let dir = tempfile::tempdir().unwrap();
+        filled(dir.path());
+        let data = dir.path().join("db");
+        match length {
+            None => fs::remove_file(&data).unwrap(),
+            Some(length) => fs::OpenOptions::new().write(true).open(&data).unwrap().set_len(length).unwrap(),
+        }
+        for time in 0..2 {
+            let error = refused(dir.path(), &options());
+            assert_eq!(error.kind(), "corrupt", "length {length:?}, time {time}");
+            let moved = format!("`mv {0} {0}.bad`", dir.path().display());
+            assert!(error.to_string().contains(&moved), "{error}");
+        }
+    }
+}
+
+/// Wherever a block of the data is lost, the ledger opens whole or says that it is damaged.
+#[test]
+fn a_damaged_block_is_refused_unless_nothing_is_lost_by_it() {
+    let base = tempfile::tempdir().unwrap();
+    let sound = base.path().join("sound");
+    filled(&sound);
+    let data = fs::read(sound.join("db")).unwrap();
+    let mut kinds = Vec::new();
+    for part in 0..12 {
+        let at = data.len() * part / 12;
+        let dir = base.path().join(format!("damaged-{part}"));
+        fs::create_dir_all(dir.join("blobs")).unwrap();
+        for file in ["conf", "ledger.txt", "closed.txt"] {
+            fs::copy(sound.join(file), dir.join(file)).unwrap();
+        }
+        let mut damaged = data.clone();
+        let end = damaged.len().min(at + 4_096);
+        damaged[at..end].fill(0);
+        fs::write(dir.join("db"), damaged).unwrap();
+        kinds.push(match Ledger::open(&dir, &options()) {
+            Ok((ledger, opened)) => {
+                assert_eq!(opened.records, 3_000, "part {part}");
+                for n in 0..3_000 {
+                    let read = ledger.get(&format!("event-{n}"));
+                    assert!(matches!(read, Ok(Some(_))), "part {part}: {read:?}");
+                }
+                "opened"
+            }
+            Err(error) => error.kind(),
+        });
+    }
+    assert!(kinds.iter().all(|kind| ["opened", "corrupt"].contains(kind)), "{kinds:?}");
+    assert!(kinds.contains(&"corrupt"), "{kinds:?}");
+}
+
+#[test]
+fn an_end_that_was_not_orderly_leaves_no_count_to_compare() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path());
+    let note = dir.path().join("closed.txt");
+    assert_eq!(fs::read_to_string(&note).unwrap(), "records 3000\n");
+    let ledger = open(dir.path());
+    assert!(!note.exists(), "it would be compared after a crash");
+    drop(ledger);
+    // Half a note, as a crash in the very writing of it leaves one.
+    fs::write(&note, "records 30").unwrap();
+    open(dir.path());
+    fs::write(&note, "records 2999\n").unwrap();
+    let error = refused(dir.path(), &options());
+    assert!(error.to_string().contains("closed with 2999 records and opens with 3000"), "{error}");
+}
+
+#[test]
+fn a_damaged_configuration_of_the_store_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path());
+    fs::write(dir.path().join("conf"), vec![0xff; 64]).unwrap();
+    assert_eq!(refused(dir.path(), &options()).kind(), "corrupt");
+}
+
+#[test]
+fn an_error_of_the_file_system_is_told_by_its_kind() {
+    let table = [
+        (io::ErrorKind::PermissionDenied, "not_writable"),
+        (io::ErrorKind::ReadOnlyFilesystem, "not_writable"),
+        (io::ErrorKind::StorageFull, "disk_full"),
+        (io::ErrorKind::QuotaExceeded, "disk_full"),
+        (io::ErrorKind::FileTooLarge, "disk_full"),
+        (io::ErrorKind::NotADirectory, "not_a_folder"),
+        (io::ErrorKind::TimedOut, "io"),
+    ];
+    for (kind, told) in table {
+        let error = OpenError::from_io(&PathBuf::from("/data"), &kind.into());
+        assert_eq!(error.kind(), told, "{kind:?}");
+        assert!(error.to_string().starts_with("ledger /data: expected "), "{error}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_may_not_be_written_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let closed = dir.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).unwrap();
+    if rustix::process::geteuid().is_root() {
+        // Root may write anywhere; the table above covers what others are told.
+        return;
+    }
+    assert_eq!(refused(&closed, &options()).kind(), "not_writable");
+}
