@@ -5,6 +5,7 @@
 //! doubt. Calls but [`Ledger::durable`] block for microseconds (a read from disk at worst).
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
@@ -64,6 +65,12 @@ pub struct Opened {
 #[derive(Clone)]
 pub struct Ledger {
     inner: Arc<Inner>,
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger").field("dir", &self.disk().dir).field("records", &self.len()).finish_non_exhaustive()
+    }
 }
 
 struct Inner {

@@ -68,7 +68,7 @@ impl Store {
         let config = sled::Config::new()
             .path(dir)
             .cache_capacity(cache_bytes)
-            .mode(sled::Mode::HighThroughput)
+            .mode(sled::Mode::LowSpace)
             .use_compression(false)
             .flush_every_ms(Some(FSYNC_EVERY_MS));
         match guarded(|| config.open()) {

@@ -218,11 +218,17 @@ fn an_end_that_was_not_orderly_leaves_no_count_to_compare() {
 }
 
 #[test]
-fn a_damaged_configuration_of_the_store_is_refused() {
+fn a_damaged_configuration_of_the_store_is_refused_and_can_be_moved_aside_alone() {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path());
-    fs::write(dir.path().join("conf"), vec![0xff; 64]).unwrap();
-    assert_eq!(refused(dir.path(), &options()).kind(), "corrupt");
+    let conf = dir.path().join("conf");
+    fs::write(&conf, vec![0xff; 64]).unwrap();
+    let error = refused(dir.path(), &options());
+    assert_eq!(error.kind(), "corrupt");
+    assert!(error.to_string().contains("`conf`"), "{error}");
+    // What docs/ledger.md says to do in this case.
+    fs::rename(&conf, dir.path().join("conf.bad")).unwrap();
+    assert_eq!(Ledger::open(dir.path(), &options()).unwrap().1, Opened { recovered: true, records: 3_000 });
 }
 
 #[test]
