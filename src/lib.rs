@@ -12,4 +12,6 @@ pub mod dedup;
 #[cfg(feature = "service")]
 pub mod demo;
 #[cfg(feature = "service")]
+pub mod kafka;
+#[cfg(feature = "service")]
 pub mod telemetry;
