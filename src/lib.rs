@@ -8,4 +8,6 @@ pub mod event;
 #[cfg(feature = "service")]
 pub mod agents;
 #[cfg(feature = "service")]
+pub mod routing;
+#[cfg(feature = "service")]
 pub mod telemetry;
