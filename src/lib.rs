@@ -14,4 +14,6 @@ pub mod demo;
 #[cfg(feature = "service")]
 pub mod kafka;
 #[cfg(feature = "service")]
+pub mod routing;
+#[cfg(feature = "service")]
 pub mod telemetry;

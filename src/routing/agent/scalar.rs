@@ -1,0 +1,180 @@
+//! The scalars of an agent: texts with `${VAR}` in them, counts, durations, rates, URLs.
+
+use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
+
+use reqwest::Url;
+use serde_json::Value;
+
+use super::Context;
+use crate::{
+    agents::Rate,
+    routing::{
+        node::{Data, Node},
+        problem::{Position, quoted},
+    },
+};
+
+impl Context<'_> {
+    /// A text with its variables filled in. `$${` stands for `${`.
+    pub(super) fn expand(&mut self, text: &str, at: Option<Position>) -> Option<String> {
+        let mut result = String::with_capacity(text.len());
+        let mut rest = text;
+        let mut complete = true;
+        while let Some(start) = rest.find("${") {
+            let (before, after) = (&rest[..start], &rest[start + 2..]);
+            if let Some(before) = before.strip_suffix('$') {
+                result.push_str(before);
+                result.push_str("${");
+                rest = after;
+                continue;
+            }
+            result.push_str(before);
+            let Some((inner, after)) = after.split_once('}') else {
+                self.report.error(at, "expected `}` after `${`, found none: write ${NAME} or ${NAME:-default}");
+                return None;
+            };
+            let (name, default) = match inner.split_once(":-") {
+                Some((name, default)) => (name, Some(default)),
+                None => (inner, None),
+            };
+            if is_variable(name) {
+                // As in a shell, `:-` also stands in for a variable that is empty.
+                let value = (self.env)(name).filter(|value| default.is_none() || !value.is_empty());
+                if let Some(value) = value.as_deref().or(default) {
+                    result.push_str(value);
+                } else {
+                    let message = format!("expected the environment variable {name}, found it unset");
+                    self.report.error(at, format!("{message}: set it, or write ${{{name}:-default}}"));
+                    complete = false;
+                }
+            } else {
+                let message = "expected ${NAME} or ${NAME:-default}, NAME of letters, digits and `_`";
+                self.report.error(at, format!("{message}, found {}: write $${{ for a plain ${{", quoted(inner)));
+                complete = false;
+            }
+            rest = after;
+        }
+        result.push_str(rest);
+        complete.then_some(result)
+    }
+
+    /// A text that is not empty.
+    pub(super) fn text(&mut self, node: &Node, what: &str) -> Option<String> {
+        let Data::Text(text) = &node.data else {
+            let found = node.found_type();
+            self.report.error(node.at, format!("{what}: expected a string, found {found}: quote it if it is one"));
+            return None;
+        };
+        let text = self.expand(text, node.at)?;
+        if text.trim().is_empty() {
+            self.report.error(node.at, format!("{what}: expected a string, found an empty one: fill it in"));
+            return None;
+        }
+        Some(text)
+    }
+
+    /// A whole number; as a string too, so that a variable can give it.
+    pub(super) fn count(&mut self, node: &Node, what: &str, range: RangeInclusive<u32>) -> Option<u32> {
+        let number = match &node.data {
+            Data::Number(number) => number.as_u64(),
+            Data::Text(text) => self.expand(text, node.at)?.trim().parse().ok(),
+            _ => None,
+        };
+        let number = number.and_then(|number| u32::try_from(number).ok()).filter(|number| range.contains(number));
+        if number.is_none() {
+            let (least, most) = range.into_inner();
+            let message = format!("{what}: expected a whole number from {least} to {most}, found {}", node.found());
+            self.report.error(node.at, message);
+        }
+        number
+    }
+
+    /// A duration such as `500ms`.
+    pub(super) fn duration(
+        &mut self,
+        node: &Node,
+        what: &str,
+        range: RangeInclusive<Duration>,
+        example: &str,
+    ) -> Option<Duration> {
+        let text = match &node.data {
+            Data::Text(text) => self.expand(text, node.at)?,
+            _ => String::new(),
+        };
+        let Ok(duration) = humantime::parse_duration(&text) else {
+            let message = format!("{what}: expected a duration with its unit, such as {example}");
+            self.report.error(node.at, format!("{message}, found {}", node.found()));
+            return None;
+        };
+        if !range.contains(&duration) {
+            let (least, most) = range.into_inner();
+            let [found, least, most] = [duration, least, most].map(humantime::format_duration);
+            self.report.error(node.at, format!("{what}: expected {least} to {most}, found {found}"));
+            return None;
+        }
+        Some(duration)
+    }
+
+    /// A rate such as `50/s`.
+    pub(super) fn rate(&mut self, node: &Node, what: &str) -> Option<Rate> {
+        let text = match &node.data {
+            Data::Text(text) => self.expand(text, node.at)?,
+            _ => String::new(),
+        };
+        let rate = text.split_once('/').and_then(|(count, unit)| {
+            let seconds = match unit.trim() {
+                "s" => 1,
+                "m" => 60,
+                "h" => 3_600,
+                _ => return None,
+            };
+            let count: NonZeroU32 = count.trim().parse().ok()?;
+            Some(Rate { count, per: Duration::from_secs(seconds) })
+        });
+        if rate.is_none() {
+            let message = format!("{what}, rate: expected a count per s, m or h, such as 50/s, found {}", node.found());
+            self.report.error(node.at, format!("{message}: leave the key out for no limit"));
+        }
+        rate
+    }
+
+    /// An absolute http or https URL with nothing secret in it.
+    pub(super) fn url(&mut self, node: &Node, what: &str) -> Option<Url> {
+        let text = self.text(node, what)?;
+        let shown = if text.contains('@') { "another text".to_owned() } else { quoted(&text) };
+        let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let Some(url) = url else {
+            let message = format!("{what}: expected a URL that begins with http:// or https://, found {shown}");
+            self.report.error(node.at, message);
+            return None;
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            let message = "expected a URL without credentials, found some (not shown)";
+            self.report.error(node.at, format!("{what}: {message}: use auth or api_key with {{env: NAME}}"));
+            return None;
+        }
+        if url.fragment().is_some() {
+            self.report.error(node.at, format!("{what}: expected a URL without `#`, found {shown}: cut it off"));
+            return None;
+        }
+        Some(url)
+    }
+
+    /// Any JSON, its texts with their variables filled in.
+    pub(super) fn json(&mut self, node: &Node) -> Value {
+        match &node.data {
+            Data::Text(text) => self.expand(text, node.at).map_or(Value::Null, Value::String),
+            Data::List(items) => items.iter().map(|item| self.json(item)).collect(),
+            Data::Map(entries) => {
+                Value::Object(entries.iter().map(|entry| (entry.key.clone(), self.json(&entry.value))).collect())
+            }
+            _ => node.to_json(),
+        }
+    }
+}
+
+/// A name that an environment variable can have in a shell.
+pub(super) fn is_variable(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}

@@ -1,0 +1,216 @@
+use std::{collections::BTreeMap, fs, time::Duration};
+
+use serde_json::json;
+
+use crate::{
+    agents::{Auth, Class, Endpoint, HeaderText, Secret},
+    routing::tests::{assert_problems, load, load_with, problems_of},
+};
+
+#[test]
+fn agents_have_the_defaults_of_the_docs_and_what_the_file_says() {
+    let text = "agents:
+  plain: {langgraph: {url: 'http://h:1/base/', assistant: a}}
+  full:
+    langgraph:
+      url: ${BASE:-http://h}:2024
+      assistant: '${ASSISTANT}'
+      api_key: {env: KEY}
+      headers: {X-Team: '$${core}', authorization: {env: KEY}}
+      settle: 2m
+      config: {recursion_limit: 9, tags: ['${ASSISTANT}']}
+      context: {tenant: 1}
+      ttl: 30d
+    concurrency: '${N:-16}'
+    rate: 600/m
+    timeout: 30s
+    retry: {initial: 1s, max: 5m, give_up_after: 2h, max_attempts: 9}
+    classify: {409: accepted, 422: agent_fault}
+  web:
+    http:
+      url: https://h/events?x=1
+      method: PUT
+      auth: {api_key: {env: KEY}, header: X-Token}
+      headers: {content-type: application/vnd.event+json}
+      sign: {secret: {env: KEY}}
+rules:
+  - {name: r, when: {event_type: [WORKFLOW_FAILED]}, to: [plain, full, web]}
+";
+    let (_folder, routing) = load_with(&[("a.yaml", text)], &[("ASSISTANT", "graph"), ("KEY", "sesame")]);
+    let routing = routing.unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(routing.agents().map(|agent| agent.name.as_ref()).collect::<Vec<_>>(), ["full", "plain", "web"]);
+
+    let plain = routing.agent("plain").unwrap();
+    assert_eq!((plain.concurrency, plain.rate, plain.timeout), (8, None, Duration::from_secs(10)));
+    assert_eq!(plain.retry.initial, Duration::from_millis(500));
+    assert_eq!(plain.retry.max, Duration::from_secs(60));
+    assert_eq!(plain.retry.give_up_after, Duration::from_secs(86_400));
+    assert_eq!(plain.retry.max_attempts, None);
+    let Endpoint::LangGraph(endpoint) = &plain.endpoint else { panic!("{plain:?}") };
+    assert_eq!((endpoint.url.as_str(), endpoint.settle), ("http://h:1/base", Duration::from_secs(60)));
+
+    let full = routing.agent("full").unwrap();
+    let rate = full.rate.unwrap();
+    assert_eq!((full.concurrency, rate.count.get(), rate.per), (16, 600, Duration::from_secs(60)));
+    assert_eq!(full.retry.max_attempts, Some(9));
+    assert_eq!(full.classify, BTreeMap::from([(409, Class::Accepted), (422, Class::AgentFault)]));
+    let Endpoint::LangGraph(endpoint) = &full.endpoint else { panic!("{full:?}") };
+    assert_eq!((endpoint.url.as_str(), &*endpoint.assistant), ("http://h:2024/", "graph"));
+    assert_eq!(endpoint.config, Some(json!({"recursion_limit": 9, "tags": ["graph"]})));
+    assert_eq!(endpoint.context, Some(json!({"tenant": 1})));
+    assert_eq!(endpoint.ttl, Some(Duration::from_secs(30 * 86_400)));
+    assert_eq!(&*endpoint.api_key.as_ref().unwrap().reveal().unwrap(), "sesame");
+    let [(team, HeaderText::Plain(value)), (_, HeaderText::Secret(Secret::Env { name, .. }))] = &endpoint.headers[..]
+    else {
+        panic!("{:?}", endpoint.headers)
+    };
+    assert_eq!((team.as_str(), value.to_str().unwrap(), name.as_str()), ("x-team", "${core}", "KEY"));
+
+    let Endpoint::Http(endpoint) = &routing.agent("web").unwrap().endpoint else { panic!() };
+    assert_eq!((endpoint.url.as_str(), endpoint.method.as_str()), ("https://h/events?x=1", "PUT"));
+    let Some(Auth::ApiKey { header, .. }) = &endpoint.auth else { panic!("{:?}", endpoint.auth) };
+    assert_eq!(header.as_str(), "x-token");
+    assert!(endpoint.sign.is_some());
+    assert!(!format!("{routing:?}").contains("sesame"));
+}
+
+/// The mistakes of one agent, all in one line of YAML, from the message on.
+fn agent_problems(agent: &str, env: &[(&str, &str)]) -> Vec<String> {
+    let text =
+        format!("agents: {{x: {agent}}}\nrules: [{{name: r, when: {{event_type: [WORKFLOW_FAILED]}}, to: [x]}}]\n");
+    problems_of(&[("a.yaml", &text)], env)
+        .iter()
+        .map(|line| line.splitn(4, ':').nth(3).unwrap_or(line).trim().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_mistakes_of_an_agent_are_named() {
+    let cases: &[(&str, &[&str])] = &[
+        ("{}", &["expected langgraph or http, found neither"]),
+        ("7", &["expected a map, found a number"]),
+        (
+            "{langgraph: {url: 'http://h', assistant: a}, http: {url: 'http://h'}}",
+            &["expected langgraph or http, found both"],
+        ),
+        ("{http: {}}", &["expected the key `url`"]),
+        ("{http: {url: h}}", &["expected a URL that begins with http:// or https://, found \"h\""]),
+        ("{http: {url: 'http://u:hunter2@h/'}}", &["expected a URL without credentials, found some (not shown)"]),
+        ("{http: {url: 'http//u:hunter2@h/'}}", &["found another text"]),
+        ("{http: {url: 'http://h/#x'}}", &["expected a URL without `#`"]),
+        ("{langgraph: {url: 'http://h/?x', assistant: a}}", &["expected the server's base URL without `?`"]),
+        ("{http: {url: '${NOPE}'}}", &["expected the environment variable NOPE, found it unset"]),
+        ("{http: {url: '${NO PE}'}}", &["expected ${NAME} or ${NAME:-default}"]),
+        ("{http: {url: 'http://${NOPE'}}", &["expected `}` after `${`"]),
+        ("{http: {url: 'http://h', method: GET}}", &["expected POST or PUT, found the string \"GET\""]),
+        (
+            "{http: {url: 'http://h'}, timeout: 10}",
+            &["expected a duration with its unit, such as 10s, found the number 10"],
+        ),
+        ("{http: {url: 'http://h'}, timeout: 3d}", &["expected 10ms to 1h, found 3days"]),
+        ("{http: {url: 'http://h'}, rate: 50}", &["expected a count per s, m or h, such as 50/s"]),
+        ("{http: {url: 'http://h'}, rate: 0/s}", &["expected a count per s, m or h"]),
+        ("{http: {url: 'http://h'}, retry: {initial: 2m, max: 1m}}", &["expected initial <= max"]),
+        ("{http: {url: 'http://h'}, retry: {max_attempts: 0}}", &["expected a whole number from 1"]),
+        (
+            "{http: {url: 'http://h'}, classify: {99: accepted, 409: acepted}}",
+            &[
+                "expected an HTTP status, 100 to 599, found \"99\"",
+                "found the string \"acepted\": did you mean `accepted`?",
+            ],
+        ),
+        (
+            "{langgraph: {url: 'http://h', assistant: a, settle: 15s}}",
+            &["expected at least 20s, twice the timeout of 10s, found 15s"],
+        ),
+        (
+            "{langgraph: {url: 'http://h', assistant: a}, timeout: 40s}",
+            &["expected at least 1m 20s, twice the timeout of 40s, found 1m"],
+        ),
+        (
+            "{langgraph: {url: 'http://h', assistant: a, ttl: 7d}}",
+            &["expected a ttl longer than the dedup window of 7days, found 7days"],
+        ),
+        (
+            "{langgraph: {url: 'http://h', assistant: a, config: {configurable: {}}, context: {}}}",
+            &["expected config.configurable or context, found both"],
+        ),
+        ("{langgraph: {url: 'http://h', assistant: a, context: 7}}", &["expected a map, found a number"]),
+        (
+            "{http: {url: 'http://h', headers: {Idempotency-Key: x, Webhook-Id: y, 'a b': z, X-A: 1, x-b: \"\\u0001\", x-B: q}}}",
+            &[
+                "the header `idempotency-key` cannot be set here",
+                "the header `webhook-id` cannot be set here",
+                "expected the name of a header, found \"a b\"",
+                "headers, x-a: expected a string, found a number",
+                "headers, x-b: expected visible characters",
+            ],
+        ),
+        (
+            "{langgraph: {url: 'http://h', assistant: a, api_key: {env: K}, headers: {x-api-key: {env: K}, content-type: q}}}",
+            &[
+                "the header `x-api-key` cannot be set here: api_key sets it",
+                "the header `content-type` cannot be set here",
+            ],
+        ),
+        (
+            "{http: {url: 'http://h', auth: {bearer: {env: K}, header: x}, headers: {Authorization: {env: K}}}}",
+            &[
+                "a bearer token goes into `authorization`",
+                "the header `authorization` cannot be set here: auth sets it",
+            ],
+        ),
+        ("{http: {url: 'http://h', auth: {}}}", &["expected either {bearer: SECRET} or {api_key: SECRET"]),
+        ("{http: {url: 'http://h', sign: {}}}", &["expected the key `secret`"]),
+    ];
+    for (agent, expected) in cases {
+        let found = agent_problems(agent, &[("K", "v")]);
+        assert_problems(&found, expected);
+        assert!(!found.join("\n").contains("hunter2"), "{found:?}");
+    }
+}
+
+#[test]
+fn a_secret_is_named_and_found_and_never_shown() {
+    let missing = "{env: NOPE}";
+    for (secret, expected) in [
+        ("hunter2", "expected {env: NAME} or {file: PATH}, found something else (not shown)"),
+        ("'${K}'", "expected {env: NAME} or {file: PATH}"),
+        ("{env: 'hunter2!'}", "expected the name of an environment variable, found something else (not shown)"),
+        ("{value: hunter2}", "expected {env: NAME} or {file: PATH}"),
+        ("[hunter2]", "expected {env: NAME} or {file: PATH}"),
+        (missing, "expected a secret in the environment variable NOPE, found it unset: set it"),
+        ("{env: EMPTY}", "environment variable EMPTY, found it empty"),
+        ("{env: BROKEN}", "expected visible characters, found a line break"),
+        ("{file: /nonexistent/secret}", "secret file /nonexistent/secret"),
+    ] {
+        for place in [
+            format!("{{langgraph: {{url: 'http://h', assistant: a, api_key: {secret}}}}}"),
+            format!("{{http: {{url: 'http://h', auth: {{bearer: {secret}}}}}}}"),
+            format!("{{http: {{url: 'http://h', auth: {{api_key: {secret}}}}}}}"),
+            format!("{{http: {{url: 'http://h', sign: {{secret: {secret}}}}}}}"),
+            format!("{{http: {{url: 'http://h', headers: {{Authorization: {secret}}}}}}}"),
+        ] {
+            let found = agent_problems(&place, &[("K", "hunter2"), ("EMPTY", ""), ("BROKEN", "hunter2\n")]);
+            assert_problems(&found, &[expected]);
+            assert!(!found.join("\n").contains("hunter2"), "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn a_secret_file_is_read_at_load_and_at_use() {
+    let secrets = tempfile::tempdir().unwrap();
+    let path = secrets.path().join("key");
+    fs::write(&path, "sesame\n").unwrap();
+    let text = format!(
+        "agents: {{x: {{http: {{url: 'http://h', auth: {{bearer: {{file: '{}'}}}}}}}}}}
+rules: [{{name: r, when: {{event_type: [WORKFLOW_FAILED]}}, to: [x]}}]\n",
+        path.display()
+    );
+    let routing = load(&text);
+    let Endpoint::Http(endpoint) = &routing.agent("x").unwrap().endpoint else { panic!() };
+    let Some(Auth::Bearer(secret)) = &endpoint.auth else { panic!() };
+    fs::write(&path, "rotated\n").unwrap();
+    assert_eq!(&*secret.reveal().unwrap(), "rotated");
+}

@@ -1,0 +1,186 @@
+//! A folder of files to agents and rules: reads everything, then reports everything.
+
+use std::{
+    collections::{BTreeMap, btree_map},
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    LoadOptions, Routing,
+    agent::{self, Context, Declared},
+    fields::Fields,
+    node::Node,
+    problem::{Position, Problem, ProblemKind, Problems, Report},
+    router::Router,
+    rule::{self, Draft},
+    template::Compiler,
+    yaml,
+};
+
+/// The largest file, in bytes.
+const MAX_BYTES: u64 = 32 << 20;
+
+const ADVICE: &str = "put a file such as rules.yaml into it, with `agents:` and `rules:`";
+
+/// A file that was read as YAML.
+struct File {
+    report: Report,
+    root: Option<Node>,
+}
+
+pub(super) fn load(folder: &Path, options: &LoadOptions) -> Result<Routing, Problems> {
+    let paths = list(folder).map_err(|error| {
+        let found = if error.kind() == io::ErrorKind::NotFound { "none there".into() } else { error.to_string() };
+        let message = format!("expected a readable routing folder, found {found}: create it, and {ADVICE}");
+        Problems::folder(folder, message)
+    })?;
+    if paths.is_empty() {
+        let message = format!("expected routing files (*.yaml, *.yml), found none: {ADVICE}");
+        return Err(Problems::folder(folder, message));
+    }
+    let mut files: Vec<_> = paths.into_iter().map(read).collect();
+    let sections: Vec<_> = files.iter_mut().map(sections).collect();
+
+    let mut agents = BTreeMap::new();
+    for (file, (section, _)) in files.iter_mut().zip(&sections) {
+        let Some(section) = section else { continue };
+        let mut context = Context { env: &*options.env, dedup_window: options.dedup_window, report: &mut file.report };
+        let declared = agent::read(section, &mut context);
+        unique("agent", declared, |agent| (Arc::clone(&agent.name), agent.at), &mut agents, &mut file.report);
+    }
+    let kinds = agents.iter().map(|(name, (agent, ..))| (Arc::clone(name), agent.kind)).collect();
+
+    let mut templates = Compiler::new();
+    let mut rules = BTreeMap::new();
+    for (file, (_, section)) in files.iter_mut().zip(&sections) {
+        let Some(section) = section else { continue };
+        let drafts = rule::read(section, &kinds, &mut templates, &mut file.report);
+        unique("rule", drafts, |rule| (Arc::clone(&rule.name), rule.at), &mut rules, &mut file.report);
+    }
+    finish(folder, files, agents, rules, templates)
+}
+
+/// What is declared, and the place: for the message when it is declared again.
+type Named<T> = BTreeMap<Arc<str>, (T, PathBuf, Option<Position>)>;
+
+fn finish(
+    folder: &Path,
+    files: Vec<File>,
+    agents: Named<Declared>,
+    rules: Named<Draft>,
+    templates: Compiler,
+) -> Result<Routing, Problems> {
+    let mut problems = Vec::new();
+    let mut warnings = Vec::new();
+    for file in files {
+        problems.extend(file.report.problems);
+    }
+    if problems.is_empty() && rules.is_empty() {
+        let message = "expected at least one rule, found none: add `rules:` to a file of the folder, else every event is unmatched";
+        return Err(Problems::folder(folder, message.into()));
+    }
+    for (name, (_, file, position)) in &agents {
+        if !rules.values().any(|(rule, ..)| rule.uses.contains(name.as_ref())) {
+            warnings.push(Problem {
+                file: file.as_path().into(),
+                position: *position,
+                part: ProblemKind::Agent,
+                message: format!("no rule sends to the agent `{name}`: name it in a rule's `to`, or take it out"),
+            });
+        }
+    }
+    if !problems.is_empty() {
+        return Err(Problems::new(problems));
+    }
+    let engine = Arc::new(templates.finish());
+    let rules = rules.into_values().filter_map(|(draft, ..)| draft.finish(&engine)).map(Arc::new).collect();
+    let agents = agents
+        .into_values()
+        .filter_map(|(agent, ..)| agent.spec)
+        .map(|spec| (Arc::clone(&spec.name), Arc::new(spec)))
+        .collect();
+    Ok(Routing { agents, router: Router::new(rules), warnings })
+}
+
+/// Enters what a file declares; a name that is taken is a mistake.
+fn unique<T>(
+    what: &str,
+    declared: Vec<T>,
+    key: impl Fn(&T) -> (Arc<str>, Option<Position>),
+    all: &mut Named<T>,
+    report: &mut Report,
+) {
+    for item in declared {
+        let (name, at) = key(&item);
+        match all.entry(name) {
+            btree_map::Entry::Vacant(entry) => {
+                entry.insert((item, report.file().to_owned(), at));
+            }
+            btree_map::Entry::Occupied(entry) => {
+                let (_, file, first) = entry.get();
+                let line = first.map(|position| format!(":{position}")).unwrap_or_default();
+                let place = format!("{}{line}", file.display());
+                let message =
+                    format!("names are unique over the folder, and the {what} `{}` is also in {place}", entry.key());
+                report.part = if what == "rule" { ProblemKind::Rule } else { ProblemKind::Agent };
+                report.error(at, format!("{message}: rename one of them"));
+            }
+        }
+    }
+}
+
+/// The routing files of a folder, sorted; hidden and other files are nobody's business.
+fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        // Through links: a mounted volume often consists of them.
+        if yaml && !hidden && !path.is_dir() {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn read(path: PathBuf) -> File {
+    let mut report = Report::new(path);
+    let text = fs::metadata(report.file()).and_then(|metadata| {
+        if metadata.len() > MAX_BYTES {
+            let message = format!("{} bytes, where at most {MAX_BYTES} are allowed", metadata.len());
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        }
+        fs::read_to_string(report.file())
+    });
+    let root = match text {
+        Ok(text) => yaml::read(text.strip_prefix('\u{feff}').unwrap_or(&text), &mut report),
+        Err(error) => {
+            report.part = ProblemKind::Folder;
+            report.error(None, format!("expected a readable file in UTF-8, found: {error}"));
+            None
+        }
+    };
+    File { report, root }
+}
+
+/// The `agents:` and the `rules:` of a file.
+fn sections(file: &mut File) -> (Option<Node>, Option<Node>) {
+    let report = &mut file.report;
+    let root = match file.root.take() {
+        Some(root) => root,
+        None if report.problems.is_empty() => {
+            report.error(None, "expected `agents:` or `rules:`, found an empty file: fill it in or take it away");
+            return (None, None);
+        }
+        None => return (None, None),
+    };
+    let Some(mut fields) = Fields::open(&root, "file", report) else { return (None, None) };
+    let agents = fields.take("agents").map(|entry| entry.value.clone());
+    let rules = fields.take("rules").map(|entry| entry.value.clone());
+    fields.finish(report);
+    (agents, rules)
+}

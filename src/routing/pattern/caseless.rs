@@ -1,0 +1,75 @@
+//! Texts that match in any case, by Unicode: each character as it stands, in upper or in lower case.
+
+/// A text of which every character may stand in either case.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Caseless {
+    /// For each character, the ways to write it, no two of which begin or end alike.
+    characters: Vec<Vec<String>>,
+}
+
+impl Caseless {
+    pub(super) fn new(text: &str) -> Self {
+        let characters = text
+            .chars()
+            .map(|c| {
+                let mut ways = vec![c.to_string()];
+                for way in [c.to_lowercase().collect::<String>(), c.to_uppercase().collect()] {
+                    if !ways.contains(&way) {
+                        ways.push(way);
+                    }
+                }
+                ways
+            })
+            .collect();
+        Self { characters }
+    }
+
+    pub(super) fn equals(&self, text: &str) -> bool {
+        self.after(text) == Some("")
+    }
+
+    pub(super) fn starts(&self, text: &str) -> bool {
+        self.after(text).is_some()
+    }
+
+    pub(super) fn ends(&self, text: &str) -> bool {
+        self.characters
+            .iter()
+            .rev()
+            .try_fold(text, |rest, ways| ways.iter().find_map(|way| rest.strip_suffix(way.as_str())))
+            .is_some()
+    }
+
+    /// What follows this text in another one.
+    fn after<'t>(&self, text: &'t str) -> Option<&'t str> {
+        self.characters.iter().try_fold(text, |rest, ways| ways.iter().find_map(|way| rest.strip_prefix(way.as_str())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_way_to_write_a_character_begins_or_ends_another() {
+        for c in '\0'..=char::MAX {
+            let ways = &Caseless::new(&c.to_string()).characters[0];
+            for (index, one) in ways.iter().enumerate() {
+                for other in ways.iter().skip(index + 1) {
+                    let apart = !one.starts_with(other) && !other.starts_with(one);
+                    assert!(apart && !one.ends_with(other) && !other.ends_with(one), "{c:?}: {one:?}, {other:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn case_is_that_of_unicode() {
+        assert!(Caseless::new("straße").equals("STRASSE"));
+        assert!(Caseless::new("É").equals("é"));
+        assert!(!Caseless::new("k").equals("\u{212a}"));
+        assert!(Caseless::new("EvEnT").starts("eventbridge"));
+        assert!(Caseless::new(".PnG").ends("a.png"));
+        assert!(Caseless::new("ǅ").equals("ǅ"));
+    }
+}

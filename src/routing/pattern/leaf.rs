@@ -1,0 +1,160 @@
+//! What a field itself may be: the alternatives of one list, sorted so that long lists cost one look.
+
+use std::{collections::HashSet, net::IpAddr};
+
+use serde_json::Value;
+
+use super::{
+    caseless::Caseless,
+    number::{Exact, Range},
+    wildcard::Wildcard,
+};
+
+/// The alternatives of one list. A scalar matches when any of them does.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Leaf {
+    /// `{"exists": false}`
+    pub(super) absent: bool,
+    /// `{"exists": true}`
+    pub(super) present: bool,
+    /// `true` and `false`, and `None` for `null`.
+    pub(super) constants: Vec<Option<bool>>,
+    pub(super) texts: HashSet<Box<str>>,
+    /// Exact strings that are addresses: compared as such, however they are written.
+    pub(super) addresses: HashSet<IpAddr>,
+    pub(super) numbers: HashSet<Exact>,
+    pub(super) ranges: Vec<Range>,
+    pub(super) networks: Vec<Network>,
+    pub(super) tests: Vec<TextTest>,
+    pub(super) anything_but: Vec<AnythingBut>,
+}
+
+/// A test of a string.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum TextTest {
+    Prefix(Box<str>),
+    Suffix(Box<str>),
+    Wildcard(Wildcard),
+    Caseless(Caseless),
+    CaselessPrefix(Caseless),
+    CaselessSuffix(Caseless),
+}
+
+impl TextTest {
+    fn accepts(&self, text: &str) -> bool {
+        match self {
+            Self::Prefix(prefix) => text.starts_with(prefix.as_ref()),
+            Self::Suffix(suffix) => text.ends_with(suffix.as_ref()),
+            Self::Wildcard(wildcard) => wildcard.matches(text),
+            Self::Caseless(caseless) => caseless.equals(text),
+            Self::CaselessPrefix(caseless) => caseless.starts(text),
+            Self::CaselessSuffix(caseless) => caseless.ends(text),
+        }
+    }
+}
+
+/// Any scalar but these; a scalar of another type is another one.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum AnythingBut {
+    Texts(HashSet<Box<str>>),
+    Numbers(HashSet<Exact>),
+    Tests(Vec<TextTest>),
+}
+
+impl AnythingBut {
+    fn accepts(&self, scalar: &Value) -> bool {
+        match (self, scalar) {
+            (Self::Texts(texts), Value::String(text)) => !texts.contains(text.as_str()),
+            (Self::Numbers(numbers), Value::Number(number)) => !numbers.contains(&Exact::of(number)),
+            (Self::Tests(tests), Value::String(text)) => !tests.iter().any(|test| test.accepts(text)),
+            _ => true,
+        }
+    }
+}
+
+/// A CIDR block.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// Reads `10.0.0.0/24` or `2001:db8::/32`; bits of the host are ignored.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let Some((address, bits)) = text.split_once('/') else {
+            return Err(format!("expected an address, a slash and a number of bits, found {text:?}: add /32 or /128"));
+        };
+        let address: IpAddr = address
+            .parse()
+            .map_err(|_| format!("expected an IPv4 or IPv6 address before the slash, found {address:?}"))?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        match bits.parse::<u8>() {
+            Ok(bits) if bits <= most => Ok(Self { address, bits }),
+            _ => Err(format!("expected 0 to {most} bits after the slash, found {bits:?}")),
+        }
+    }
+
+    fn contains(&self, other: IpAddr) -> bool {
+        match (self.address, other) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let shift = 32 - u32::from(self.bits);
+                (own.to_bits() ^ other.to_bits()).checked_shr(shift).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let shift = 128 - u32::from(self.bits);
+                (own.to_bits() ^ other.to_bits()).checked_shr(shift).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Leaf {
+    /// Whether a field may be absent.
+    pub(super) fn accepts_absence(&self) -> bool {
+        self.absent
+    }
+
+    /// Whether a scalar (anything but an array or an object) matches.
+    pub(super) fn accepts(&self, scalar: &Value) -> bool {
+        let itself = match scalar {
+            Value::Null => self.constants.contains(&None),
+            Value::Bool(value) => self.constants.contains(&Some(*value)),
+            Value::Number(number) => {
+                let number = Exact::of(number);
+                self.numbers.contains(&number) || self.ranges.iter().any(|range| range.contains(number))
+            }
+            Value::String(text) => self.accepts_text(text),
+            Value::Array(_) | Value::Object(_) => return false,
+        };
+        itself || self.present || self.anything_but.iter().any(|but| but.accepts(scalar))
+    }
+
+    fn accepts_text(&self, text: &str) -> bool {
+        if self.texts.contains(text) || self.tests.iter().any(|test| test.accepts(text)) {
+            return true;
+        }
+        if self.addresses.is_empty() && self.networks.is_empty() {
+            return false;
+        }
+        text.parse().is_ok_and(|address: IpAddr| {
+            self.addresses.contains(&address) || self.networks.iter().any(|network| network.contains(address))
+        })
+    }
+
+    /// The exact strings, when nothing else satisfies the field.
+    pub(super) fn only_exact_strings(&self) -> Option<Vec<&str>> {
+        let Self { absent, present, constants, texts, addresses, numbers, ranges, networks, tests, anything_but } =
+            self;
+        let nothing_else = !(*absent || *present)
+            && constants.is_empty()
+            && addresses.is_empty()
+            && numbers.is_empty()
+            && ranges.is_empty()
+            && networks.is_empty()
+            && tests.is_empty()
+            && anything_but.is_empty();
+        nothing_else.then(|| texts.iter().map(AsRef::as_ref).collect())
+    }
+}

@@ -1,0 +1,175 @@
+//! Mistakes in routing files: where each stands and what to do about it, collected rather than
+//! stopped at.
+
+use std::{fmt, path::Path, path::PathBuf, sync::Arc};
+
+/// A place in a text, both parts counted from 1; columns count characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// What part of the routing folder a problem is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProblemKind {
+    /// The folder or a file as a whole.
+    Folder,
+    /// The text is not YAML, or YAML that routing files do not use.
+    Syntax,
+    /// An agent.
+    Agent,
+    /// A rule, but for its pattern and templates.
+    Rule,
+    /// The pattern of a rule.
+    Pattern,
+    /// A template of a rule.
+    Template,
+}
+
+impl ProblemKind {
+    /// A stable word for labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Folder => "folder",
+            Self::Syntax => "syntax",
+            Self::Agent => "agent",
+            Self::Rule => "rule",
+            Self::Pattern => "pattern",
+            Self::Template => "template",
+        }
+    }
+}
+
+/// One mistake, or one warning: `file:line:column: what was expected, what was found, what to do`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, or the folder where no single file is at fault.
+    pub file: Arc<Path>,
+    /// The place in the file, where there is one.
+    pub position: Option<Position>,
+    /// What part of the folder it is in.
+    pub part: ProblemKind,
+    /// What was expected, what was found, and what to do.
+    pub message: String,
+}
+
+impl Problem {
+    /// A stable word for labels.
+    pub fn kind(&self) -> &'static str {
+        self.part.as_str()
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file.display())?;
+        if let Some(position) = self.position {
+            write!(f, "{position}:")?;
+        }
+        write!(f, " {}", self.message)
+    }
+}
+
+/// Every mistake of a routing folder, in the order of files and lines; one a line when displayed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    pub(super) fn new(mut list: Vec<Problem>) -> Self {
+        list.sort_by(|a, b| (&a.file, a.position).cmp(&(&b.file, b.position)));
+        list.dedup();
+        Self(list)
+    }
+
+    /// The problem that keeps the whole folder from being read.
+    pub(super) fn folder(folder: &Path, message: String) -> Self {
+        Self(vec![Problem { file: folder.into(), position: None, part: ProblemKind::Folder, message }])
+    }
+
+    /// The problems, at least one.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter()
+    }
+
+    /// A stable word for labels: the part of the folder that the first problem is in.
+    pub fn kind(&self) -> &'static str {
+        self.0.first().map_or("folder", Problem::kind)
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Collects the problems of one file.
+#[derive(Debug)]
+pub(super) struct Report {
+    file: Arc<Path>,
+    /// The part of the folder that is being read.
+    pub(super) part: ProblemKind,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Report {
+    pub(super) fn new(file: PathBuf) -> Self {
+        Self { file: file.into(), part: ProblemKind::Syntax, problems: Vec::new() }
+    }
+
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    pub(super) fn error(&mut self, position: Option<Position>, message: impl Into<String>) {
+        let file = Arc::clone(&self.file);
+        self.problems.push(Problem { file, position, part: self.part, message: message.into() });
+    }
+}
+
+/// `: did you mean ...?` for a word that is close to a known one, or nothing.
+pub(super) fn suggestion<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    // A bounded word: the distance costs the product of both lengths.
+    if found.chars().nth(64).is_some() {
+        return String::new();
+    }
+    let lower = found.to_lowercase();
+    known
+        .into_iter()
+        .map(|word| (strsim::damerau_levenshtein(&lower, &word.to_lowercase()), word))
+        .filter(|(distance, word)| *distance <= 1 + word.chars().count() / 4)
+        .min()
+        .map(|(_, word)| format!(": did you mean `{word}`?"))
+        .unwrap_or_default()
+}
+
+/// A text as it is quoted in a message: shortened, and with nothing that could break a line.
+pub(super) fn quoted(text: &str) -> String {
+    let mut shown: String = text.chars().take(60).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    format!("{shown:?}")
+}
+
+/// A name as it stands in a message: shortened, on one line.
+pub(super) fn one_line(name: &str) -> String {
+    name.chars().take(64).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

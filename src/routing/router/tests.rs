@@ -1,0 +1,114 @@
+use std::fmt::Write;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::routing::{Routing, tests::load};
+
+fn folder(patterns: &[Value]) -> Routing {
+    let mut text = "agents: {a: {http: {url: 'http://h'}}}\nrules:\n".to_owned();
+    for (index, pattern) in patterns.iter().enumerate() {
+        writeln!(text, "  - {{name: r{index:03}, to: [a], when: {pattern}}}").unwrap();
+    }
+    load(&text)
+}
+
+fn found(routing: &Routing, document: &Value) -> Vec<String> {
+    routing.router().matches(document).iter().map(|rule| rule.name().to_string()).collect()
+}
+
+fn scan(routing: &Routing, document: &Value) -> Vec<String> {
+    routing.rules().filter(|rule| rule.pattern().matches(document)).map(|rule| rule.name().to_string()).collect()
+}
+
+#[test]
+fn a_rule_is_found_by_its_rarest_string() {
+    let patterns: Vec<_> = (0..100)
+        .map(|index| json!({"event_type": ["WORKFLOW_COMPLETED"], "workflow_id": [format!("w{index}")]}))
+        .chain([
+            json!({"event_type": ["WORKFLOW_COMPLETED"], "workflow_id": [{"prefix": "w1"}]}),
+            json!({"event_type": [{"prefix": "WORKFLOW"}]}),
+        ])
+        .collect();
+    let routing = folder(&patterns);
+    let router = routing.router();
+    let paths: Vec<_> = router.indexes.iter().map(|index| (index.path.join("."), index.rules.len())).collect();
+    assert_eq!(paths, [("event_type".to_owned(), 1), ("workflow_id".to_owned(), 100)]);
+    assert_eq!(router.scanned.len(), 1);
+    let document = json!({"event_type": "WORKFLOW_COMPLETED", "workflow_id": "w17"});
+    assert_eq!(found(&routing, &document), ["r017", "r100", "r101"]);
+    assert_eq!(routing.rule("r017").unwrap().name().as_ref(), "r017");
+    assert!(routing.rule("r999").is_none());
+}
+
+#[test]
+fn an_array_of_one_string_a_million_times_looks_at_each_rule_once() {
+    let patterns: Vec<_> = (0..200)
+        .map(|index| json!({"event_type": ["WORKFLOW_FAILED"], "payload": {"tag": ["x"], "n": [index]}}))
+        .collect();
+    let routing = folder(&patterns);
+    let tags: Vec<_> = std::iter::repeat_n("x", 1_000_000).collect();
+    let document = json!({"event_type": ["WORKFLOW_FAILED"], "payload": {"n": 7, "tag": tags}});
+    let started = std::time::Instant::now();
+    assert_eq!(found(&routing, &document), ["r007"]);
+    assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+fn values() -> impl Strategy<Value = Value> {
+    let item = prop_oneof![
+        6 => "[xyz]".prop_map(Value::from),
+        1 => Just(json!(1)),
+        1 => Just(json!({"prefix": "x"})),
+        1 => Just(json!({"exists": false})),
+        1 => Just(json!({"anything-but": "x"})),
+        1 => Just(json!("10.0.0.1")),
+    ];
+    proptest::collection::vec(item, 1..3).prop_map(Value::Array)
+}
+
+fn pattern() -> impl Strategy<Value = Value> {
+    let types = prop_oneof![
+        Just(json!(["WORKFLOW_COMPLETED"])),
+        Just(json!(["WORKFLOW_FAILED", "WORKFLOW_COMPLETED"])),
+        Just(json!([{"exists": true}])),
+    ];
+    let fields = || proptest::collection::btree_map("[ab]", values(), 1..3).prop_map(|fields| json!(fields));
+    let or = proptest::option::of((fields(), fields()));
+    (types, fields(), or).prop_map(|(types, fields, or)| {
+        let mut pattern = json!({"event_type": types, "payload": fields});
+        if let Some((one, other)) = or {
+            pattern["$or"] = json!([{"metadata": one}, {"metadata": other}]);
+        }
+        pattern
+    })
+}
+
+fn document() -> impl Strategy<Value = Value> {
+    let value = prop_oneof![
+        3 => "[xyz]".prop_map(Value::from),
+        1 => Just(json!("10.0.0.1")),
+        1 => Just(json!(1)),
+        1 => proptest::collection::vec("[xyz]", 0..3).prop_map(|texts| json!(texts)),
+    ];
+    let fields = move || proptest::collection::btree_map("[ab]", value.clone(), 0..3).prop_map(|fields| json!(fields));
+    let payload = prop_oneof![fields(), proptest::collection::vec(fields(), 0..3).prop_map(Value::Array)];
+    let types = prop_oneof![Just("WORKFLOW_COMPLETED"), Just("WORKFLOW_FAILED"), Just("OTHER")];
+    (types, payload, fields())
+        .prop_map(|(types, payload, metadata)| json!({"event_type": types, "payload": payload, "metadata": metadata}))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn the_index_finds_what_a_scan_finds(
+        patterns in proptest::collection::vec(pattern(), 1..12),
+        documents in proptest::collection::vec(document(), 1..20),
+    ) {
+        let routing = folder(&patterns);
+        for document in &documents {
+            prop_assert_eq!(found(&routing, document), scan(&routing, document), "{}", document);
+        }
+    }
+}

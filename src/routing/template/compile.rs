@@ -1,0 +1,190 @@
+//! A tree of a routing file to a template: what is a literal, what an expression, what a text; and
+//! what can be seen to be wrong before any event comes.
+
+use std::collections::BTreeSet;
+
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
+use serde_json::{Value, json};
+
+use super::{CAUGHT, Leaf, Piece, convert, engine};
+use crate::routing::{
+    node::{Data, Node},
+    pattern::Step,
+    problem::{Position, ProblemKind, Report, quoted, suggestion},
+};
+
+/// The fields that every event has.
+const FIELDS: [&str; 8] =
+    ["event_id", "event_type", "timestamp", "source", "workflow_id", "workflow_run_id", "payload", "metadata"];
+
+/// A compiled `input` or `body`.
+#[derive(Debug)]
+pub(in crate::routing) struct Template {
+    pub(super) root: Piece,
+}
+
+/// Compiles the templates of a folder into one engine.
+pub(in crate::routing) struct Compiler {
+    engine: Environment<'static>,
+    count: usize,
+}
+
+/// One template being compiled.
+struct Scope<'a> {
+    what: &'a str,
+    path: String,
+    known: &'a BTreeSet<&'a str>,
+    report: &'a mut Report,
+}
+
+impl Compiler {
+    pub(in crate::routing) fn new() -> Self {
+        let mut engine = engine();
+        // While checking, only what is wrong for every event counts.
+        engine.set_undefined_behavior(UndefinedBehavior::Chainable);
+        Self { engine, count: 0 }
+    }
+
+    /// The engine that holds every template, ready to render.
+    pub(in crate::routing) fn finish(mut self) -> Environment<'static> {
+        self.engine.set_undefined_behavior(UndefinedBehavior::Strict);
+        self.engine
+    }
+
+    /// Compiles the template under `key` of a rule. `names` are top-level fields that the rule's
+    /// pattern names, besides those that every event has.
+    pub(in crate::routing) fn template(
+        &mut self,
+        rule: &str,
+        key: &str,
+        node: &Node,
+        names: &BTreeSet<&str>,
+        report: &mut Report,
+    ) -> Template {
+        report.part = ProblemKind::Template;
+        let known: BTreeSet<_> = FIELDS.into_iter().chain([convert::EVENT]).chain(names.iter().copied()).collect();
+        let what = format!("rule `{rule}`");
+        let mut scope = Scope { what: &what, path: key.to_owned(), known: &known, report };
+        let root = self.piece(node, &mut scope);
+        Template { root }
+    }
+
+    fn piece(&mut self, node: &Node, scope: &mut Scope<'_>) -> Piece {
+        match &node.data {
+            Data::Text(text) if text.contains("{{") || text.contains("{%") => self.leaf(text, node.at, scope),
+            Data::List(items) => {
+                let items: Vec<_> =
+                    items.iter().enumerate().map(|(index, item)| self.within(Step::Item(index), item, scope)).collect();
+                match items.iter().map(Piece::literal).collect::<Option<Vec<_>>>() {
+                    Some(values) => Piece::Literal(Value::Array(values)),
+                    None => Piece::List(items),
+                }
+            }
+            Data::Map(entries) => {
+                let fields: Vec<_> = entries
+                    .iter()
+                    .map(|entry| (entry.key.clone(), self.within(Step::Key(&entry.key), &entry.value, scope)))
+                    .collect();
+                let literal = |(key, piece): &(String, Piece)| Some((key.clone(), piece.literal()?));
+                match fields.iter().map(literal).collect() {
+                    Some(fields) => Piece::Literal(Value::Object(fields)),
+                    None => Piece::Map(fields),
+                }
+            }
+            _ => Piece::Literal(node.to_json()),
+        }
+    }
+
+    fn within(&mut self, step: Step<'_>, node: &Node, scope: &mut Scope<'_>) -> Piece {
+        let length = scope.path.len();
+        step.append(&mut scope.path);
+        let piece = self.piece(node, scope);
+        scope.path.truncate(length);
+        piece
+    }
+
+    fn leaf(&mut self, text: &str, at: Option<Position>, scope: &mut Scope<'_>) -> Piece {
+        let single = single_expression(text).filter(|inner| self.engine.compile_expression_owned(*inner).is_ok());
+        let source = match single {
+            Some(inner) => format!("{{% set {CAUGHT} = ({inner}) %}}"),
+            None => text.to_owned(),
+        };
+        let name = format!("t{}", self.count);
+        self.count += 1;
+        match self.engine.add_template_owned(name.clone(), source) {
+            Ok(()) => self.check(&name, at, scope),
+            Err(error) => {
+                let message = format!("expected a template, found {}: {}", quoted(text), engine::explain(&error));
+                scope.error(at, &message);
+            }
+        }
+        let leaf = Leaf { path: scope.path.as_str().into(), source: text.into(), name };
+        if single.is_some() { Piece::Expression(leaf) } else { Piece::Text(leaf) }
+    }
+
+    /// What is wrong with a template whatever the event: unknown names, filters, tests, functions.
+    fn check(&self, name: &str, at: Option<Position>, scope: &mut Scope<'_>) {
+        let Ok(template) = self.engine.get_template(name) else { return };
+        let globals: BTreeSet<_> = self.engine.globals().map(|(name, _)| name.to_owned()).collect();
+        let unknown: BTreeSet<_> = template
+            .undeclared_variables(false)
+            .into_iter()
+            .filter(|name| !scope.known.contains(name.as_str()) && !globals.contains(name))
+            .collect();
+        for name in &unknown {
+            let close = suggestion(name, scope.known.iter().copied());
+            let known = scope.known.iter().copied().collect::<Vec<_>>().join(", ");
+            let advice = format!("a template knows {known}, and what `when` names");
+            scope.error(at, &format!("unknown name `{name}`{close} ({advice})"));
+        }
+        if !unknown.is_empty() {
+            return;
+        }
+        if let Err(error) = template.render(convert::context(&sample()))
+            && wrong_for_every_event(&error)
+        {
+            scope.error(at, &engine::explain(&error));
+        }
+    }
+}
+
+impl Scope<'_> {
+    fn error(&mut self, at: Option<Position>, message: &str) {
+        self.report.error(at, format!("{}, {}: {message}", self.what, self.path));
+    }
+}
+
+impl Piece {
+    fn literal(&self) -> Option<Value> {
+        match self {
+            Self::Literal(value) => Some(value.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// What stands between `{{` and `}}`, when they are the first and the last.
+fn single_expression(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix("{{")?.strip_suffix("}}")?;
+    // `{{- ... -}}` cuts white space around it, of which there is none.
+    let inner = inner.strip_prefix(['-', '+']).unwrap_or(inner);
+    Some(inner.strip_suffix('-').unwrap_or(inner))
+}
+
+fn wrong_for_every_event(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::UnknownFilter
+            | ErrorKind::UnknownTest
+            | ErrorKind::UnknownFunction
+            | ErrorKind::MissingArgument
+            | ErrorKind::TooManyArguments
+    )
+}
+
+fn sample() -> Value {
+    json!({
+        "event_id": "0", "event_type": "WORKFLOW_COMPLETED", "timestamp": "2026-01-01T00:00:00Z", "source": "AIRFLOW",
+        "workflow_id": "w", "workflow_run_id": "r", "payload": {"data": {}}, "metadata": {}
+    })
+}

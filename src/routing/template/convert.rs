@@ -1,0 +1,90 @@
+//! Between an event's JSON and the engine's values.
+
+use std::sync::Arc;
+
+use minijinja::{
+    Value as Dynamic,
+    value::{Object, Serde, ValueKind},
+};
+use serde_json::{Map, Value};
+
+/// The name of the whole event.
+pub(super) const EVENT: &str = "event";
+
+/// Deeper than an event can be.
+const MAX_DEPTH: usize = 256;
+
+/// What a template sees: the fields of the event, and the whole of it as `event`.
+#[derive(Debug)]
+struct Root {
+    event: Dynamic,
+}
+
+impl Object for Root {
+    fn get_value(self: &Arc<Self>, key: &Dynamic) -> Option<Dynamic> {
+        if key.as_str() == Some(EVENT) {
+            return Some(self.event.clone());
+        }
+        self.event.get_item(key).ok().filter(|value| !value.is_undefined())
+    }
+}
+
+pub(super) fn context(document: &Value) -> Dynamic {
+    Dynamic::from_object(Root { event: Dynamic::from(Serde(document)) })
+}
+
+/// Why a value is no JSON.
+pub(super) enum Refused {
+    /// It is larger than what is left.
+    TooLarge,
+    /// It is of a kind that JSON does not have.
+    Value(&'static str),
+}
+
+/// The engine's value as JSON, with its type; takes what it weighs from `left`.
+pub(super) fn to_json(value: &Dynamic, left: &mut usize) -> Result<Value, Refused> {
+    at_depth(value, left, 0)
+}
+
+fn at_depth(value: &Dynamic, left: &mut usize, depth: usize) -> Result<Value, Refused> {
+    take(left, 1)?;
+    if depth > MAX_DEPTH {
+        return Err(Refused::Value("expected JSON of at most 256 levels, found more"));
+    }
+    match value.kind() {
+        ValueKind::Undefined => {
+            Err(Refused::Value("undefined value: the event has no such field; `default` gives one"))
+        }
+        ValueKind::None => Ok(Value::Null),
+        ValueKind::Bool => Ok(Value::Bool(value.is_true())),
+        ValueKind::Number => match serde_json::to_value(value) {
+            Ok(number @ Value::Number(_)) => Ok(number),
+            _ => Err(Refused::Value("the number is none that JSON can hold")),
+        },
+        ValueKind::String => text(value.as_str().unwrap_or_default(), left).map(Value::String),
+        ValueKind::Seq | ValueKind::Iterable => {
+            let items = value.try_iter().map_err(|_| Refused::Value("the list cannot be read"))?;
+            items.map(|item| at_depth(&item, left, depth + 1)).collect()
+        }
+        ValueKind::Map => {
+            let keys = value.try_iter().map_err(|_| Refused::Value("the map cannot be read"))?;
+            let mut fields = Map::new();
+            for key in keys {
+                let item = value.get_item(&key).map_err(|_| Refused::Value("the map cannot be read"))?;
+                fields.insert(text(&key.to_string(), left)?, at_depth(&item, left, depth + 1)?);
+            }
+            Ok(Value::Object(fields))
+        }
+        _ => Err(Refused::Value("expected a value that JSON can hold, found a function or a type")),
+    }
+}
+
+fn text(text: &str, left: &mut usize) -> Result<String, Refused> {
+    take(left, text.len())?;
+    Ok(text.to_owned())
+}
+
+fn take(left: &mut usize, bytes: usize) -> Result<(), Refused> {
+    *left = left.checked_sub(bytes).ok_or(Refused::TooLarge)?;
+    Ok(())
+}

@@ -1,0 +1,113 @@
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn read_all(text: &str) -> (Option<Node>, Vec<String>) {
+    let mut report = Report::new(PathBuf::from("f"));
+    let node = read(text, &mut report);
+    (node, report.problems.iter().map(ToString::to_string).collect())
+}
+
+fn value(text: &str) -> Value {
+    let (node, problems) = read_all(text);
+    assert!(problems.is_empty(), "{text}: {problems:?}");
+    node.map_or(Value::Null, |node| node.to_json())
+}
+
+#[track_caller]
+fn assert_problem(text: &str, expected: &[&str]) {
+    let (_, problems) = read_all(text);
+    let matching = problems.len() == expected.len() && problems.iter().zip(expected).all(|(p, e)| p.starts_with(e));
+    assert!(matching, "{text}: {problems:#?}");
+}
+
+#[test]
+fn plain_scalars_have_the_types_of_the_core_schema() {
+    for (text, expected) in [
+        ("[~, null, Null, NULL, ]", json!([null, null, null, null])),
+        ("[true, True, FALSE, yes, on, y]", json!([true, true, false, "yes", "on", "y"])),
+        ("[0, 12, -7, +5, 007, 0o17, 0xFf]", json!([0, 12, -7, 5, 7, 15, 255])),
+        ("[1., .5, -1.5, 1e3, 1.5E-2, +.5]", json!([1.0, 0.5, -1.5, 1000.0, 0.015, 0.5])),
+        ("[18446744073709551615, -9223372036854775808]", json!([u64::MAX, i64::MIN])),
+        (
+            "[1.0.0, 1-2, -x, ., 0x, 0b1, 12:30, 1_000, .e3, e3, +, 2026-01-31]",
+            json!(["1.0.0", "1-2", "-x", ".", "0x", "0b1", "12:30", "1_000", ".e3", "e3", "+", "2026-01-31"]),
+        ),
+        ("['12', \"true\", 'null', '']", json!(["12", "true", "null", ""])),
+        ("a: |\n  12\nb: >-\n  x\n  y\n", json!({"a": "12\n", "b": "x y"})),
+        ("{409: a, true: b, 1.50: c}", json!({"409": "a", "true": "b", "1.50": "c"})),
+        ("{a, b: }", json!({"a": null, "b": null})),
+    ] {
+        assert_eq!(value(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_json_cannot_hold_is_refused_at_its_place() {
+    assert_problem(
+        "a: .inf\nb: [-.INF, .nan, 1e999, 0xfffffffffffffffff]",
+        &["f:1:4: expected a value that JSON can hold, found .inf", "f:2:5:", "f:2:12:", "f:2:18:", "f:2:25:"],
+    );
+}
+
+#[test]
+fn keys_and_scalars_know_their_places() {
+    let (node, _) = read_all("a:\n  - x\n  -   {b: 'y', ü: z}\n");
+    let node = node.unwrap();
+    let list = node.get("a").unwrap();
+    let Data::List(items) = &list.data else { panic!("{list:?}") };
+    let at = |line, column| Some(Position { line, column });
+    assert_eq!(items[0].at, at(2, 5));
+    let Data::Map(entries) = &items[1].data else { panic!("{items:?}") };
+    assert_eq!((entries[0].at, entries[0].value.at), (at(3, 8), at(3, 11)));
+    assert_eq!((entries[1].at, entries[1].value.at), (at(3, 16), at(3, 19)));
+}
+
+#[test]
+fn what_routing_files_do_not_use_is_refused_plainly() {
+    assert_problem(
+        "a: 1\nb: 2\na: 3\n'b': 4",
+        &[
+            "f:3:1: the key \"a\" stands here for the second time, first in line 1",
+            "f:4:1: the key \"b\" stands here for the second time, first in line 2",
+        ],
+    );
+    assert_problem("a: &x 1\nb: *x\n", &["f:1:4: anchors and aliases", "f:2:4: anchors and aliases"]);
+    assert_problem("a: &x {}\n", &["f:1:4: anchors and aliases"]);
+    assert_problem("a: *star\n", &["f:1:4: expected YAML: while parsing node, found unknown anchor (anchors and"]);
+    assert_problem("a: !!str 1\n", &["f:1:4: tags are not supported"]);
+    assert_problem("a: 1\n---\nb: 1\n", &["f:2:1: expected one YAML document in a file"]);
+    assert_problem("{{a}}: 1\n", &["f:1:1: expected a plain key, found a map or a list"]);
+    assert_problem("a: {{ x }}\n", &["f:1:5: expected a plain key, found a map or a list"]);
+    assert_problem(": 1\n", &["f:1:1: expected a key, found nothing before the colon"]);
+    assert_problem("a: b: c\n", &["f:1:5: expected YAML: mapping values are not allowed in this context (quote"]);
+    assert_problem("a: [1\n", &["f:2:1: expected YAML"]);
+    assert_problem("a: \"\\q\"\n", &["f:1:"]);
+}
+
+#[test]
+fn depth_has_a_limit_and_costs_no_stack() {
+    for open in ["[", "{a: ", "- "] {
+        let (_, problems) = read_all(&open.repeat(50_000));
+        assert_eq!(problems.len(), 1, "{open}");
+        assert!(problems[0].contains("expected at most 64 levels") || problems[0].contains("YAML"), "{problems:?}");
+    }
+    assert!(read_all(&format!("{}{}", "[".repeat(64), "]".repeat(64))).1.is_empty());
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in "\\PC*|[-a:{}\\[\\],'\"&*!|>#%@` \n?~.0-9]{0,60}") {
+        let (node, problems) = read_all(&text);
+        prop_assert!(node.is_none() || problems.len() < 1_000);
+    }
+
+    #[test]
+    fn json_texts_are_kept_when_quoted(texts in proptest::collection::vec("[ -~éß]{0,12}", 0..6)) {
+        let yaml = format!("[{}]", texts.iter().map(|text| format!("'{}'", text.replace('\'', "''"))).collect::<Vec<_>>().join(","));
+        prop_assert_eq!(value(&yaml), json!(texts));
+    }
+}
