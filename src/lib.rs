@@ -6,7 +6,15 @@
 pub mod event;
 
 #[cfg(feature = "service")]
+pub mod admin;
+#[cfg(feature = "service")]
 pub mod agents;
+#[cfg(feature = "service")]
+pub mod bridge;
+#[cfg(feature = "service")]
+pub mod cli;
+#[cfg(feature = "service")]
+pub mod config;
 #[cfg(feature = "service")]
 pub mod dedup;
 #[cfg(feature = "service")]
@@ -14,6 +22,10 @@ pub mod demo;
 #[cfg(feature = "service")]
 pub mod kafka;
 #[cfg(feature = "service")]
+pub mod pipeline;
+#[cfg(feature = "service")]
 pub mod routing;
 #[cfg(feature = "service")]
 pub mod telemetry;
+#[cfg(feature = "service")]
+pub mod yaml;

@@ -1,2 +1,7 @@
 //! The bridge: one binary, a subcommand for each job.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    workflow_bridge::cli::main()
+}

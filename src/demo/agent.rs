@@ -16,7 +16,7 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::{DefaultBodyLimit, Path, RawQuery, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode},
+    http::{HeaderMap, HeaderValue, Method, StatusCode},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -35,6 +35,8 @@ pub struct SampleOptions {
     pub assistants: Vec<String>,
     /// It refuses this many run creations and plain events with 503 before it takes any.
     pub fail_first: u32,
+    /// It refuses this many requests that would change something with 503, whatever they are.
+    pub refuse_first: u32,
     /// It accepts this many runs and answers 502 all the same, after the failures.
     pub lose_first: u32,
     /// Requests without this `x-api-key` are refused with 401. `None`: all are welcome.
@@ -48,6 +50,7 @@ impl Default for SampleOptions {
         Self {
             assistants: vec!["analyst".into()],
             fail_first: 0,
+            refuse_first: 0,
             lose_first: 0,
             api_key: None,
             run_time: Duration::from_millis(20),
@@ -60,6 +63,7 @@ impl fmt::Debug for SampleOptions {
         f.debug_struct("SampleOptions")
             .field("assistants", &self.assistants)
             .field("fail_first", &self.fail_first)
+            .field("refuse_first", &self.refuse_first)
             .field("lose_first", &self.lose_first)
             .field("api_key", &self.api_key.as_ref().map(|_| "set"))
             .field("run_time", &self.run_time)
@@ -191,6 +195,7 @@ struct Store {
     received: Vec<Received>,
     bodies: Vec<Value>,
     failed: u32,
+    refused: u32,
     lost: u32,
 }
 
@@ -219,6 +224,12 @@ impl Store {
         fails
     }
 
+    fn refuses(&mut self, options: &SampleOptions) -> bool {
+        let refuses = self.refused < options.refuse_first;
+        self.refused += u32::from(refuses);
+        refuses
+    }
+
     fn execute(&mut self, document: &Value) {
         if let Some(event_id) = document["event_id"].as_str() {
             *self.executions.entry(event_id.to_owned()).or_default() += 1;
@@ -239,7 +250,12 @@ async fn watch(State(shared): State<Shared>, request: Request<Body>, next: Next)
         .api_key
         .as_ref()
         .is_none_or(|key| request.headers().get("x-api-key").map(HeaderValue::as_bytes) == Some(key.as_bytes()));
-    let response = if known { next.run(request).await } else { detail(StatusCode::UNAUTHORIZED, "Invalid API key") };
+    let refused = known && request.method() != Method::GET && shared.lock().refuses(&shared.options);
+    let response = match (known, refused) {
+        (false, _) => detail(StatusCode::UNAUTHORIZED, "Invalid API key"),
+        (true, true) => detail(StatusCode::SERVICE_UNAVAILABLE, "Not ready yet"),
+        (true, false) => next.run(request).await,
+    };
     shared.lock().requests.push(Answered { method, path, status: response.status().as_u16() });
     response
 }

@@ -61,8 +61,19 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
             let path = entry.expect("a folder can be listed").path();
             if path.is_dir() { sources(&path) } else { vec![path] }
         })
-        .filter(|path| path.file_name().is_some_and(|name| name != "tests.rs"))
+        .filter(|path| !is_for_tests(path))
         .collect()
+}
+
+/// Whether the module of this file is declared for tests only.
+fn is_for_tests(path: &Path) -> bool {
+    let (Some(folder), Some(stem)) = (path.parent(), path.file_stem().and_then(|stem| stem.to_str())) else {
+        return false;
+    };
+    [folder.join("mod.rs"), folder.with_extension("rs")]
+        .iter()
+        .filter_map(|parent| fs::read_to_string(parent).ok())
+        .any(|parent| parent.contains(&format!("#[cfg(test)]\nmod {stem};")))
 }
 
 #[test]

@@ -201,10 +201,11 @@ fn a_poll_that_fails_tells_what_it_saw() {
     }
 }
 
-/// Only for the test below: starts a child that would sleep for ever, says who it is, and waits to be killed.
-#[test]
-#[ignore = "the other half of no_child_outlives_a_killed_test_process"]
-fn a_test_process_that_is_killed() {
+/// Set for the inner process of the test below: it starts a child that would sleep for ever, says who it
+/// is, and waits to be killed.
+const INNER: &str = "KIT_WORKS_INNER";
+
+fn wait_to_be_killed() {
     let mut sleeper = Command::new("sleep");
     sleeper.arg("100000");
     let child = Process::spawn("sleeper", &sleeper, Arc::new(Log::default()));
@@ -215,8 +216,11 @@ fn a_test_process_that_is_killed() {
 
 #[test]
 fn no_child_outlives_a_killed_test_process() {
+    if std::env::var_os(INNER).is_some() {
+        return wait_to_be_killed();
+    }
     let mut inner = Command::new(std::env::current_exe().expect("this test has a path"));
-    inner.args(["--ignored", "--exact", "--nocapture", "kit_works::a_test_process_that_is_killed"]);
+    inner.args(["--exact", "--nocapture", "kit_works::no_child_outlives_a_killed_test_process"]).env(INNER, "1");
     let log = Arc::new(Log::default());
     let mut tests = Process::spawn("the inner tests", &inner, Arc::clone(&log));
     let said = poll(Duration::from_secs(30), "the inner tests start their child", || {

@@ -1,9 +1,22 @@
 //! Black-box tests: a real Apache Kafka, a real LangGraph server, and faults.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on says why and ends")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on says why and ends; figures are printed"
+)]
+#![expect(clippy::float_cmp, reason = "metrics count in whole numbers")]
 
 #[allow(dead_code, unused_imports, reason = "the kit serves tests that come and go")]
 mod kit;
 
+mod admin;
+mod cli;
 mod docker;
+mod faults;
+mod http_delivery;
 mod kit_works;
+mod langgraph_once;
+mod poison;
+mod stall;

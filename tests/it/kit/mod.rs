@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod bridge;
 pub mod broker;
+pub mod embedded;
 pub mod events;
 pub mod http;
 pub mod kafka;

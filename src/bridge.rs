@@ -1,0 +1,352 @@
+//! The service: builds the rooms, joins them, and owns the order of start and stop.
+//!
+//! Start: rules, ledger, admin pages, dead letters, lanes, and the consumer last. Stop: no new work,
+//! attempts under way, the ledger's flush, the commit, and the admin pages last. Nothing is committed
+//! that the ledger does not cover.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use metrics::{counter, gauge};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use crate::{
+    admin::{self, Admin, BindError, MetricsError, Probe, View},
+    agents::{ClaimPolicy, ConnectError},
+    config::Config,
+    dedup::{self, Ledger, LedgerError, OpenError},
+    kafka::{Consumer, ConsumerHandle, ConsumerStatus, DeadLetters, KafkaError, StatusView},
+    pipeline::{self, AgentStatus, Observer, Parts, Pipeline, PipelineError, stop},
+    routing::{LoadOptions, Problems, Routing},
+    telemetry,
+};
+
+/// How long the consumer loop may take between two polls before the process counts as stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(15);
+/// How long closing the consumer may take: it commits and leaves the group.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Two writes of the ledger into one flush.
+const FLUSH_DELAY: Duration = Duration::from_millis(3);
+
+/// Why the bridge did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum BridgeError {
+    /// The routing folder has mistakes.
+    #[error("the routing folder {folder} has mistakes:\n{problems}", folder = folder.display())]
+    Routing {
+        /// The folder.
+        folder: PathBuf,
+        /// All of them.
+        problems: Problems,
+    },
+    /// The ledger cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The ledger cannot be written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// An agent's client cannot be built.
+    #[error(transparent)]
+    Agent(#[from] ConnectError),
+    /// The admin address is taken.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The metrics recorder cannot be installed.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The Kafka client ended.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// A defect.
+    #[error("{0}")]
+    Lost(String),
+}
+
+impl BridgeError {
+    /// The exit code, by sysexits.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Routing { .. } | Self::Agent(_) => 78,
+            Self::Open(_) | Self::Ledger(_) => 74,
+            Self::Bind(_) | Self::Kafka(_) => 69,
+            Self::Metrics(_) | Self::Lost(_) => 70,
+        }
+    }
+}
+
+impl From<PipelineError> for BridgeError {
+    fn from(error: PipelineError) -> Self {
+        match error {
+            PipelineError::Ledger(error) => Self::Ledger(error),
+            lost @ PipelineError::Lost(_) => Self::Lost(lost.to_string()),
+        }
+    }
+}
+
+/// What a caller may want to see of a running bridge.
+#[derive(Default)]
+pub struct Hooks {
+    /// Told of every outcome.
+    pub observer: Option<Observer>,
+    /// Told the admin address once it is bound.
+    pub listening: Option<tokio::sync::oneshot::Sender<SocketAddr>>,
+    /// See [`Parts::claim_policy`].
+    #[doc(hidden)]
+    pub claim_policy: ClaimPolicy,
+}
+
+/// An environment that can be replaced in tests.
+pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// The environment of this process.
+pub fn process_environment() -> Environment {
+    Arc::new(|name| std::env::var(name).ok())
+}
+
+/// Loads the routing folder as `run` and `check` do.
+pub fn load_routing(config: &Config, environment: &Environment) -> Result<Routing, BridgeError> {
+    let environment = Arc::clone(environment);
+    let options = LoadOptions { env: Box::new(move |name| environment(name)), dedup_window: config.dedup_window };
+    let loaded = Routing::load(&config.routing_dir, &options);
+    let result = if loaded.is_ok() { "ok" } else { "error" };
+    counter!(telemetry::ROUTING_LOADS, "result" => result).increment(1);
+    loaded.map_err(|problems| BridgeError::Routing { folder: config.routing_dir.clone(), problems })
+}
+
+/// Runs the bridge until `until` resolves, and then stops in order.
+///
+/// # Errors
+/// [`BridgeError`] when a part cannot start, or ends by itself. What was received and has no outcome
+/// by then stays uncommitted and is read again by the next start.
+pub async fn run(
+    config: Config,
+    environment: &Environment,
+    hooks: Hooks,
+    until: impl Future<Output = ()>,
+) -> Result<(), BridgeError> {
+    let recorder = admin::install()?;
+    let routing = Arc::new(load_routing(&config, environment)?);
+    for warning in routing.warnings() {
+        warn!(%warning, "routing");
+    }
+    gauge!(telemetry::RULES_LOADED).set(routing.rules().count() as f64);
+    info!(rules = routing.rules().count(), folder = %config.routing_dir.display(), "routing folder loaded");
+
+    let ledger = open_ledger(&config)?;
+    let dead_letters = DeadLetters::connect(&config.kafka)?;
+    let (stopper, stop_signal) = stop();
+    let parts = Parts {
+        routing: Arc::clone(&routing),
+        ledger: ledger.clone(),
+        dead_letters,
+        max_events: usize::try_from(config.kafka.budget.max_events).unwrap_or(usize::MAX >> 4),
+        observer: hooks.observer,
+        claim_policy: hooks.claim_policy,
+    };
+    let (mut pipeline, intake) = Pipeline::start(parts, stop_signal)?;
+
+    let refused = Arc::new(Mutex::new(None));
+    let on_cluster = {
+        let (ledger, refused) = (ledger.clone(), Arc::clone(&refused));
+        Box::new(move |cluster_id: &str| {
+            ledger.bind_cluster(cluster_id).map_err(|error| {
+                let text = error.to_string();
+                *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                text
+            })
+        })
+    };
+    let consumer = Consumer::start(&config.kafka, Box::new(intake), on_cluster)?;
+    let view = Arc::new(Overview {
+        consumer: consumer.view(),
+        agents: Box::new(pipeline.agents_view()),
+        ledger: ledger.clone(),
+        routing,
+        group: config.kafka.group_id.clone(),
+    });
+    let pages = Admin::start(&config.admin_addr, recorder.clone(), view).await?;
+    let upkeep = tokio::spawn(recorder.upkeep());
+    if let Some(listening) = hooks.listening {
+        // Nobody waits for it any more: nothing to tell.
+        let _ = listening.send(pages.addr);
+    }
+
+    let ended = tokio::select! {
+        () = until => Ok(()),
+        ended = pipeline.ended() => ended.map_err(BridgeError::from).and(Err(BridgeError::Lost(
+            "the lanes ended while the bridge ran: this is a defect, please report it with the log".to_owned(),
+        ))),
+        error = consumer.finished() => Err(match refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => BridgeError::Open(error),
+            None => BridgeError::Kafka(error),
+        }),
+    };
+    stopper.stop();
+    let result = match ended {
+        Ok(()) => drain(&config, &mut pipeline, &ledger, consumer).await,
+        Err(error) => {
+            // What is committed by then is covered by the ledger, whatever ended the bridge.
+            let closed = close(consumer).await;
+            if let Err(closing) = closed {
+                error!(error = %closing, "closing the consumer failed");
+            }
+            Err(error)
+        }
+    };
+    upkeep.abort();
+    drop(pages);
+    result
+}
+
+fn open_ledger(config: &Config) -> Result<Ledger, OpenError> {
+    let (ledger, opened) = Ledger::open(
+        &config.data_dir,
+        &dedup::Options {
+            group: config.kafka.group_id.clone(),
+            window: config.dedup_window,
+            cache_bytes: config.dedup_cache_bytes,
+            flush_delay: FLUSH_DELAY,
+        },
+    )?;
+    info!(
+        folder = %config.data_dir.display(), records = opened.records, recovered = opened.recovered, "ledger opened"
+    );
+    Ok(ledger)
+}
+
+/// The orderly stop: attempts under way come to their end, then the ledger, then the offsets.
+async fn drain(
+    config: &Config,
+    pipeline: &mut Pipeline,
+    ledger: &Ledger,
+    consumer: ConsumerHandle,
+) -> Result<(), BridgeError> {
+    info!(timeout_ms = config.drain_timeout.as_millis(), "stopping: attempts under way are finished");
+    consumer.stop_fetching();
+    if let Ok(ended) = timeout(config.drain_timeout, pipeline.ended()).await {
+        ended?;
+    } else {
+        warn!(
+            "attempts are still under way at the end of the drain: LangGraph agents settle them after the next start, \
+             HTTP agents may see them again with the same Idempotency-Key"
+        );
+    }
+    ledger.durable().await?;
+    close(consumer).await?;
+    info!("stopped");
+    Ok(())
+}
+
+async fn close(consumer: ConsumerHandle) -> Result<(), BridgeError> {
+    let closed = tokio::task::spawn_blocking(move || consumer.close(CLOSE_TIMEOUT)).await;
+    match closed {
+        Ok(closed) => Ok(closed?),
+        Err(error) => Err(BridgeError::Lost(format!("closing the consumer: {error}"))),
+    }
+}
+
+/// What the admin pages show.
+struct Overview {
+    consumer: StatusView,
+    agents: Box<dyn Fn() -> Vec<AgentStatus> + Send + Sync>,
+    ledger: Ledger,
+    routing: Arc<Routing>,
+    group: String,
+}
+
+impl Overview {
+    fn held(&self) -> impl Iterator<Item = AgentStatus> {
+        (self.agents)().into_iter().filter(|agent| agent.held)
+    }
+}
+
+impl View for Overview {
+    fn health(&self) -> Probe {
+        let since = self.consumer.status().last_poll.elapsed();
+        let ok = since < STUCK_AFTER;
+        let notes = if ok { Vec::new() } else { vec![format!("the consumer loop has not polled for {since:?}")] };
+        Probe { ok, notes }
+    }
+
+    fn readiness(&self) -> Probe {
+        let ConsumerStatus { assigned, last_error, .. } = self.consumer.status();
+        let mut notes = Vec::new();
+        if assigned.is_empty() {
+            notes.push(match last_error {
+                Some(error) => format!("no partition is assigned: {error}"),
+                None => "no partition is assigned".to_owned(),
+            });
+        }
+        notes.extend(self.held().map(|agent| {
+            let why = agent.last_failure.unwrap_or_default();
+            format!("agent {} is held, {} deliveries wait: {why}", agent.agent, agent.deliveries)
+        }));
+        Probe { ok: !assigned.is_empty(), notes }
+    }
+
+    fn status(&self) -> Value {
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "group": self.group,
+            "consumer": consumer_status(&self.consumer.status()),
+            "agents": (self.agents)(),
+            "ledger": {"records": self.ledger.len()},
+            "rules": self.routing.rules().map(|rule| json!({
+                "rule": &**rule.name(),
+                "to": rule.agents().iter().map(|agent| &**agent).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn consumer_status(status: &ConsumerStatus) -> Value {
+    let partitions: Vec<Value> = status
+        .assigned
+        .iter()
+        .map(|partition| {
+            json!({
+                "topic": &*partition.topic,
+                "partition": partition.partition,
+                "committed": partition.committed,
+                "position": partition.position,
+                "high_watermark": partition.high_watermark,
+                "lag": partition.lag,
+                "span": partition.span,
+                "capped": partition.capped,
+            })
+        })
+        .collect();
+    json!({
+        "cluster_id": status.cluster_id,
+        "assigned": partitions,
+        "paused": status.paused,
+        "last_poll_ms_ago": status.last_poll.elapsed().as_millis(),
+        "last_error": status.last_error,
+        "in_flight_events": status.in_flight_events,
+        "in_flight_bytes": status.in_flight_bytes,
+    })
+}
+
+/// Resolves at the first SIGTERM or SIGINT; a second one ends the process at once.
+pub fn signals() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+        tokio::spawn(async move {
+            let code = tokio::select! { _ = terminate.recv() => 143, _ = interrupt.recv() => 130 };
+            warn!("second signal: ending at once");
+            std::process::exit(code);
+        });
+    })
+}
+
+pub use pipeline::Outcome;

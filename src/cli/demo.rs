@@ -1,0 +1,48 @@
+//! `demo`: the whole bridge on sample events.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use tokio::runtime::Runtime;
+
+use super::{exit, fail, logging};
+use crate::{
+    config::LogFormat,
+    demo::{self, Options},
+};
+
+/// Flags of `demo`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: workflow-bridge demo --keep")]
+pub(super) struct Demo {
+    /// Stay up after the table, for a look at metrics and status; Ctrl-C ends it
+    #[arg(long)]
+    keep: bool,
+    /// Address of the metrics, health and status pages; port 0 is any free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    admin: String,
+}
+
+impl Demo {
+    #[expect(clippy::print_stdout, reason = "the result of the command")]
+    pub(super) fn main(&self) -> ExitCode {
+        logging::install(LogFormat::Text, "warn,workflow_bridge=error");
+        let runtime = match Runtime::new() {
+            Ok(runtime) => runtime,
+            Err(error) => return fail(exit::UNAVAILABLE, &format_args!("cannot start threads: {error}")),
+        };
+        let options = Options { admin_addr: self.admin.clone(), keep: self.keep };
+        let result = runtime.block_on(demo::run(options, |report, addr| {
+            println!("{}\n{}", report.table, report.totals);
+            if self.keep {
+                println!("\nstays up: http://{addr}/metrics http://{addr}/api/status (Ctrl-C ends it)");
+            }
+        }));
+        runtime.shutdown_background();
+        match result {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => fail(exit::SOFTWARE, &"the outcome is not the expected one: see the table"),
+            Err(error) => fail(exit::UNAVAILABLE, &error),
+        }
+    }
+}

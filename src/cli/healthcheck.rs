@@ -1,0 +1,49 @@
+//! `healthcheck`: one request to a running bridge, so that an image needs no other client.
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Args;
+use tokio::runtime::Builder;
+
+use super::{Settings, exit, fail};
+use crate::bridge::process_environment;
+
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Flags of `healthcheck`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: workflow-bridge healthcheck --admin 127.0.0.1:9464")]
+pub(super) struct Healthcheck {
+    #[command(flatten)]
+    settings: Settings,
+    /// Ask /readyz (partitions are assigned) instead of /healthz (the loop makes progress)
+    #[arg(long)]
+    ready: bool,
+}
+
+impl Healthcheck {
+    pub(super) fn main(&self) -> ExitCode {
+        let config = match self.settings.load(&process_environment()) {
+            Ok(config) => config,
+            Err(error) => return fail(exit::CONFIG, &error),
+        };
+        // A bridge that listens on every address is asked on this host's own.
+        let addr = config.admin_addr.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]");
+        let url = format!("http://{addr}/{}", if self.ready { "readyz" } else { "healthz" });
+        let runtime = match Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return fail(exit::UNAVAILABLE, &format_args!("cannot start: {error}")),
+        };
+        match runtime.block_on(ask(&url)) {
+            Ok((true, _)) => ExitCode::SUCCESS,
+            Ok((false, body)) => fail(exit::UNAVAILABLE, &format_args!("{url} says: {body}")),
+            Err(error) => fail(exit::UNAVAILABLE, &format_args!("{url}: {error}: is the bridge running there?")),
+        }
+    }
+}
+
+async fn ask(url: &str) -> Result<(bool, String), reqwest::Error> {
+    let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+    let response = client.get(url).send().await?;
+    Ok((response.status().is_success(), response.text().await?))
+}

@@ -1,0 +1,117 @@
+//! The command line: a file for each subcommand, and the exit codes.
+
+mod check;
+mod demo;
+mod healthcheck;
+mod logging;
+mod publish;
+mod run;
+
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    bridge::Environment,
+    config::{Config, ConfigError, Sources, environment_help},
+};
+
+/// Exit codes, by sysexits.
+mod exit {
+    pub(super) const USAGE: u8 = 64;
+    pub(super) const DATA: u8 = 65;
+    pub(super) const UNAVAILABLE: u8 = 69;
+    pub(super) const SOFTWARE: u8 = 70;
+    pub(super) const CONFIG: u8 = 78;
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 64 usage, 65 bad data, 69 a part cannot be reached, \
+74 the dedup ledger cannot be used, 78 bad configuration or rules.";
+
+/// When an Airflow workflow completes, the right LangGraph agent runs once.
+#[derive(Debug, Parser)]
+#[command(name = "workflow-bridge", version, about, after_help = EXIT_CODES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read events from Kafka and run agents, until SIGTERM.
+    Run(run::Run),
+    /// Run the whole bridge on sample events, with nothing else installed.
+    Demo(demo::Demo),
+    /// Check the settings and every routing file; all mistakes at once.
+    Check(check::Check),
+    /// Publish events to Kafka: one JSON event a line.
+    Publish(publish::Publish),
+    /// Ask a running bridge whether it is well; for container health checks.
+    Healthcheck(healthcheck::Healthcheck),
+}
+
+/// The flags that say where settings come from.
+#[derive(Debug, Args)]
+struct Settings {
+    /// Settings file [default: bridge.yaml, when there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder of routing files
+    #[arg(long, value_name = "DIR")]
+    routing: Option<String>,
+    /// Folder of the dedup ledger
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Topic to read; several with commas
+    #[arg(long)]
+    topic: Option<String>,
+    /// Consumer group
+    #[arg(long)]
+    group: Option<String>,
+    /// Address of the metrics, health and status pages
+    #[arg(long, value_name = "HOST:PORT")]
+    admin: Option<String>,
+    /// text or json
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+impl Settings {
+    fn load(&self, environment: &Environment) -> Result<Config, ConfigError> {
+        let given = [
+            ("routing_dir", &self.routing),
+            ("data_dir", &self.data_dir),
+            ("kafka.topics", &self.topic),
+            ("kafka.group_id", &self.group),
+            ("admin_addr", &self.admin),
+            ("log_format", &self.log_format),
+        ];
+        let flags: BTreeMap<_, _> = given.into_iter().filter_map(|(path, flag)| Some((path, flag.clone()?))).collect();
+        Config::load(&Sources { flags, env: &**environment, file: self.config.clone() })
+    }
+}
+
+/// Says what went wrong on stderr and gives the exit code.
+fn fail(code: u8, message: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("workflow-bridge: {message}");
+    ExitCode::from(code)
+}
+
+/// Parses the command line, runs the subcommand and gives its exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed stderr cannot be told anything.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.command {
+        Command::Run(run) => run.main(),
+        Command::Demo(demo) => demo.main(),
+        Command::Check(check) => check.main(),
+        Command::Publish(publish) => publish.main(),
+        Command::Healthcheck(healthcheck) => healthcheck.main(),
+    }
+}

@@ -1,0 +1,148 @@
+//! The bridge's own settings: flags, environment, bridge.yaml and defaults, in that order.
+//!
+//! Owns the precedence and the checks between settings; all mistakes are reported at once, each with
+//! the place it comes from. What a setting means belongs to the room that it is for.
+
+mod file;
+mod keys;
+mod resolve;
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+
+use crate::kafka::{BudgetSettings, KafkaSettings, Password, Security};
+
+pub use keys::{ALL, Key, environment_help};
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For a person.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Everything that `run` needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The Kafka client.
+    pub kafka: KafkaSettings,
+    /// The folder of routing files.
+    pub routing_dir: PathBuf,
+    /// The folder of the ledger.
+    pub data_dir: PathBuf,
+    /// Where the admin pages listen.
+    pub admin_addr: String,
+    /// How long an event is remembered.
+    pub dedup_window: Duration,
+    /// The ledger's cache, in bytes.
+    pub dedup_cache_bytes: u64,
+    /// How long a stop waits for attempts under way.
+    pub drain_timeout: Duration,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+}
+
+/// Where settings come from, but for the file: an environment that can be replaced in tests, and flags.
+pub struct Sources<'a> {
+    /// Flags given, by their setting's path.
+    pub flags: BTreeMap<&'static str, String>,
+    /// The environment.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// bridge.yaml: a path that must exist when it was asked for by name.
+    pub file: Option<PathBuf>,
+}
+
+/// Every mistake found in the settings.
+#[derive(Debug, thiserror::Error)]
+pub struct ConfigError {
+    /// One message each, with its place.
+    pub problems: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problems.join("\n"))
+    }
+}
+
+impl Config {
+    /// Reads and checks every setting.
+    ///
+    /// # Errors
+    /// All mistakes at once, each with where the value came from and what was expected.
+    pub fn load(sources: &Sources<'_>) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        let file = file::read(sources.file.as_deref(), &mut problems);
+        let mut get = resolve::Resolver { sources, file: &file, problems: &mut problems };
+
+        let security = Security {
+            protocol: get.text(keys::PROTOCOL),
+            sasl_mechanism: get.optional(keys::MECHANISM),
+            sasl_username: get.optional(keys::USERNAME),
+            sasl_password: get.secret(keys::PASSWORD).map(Password::new),
+            ssl_cafile: get.optional(keys::CA).map(PathBuf::from),
+            ssl_certfile: get.optional(keys::CERT).map(PathBuf::from),
+            ssl_keyfile: get.optional(keys::KEYFILE).map(PathBuf::from),
+        };
+        let kafka = KafkaSettings {
+            bootstrap_servers: get.text(keys::BOOTSTRAP),
+            topics: get.list(keys::TOPICS),
+            group_id: get.text(keys::GROUP),
+            client_id: get.text(keys::CLIENT),
+            auto_offset_reset: get.parsed(keys::RESET, "earliest or latest"),
+            security,
+            properties: file.properties.clone(),
+            dead_letter_topic: get.optional(keys::DEAD_LETTERS),
+            budget: BudgetSettings {
+                max_events: get.parsed(keys::MAX_EVENTS, "a whole number such as 10000"),
+                max_bytes: get.parsed(keys::MAX_BYTES, "a number of bytes such as 67108864"),
+                max_span_per_partition: get.parsed(keys::MAX_SPAN, "a whole number such as 100000"),
+            },
+        };
+        let config = Self {
+            routing_dir: get.text(keys::ROUTING).into(),
+            data_dir: get.text(keys::DATA).into(),
+            admin_addr: get.text(keys::ADMIN),
+            dedup_window: get.duration(keys::WINDOW),
+            dedup_cache_bytes: get.parsed(keys::CACHE, "a number of bytes such as 33554432"),
+            drain_timeout: get.duration(keys::DRAIN),
+            log_format: get.parsed(keys::LOG_FORMAT, "text or json"),
+            kafka,
+        };
+        problems.extend(config.kafka.validate().into_iter().map(|problem| format!("kafka.{problem}")));
+        config.cross_check(&mut problems);
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError { problems }) }
+    }
+
+    fn cross_check(&self, problems: &mut Vec<String>) {
+        let session = self.kafka.session_timeout();
+        if self.drain_timeout >= session {
+            problems.push(format!(
+                "drain_timeout: {} is not below the session time-out of the consumer group ({}): the group would \
+                 give the partitions away during the drain; shorten drain_timeout or raise session.timeout.ms",
+                humantime::format_duration(self.drain_timeout),
+                humantime::format_duration(session),
+            ));
+        }
+        if self.dedup_window < Duration::from_secs(60) {
+            problems.push(format!(
+                "dedup.window: expected at least 1m, found {}: an event is forgotten after that, and would run again",
+                humantime::format_duration(self.dedup_window)
+            ));
+        }
+    }
+}
+
+impl std::str::FromStr for LogFormat {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(()),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! One setting from its four sources, with its place in every message.
+
+use std::{str::FromStr, time::Duration};
+
+use super::{
+    Sources,
+    file::{Entry, File},
+    keys::Key,
+};
+
+pub(super) struct Resolver<'a> {
+    pub(super) sources: &'a Sources<'a>,
+    pub(super) file: &'a File,
+    pub(super) problems: &'a mut Vec<String>,
+}
+
+/// A value and where it stands.
+struct Found {
+    text: String,
+    place: String,
+}
+
+impl Resolver<'_> {
+    fn find(&mut self, key: &Key) -> Found {
+        if let Some(text) = self.sources.flags.get(key.path) {
+            return Found { text: text.clone(), place: key.flag.unwrap_or(key.path).to_owned() };
+        }
+        if let Some(text) = (self.sources.env)(key.env).filter(|text| !text.is_empty()) {
+            return Found { text, place: key.env.to_owned() };
+        }
+        match self.file.entries.get(key.path) {
+            Some((place, Entry::Text(text))) => Found { text: text.clone(), place: place.clone() },
+            Some((place, Entry::List(items))) => Found { text: items.join(","), place: place.clone() },
+            Some((place, Entry::SecretEnv(_) | Entry::SecretFile(_))) => {
+                self.problems.push(format!("{place}: `{}` is not a secret: write its value", key.path));
+                Found { text: key.default.to_owned(), place: place.clone() }
+            }
+            None => Found { text: key.default.to_owned(), place: "default".to_owned() },
+        }
+    }
+
+    /// A value that must not be empty.
+    pub(super) fn text(&mut self, key: &Key) -> String {
+        let found = self.find(key);
+        if found.text.trim().is_empty() {
+            self.problems.push(format!("{}: `{}` is empty: {}", found.place, key.path, key.help));
+        }
+        found.text
+    }
+
+    /// A value that may be absent.
+    pub(super) fn optional(&mut self, key: &Key) -> Option<String> {
+        Some(self.find(key).text).filter(|text| !text.trim().is_empty())
+    }
+
+    pub(super) fn list(&mut self, key: &Key) -> Vec<String> {
+        let text = self.text(key);
+        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// A value of another type; on a mistake the default stands in, so that checking goes on.
+    pub(super) fn parsed<T: FromStr + Default>(&mut self, key: &Key, expected: &str) -> T {
+        let found = self.find(key);
+        if let Ok(value) = found.text.trim().parse() {
+            return value;
+        }
+        self.problems.push(format!("{}: `{}`: expected {expected}, found `{}`", found.place, key.path, found.text));
+        key.default.parse().unwrap_or_default()
+    }
+
+    pub(super) fn duration(&mut self, key: &Key) -> Duration {
+        let found = self.find(key);
+        match humantime::parse_duration(found.text.trim()) {
+            Ok(duration) => duration,
+            Err(error) => {
+                self.problems.push(format!(
+                    "{}: `{}`: expected a duration such as 8s, 90m or 7d, found `{}` ({error})",
+                    found.place, key.path, found.text
+                ));
+                humantime::parse_duration(key.default).unwrap_or_default()
+            }
+        }
+    }
+
+    /// A secret: the environment's value, or what bridge.yaml points to. Never shown.
+    pub(super) fn secret(&mut self, key: &Key) -> Option<String> {
+        if let Some(value) = (self.sources.env)(key.env).filter(|value| !value.is_empty()) {
+            return Some(value);
+        }
+        let (place, entry) = self.file.entries.get(key.path)?;
+        match entry {
+            Entry::Text(_) | Entry::List(_) => {
+                self.problems.push(format!(
+                    "{place}: `{}` stands in the file: write {{env: NAME}} or {{file: PATH}} instead, and change it \
+                     where it was readable",
+                    key.path
+                ));
+                None
+            }
+            Entry::SecretEnv(name) => {
+                let value = (self.sources.env)(name).filter(|value| !value.is_empty());
+                if value.is_none() {
+                    self.problems.push(format!("{place}: `{}`: the environment variable {name} is not set", key.path));
+                }
+                value
+            }
+            Entry::SecretFile(path) => match std::fs::read_to_string(path) {
+                Ok(text) if !text.trim_end().is_empty() => Some(text.trim_end().to_owned()),
+                Ok(_) => {
+                    self.problems.push(format!("{place}: `{}`: the file {} is empty", key.path, path.display()));
+                    None
+                }
+                Err(error) => {
+                    self.problems.push(format!("{place}: `{}`: the file {}: {error}", key.path, path.display()));
+                    None
+                }
+            },
+        }
+    }
+}

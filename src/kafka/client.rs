@@ -1,0 +1,133 @@
+//! Settings to librdkafka configurations: one for the consumer, one for each kind of producer.
+//!
+//! Owns which librdkafka property the bridge sets and why. A property of the user's wins over a
+//! default here; those that must not be overridden are refused by the settings' validation.
+
+use rdkafka::{
+    ClientConfig,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    consumer::{BaseConsumer, DefaultConsumerContext},
+    error::KafkaError as RdError,
+    producer::{BaseProducer, DefaultProducerContext},
+};
+
+use super::{
+    KafkaSettings,
+    settings::{SettingError, is_secret},
+};
+
+/// The largest record that the bridge can write: what librdkafka can read in one response.
+const MAX_RECORD_BYTES: &str = "100000000";
+
+fn base(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set_log_level(RDKafkaLogLevel::Info);
+    config.set("bootstrap.servers", &settings.bootstrap_servers).set("client.id", &settings.client_id);
+    config.set("client.software.name", "workflow-bridge").set("client.software.version", env!("CARGO_PKG_VERSION"));
+    // A broker that is away is asked again each second, not each ten.
+    config.set("reconnect.backoff.max.ms", "1000");
+    // A topic that is created later, or gets more partitions, is seen this soon; only the topics
+    // that are in use are asked for.
+    config.set("topic.metadata.refresh.interval.ms", "10000");
+    let security = &settings.security;
+    config.set("security.protocol", security.protocol());
+    if security.is_sasl() {
+        config.set("sasl.mechanism", security.sasl_mechanism.as_deref().unwrap_or_default().to_ascii_uppercase());
+        config.set("sasl.username", security.sasl_username.as_deref().unwrap_or_default());
+        config.set("sasl.password", security.sasl_password.as_ref().map_or("", |password| password.reveal()));
+    }
+    if security.is_tls() {
+        let files = [
+            ("ssl.ca.location", &security.ssl_cafile),
+            ("ssl.certificate.location", &security.ssl_certfile),
+            ("ssl.key.location", &security.ssl_keyfile),
+        ];
+        for (property, file) in files {
+            if let Some(path) = file {
+                config.set(property, path.to_string_lossy());
+            }
+        }
+    }
+    config
+}
+
+/// The consumer's configuration.
+pub(super) fn consumer(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = base(settings);
+    config.set("group.id", &settings.group_id);
+    config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+    // Where a *new* group begins is decided at the assignment. What librdkafka decides by this is
+    // an offset that Kafka no longer holds, and then everything that is left has to be read.
+    config.set("auto.offset.reset", "earliest");
+    // Without it librdkafka stays idle for a second whenever the loop is faster than the broker.
+    config.set("fetch.queue.backoff.ms", "10");
+    // What waits in librdkafka counts for the process's memory: 16 MiB of records, and at most so
+    // many small ones for each partition.
+    config.set("queued.max.messages.kbytes", "16384").set("queued.min.messages", "20000");
+    config.set("fetch.max.bytes", "16777216");
+    if settings.properties.get("group.protocol").map(String::as_str) != Some("consumer") {
+        config.set("partition.assignment.strategy", "cooperative-sticky");
+    }
+    with_properties(config, settings)
+}
+
+/// The configuration of a producer whose every record counts.
+pub(super) fn producer(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = base(settings);
+    config.set("acks", "all").set("enable.idempotence", "true");
+    config.set("message.timeout.ms", "30000");
+    config.set("message.max.bytes", MAX_RECORD_BYTES);
+    // Bounded, and with room for the largest record.
+    config.set("queue.buffering.max.kbytes", "131072").set("queue.buffering.max.messages", "10000");
+    // The partition that Java clients choose for the key, so that one key has one partition.
+    config.set("partitioner", "murmur2_random");
+    with_properties(config, settings)
+}
+
+fn with_properties(mut config: ClientConfig, settings: &KafkaSettings) -> ClientConfig {
+    for (name, value) in &settings.properties {
+        config.set(name, value);
+    }
+    config
+}
+
+/// Whether librdkafka knows the property and takes the value.
+pub(super) fn check_property(name: &str, value: &str) -> Result<(), String> {
+    let mut config = ClientConfig::new();
+    config.set(name, value);
+    match config.create_native_config() {
+        Ok(_) => Ok(()),
+        Err(_) if is_secret(name) => Err("librdkafka refuses the property or its value (not shown)".into()),
+        Err(error) => Err(reason(&error)),
+    }
+}
+
+/// Whether a consumer and a producer can be made of the settings; connects to nobody.
+pub(super) fn probe(settings: &KafkaSettings) -> Result<(), String> {
+    let mut consuming = consumer(settings);
+    // Without a group the client has nobody to look for.
+    consuming.remove("group.id");
+    BaseConsumer::<DefaultConsumerContext>::from_config_and_context(&consuming, DefaultConsumerContext)
+        .map_err(|error| reason(&error))?;
+    BaseProducer::<DefaultProducerContext>::from_config_and_context(&producer(settings), DefaultProducerContext)
+        .map(drop)
+        .map_err(|error| reason(&error))
+}
+
+/// librdkafka's own text, without the value of a property.
+pub(super) fn reason(error: &RdError) -> String {
+    match error {
+        RdError::ClientConfig(_, _, name, _) if is_secret(name) => {
+            format!("librdkafka refuses {name} (its value is not shown)")
+        }
+        RdError::ClientConfig(_, text, _, _) | RdError::ClientCreation(text) => text.clone(),
+        RdError::Nul(_) => "expected text without a NUL character".into(),
+        other => other.to_string(),
+    }
+}
+
+/// The settings' mistakes as one error.
+pub(super) fn validated(settings: &KafkaSettings) -> Result<(), super::KafkaError> {
+    let errors: Vec<SettingError> = settings.validate();
+    if errors.is_empty() { Ok(()) } else { Err(super::KafkaError::Settings(errors)) }
+}

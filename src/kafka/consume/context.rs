@@ -1,0 +1,309 @@
+//! What librdkafka calls back: assignments, revocations, errors. And the state that the loop, these
+//! callbacks and the handle share.
+//!
+//! The callbacks run inside a poll, on the consumer's thread, and only do what must be done then.
+//! On a revocation the frontier is committed *asynchronously*: librdkafka itself waits for the
+//! answer before it gives the partitions up (`wait_commit_cnt` in its assignment), so this is a
+//! synchronous commit that holds up nobody. An assignment that is lost is not committed: another
+//! member has it by now.
+//!
+//! What became of an asynchronous commit is not called back: librdkafka 2.12 under rdkafka 0.39
+//! posts no event for one (it needs a callback that the binding does not set). A failure is a log
+//! line of the facility COMMITFAIL; a success is read back from the broker by the second thread.
+
+use std::{
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientContext, Offset, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol},
+    error::{KafkaError as RdError, KafkaResult, RDKafkaErrorCode as Code},
+    types::RDKafkaRespErr,
+};
+
+use super::super::{
+    KafkaSettings, OffsetReset,
+    budget::Budget,
+    offsets::Frontier,
+    partitions::{Partition, Table},
+    report::Reporter,
+};
+
+/// How long an assignment may wait for the group's committed offsets, in all.
+const COMMITTED_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// What the loop, the callbacks and the handle share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) topics: Vec<Arc<str>>,
+    pub(super) reset: OffsetReset,
+    pub(super) budget: Arc<Budget>,
+    pub(super) reporter: Reporter,
+    pub(super) paused: AtomicBool,
+    pub(super) draining: AtomicBool,
+    closing: AtomicBool,
+    table: Mutex<Table>,
+    cluster_id: Mutex<Option<String>>,
+    started: Instant,
+    polled_ms: AtomicU64,
+    /// Set when the watermarks should be looked at now.
+    look_now: Mutex<bool>,
+    look: Condvar,
+}
+
+impl Shared {
+    pub(super) fn new(settings: &KafkaSettings) -> Self {
+        Self {
+            topics: settings.topics.iter().map(|topic| Arc::from(topic.as_str())).collect(),
+            reset: settings.auto_offset_reset,
+            budget: Budget::new(settings.budget),
+            reporter: Reporter::new("consumer"),
+            paused: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            table: Mutex::default(),
+            cluster_id: Mutex::default(),
+            started: Instant::now(),
+            polled_ms: AtomicU64::new(0),
+            look_now: Mutex::new(false),
+            look: Condvar::new(),
+        }
+    }
+
+    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn cluster_id(&self) -> Option<String> {
+        self.cluster_id.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_cluster_id(&self, id: &str) {
+        *self.cluster_id.lock().unwrap_or_else(PoisonError::into_inner) = Some(id.to_owned());
+    }
+
+    pub(super) fn polled(&self, now: Instant) {
+        let ms = u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
+        self.polled_ms.store(ms, Ordering::Release);
+    }
+
+    pub(super) fn last_poll(&self) -> Instant {
+        self.started + Duration::from_millis(self.polled_ms.load(Ordering::Acquire))
+    }
+
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.wake_watch();
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    pub(super) fn wake_watch(&self) {
+        *self.look_now.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.look.notify_all();
+    }
+
+    /// Waits for the next look at the watermarks; `true` when it is wanted now.
+    pub(super) fn wait_to_look(&self, at_most: Duration) -> bool {
+        let now = self.look_now.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut now, _) =
+            self.look.wait_timeout_while(now, at_most, |now| !*now).unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *now)
+    }
+
+    /// Sends the frontier of these partitions, where it is news to the broker. Only the loop's
+    /// thread does, so that a later commit never overtakes an earlier one.
+    pub(super) fn commit(&self, consumer: &BaseConsumer<Context>, partitions: &[Arc<Partition>]) {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            if let Some(offset) = partition.take_commit() {
+                let (topic, number) = (partition.topic(), partition.number());
+                if list.add_partition_offset(topic, number, Offset::Offset(offset)).is_err() {
+                    partition.commit_failed();
+                }
+            }
+        }
+        if list.count() == 0 {
+            return;
+        }
+        if let Err(error) = consumer.commit(&list, CommitMode::Async) {
+            self.commit_failed(&error.to_string());
+        }
+    }
+
+    /// Some commit failed, and it is not said which: whatever was asked for is asked for again.
+    fn commit_failed(&self, reason: &str) {
+        for partition in self.table().all() {
+            partition.commit_failed();
+        }
+        let advice = "the offsets are committed again in a second; until then a restart would read more again";
+        self.reporter.complain("commit", advice, "CommitFailed", reason);
+    }
+}
+
+/// Asks the broker what it has for these partitions.
+pub(super) fn read_back(
+    consumer: &BaseConsumer<Context>,
+    partitions: &[Arc<Partition>],
+    timeout: Duration,
+) -> KafkaResult<()> {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        list.add_partition(partition.topic(), partition.number());
+    }
+    let found = consumer.committed_offsets(list, timeout)?;
+    for partition in partitions {
+        let at = found.find_partition(partition.topic(), partition.number());
+        match at.map(|at| at.offset()) {
+            Some(Offset::Offset(offset)) => partition.committed(Some(offset)),
+            Some(_) => partition.committed(None),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// The context that librdkafka calls.
+#[derive(Debug)]
+pub(super) struct Context(Arc<Shared>);
+
+impl Context {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+
+    fn assigned(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) {
+        let places: Vec<(String, i32)> =
+            list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
+        let deadline = Instant::now() + COMMITTED_TIMEOUT;
+        let committed = if places.is_empty() { None } else { self.committed(consumer, list, deadline) };
+        for (topic, number) in &places {
+            let at =
+                committed.as_ref().and_then(|list| list.find_partition(topic, *number)).map(|found| found.offset());
+            let (frontier, position) = match at {
+                Some(Offset::Offset(offset)) => (Frontier::new(Some(offset)), Some(offset)),
+                // The group has committed nothing here yet.
+                Some(_) if self.0.reset == OffsetReset::Latest => {
+                    let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+                    let end = consumer.fetch_watermarks(topic, *number, left).ok().map(|(_, high)| high);
+                    let start = end.map_or(Offset::End, Offset::Offset);
+                    if let Err(error) = list.set_partition_offset(topic, *number, start) {
+                        self.0.reporter.complain(
+                            "other",
+                            "the partition starts at its oldest record",
+                            "Seek",
+                            &error.to_string(),
+                        );
+                    }
+                    (end.map_or_else(|| Frontier::new(None), Frontier::starting_at), end)
+                }
+                _ => (Frontier::new(None), None),
+            };
+            let topic = self
+                .0
+                .topics
+                .iter()
+                .find(|known| ***known == **topic)
+                .cloned()
+                .unwrap_or_else(|| topic.as_str().into());
+            tracing::info!(%topic, partition = number, committed = position, "partition assigned");
+            self.0.table().insert(Arc::new(Partition::new(topic, *number, frontier, position)));
+        }
+        let result = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
+            _ => consumer.assign(list),
+        };
+        self.note(result, "Assign");
+        if !places.is_empty() {
+            // librdkafka keeps a partition's pause over its assignments, so both ways are said.
+            let paused = self.0.paused.load(Ordering::Acquire) || self.0.draining.load(Ordering::Acquire);
+            self.note(if paused { consumer.pause(list) } else { consumer.resume(list) }, "Pause");
+            self.0.wake_watch();
+        }
+    }
+
+    /// The group's committed offsets: for an offset that Kafka has dropped, and for `latest`.
+    fn committed(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        list: &TopicPartitionList,
+        deadline: Instant,
+    ) -> Option<TopicPartitionList> {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        match consumer.committed_offsets(list.clone(), left) {
+            Ok(committed) => Some(committed),
+            Err(error) => {
+                let advice = "reading begins where librdkafka finds the group's offsets; a partition that has none begins at its oldest record, whatever auto_offset_reset says";
+                self.0.reporter.complain("other", advice, "CommittedOffsets", &error.to_string());
+                None
+            }
+        }
+    }
+
+    fn revoked(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        let is_lost = consumer.assignment_lost();
+        let places: Vec<(String, i32)> =
+            list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
+        let mut gone = Vec::new();
+        {
+            let table = self.0.table();
+            gone.extend(places.iter().filter_map(|(topic, number)| table.get(topic, *number).cloned()));
+        }
+        if is_lost {
+            tracing::warn!(partitions = places.len(), "assignment lost: not committed, others have it by now");
+        } else {
+            self.0.commit(consumer, &gone);
+            tracing::info!(partitions = places.len(), "partitions revoked");
+        }
+        let result = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
+            _ => consumer.unassign(),
+        };
+        self.note(result, "Unassign");
+        let mut table = self.0.table();
+        for (topic, number) in &places {
+            table.remove(topic, *number);
+        }
+    }
+
+    fn note(&self, result: KafkaResult<()>, what: &str) {
+        if let Err(error) = result {
+            self.0.reporter.complain("other", "librdkafka goes on by itself", what, &error.to_string());
+        }
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        if facility == "COMMITFAIL" {
+            self.0.commit_failed(text);
+        } else {
+            self.0.reporter.log_line(level, facility, text);
+        }
+    }
+
+    fn error(&self, error: RdError, reason: &str) {
+        self.0.reporter.report(error.rdkafka_error_code().unwrap_or(Code::Unknown), reason);
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        match kind {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assigned(consumer, list),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoked(consumer, list),
+            other => {
+                self.0.reporter.report(other.into(), "rebalance failed");
+                self.note(consumer.unassign(), "Unassign");
+            }
+        }
+    }
+}

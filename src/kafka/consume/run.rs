@@ -1,0 +1,311 @@
+//! The loop: poll, hand over, make room, commit.
+//!
+//! When the budget is used up the loop first waits for room, without polling, for at most 1.5 s in
+//! all since a poll last came back empty; then it pauses every partition and goes on polling, so
+//! that rebalances and heartbeats are served. (A pause costs librdkafka's queue and 0.8 s at the
+//! end of it, so a short squeeze is better waited out.) It resumes when 20 % of the budget are
+//! free, or, after 2 s, when there is any room at all: a stalled agent may hold nine tenths for
+//! ever, and the others must have the last one. A partition whose span is at its cap is paused
+//! alone.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    Message, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    error::{KafkaError as RdError, KafkaResult, RDKafkaErrorCode as Code},
+    message::BorrowedMessage,
+};
+
+use super::{
+    super::{BudgetSettings, Headers, Incoming, KafkaError, Receive, Ticket, budget, partitions::Partition},
+    OnCluster,
+    context::{self, Context, Shared},
+    watch,
+};
+use crate::{event::Origin, telemetry};
+
+const POLL: Duration = Duration::from_millis(100);
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+const WAIT_FOR_ROOM: Duration = Duration::from_millis(1_500);
+const PAUSE_AT_LEAST: Duration = Duration::from_secs(2);
+const METADATA_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long the last commit is waited for before the group is left.
+const LAST_COMMIT: Duration = Duration::from_secs(2);
+/// Records handed over between two looks at the clock.
+const BATCH: u32 = 64;
+
+pub(super) struct Loop {
+    consumer: Arc<BaseConsumer<Context>>,
+    shared: Arc<Shared>,
+    receiver: Box<dyn Receive>,
+    limits: BudgetSettings,
+    /// How long room was waited for since a poll last came back empty.
+    waited: Duration,
+    paused_since: Option<Instant>,
+    committed_at: Instant,
+    since_tick: u32,
+    some_capped: bool,
+}
+
+impl Loop {
+    pub(super) fn new(
+        consumer: BaseConsumer<Context>,
+        shared: Arc<Shared>,
+        receiver: Box<dyn Receive>,
+        limits: BudgetSettings,
+    ) -> Self {
+        Self {
+            consumer: Arc::new(consumer),
+            shared,
+            receiver,
+            limits,
+            waited: Duration::ZERO,
+            paused_since: None,
+            committed_at: Instant::now(),
+            since_tick: 0,
+            some_capped: false,
+        }
+    }
+
+    pub(super) fn run(mut self, on_cluster: OnCluster) -> Result<(), KafkaError> {
+        if !self.wait_for_cluster(on_cluster)? {
+            return Ok(());
+        }
+        let topics: Vec<&str> = self.shared.topics.iter().map(AsRef::as_ref).collect();
+        self.consumer.subscribe(&topics).map_err(|error| KafkaError::Subscribe {
+            topics: topics.iter().map(ToString::to_string).collect(),
+            reason: error.to_string(),
+        })?;
+        let watch = watch::spawn(&self.consumer, &self.shared)?;
+        let result = self.consume();
+        self.leave(watch);
+        result
+    }
+
+    /// Polls until a broker has told the cluster's id; `false` when the bridge closes first.
+    fn wait_for_cluster(&mut self, on_cluster: OnCluster) -> Result<bool, KafkaError> {
+        let Some(topic) = self.shared.topics.first().cloned() else { return Ok(false) };
+        while !self.shared.is_closing() {
+            self.shared.polled(Instant::now());
+            if let Some(Err(error)) = self.consumer.poll(POLL) {
+                self.check_fatal(&error)?;
+            }
+            if self.consumer.fetch_metadata(Some(&topic), METADATA_TIMEOUT).is_ok() {
+                // A proxy in front of Kafka may not name its cluster.
+                let cluster =
+                    self.consumer.client().fetch_cluster_id(METADATA_TIMEOUT).unwrap_or_else(|| "unknown".into());
+                tracing::info!(cluster, "Kafka answers");
+                on_cluster(&cluster)
+                    .map_err(|reason| KafkaError::ClusterRefused { cluster: cluster.clone(), reason })?;
+                self.shared.set_cluster_id(&cluster);
+                self.shared.reporter.recovered();
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn consume(&mut self) -> Result<(), KafkaError> {
+        let consumer = Arc::clone(&self.consumer);
+        let budget = Arc::clone(&self.shared.budget);
+        while !self.shared.is_closing() {
+            if self.since_tick == 0 {
+                self.tick(Instant::now());
+            }
+            self.since_tick = (self.since_tick + 1) % BATCH;
+            if budget.is_full() && self.paused_since.is_none() {
+                self.wait_for_room();
+                if budget.is_full() {
+                    continue;
+                }
+            }
+            match consumer.poll(POLL) {
+                None => {
+                    self.waited = Duration::ZERO;
+                    self.since_tick = 0;
+                }
+                Some(Ok(message)) => self.hand_over(&message),
+                Some(Err(error)) => self.check_fatal(&error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self, message: &BorrowedMessage<'_>) {
+        let place = self.shared.table().find(message.topic(), message.partition()).cloned();
+        let Some(place) = place else {
+            // Taken away between the fetch and the poll: its next owner reads it.
+            return;
+        };
+        let offset = message.offset();
+        let headers = Headers::native(message.headers());
+        let size = message.payload_len() + message.key_len() + headers.size();
+        let charge = self.shared.budget.charge(budget::cost(size));
+        let (epoch, span) = place.receive(offset);
+        if span >= self.limits.max_span_per_partition && !place.is_capped() {
+            place.set_capped(true);
+            self.some_capped = true;
+            self.note(self.consumer.pause(&list(&[Arc::clone(&place)])), "Pause");
+            tracing::warn!(topic = %place.topic(), partition = place.number(), span, "partition paused: too many records behind one without an outcome");
+        }
+        self.receiver.receive(Incoming {
+            origin: Origin { topic: Arc::clone(place.topic()), partition: place.number(), offset },
+            key: message.key(),
+            value: message.payload(),
+            headers,
+            timestamp_ms: message.timestamp().to_millis(),
+            ticket: Ticket::new(place, epoch, offset, charge),
+        });
+    }
+
+    /// The budget is used up: waits a little, and pauses when that does not help.
+    fn wait_for_room(&mut self) {
+        let start = Instant::now();
+        let left = WAIT_FOR_ROOM.saturating_sub(self.waited);
+        let room = !left.is_zero() && self.shared.budget.wait_for_room(left.min(POLL));
+        let now = Instant::now();
+        self.waited += now.duration_since(start);
+        self.since_tick = 0;
+        if !room && self.waited >= WAIT_FOR_ROOM {
+            self.pause(now);
+            self.tick(now);
+        }
+    }
+
+    fn pause(&mut self, now: Instant) {
+        self.paused_since = Some(now);
+        self.shared.paused.store(true, Ordering::Release);
+        let all = self.shared.table().all();
+        self.note(self.consumer.pause(&list(&all)), "Pause");
+        tracing::debug!(partitions = all.len(), "fetching paused");
+    }
+
+    fn resume(&mut self) {
+        self.paused_since = None;
+        self.waited = Duration::ZERO;
+        self.shared.paused.store(false, Ordering::Release);
+        let free: Vec<_> = self.shared.table().all().into_iter().filter(|partition| !partition.is_capped()).collect();
+        self.note(self.consumer.resume(&list(&free)), "Resume");
+        tracing::debug!(partitions = free.len(), "fetching resumed");
+    }
+
+    /// What is done now and then: pauses, commits, gauges. Cheap when nothing is due.
+    fn tick(&mut self, now: Instant) {
+        self.shared.polled(now);
+        let draining = self.shared.draining.load(Ordering::Acquire);
+        match self.paused_since {
+            None if draining => self.pause(now),
+            Some(since) if !draining => {
+                let budget = &self.shared.budget;
+                let long = now.duration_since(since) >= PAUSE_AT_LEAST;
+                if budget.is_low() || (long && !budget.is_full()) {
+                    self.resume();
+                }
+            }
+            _ => {}
+        }
+        if self.some_capped {
+            self.uncap();
+        }
+        if now.duration_since(self.committed_at) >= COMMIT_EVERY {
+            self.committed_at = now;
+            let all = self.shared.table().all();
+            self.shared.commit(&self.consumer, &all);
+            self.gauges(&all);
+        }
+    }
+
+    /// Partitions whose span went below 80 % of the cap are fetched again.
+    fn uncap(&mut self) {
+        let enough = self.limits.max_span_per_partition / 5 * 4;
+        let capped: Vec<_> = self.shared.table().all().into_iter().filter(|partition| partition.is_capped()).collect();
+        let free: Vec<_> = capped.iter().filter(|partition| partition.span() <= enough).cloned().collect();
+        self.some_capped = free.len() < capped.len();
+        if free.is_empty() {
+            return;
+        }
+        for partition in &free {
+            partition.set_capped(false);
+            tracing::info!(topic = %partition.topic(), partition = partition.number(), "partition resumed");
+        }
+        if self.paused_since.is_none() {
+            self.note(self.consumer.resume(&list(&free)), "Resume");
+        }
+    }
+
+    fn gauges(&self, all: &[Arc<Partition>]) {
+        let usage = self.shared.budget.usage();
+        metrics::gauge!(telemetry::IN_FLIGHT_EVENTS).set(usage.events as f64);
+        metrics::gauge!(telemetry::IN_FLIGHT_BYTES).set(usage.bytes as f64);
+        metrics::gauge!(telemetry::PARTITIONS_ASSIGNED).set(all.len() as f64);
+        let paused = if self.paused_since.is_some() {
+            all.len()
+        } else {
+            all.iter().filter(|partition| partition.is_capped()).count()
+        };
+        metrics::gauge!(telemetry::PARTITIONS_PAUSED).set(paused as f64);
+        for partition in all {
+            let status = partition.status();
+            let labels = [("topic", status.topic.to_string()), ("partition", status.partition.to_string())];
+            if let Some(lag) = status.lag {
+                metrics::gauge!(telemetry::LAG, &labels).set(lag as f64);
+            }
+            if let Some(committed) = status.committed {
+                metrics::gauge!(telemetry::COMMITTED_OFFSET, &labels).set(committed as f64);
+            }
+        }
+    }
+
+    /// Errors are counted and logged by the context; here only those count that end the loop.
+    fn check_fatal(&self, error: &RdError) -> Result<(), KafkaError> {
+        let fatal =
+            matches!(error, RdError::MessageConsumptionFatal(_)) || error.rdkafka_error_code() == Some(Code::Fatal);
+        if !fatal {
+            return Ok(());
+        }
+        let (code, reason) = self.consumer.client().fatal_error().unwrap_or((Code::Fatal, error.to_string()));
+        Err(KafkaError::Fatal { code: format!("{code:?}"), reason })
+    }
+
+    /// Commits what there is, and leaves the group. What is still received is nobody's: it has no
+    /// ticket, so it is read again by its next owner.
+    fn leave(mut self, watch: thread::JoinHandle<()>) {
+        self.shared.close();
+        self.pause(Instant::now());
+        while !watch.is_finished() {
+            drop(self.consumer.poll(Duration::from_millis(10)));
+            self.shared.polled(Instant::now());
+        }
+        if watch.join().is_err() {
+            tracing::error!("the watermark thread panicked");
+        }
+        let all = self.shared.table().all();
+        self.shared.commit(&self.consumer, &all);
+        if let Err(error) = context::read_back(&self.consumer, &all, LAST_COMMIT)
+            && !all.is_empty()
+        {
+            self.note(Err(error), "LastCommit");
+        }
+        // Dropping the consumer leaves the group: the revocation commits what was settled meanwhile.
+        drop(self.consumer);
+    }
+
+    fn note(&self, result: KafkaResult<()>, what: &str) {
+        if let Err(error) = result {
+            self.shared.reporter.complain("other", "librdkafka goes on by itself", what, &error.to_string());
+        }
+    }
+}
+
+fn list(partitions: &[Arc<Partition>]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        list.add_partition(partition.topic(), partition.number());
+    }
+    list
+}

@@ -1,0 +1,33 @@
+//! Kafka at both ends: the records that come in, and the dead letters and events that go out.
+//!
+//! Owns the client configuration, the one consumer loop, the frontier of every partition, the
+//! budget on what is in flight, and the dead-letter topic. Its invariant: an offset is committed
+//! only when the [`Ticket`] of every record received below it was settled. A ticket is settled by
+//! its holder, and only after the flush that makes its outcome durable; that is why a commit here
+//! needs no hook into the ledger. The room knows neither rules nor agents, and no rdkafka type
+//! leaves it.
+
+mod budget;
+mod client;
+mod consume;
+mod dead_letters;
+mod embedded;
+mod error;
+mod offsets;
+mod partitions;
+mod publish;
+mod record;
+mod report;
+mod settings;
+
+#[cfg(test)]
+mod tests;
+
+pub use budget::BudgetSettings;
+pub use consume::{Consumer, ConsumerHandle, ConsumerStatus, OnCluster, PartitionStatus, StatusView};
+pub use dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
+pub use embedded::EmbeddedBroker;
+pub use error::KafkaError;
+pub use publish::{Producer, PublishError};
+pub use record::{Headers, Incoming, OwnedHeader, Receive, Ticket};
+pub use settings::{KafkaSettings, OffsetReset, Password, Security, SettingError};

@@ -1,0 +1,187 @@
+//! What librdkafka complains about, in words that help, and not more often than they do.
+//!
+//! Owns the sorting of errors into kinds, and the rate of their log lines: the first of a kind at
+//! once, then one in 30 s with the number of those left out. Everything is counted.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rdkafka::{ClientContext, config::RDKafkaLogLevel, error::KafkaError as RdError, error::RDKafkaErrorCode as Code};
+
+use crate::telemetry;
+
+const QUIET: Duration = Duration::from_secs(30);
+
+/// What kind of error a code is, for the metric's label, and what to do about it.
+pub(super) fn advice(code: Code) -> (&'static str, &'static str) {
+    match code {
+        Code::Authentication
+        | Code::SaslAuthenticationFailed
+        | Code::UnsupportedSASLMechanism
+        | Code::IllegalSASLState => (
+            "authentication",
+            "the broker refuses our credentials: check security.sasl_mechanism, sasl_username and sasl_password",
+        ),
+        Code::SSL => (
+            "tls",
+            "the TLS handshake failed: check security.ssl_cafile, the broker's certificate (its host names and dates), ssl_certfile and ssl_keyfile",
+        ),
+        Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve | Code::OperationTimedOut => (
+            "transport",
+            "the broker does not answer: check bootstrap_servers, security.protocol and the network; waiting for it",
+        ),
+        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::InvalidTopic => {
+            ("topic", "the topic does not exist yet: create it, or check topics; waiting for it")
+        }
+        Code::TopicAuthorizationFailed => {
+            ("topic", "our user may not use the topic: grant it READ and DESCRIBE (and WRITE on the dead-letter topic)")
+        }
+        Code::GroupAuthorizationFailed => {
+            ("authentication", "our user may not use the consumer group: grant it READ on the group, or check group_id")
+        }
+        Code::ClusterAuthorizationFailed => {
+            ("authentication", "our user lacks a permission on the cluster: grant it IDEMPOTENT_WRITE")
+        }
+        Code::PollExceeded => (
+            "other",
+            "the consumer was away from polling for longer than max.poll.interval.ms: the process was stopped, or starved of CPU",
+        ),
+        _ => ("other", "librdkafka goes on by itself"),
+    }
+}
+
+/// Lets the first of a kind through, then one in each period.
+#[derive(Debug, Default)]
+pub(super) struct Quiet {
+    seen: HashMap<String, (Instant, u64)>,
+}
+
+impl Quiet {
+    /// `Some(n)`: log it now, `n` like it were left out since the last time.
+    pub(super) fn admit(&mut self, what: &str, now: Instant) -> Option<u64> {
+        match self.seen.get_mut(what) {
+            Some((last, left_out)) if now.duration_since(*last) < QUIET => {
+                *left_out += 1;
+                None
+            }
+            Some((last, left_out)) => {
+                *last = now;
+                Some(std::mem::take(left_out))
+            }
+            None => {
+                self.seen.insert(what.to_owned(), (now, 0));
+                Some(0)
+            }
+        }
+    }
+}
+
+/// The ears of one client.
+#[derive(Debug)]
+pub(super) struct Reporter {
+    role: &'static str,
+    quiet: Mutex<Quiet>,
+    last_error: Mutex<Option<String>>,
+}
+
+impl Reporter {
+    pub(super) fn new(role: &'static str) -> Self {
+        Self { role, quiet: Mutex::default(), last_error: Mutex::default() }
+    }
+
+    /// Counts an error, keeps it for the status, and logs it unless it was logged just now.
+    pub(super) fn complain(&self, kind: &'static str, advice: &str, what: &str, reason: &str) {
+        metrics::counter!(telemetry::KAFKA_ERRORS, "kind" => kind).increment(1);
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{what}: {reason}"));
+        let admitted = self.quiet.lock().unwrap_or_else(PoisonError::into_inner).admit(what, Instant::now());
+        if let Some(left_out) = admitted {
+            tracing::warn!(role = self.role, kind, error = what, reason, advice, left_out, "Kafka complains");
+        }
+    }
+
+    /// An error of librdkafka's.
+    pub(super) fn report(&self, code: Code, reason: &str) {
+        let (kind, advice) = advice(code);
+        self.complain(kind, advice, &format!("{code:?}"), reason);
+    }
+
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Kafka answers: what was wrong is over.
+    pub(super) fn recovered(&self) {
+        let over = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(error) = over {
+            self.quiet.lock().unwrap_or_else(PoisonError::into_inner).seen.clear();
+            tracing::info!(role = self.role, error, "Kafka answers again");
+        }
+    }
+
+    pub(super) fn log_line(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        let role = self.role;
+        match level {
+            // Failed connections arrive as errors too, and with advice; consumer properties on a
+            // producer are meant.
+            _ if matches!(facility, "FAIL" | "ERROR" | "CONFWARN") => {
+                tracing::debug!(target: "librdkafka", role, facility, text, "librdkafka");
+            }
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", role, facility, text, "librdkafka"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                tracing::info!(target: "librdkafka", role, facility, text, "librdkafka");
+            }
+            RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", role, facility, text, "librdkafka"),
+        }
+    }
+}
+
+impl ClientContext for Reporter {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.log_line(level, facility, text);
+    }
+
+    fn error(&self, error: RdError, reason: &str) {
+        self.report(error.rdkafka_error_code().unwrap_or(Code::Unknown), reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_repeats_is_logged_once_in_thirty_seconds_with_a_count() {
+        let mut quiet = Quiet::default();
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(quiet.admit("transport", at(0)), Some(0));
+        for ms in 1..=99 {
+            assert_eq!(quiet.admit("transport", at(ms)), None);
+        }
+        assert_eq!(quiet.admit("tls", at(100)), Some(0), "another error is another line");
+        assert_eq!(quiet.admit("transport", at(30_000)), Some(99));
+        assert_eq!(quiet.admit("transport", at(30_001)), None);
+    }
+
+    #[test]
+    fn each_kind_of_error_names_the_setting_to_look_at() {
+        for (code, kind, setting) in [
+            (Code::Authentication, "authentication", "sasl_password"),
+            (Code::SSL, "tls", "ssl_cafile"),
+            (Code::AllBrokersDown, "transport", "bootstrap_servers"),
+            (Code::UnknownTopicOrPartition, "topic", "topics"),
+            (Code::GroupAuthorizationFailed, "authentication", "group_id"),
+        ] {
+            let (found, advice) = advice(code);
+            assert_eq!(found, kind);
+            assert!(advice.contains(setting), "{code:?}: {advice}");
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! What the bridge is told about Kafka, and every mistake in it.
+//!
+//! Owns the settings and their validation. Its invariant: settings without a mistake make a client.
+//! It reads no file and no environment (the config does), and a secret is never part of a message
+//! or of `Debug`.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duration};
+
+use super::{budget::BudgetSettings, client};
+
+/// Where Kafka is, what to read, and how.
+#[derive(Clone)]
+pub struct KafkaSettings {
+    /// `host:port`, comma-separated.
+    pub bootstrap_servers: String,
+    /// The topics to read.
+    pub topics: Vec<String>,
+    /// The consumer group.
+    pub group_id: String,
+    /// How the bridge introduces itself to the brokers.
+    pub client_id: String,
+    /// Where a group begins that has committed nothing yet.
+    pub auto_offset_reset: OffsetReset,
+    /// How to prove who we are, and to see who they are.
+    pub security: Security,
+    /// Any librdkafka property that the bridge does not own.
+    pub properties: BTreeMap<String, String>,
+    /// Where dead letters go; `<topic>.dlq` for each topic when absent.
+    pub dead_letter_topic: Option<String>,
+    /// What may be in flight.
+    pub budget: BudgetSettings,
+}
+
+/// Where a group begins that has committed nothing yet. An offset that Kafka no longer holds is
+/// another matter: then reading goes on at the oldest record that is left, whatever this says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OffsetReset {
+    /// At the oldest record.
+    #[default]
+    Earliest,
+    /// At the end: only what is published from now on.
+    Latest,
+}
+
+/// Transport and authentication, in Kafka's own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Security {
+    /// PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
+    pub protocol: String,
+    /// PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; with a SASL protocol only.
+    pub sasl_mechanism: Option<String>,
+    /// The user of a SASL protocol.
+    pub sasl_username: Option<String>,
+    /// The user's password.
+    pub sasl_password: Option<Password>,
+    /// PEM file with the authorities that sign the brokers' certificates; the system's when absent.
+    pub ssl_cafile: Option<PathBuf>,
+    /// PEM file with the client's certificate.
+    pub ssl_certfile: Option<PathBuf>,
+    /// PEM file with the client's private key.
+    pub ssl_keyfile: Option<PathBuf>,
+}
+
+/// A password. It is shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+/// One mistake in the settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{setting}: {problem}")]
+pub struct SettingError {
+    /// The setting, as the documentation spells it.
+    pub setting: String,
+    /// What was expected, what was found, what to do.
+    pub problem: String,
+}
+
+impl SettingError {
+    pub(super) fn new(setting: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { setting: setting.into(), problem: problem.into() }
+    }
+}
+
+impl Password {
+    /// Wraps a password.
+    pub fn new(password: impl Into<String>) -> Self {
+        Self(password.into())
+    }
+
+    pub(super) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+impl FromStr for OffsetReset {
+    type Err = SettingError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "earliest" => Ok(Self::Earliest),
+            "latest" => Ok(Self::Latest),
+            other => {
+                Err(SettingError::new("auto_offset_reset", format!("expected `earliest` or `latest`, found `{other}`")))
+            }
+        }
+    }
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Self {
+            protocol: "PLAINTEXT".into(),
+            sasl_mechanism: None,
+            sasl_username: None,
+            sasl_password: None,
+            ssl_cafile: None,
+            ssl_certfile: None,
+            ssl_keyfile: None,
+        }
+    }
+}
+
+impl Default for KafkaSettings {
+    fn default() -> Self {
+        Self {
+            bootstrap_servers: "localhost:9092".into(),
+            topics: vec!["workflow-events".into()],
+            group_id: "workflow-bridge".into(),
+            client_id: "workflow-bridge".into(),
+            auto_offset_reset: OffsetReset::default(),
+            security: Security::default(),
+            properties: BTreeMap::new(),
+            dead_letter_topic: None,
+            budget: BudgetSettings::default(),
+        }
+    }
+}
+
+impl fmt::Debug for KafkaSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let properties: BTreeMap<_, _> = self
+            .properties
+            .iter()
+            .map(|(name, value)| (name, if is_secret(name) { ".." } else { value.as_str() }))
+            .collect();
+        f.debug_struct("KafkaSettings")
+            .field("bootstrap_servers", &self.bootstrap_servers)
+            .field("topics", &self.topics)
+            .field("group_id", &self.group_id)
+            .field("client_id", &self.client_id)
+            .field("auto_offset_reset", &self.auto_offset_reset)
+            .field("security", &self.security)
+            .field("properties", &properties)
+            .field("dead_letter_topic", &self.dead_letter_topic)
+            .field("budget", &self.budget)
+            .finish()
+    }
+}
+
+/// Properties that the bridge sets itself, and why they may not be set beside it.
+const OWNED: &[(&str, &str)] = &[
+    ("acks", "a dead letter counts only when every in-sync replica has it"),
+    ("request.required.acks", "a dead letter counts only when every in-sync replica has it"),
+    ("enable.idempotence", "the producer is always idempotent"),
+    ("transactional.id", "the bridge writes no transactions"),
+    ("enable.auto.commit", "the bridge commits what has its outcome, and nothing else"),
+    ("auto.commit.interval.ms", "the bridge commits what has its outcome, and nothing else"),
+    ("enable.auto.offset.store", "the bridge keeps the offsets itself"),
+    ("auto.offset.reset", "use the setting auto_offset_reset"),
+    ("bootstrap.servers", "use the setting bootstrap_servers"),
+    ("metadata.broker.list", "use the setting bootstrap_servers"),
+    ("client.id", "use the setting client_id"),
+    ("group.id", "use the setting group_id"),
+    ("enable.partition.eof", "the bridge has no use for it"),
+    ("security.protocol", "use the setting security.protocol"),
+    ("sasl.mechanism", "use the setting security.sasl_mechanism"),
+    ("sasl.mechanisms", "use the setting security.sasl_mechanism"),
+    ("sasl.username", "use the setting security.sasl_username"),
+    ("sasl.password", "use the setting security.sasl_password"),
+    ("ssl.ca.location", "use the setting security.ssl_cafile"),
+    ("ssl.certificate.location", "use the setting security.ssl_certfile"),
+    ("ssl.key.location", "use the setting security.ssl_keyfile"),
+];
+
+pub(super) fn is_secret(property: &str) -> bool {
+    ["password", "secret", ".pem", "oauthbearer.config", "jaas"].iter().any(|part| property.contains(part))
+}
+
+impl KafkaSettings {
+    /// Every mistake, in the order of the settings; without one, a client can be made of them.
+    /// Reads the TLS files, and asks nobody on the network.
+    pub fn validate(&self) -> Vec<SettingError> {
+        let mut errors = Vec::new();
+        let mut error = |setting: &str, problem: String| errors.push(SettingError::new(setting, problem));
+        if self.bootstrap_servers.split(',').any(|server| server.trim().is_empty()) {
+            error("bootstrap_servers", "expected `host:port`, comma-separated, found an empty entry".into());
+        }
+        if self.topics.is_empty() {
+            error("topics", "expected at least one topic, found none".into());
+        }
+        for (index, topic) in self.topics.iter().enumerate() {
+            if let Some(problem) = bad_topic(topic) {
+                error(&format!("topics[{index}]"), problem);
+            } else if self.topics[..index].contains(topic) {
+                error(&format!("topics[{index}]"), format!("`{topic}` is listed twice"));
+            } else if self.dead_letter_topic(topic) == *topic || self.topics.contains(&self.dead_letter_topic(topic)) {
+                error(
+                    &format!("topics[{index}]"),
+                    format!(
+                        "its dead letters go to `{}`, which the bridge reads: a dead letter would come back for ever",
+                        self.dead_letter_topic(topic)
+                    ),
+                );
+            } else if let Some(problem) = bad_topic(&self.dead_letter_topic(topic)) {
+                error(if self.dead_letter_topic.is_some() { "dead_letter_topic" } else { "topics" }, problem);
+            }
+        }
+        for (setting, value) in [("group_id", &self.group_id), ("client_id", &self.client_id)] {
+            if value.trim().is_empty() || value.chars().any(char::is_control) {
+                error(setting, "expected a name without control characters, found none".into());
+            }
+        }
+        for (setting, value) in [
+            ("budget.max_events", self.budget.max_events),
+            ("budget.max_bytes", self.budget.max_bytes),
+            ("budget.max_span_per_partition", self.budget.max_span_per_partition),
+        ] {
+            if value == 0 {
+                error(setting, "expected at least 1, found 0".into());
+            }
+        }
+        self.security.validate(&mut errors);
+        self.validate_properties(&mut errors);
+        if errors.is_empty()
+            && let Err(reason) = client::probe(self)
+        {
+            errors.push(SettingError::new("properties", reason));
+        }
+        errors
+    }
+
+    fn validate_properties(&self, errors: &mut Vec<SettingError>) {
+        for (name, value) in &self.properties {
+            let setting = format!("properties.{name}");
+            if let Some((_, reason)) = OWNED.iter().find(|(owned, _)| owned == name) {
+                errors.push(SettingError::new(setting, format!("the bridge owns this property: {reason}")));
+            } else if let Err(reason) = client::check_property(name, value) {
+                errors.push(SettingError::new(setting, reason));
+            }
+        }
+    }
+
+    /// Where the dead letters of a topic go.
+    pub fn dead_letter_topic(&self, topic: &str) -> String {
+        self.dead_letter_topic.clone().unwrap_or_else(|| format!("{topic}.dlq"))
+    }
+
+    /// How long the group waits for a silent member. With `group.protocol=consumer` the broker
+    /// decides (`group.consumer.session.timeout.ms`, 45 s unless it was changed there).
+    pub fn session_timeout(&self) -> Duration {
+        self.millis("session.timeout.ms", 45_000)
+    }
+
+    /// How long the consumer loop may stay away from polling before the group gives it up.
+    pub fn max_poll_interval(&self) -> Duration {
+        self.millis("max.poll.interval.ms", 300_000)
+    }
+
+    fn millis(&self, property: &str, default: u64) -> Duration {
+        Duration::from_millis(self.properties.get(property).and_then(|ms| ms.parse().ok()).unwrap_or(default))
+    }
+}
+
+/// Kafka's own rule for names.
+fn bad_topic(topic: &str) -> Option<String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if topic.is_empty() || topic.len() > 249 || topic == "." || topic == ".." || !topic.chars().all(legal) {
+        return Some(format!("expected 1 to 249 of letters, digits, `.`, `_` and `-`, found `{topic}`"));
+    }
+    None
+}
+
+impl Security {
+    /// The protocol in capitals.
+    pub(super) fn protocol(&self) -> String {
+        self.protocol.to_ascii_uppercase()
+    }
+
+    pub(super) fn is_sasl(&self) -> bool {
+        self.protocol().starts_with("SASL_")
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        self.protocol().ends_with("SSL")
+    }
+
+    fn validate(&self, errors: &mut Vec<SettingError>) {
+        let mut error =
+            |setting: &str, problem: String| errors.push(SettingError::new(format!("security.{setting}"), problem));
+        let protocol = self.protocol();
+        if !["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"].contains(&protocol.as_str()) {
+            error(
+                "protocol",
+                format!("expected PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, found `{}`", self.protocol),
+            );
+        } else if self.is_sasl() {
+            match self.sasl_mechanism.as_deref().map(str::to_ascii_uppercase).as_deref() {
+                Some("PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512") => {}
+                Some(other) => {
+                    error("sasl_mechanism", format!("expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, found `{other}`"));
+                }
+                None => error(
+                    "sasl_mechanism",
+                    format!("{protocol} needs one of PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512, found none"),
+                ),
+            }
+            if self.sasl_username.as_deref().unwrap_or_default().is_empty() {
+                error("sasl_username", format!("{protocol} needs a user, found none"));
+            }
+            if self.sasl_password.as_ref().is_none_or(|password| password.0.is_empty()) {
+                error("sasl_password", format!("{protocol} needs the user's password, found none"));
+            }
+        } else if self.sasl_mechanism.is_some() || self.sasl_username.is_some() || self.sasl_password.is_some() {
+            error(
+                "protocol",
+                format!(
+                    "{protocol} does not authenticate, but SASL settings are given: use SASL_SSL or SASL_PLAINTEXT"
+                ),
+            );
+        }
+        let files = [
+            ("ssl_cafile", &self.ssl_cafile),
+            ("ssl_certfile", &self.ssl_certfile),
+            ("ssl_keyfile", &self.ssl_keyfile),
+        ];
+        for (setting, file) in files {
+            let Some(path) = file else { continue };
+            if !self.is_tls() {
+                error(setting, format!("{protocol} is not encrypted: use SSL or SASL_SSL, or drop this setting"));
+            } else if let Err(reason) = std::fs::read(path) {
+                error(setting, format!("{}: {reason}: expected a readable PEM file", path.display()));
+            }
+        }
+        if self.ssl_certfile.is_some() != self.ssl_keyfile.is_some() {
+            error(
+                if self.ssl_certfile.is_some() { "ssl_keyfile" } else { "ssl_certfile" },
+                "a client certificate needs both ssl_certfile and ssl_keyfile".into(),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,286 @@
+//! One delivery, from its first attempt to its end.
+//!
+//! Owns the order of writes: the agent's answer, then the ledger, then its flush, then the end is
+//! reported; and a dead letter is acknowledged by the broker before the ledger calls it one.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use metrics::{counter, histogram};
+use tokio::time::{Instant, sleep};
+use tracing::{debug, info, warn};
+
+use super::{
+    Shared,
+    breaker::Report,
+    flight::{Flight, Received},
+    now_ms,
+    retry::{Waits, given_up},
+    runtime::AgentRuntime,
+};
+use crate::{
+    agents::{Answer, Class, Delivery, Endpoint, Failure},
+    dedup::{LedgerError, Status},
+    event::{DeliveryId, Event},
+    kafka::DeadLetter,
+    routing::Rule,
+    telemetry,
+};
+
+/// How a delivery ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The agent accepted it.
+    Delivered,
+    /// It went to the dead-letter topic, for this reason.
+    Dead(&'static str),
+    /// The bridge is stopping; the event will be read again.
+    Abandoned,
+}
+
+/// Why a delivery is a dead letter.
+pub(super) struct Verdict {
+    pub(super) reason: &'static str,
+    pub(super) error: String,
+    pub(super) status: Option<u16>,
+}
+
+/// Waits, unless the bridge stops first.
+async fn pause(shared: &Shared, wait: Duration) -> bool {
+    tokio::select! {
+        biased;
+        () = shared.stop.stopping() => false,
+        () = sleep(wait) => true,
+    }
+}
+
+/// Takes one delivery of `flight` to its end and writes the end down, durably.
+pub(super) async fn deliver(
+    shared: &Shared,
+    flight: &Flight,
+    rule: &Arc<str>,
+    agent: &Arc<str>,
+) -> Result<Ended, LedgerError> {
+    let Some((rule_found, runtime)) = shared
+        .routing
+        .rule(rule)
+        .filter(|found| found.agents().iter().any(|name| name == agent))
+        .zip(shared.agents.get(agent))
+    else {
+        let error = format!(
+            "rule `{rule}` no longer sends to agent `{agent}`, and this event was half delivered by it: \
+             bring the rule back and redrive, or drop this delivery"
+        );
+        return bury(shared, flight, rule, agent, Verdict { reason: "plan_gone", error, status: None }).await;
+    };
+    match attempts(shared, flight, rule_found, runtime).await? {
+        Attempted::Accepted => {
+            flight.change(&shared.ledger, |record| record.finish(rule, agent, Status::Delivered))?;
+            shared.ledger.durable().await?;
+            Ok(Ended::Delivered)
+        }
+        Attempted::Refused(verdict) => bury(shared, flight, rule, agent, verdict).await,
+        Attempted::Abandoned => Ok(Ended::Abandoned),
+    }
+}
+
+enum Attempted {
+    Accepted,
+    Refused(Verdict),
+    Abandoned,
+}
+
+async fn attempts(
+    shared: &Shared,
+    flight: &Flight,
+    rule: &Rule,
+    runtime: &AgentRuntime,
+) -> Result<Attempted, LedgerError> {
+    let delivery = match compose(flight, rule, runtime) {
+        Ok(delivery) => delivery,
+        Err(verdict) => return Ok(Attempted::Refused(verdict)),
+    };
+    let (rule, agent) = (&delivery.rule, &delivery.agent);
+    let failures = flight.read(|record| record.attempts(rule, agent));
+    let mut waits = Waits::after(&runtime.spec.retry, failures);
+    let mut session = runtime.agent.session();
+    loop {
+        let permit = tokio::select! {
+            biased;
+            () = shared.stop.stopping() => return Ok(Attempted::Abandoned),
+            permit = runtime.door.enter() => permit,
+        };
+        let started = Instant::now();
+        let answer = runtime.agent.attempt(&mut session, &delivery).await;
+        histogram!(telemetry::ATTEMPT_DURATION, "agent" => agent.to_string()).record(started.elapsed());
+        drop(permit);
+
+        let failure = match answer {
+            Answer::Accepted { run_id, found, status } => {
+                runtime.door.report(&Report::Works, None, "");
+                attempted(agent, accepted_label(found, status));
+                accepted(flight, agent);
+                debug!(event_id = flight.event.id(), %rule, %agent, run_id, found, "delivered");
+                return Ok(Attempted::Accepted);
+            }
+            Answer::Wait(wait) => {
+                attempted(agent, "settle");
+                first_failure(shared, flight, rule, agent).await?;
+                if !pause(shared, wait).await {
+                    return Ok(Attempted::Abandoned);
+                }
+                continue;
+            }
+            Answer::Failed(failure) => failure,
+        };
+        attempted(agent, failure.kind);
+        runtime.failed(&failure.reason);
+        if let Some(verdict) = blame(runtime, &flight.event, &failure) {
+            return Ok(Attempted::Refused(verdict));
+        }
+        let (failures, first) = note_failure(shared, flight, rule, agent).await?;
+        warn!(
+            event_id = flight.event.id(), %rule, %agent, attempt = failures, class = failure.class.as_str(),
+            reason = failure.reason, "attempt failed: it is tried again"
+        );
+        if let Some(end) = given_up(&runtime.spec.retry, failures, first, now_ms()) {
+            let error = format!("given up after {failures} failed attempts, the last: {}", failure.reason);
+            return Ok(Attempted::Refused(Verdict { reason: end.reason(), error, status: failure.status }));
+        }
+        let wait = waits.next().max(failure.retry_after.unwrap_or_default());
+        if !pause(shared, wait).await {
+            return Ok(Attempted::Abandoned);
+        }
+    }
+}
+
+/// Tells the agent's breaker, and decides whether the event itself is to blame.
+fn blame(runtime: &AgentRuntime, event: &Event, failure: &Failure) -> Option<Verdict> {
+    let report = match failure.class {
+        Class::Accepted | Class::Busy => Report::Works,
+        Class::Ambiguous => Report::Failed,
+        Class::AgentFault if passing(failure) => Report::Failed,
+        Class::AgentFault => Report::Broken,
+        Class::EventFault => Report::Refused { event_id: event.id(), answer: failure.status.unwrap_or_default() },
+    };
+    let held = runtime.door.report(&report, failure.retry_after, &failure.reason);
+    (failure.class == Class::EventFault && !held).then(|| Verdict {
+        reason: "refused",
+        error: failure.reason.clone(),
+        status: failure.status,
+    })
+}
+
+/// Whether the agent may be well again by itself: it was slow, overloaded or broken on its way, rather
+/// than asked with a wrong key, at a wrong address or where nobody listens.
+fn passing(failure: &Failure) -> bool {
+    match failure.status {
+        Some(status) => matches!(status, 408 | 425 | 429 | 500..),
+        None => matches!(failure.kind, "timeout" | "io" | "unreadable" | "claim_invisible" | "claim_unsettled"),
+    }
+}
+
+/// The delivery as the agent gets it; a template that cannot be filled in is the event's end.
+fn compose(flight: &Flight, rule: &Rule, runtime: &AgentRuntime) -> Result<Delivery, Verdict> {
+    let event = &flight.event;
+    let body = match &runtime.spec.endpoint {
+        Endpoint::LangGraph(_) => rule.render_input(event),
+        Endpoint::Http(_) => rule.render_body(event),
+    }
+    .map_err(|error| Verdict { reason: "template", error: error.to_string(), status: None })?;
+    Ok(Delivery {
+        id: DeliveryId::new(rule.name(), &runtime.spec.name, event.id(), 0),
+        rule: Arc::clone(rule.name()),
+        agent: Arc::clone(&runtime.spec.name),
+        event: Arc::clone(event),
+        origin: flight.received.origin.clone(),
+        raw: flight.received.value.clone().unwrap_or_default(),
+        traceparent: flight.received.header("traceparent").map(Into::into),
+        body,
+    })
+}
+
+fn attempted(agent: &str, result: &'static str) {
+    counter!(telemetry::ATTEMPTS, "agent" => agent.to_owned(), "result" => result).increment(1);
+}
+
+fn accepted_label(found: bool, status: Option<u16>) -> &'static str {
+    match status {
+        _ if found => "found",
+        Some(200..300) | None => "2xx",
+        Some(_) => "classified",
+    }
+}
+
+fn accepted(flight: &Flight, agent: &str) {
+    if let Some(appended) = flight.received.timestamp_ms {
+        let latency = Duration::from_millis(now_ms().saturating_sub(appended));
+        histogram!(telemetry::ACCEPTANCE_LATENCY, "agent" => agent.to_owned()).record(latency);
+    }
+}
+
+/// A failed attempt counts in the ledger. The first is waited for: `give_up_after` begins there.
+async fn note_failure(
+    shared: &Shared,
+    flight: &Flight,
+    rule: &str,
+    agent: &str,
+) -> Result<(u32, Option<u64>), LedgerError> {
+    let now = now_ms();
+    flight.change(&shared.ledger, |record| record.note_failure(rule, agent, now))?;
+    let (failures, first) = flight.read(|record| (record.attempts(rule, agent), record.first_attempt_ms(rule, agent)));
+    if failures == 1 {
+        shared.ledger.durable().await?;
+    }
+    Ok((failures, first))
+}
+
+/// An attempt that has to settle is noted once, so that a restart knows of it.
+async fn first_failure(shared: &Shared, flight: &Flight, rule: &str, agent: &str) -> Result<(), LedgerError> {
+    if flight.read(|record| record.attempts(rule, agent)) == 0 {
+        note_failure(shared, flight, rule, agent).await?;
+    }
+    Ok(())
+}
+
+/// Writes a dead letter for one delivery, and then the ledger.
+async fn bury(
+    shared: &Shared,
+    flight: &Flight,
+    rule: &Arc<str>,
+    agent: &Arc<str>,
+    verdict: Verdict,
+) -> Result<Ended, LedgerError> {
+    let attempts = flight.read(|record| record.attempts(rule, agent));
+    let letter = DeadLetter {
+        rule: Some(rule.to_string()),
+        agent: Some(agent.to_string()),
+        attempts,
+        status: verdict.status,
+        ..letter(&flight.received, verdict.reason, verdict.error)
+    };
+    if shared.dead_letters.deliver(&letter, shared.stop.stopping()).await.is_err() {
+        return Ok(Ended::Abandoned);
+    }
+    info!(event_id = flight.event.id(), %rule, %agent, reason = verdict.reason, error = letter.error, "dead letter");
+    flight.change(&shared.ledger, |record| record.finish(rule, agent, Status::Dead))?;
+    shared.ledger.durable().await?;
+    Ok(Ended::Dead(verdict.reason))
+}
+
+/// A dead letter for a whole record.
+pub(super) fn letter(received: &Received, reason: &'static str, error: String) -> DeadLetter {
+    DeadLetter {
+        origin: received.origin.clone(),
+        key: received.key.as_deref().map(<[u8]>::to_vec),
+        value: received.value.as_deref().map(<[u8]>::to_vec),
+        headers: received.headers.clone(),
+        reason,
+        error,
+        rule: None,
+        agent: None,
+        attempts: 0,
+        status: None,
+        time: Timestamp::now(),
+    }
+}

@@ -1,0 +1,85 @@
+//! An event under way: what was received, and how far each of its deliveries is.
+//!
+//! Owns the event's one ledger record while the event is in flight: every change goes through
+//! [`Flight::change`], which writes the record in the order of the changes.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    dedup::{Ledger, LedgerError, Record},
+    event::{Event, Origin},
+    kafka::{Headers, OwnedHeader, Ticket},
+};
+
+/// A record as it came from Kafka, kept whole until its outcome: a dead letter needs all of it.
+pub(super) struct Received {
+    pub(super) origin: Origin,
+    pub(super) key: Option<Bytes>,
+    pub(super) value: Option<Bytes>,
+    pub(super) headers: Vec<OwnedHeader>,
+    /// When the broker appended it (or its producer made it), in ms since 1970.
+    pub(super) timestamp_ms: Option<u64>,
+}
+
+impl Received {
+    /// The text of a header.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        Headers::owned(&self.headers).get(name).and_then(|value| std::str::from_utf8(value).ok())
+    }
+}
+
+/// An event that has been received and has no outcome yet.
+pub(super) struct Arrival {
+    pub(super) event: Arc<Event>,
+    pub(super) received: Received,
+    pub(super) ticket: Ticket,
+    /// The deliveries that the rules ask for now: (rule, agent).
+    pub(super) plan: Vec<(Arc<str>, Arc<str>)>,
+}
+
+pub(super) struct Flight {
+    pub(super) event: Arc<Event>,
+    pub(super) received: Received,
+    record: Mutex<Record>,
+    ticket: Mutex<Option<Ticket>>,
+    open: AtomicUsize,
+}
+
+impl Flight {
+    pub(super) fn new(arrival: Arrival, record: Record, deliveries: usize) -> Self {
+        Self {
+            event: arrival.event,
+            received: arrival.received,
+            record: Mutex::new(record),
+            ticket: Mutex::new(Some(arrival.ticket)),
+            open: AtomicUsize::new(deliveries),
+        }
+    }
+
+    /// Reads the record.
+    pub(super) fn read<T>(&self, look: impl FnOnce(&Record) -> T) -> T {
+        look(&self.record.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes the record and writes it to the ledger, one change at a time.
+    pub(super) fn change(&self, ledger: &Ledger, change: impl FnOnce(&mut Record)) -> Result<(), LedgerError> {
+        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut record);
+        ledger.put(self.event.id(), &record)
+    }
+
+    /// Notes the end of one delivery; true for the last.
+    pub(super) fn delivery_ended(&self) -> bool {
+        self.open.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// The ticket, once: the event has its outcome.
+    pub(super) fn take_ticket(&self) -> Option<Ticket> {
+        self.ticket.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}

@@ -1,0 +1,85 @@
+//! The consumer loop's end of the pipeline: decode, route, and settle at once what nobody wants.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use bytes::Bytes;
+use metrics::counter;
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tracing::error;
+
+use super::{
+    Outcome, Poisoned, Shared,
+    dispatch::Message,
+    flight::{Arrival, Received},
+};
+use crate::{
+    event::decode,
+    kafka::{Incoming, Receive, Ticket},
+    telemetry,
+};
+
+/// Takes in records on the consumer's thread. Never blocks.
+pub struct Intake {
+    shared: Arc<Shared>,
+    sender: mpsc::Sender<Message>,
+}
+
+impl Intake {
+    pub(super) fn new(shared: Arc<Shared>, sender: mpsc::Sender<Message>) -> Self {
+        Self { shared, sender }
+    }
+
+    fn send(&self, message: Message) {
+        match self.sender.try_send(message) {
+            // Stopping: the ticket is dropped, and the record is read again by the next start.
+            Ok(()) | Err(TrySendError::Closed(_)) => {}
+            Err(TrySendError::Full(_)) => {
+                error!("more events than the budget allows: this one is read again after a restart; please report it");
+            }
+        }
+    }
+}
+
+impl Receive for Intake {
+    fn receive(&mut self, record: Incoming<'_>) {
+        if let Some(ms) = record.timestamp_ms.and_then(|ms| u64::try_from(ms).ok()) {
+            self.shared.newest_record_ms.fetch_max(ms, Ordering::Relaxed);
+        }
+        let event = match decode(record.value) {
+            Ok(event) => event,
+            Err(poison) => {
+                let (received, ticket) = own(record);
+                return self.send(Message::Poison(Box::new(Poisoned { received, ticket, poison })));
+            }
+        };
+        let mut plan = Vec::new();
+        for rule in self.shared.routing.router().matches(event.document()) {
+            plan.extend(rule.agents().iter().map(|agent| (Arc::clone(rule.name()), Arc::clone(agent))));
+        }
+        // An event that nobody wants now may still be half delivered by rules that are gone.
+        if plan.is_empty() && matches!(self.shared.ledger.get(event.id()), Ok(None)) {
+            counter!(telemetry::EVENTS, "outcome" => "unmatched").increment(1);
+            self.shared.observe(|| Outcome {
+                event_id: Some(event.id().to_owned()),
+                origin: record.origin.clone(),
+                outcome: "unmatched",
+                deliveries: Vec::new(),
+                reason: None,
+            });
+            return record.ticket.settle();
+        }
+        let (received, ticket) = own(record);
+        self.send(Message::Arrival(Box::new(Arrival { event: Arc::new(event), received, ticket, plan })));
+    }
+}
+
+fn own(record: Incoming<'_>) -> (Received, Ticket) {
+    let received = Received {
+        key: record.key.map(Bytes::copy_from_slice),
+        value: record.value.map(Bytes::copy_from_slice),
+        headers: record.headers.to_owned(),
+        timestamp_ms: record.timestamp_ms.and_then(|ms| u64::try_from(ms).ok()),
+        origin: record.origin,
+    };
+    (received, record.ticket)
+}

@@ -1,0 +1,115 @@
+//! When a failed delivery is tried again, and when the bridge gives it up.
+//!
+//! The one file that knows the `backoff` crate. Its traps are avoided here: the crate's own
+//! `Retry-After` ignores the elapsed time and it counts no attempts, so both ends are decided by
+//! [`given_up`], from numbers that survive a restart.
+
+use std::time::Duration;
+
+use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, backoff::Backoff};
+
+use crate::agents::RetrySpec;
+
+/// The jittered, doubling waits of one delivery, or of one agent's probes.
+pub(super) struct Waits {
+    backoff: ExponentialBackoff,
+    max: Duration,
+}
+
+impl Waits {
+    /// Waits as the agent wants them, after `failures` that have been already.
+    pub(super) fn after(spec: &RetrySpec, failures: u32) -> Self {
+        let backoff = ExponentialBackoffBuilder::new()
+            .with_initial_interval(spec.initial)
+            .with_max_interval(spec.max)
+            .with_multiplier(2.0)
+            .with_randomization_factor(0.5)
+            .with_max_elapsed_time(None)
+            .build();
+        let mut waits = Self { backoff, max: spec.max };
+        // 64 doublings reach any maximum.
+        for _ in 0..failures.min(64) {
+            waits.next();
+        }
+        waits
+    }
+
+    /// The next wait, never longer than the maximum.
+    pub(super) fn next(&mut self) -> Duration {
+        self.backoff.next_backoff().map_or(self.max, |wait| wait.min(self.max))
+    }
+
+    /// Begins again at the initial wait.
+    pub(super) fn reset(&mut self) {
+        self.backoff.reset();
+    }
+}
+
+/// Why a delivery is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GivenUp {
+    /// Its first attempt is longer ago than `give_up_after`.
+    TooLate,
+    /// It failed `max_attempts` times.
+    TooOften,
+}
+
+impl GivenUp {
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::TooLate => "gave_up",
+            Self::TooOften => "max_attempts",
+        }
+    }
+}
+
+/// Whether a delivery that failed `failures` times, first at `first_attempt_ms`, ends here.
+pub(super) fn given_up(spec: &RetrySpec, failures: u32, first_attempt_ms: Option<u64>, now_ms: u64) -> Option<GivenUp> {
+    if spec.max_attempts.is_some_and(|max| failures >= max) {
+        return Some(GivenUp::TooOften);
+    }
+    let age = Duration::from_millis(now_ms.saturating_sub(first_attempt_ms?));
+    (failures > 0 && age >= spec.give_up_after).then_some(GivenUp::TooLate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> RetrySpec {
+        RetrySpec {
+            initial: Duration::from_millis(100),
+            max: Duration::from_secs(2),
+            give_up_after: Duration::from_secs(60),
+            max_attempts: None,
+        }
+    }
+
+    #[test]
+    fn waits_double_with_jitter_up_to_the_maximum() {
+        let mut waits = Waits::after(&spec(), 0);
+        let first = waits.next();
+        assert!((50..=150).contains(&first.as_millis()), "{first:?}");
+        for _ in 0..20 {
+            assert!(waits.next() <= spec().max);
+        }
+        assert!(waits.next() >= spec().max / 2);
+        waits.reset();
+        assert!(waits.next() <= Duration::from_millis(150));
+    }
+
+    #[test]
+    fn waits_resume_where_a_restart_left_them() {
+        assert!(Waits::after(&spec(), 10).next() >= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_delivery_is_given_up_by_age_or_by_count_and_never_before_its_first_failure() {
+        let spec = RetrySpec { max_attempts: Some(3), ..spec() };
+        assert_eq!(given_up(&spec, 0, None, u64::MAX), None);
+        assert_eq!(given_up(&spec, 2, Some(1_000), 2_000), None);
+        assert_eq!(given_up(&spec, 3, Some(1_000), 2_000), Some(GivenUp::TooOften));
+        assert_eq!(given_up(&spec, 1, Some(1_000), 61_000), Some(GivenUp::TooLate));
+        assert_eq!(given_up(&spec, 1, Some(9_000), 1_000), None, "a clock that went back gives nothing up");
+    }
+}

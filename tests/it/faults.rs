@@ -1,0 +1,276 @@
+//! Whose fault a failure is: agents that refuse, hang or are away, and brokers that are.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use crate::kit::{BridgeSetup, Broker, HttpAgent, Reply, TestEvent, event, kafka, poll, unique, when};
+
+fn rule(agent: &str) -> String {
+    format!("agents:\n{agent}\nrules:\n  - {{name: all, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [audit]}}\n")
+}
+
+/// The accepted events of each workflow run, in the order of acceptance, are in the order of publishing.
+fn assert_in_order(agent: &HttpAgent) {
+    let mut last: BTreeMap<String, String> = BTreeMap::new();
+    for request in agent.accepted() {
+        let run = request.json()["workflow_run_id"].as_str().unwrap_or_default().to_owned();
+        if let Some(before) = last.insert(run.clone(), request.event_id.clone()) {
+            assert!(before < request.event_id, "run {run}: {} was accepted before {}", before, request.event_id);
+        }
+    }
+}
+
+/// `count` events over ten workflow runs, with ids that sort in the order of publishing.
+fn publish(kafka: &crate::kit::Kafka, topic: &str, prefix: &str, count: usize) -> BTreeSet<String> {
+    let events: Vec<_> =
+        (0..count).map(|n| event(&format!("{prefix}-{n:06}")).run(&format!("run-{}", n % 10))).collect();
+    kafka.produce_all(topic, events.iter().map(TestEvent::record));
+    events.iter().map(|event| event.id().to_owned()).collect()
+}
+
+fn accepted(agent: &HttpAgent) -> BTreeSet<String> {
+    agent.accepted_by_event().into_keys().collect()
+}
+
+#[test]
+fn a_rotated_key_holds_a_backlog_and_dead_letters_nothing() {
+    let agent = HttpAgent::start();
+    agent.require_key(Some("old"));
+    let topic = kafka().topic("rotated", 4);
+    let bridge = BridgeSetup::new(kafka(), &topic).routing(&rule(
+        "  audit: {http: {url: 'PLACE/events', auth: {bearer: {file: key.txt}}}, retry: {initial: 50ms, max: 300ms}}",
+    ).replace("PLACE", &agent.url()));
+    let mut bridge = bridge.prepare();
+    std::fs::write(bridge.folder().join("key.txt"), "old\n").expect("the scratch folder can be written");
+    bridge.start_again();
+    let mut ids = publish(kafka(), &topic, &unique("a-before"), 100);
+    agent.wait_accepted(100, Duration::from_secs(60));
+
+    agent.require_key(Some("new"));
+    ids.extend(publish(kafka(), &topic, &unique("b-after"), 1_000));
+    poll(Duration::from_secs(30), "the agent is held", || {
+        let held = bridge.metric("breaker_open", &[("agent", "audit")]);
+        when(held > 0.5, held)
+    });
+    // Probes go out one at a time, and nothing is given up meanwhile.
+    let before = agent.count();
+    poll(Duration::from_secs(30), "ten probes went out", || when(agent.count() > before + 10, agent.count()));
+    assert!(agent.count() < before + 200, "only probes go out, not {} requests", agent.count() - before);
+    let readiness = bridge.probe("/readyz");
+    assert_eq!(readiness, Ok(200), "the bridge itself is well");
+    assert_eq!(bridge.metric("dead_letters_total", &[]), 0.0);
+
+    std::fs::write(bridge.folder().join("key.txt"), "new\n").expect("the scratch folder can be written");
+    agent.wait_accepted(1_100, Duration::from_secs(60));
+    kafka().wait_committed(bridge.group(), &topic, Duration::from_secs(30));
+    assert_eq!(accepted(&agent), ids);
+    assert_in_order(&agent);
+    assert_eq!(bridge.metric("breaker_open", &[("agent", "audit")]), 0.0);
+    assert_eq!(bridge.metric("dead_letters_total", &[]), 0.0);
+    bridge.stop();
+    assert!(kafka().read_all(&format!("{topic}.dlq")).is_empty());
+}
+
+#[test]
+fn an_event_that_the_agent_alone_refuses_is_dead_lettered_and_holds_nobody() {
+    let agent = HttpAgent::start();
+    let topic = kafka().topic("refused", 1);
+    let prefix = unique("refused");
+    let bad = format!("{prefix}-000005");
+    let refused = bad.clone();
+    agent.behave(move |request| Reply::Status(if request.event_id == refused { 400 } else { 200 }));
+    let mut bridge = BridgeSetup::new(kafka(), &topic)
+        .routing(&rule(&format!("  audit: {{http: {{url: '{}/events'}}}}", agent.url())))
+        .start();
+    publish(kafka(), &topic, &prefix, 30);
+    agent.wait_accepted(29, Duration::from_secs(30));
+    kafka().wait_committed(bridge.group(), &topic, Duration::from_secs(30));
+    assert_eq!(agent.sent_by_event()[&bad], 1, "it is not tried again");
+    bridge.stop();
+    let letters = kafka().read_all(&format!("{topic}.dlq"));
+    assert_eq!(letters.len(), 1);
+    let letter = &letters[0];
+    let header = |name: &str| letter.header(name).unwrap_or_default();
+    assert_eq!(header("dlq-reason"), "refused");
+    assert_eq!((header("dlq-rule"), header("dlq-agent")), ("all".to_owned(), "audit".to_owned()));
+    assert_eq!((header("dlq-status"), header("dlq-topic")), ("400".to_owned(), topic.clone()));
+    assert_eq!((header("dlq-partition"), header("dlq-offset")), ("0".to_owned(), "5".to_owned()));
+    assert!(!header("dlq-error").is_empty() && !header("dlq-time").is_empty());
+    assert_eq!(header("event_id"), bad, "the original headers are kept");
+    assert!(letter.text().contains(&bad), "the original value is kept");
+    assert_eq!(letter.key.as_deref(), Some("etl_daily/run-5".as_bytes()));
+}
+
+#[test]
+fn an_id_used_for_other_content_is_a_conflict_and_no_duplicate() {
+    let agent = HttpAgent::start();
+    let topic = kafka().topic("conflict", 1);
+    let id = unique("conflict");
+    let mut bridge = BridgeSetup::new(kafka(), &topic)
+        .routing(&rule(&format!("  audit: {{http: {{url: '{}/events'}}}}", agent.url())))
+        .start();
+    let first = event(&id);
+    kafka().produce_all(&topic, [first.record(), first.record(), event(&id).run("another").record()]);
+    kafka().wait_committed(bridge.group(), &topic, Duration::from_secs(30));
+    assert_eq!(agent.count(), 1);
+    assert_eq!(bridge.metric("events_total", &[("outcome", "duplicate")]), 1.0);
+    bridge.stop();
+    let letters = kafka().read_all(&format!("{topic}.dlq"));
+    assert_eq!(letters.iter().filter_map(|letter| letter.header("dlq-reason")).collect::<Vec<_>>(), ["id_conflict"]);
+}
+
+#[test]
+fn a_rule_removed_from_under_a_half_delivered_event_is_plan_gone() {
+    let (steady, failing) = (HttpAgent::start(), HttpAgent::start());
+    failing.reply(Reply::Status(503));
+    let agents = format!(
+        "agents:
+  steady: {{http: {{url: '{}/events'}}}}
+  failing: {{http: {{url: '{}/events'}}, retry: {{initial: 50ms, max: 200ms}}}}
+",
+        steady.url(),
+        failing.url()
+    );
+    let topic = kafka().topic("gone", 1);
+    let id = unique("gone");
+    let both = format!(
+        "{agents}rules:\n  - {{name: both, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [steady, failing]}}\n"
+    );
+    let mut bridge = BridgeSetup::new(kafka(), &topic).routing(&both).start();
+    kafka().produce(&topic, event(&id).record());
+    steady.wait_accepted(1, Duration::from_secs(30));
+    poll(Duration::from_secs(30), "the failing agent was tried", || when(failing.count() > 0, failing.count()));
+    bridge.stop();
+    bridge.write_routing(
+        "rules.yaml",
+        &format!(
+            "{agents}rules:\n  - {{name: other, when: {{event_type: [WORKFLOW_FAILED]}}, to: [steady, failing]}}\n"
+        ),
+    );
+    bridge.start_again();
+    kafka().wait_committed(bridge.group(), &topic, Duration::from_secs(30));
+    bridge.stop();
+    let letters = kafka().read_all(&format!("{topic}.dlq"));
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].header("dlq-reason").as_deref(), Some("plan_gone"));
+    assert_eq!(letters[0].header("dlq-agent").as_deref(), Some("failing"));
+    assert_eq!(steady.count(), 1, "the half that was done is not done again");
+}
+
+#[test]
+fn a_busy_agent_is_left_alone_for_as_long_as_it_asked_and_another_is_not_slowed() {
+    let (busy, other) = (HttpAgent::start(), HttpAgent::start());
+    busy.reply(Reply::RetryAfter(503, 20));
+    let topic = kafka().topic("busy", 2);
+    let rules = format!(
+        "agents:
+  busy: {{http: {{url: '{}/events'}}, retry: {{initial: 50ms, max: 500ms}}}}
+  other: {{http: {{url: '{}/events'}}}}
+rules:
+  - {{name: busy, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [busy]}}
+  - {{name: other, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [other]}}
+",
+        busy.url(),
+        other.url()
+    );
+    let mut bridge = BridgeSetup::new(kafka(), &topic).routing(&rules).start();
+    let ids = publish(kafka(), &topic, &unique("busy"), 300);
+    other.wait_accepted(300, Duration::from_secs(15));
+    assert_eq!(busy.accepted().len(), 0, "the other agent was done while this one was busy");
+    let asked = poll(Duration::from_secs(15), "the busy agent was asked", || busy.requests().pop().ok_or(())).at;
+    let asked_so_far = busy.count();
+    assert!(asked_so_far <= 16, "at most what was under way before the first answer: {asked_so_far}");
+    busy.reply(Reply::Status(200));
+    busy.wait_accepted(300, Duration::from_secs(60));
+    let first = busy.accepted().first().map(|request| request.at).expect("300 were accepted");
+    assert!(first - asked >= Duration::from_secs(19), "the next request came after {:?}", first - asked);
+    kafka().wait_committed(bridge.group(), &topic, Duration::from_secs(30));
+    bridge.stop();
+    assert_eq!(accepted(&busy), ids);
+    assert_in_order(&busy);
+    assert_in_order(&other);
+}
+
+#[test]
+fn an_agent_that_hangs_holds_only_its_own() {
+    let (hanging, other) = (HttpAgent::start(), HttpAgent::start());
+    hanging.reply(Reply::Hang);
+    let topic = kafka().topic("hanging", 2);
+    let rules = format!(
+        "agents:
+  hanging: {{http: {{url: '{}/events'}}, timeout: 1s, retry: {{initial: 50ms, max: 500ms}}}}
+  other: {{http: {{url: '{}/events'}}}}
+rules:
+  - {{name: hanging, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [hanging]}}
+  - {{name: other, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [other]}}
+",
+        hanging.url(),
+        other.url()
+    );
+    let mut bridge = BridgeSetup::new(kafka(), &topic).routing(&rules).start();
+    let ids = publish(kafka(), &topic, &unique("hanging"), 500);
+    other.wait_accepted(500, Duration::from_secs(30));
+    poll(Duration::from_secs(30), "the agent is held", || {
+        let held = bridge.metric("breaker_open", &[("agent", "hanging")]);
+        when(held > 0.5, held)
+    });
+    assert!(bridge.metric("held_deliveries", &[("agent", "hanging")]) > 499.0, "a metric says who holds what");
+    assert_eq!(bridge.metric("held_deliveries", &[("agent", "other")]), 0.0);
+    let latency = other.accepted().last().map(|last| last.at.elapsed());
+    assert!(latency.is_some());
+    hanging.reply(Reply::Status(200));
+    hanging.wait_accepted(500, Duration::from_secs(60));
+    kafka().wait_committed(bridge.group(), &topic, Duration::from_secs(30));
+    bridge.stop();
+    assert_eq!(accepted(&hanging), ids);
+    assert_in_order(&hanging);
+}
+
+#[test]
+fn a_broker_that_is_away_for_twenty_seconds_loses_nothing() {
+    let mut broker = Broker::start();
+    let agent = HttpAgent::start();
+    agent.reply(Reply::ok_after(Duration::from_millis(20)));
+    let topic = broker.topic("away", 4);
+    let ids = publish(&broker, &topic, &unique("away"), 2_000);
+    let mut bridge = BridgeSetup::new(&broker, &topic)
+        .routing(&rule(&format!("  audit: {{http: {{url: '{}/events'}}, concurrency: 4}}", agent.url())))
+        .start();
+    agent.wait_accepted(200, Duration::from_secs(60));
+    broker.stop();
+    let away = Instant::now();
+    poll(Duration::from_secs(60), "the broker was away for 20 s", || {
+        when(away.elapsed() >= Duration::from_secs(20), bridge.probe("/healthz"))
+    });
+    assert_eq!(bridge.probe("/healthz"), Ok(200), "the loop goes on without a broker");
+    broker.start_again();
+    agent.wait_accepted(2_000, Duration::from_secs(90));
+    broker.wait_committed(bridge.group(), &topic, Duration::from_secs(60));
+    assert_eq!(accepted(&agent), ids);
+    assert_in_order(&agent);
+    let repeated = agent.accepted_by_event().values().filter(|count| **count > 1).count();
+    assert_eq!(repeated, 0, "what was accepted is in the ledger, whatever the broker does");
+    bridge.stop();
+}
+
+#[test]
+fn a_bridge_that_starts_before_its_broker_and_its_topic_waits_for_both() {
+    let mut broker = Broker::start();
+    let agent = HttpAgent::start();
+    broker.stop();
+    let topic = unique("later");
+    let mut bridge = BridgeSetup::new(&broker, &topic)
+        .routing(&rule(&format!("  audit: {{http: {{url: '{}/events'}}}}", agent.url())))
+        .start();
+    assert_eq!(bridge.probe("/healthz"), Ok(200));
+    assert_eq!(bridge.probe("/readyz"), Ok(503));
+    broker.start_again();
+    broker.create_topic(&topic, 2, &[]);
+    let ids = publish(&broker, &topic, &unique("later"), 20);
+    agent.wait_accepted(20, Duration::from_secs(90));
+    bridge.wait_ready(Duration::from_secs(10));
+    assert_eq!(accepted(&agent), ids);
+    bridge.stop();
+}

@@ -1,0 +1,213 @@
+//! One accepted run for each event, rule and agent, on a real LangGraph server behind a network that
+//! loses and holds requests; and the proof that these tests can fail.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use crate::kit::{
+    Bridge, BridgeSetup, FaultPlan, FaultProxy, Kafka, LangGraph, TestEvent,
+    embedded::{EmbeddedBridge, Rules},
+    event, kafka, poll, unique, when,
+};
+
+const EVENTS: usize = 200;
+const TIMEOUT: Duration = Duration::from_millis(1500);
+const HOLD: Duration = Duration::from_secs(4);
+const SETTLE: Duration = Duration::from_secs(8);
+
+fn routing(url: &str) -> String {
+    format!(
+        "agents:
+  analyst:
+    langgraph: {{url: '{url}', assistant: analyst, settle: {}ms}}
+    concurrency: 16
+    timeout: {}ms
+    retry: {{initial: 100ms, max: 1s, give_up_after: 1h}}
+rules:
+  - name: analyse
+    when: {{event_type: [WORKFLOW_COMPLETED]}}
+    to: [analyst]
+",
+        SETTLE.as_millis(),
+        TIMEOUT.as_millis(),
+    )
+}
+
+/// Publishes each event twice and returns the prefix of their ids.
+fn publish_twice(kafka: &Kafka, topic: &str) -> String {
+    let prefix = unique("once");
+    let events: Vec<_> = (0..EVENTS).map(|n| event(&format!("{prefix}-{n:03}"))).collect();
+    kafka.produce_all(topic, events.iter().chain(&events).map(TestEvent::record));
+    prefix
+}
+
+/// How many events ran how often.
+fn histogram(executions: &BTreeMap<String, usize>) -> BTreeMap<usize, usize> {
+    let mut histogram = BTreeMap::new();
+    for count in executions.values() {
+        *histogram.entry(*count).or_default() += 1;
+    }
+    histogram
+}
+
+fn all_committed(kafka: &Kafka, group: &str, topic: &str) {
+    kafka.wait_committed(group, topic, Duration::from_secs(240));
+}
+
+/// Nothing may still be on its way when the runs are counted.
+fn settled(proxy: &FaultProxy, langgraph: &LangGraph) {
+    poll(Duration::from_secs(60), "no request is held any more", || {
+        let faults = proxy.faults();
+        when(faults.holding == 0, faults)
+    });
+    langgraph.wait_idle(Duration::from_secs(60));
+}
+
+/// What the same network does to rules that are `rules`.
+fn executions_with(rules: Rules) -> (BTreeMap<usize, usize>, crate::kit::Faults) {
+    let (kafka, langgraph) = (kafka(), LangGraph::start());
+    let topic = kafka.topic("once", 4);
+    let proxy = FaultProxy::start(&langgraph.url(), FaultPlan::hostile(HOLD), 7);
+    let prefix = publish_twice(kafka, &topic);
+    let bridge = EmbeddedBridge::start(kafka, &topic, &routing(&proxy.url()), rules);
+    all_committed(kafka, bridge.group(), &topic);
+    bridge.stop();
+    settled(&proxy, &langgraph);
+    let executions = langgraph.executions_of(&prefix);
+    assert_eq!(executions.len(), EVENTS, "every event ran");
+    (histogram(&executions), proxy.faults())
+}
+
+#[test]
+fn every_graph_runs_once_through_lost_and_held_requests() {
+    let (executions, faults) = executions_with(Rules::default());
+    println!("claim, then look: executions -> events {executions:?}, {faults:?}");
+    assert!(faults.requests_dropped > 50 && faults.responses_dropped > 50 && faults.runs_held > 20, "{faults:?}");
+    assert_eq!(executions, BTreeMap::from([(1, EVENTS)]));
+}
+
+#[test]
+fn without_the_look_graphs_run_twice() {
+    let (executions, faults) = executions_with(Rules { look: false, ..Rules::default() });
+    println!("without the look: executions -> events {executions:?}, {faults:?}");
+    assert!(executions.keys().any(|count| *count > 1), "the test above could not fail: {executions:?}");
+}
+
+#[test]
+fn without_settle_graphs_run_twice() {
+    let (executions, faults) = executions_with(Rules { settle: false, ..Rules::default() });
+    println!("without settle: executions -> events {executions:?}, {faults:?}");
+    assert!(executions.keys().any(|count| *count > 1), "the test above could not fail: {executions:?}");
+}
+
+#[test]
+fn every_graph_runs_once_through_five_kills_and_a_long_stop() {
+    let (kafka, langgraph) = (kafka(), LangGraph::start());
+    let topic = kafka.topic("once-kills", 4);
+    let proxy = FaultProxy::start(&langgraph.url(), FaultPlan::hostile(HOLD), 11);
+    let prefix = publish_twice(kafka, &topic);
+    let mut bridge = BridgeSetup::new(kafka, &topic)
+        .config("kafka: {properties: {session.timeout.ms: '9000'}}\n")
+        .routing(&routing(&proxy.url()))
+        .start();
+    let started = Instant::now();
+    for kill in 1..=5_usize {
+        runs_reach(&langgraph, &prefix, kill * EVENTS / 8);
+        bridge.kill9();
+        if kill == 3 {
+            bridge.start_again();
+            runs_reach(&langgraph, &prefix, kill * EVENTS / 8 + 5);
+            stop_for_longer_than_settle(&mut bridge);
+        } else {
+            bridge.start_again();
+        }
+    }
+    all_committed(kafka, bridge.group(), &topic);
+    bridge.stop();
+    settled(&proxy, &langgraph);
+    let executions = langgraph.executions_of(&prefix);
+    println!(
+        "five kills and a stop: executions -> events {:?} in {:?}, {:?}",
+        histogram(&executions),
+        started.elapsed(),
+        proxy.faults()
+    );
+    assert_eq!(histogram(&executions), BTreeMap::from([(1, EVENTS)]));
+}
+
+fn runs_reach(langgraph: &LangGraph, prefix: &str, wanted: usize) {
+    poll(Duration::from_secs(120), &format!("{wanted} events ran"), || {
+        let ran = langgraph.executions_of(prefix).len();
+        when(ran >= wanted, ran)
+    });
+}
+
+/// The pause itself is what is tested, so this waits on the clock.
+fn stop_for_longer_than_settle(bridge: &mut Bridge) {
+    bridge.sigstop();
+    let until = Instant::now() + SETTLE + Duration::from_secs(2);
+    poll(Duration::from_secs(60), "the stop is over", || when(Instant::now() >= until, ()));
+    bridge.sigcont();
+}
+
+#[test]
+fn a_ledger_that_was_deleted_doubles_no_graph() {
+    let (kafka, langgraph) = (kafka(), LangGraph::start());
+    let topic = kafka.topic("relearn", 4);
+    let prefix = unique("relearn");
+    let events: Vec<_> = (0..50).map(|n| event(&format!("{prefix}-{n:02}"))).collect();
+    kafka.produce_all(&topic, events.iter().map(TestEvent::record));
+    let mut bridge = BridgeSetup::new(kafka, &topic).routing(&routing(&langgraph.url())).start();
+    all_committed(kafka, bridge.group(), &topic);
+    bridge.stop();
+    assert_eq!(histogram(&langgraph.executions_of(&prefix)), BTreeMap::from([(1, 50)]));
+
+    // A new group with no ledger reads the topic from its start.
+    let mut again = BridgeSetup::new(kafka, &topic).routing(&routing(&langgraph.url())).start();
+    all_committed(kafka, again.group(), &topic);
+    let found = again.metric("attempts_total", &[("agent", "analyst"), ("result", "found")]);
+    again.stop();
+    langgraph.wait_idle(Duration::from_secs(60));
+    assert_eq!(histogram(&langgraph.executions_of(&prefix)), BTreeMap::from([(1, 50)]));
+    assert!((found - 50.0).abs() < 0.5, "all 50 were found by a look, not {found}");
+
+    // The same group, its folder deleted: the offsets are kept, and what comes again is known to the server.
+    bridge.delete_data();
+    kafka.produce_all(&topic, events.iter().map(TestEvent::record));
+    bridge.start_again();
+    all_committed(kafka, bridge.group(), &topic);
+    bridge.stop();
+    langgraph.wait_idle(Duration::from_secs(60));
+    assert_eq!(histogram(&langgraph.executions_of(&prefix)), BTreeMap::from([(1, 50)]));
+}
+
+#[test]
+fn both_kinds_of_graph_get_the_event() {
+    let (kafka, langgraph) = (kafka(), LangGraph::shared());
+    let topic = kafka.topic("kinds", 1);
+    let prefix = unique("kinds");
+    let url = langgraph.url();
+    let rules = format!(
+        "agents:
+  typed: {{langgraph: {{url: '{url}', assistant: analyst}}}}
+  chatty: {{langgraph: {{url: '{url}', assistant: chat}}}}
+rules:
+  - {{name: both, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [typed, chatty]}}
+"
+    );
+    let mut bridge = BridgeSetup::new(kafka, &topic).routing(&rules).start();
+    kafka.produce(&topic, event(&format!("{prefix}-1")).record());
+    all_committed(kafka, bridge.group(), &topic);
+    bridge.stop();
+    langgraph.wait_idle(Duration::from_secs(60));
+    let mut graphs: Vec<String> = langgraph
+        .executed()
+        .into_iter()
+        .filter(|run| run["event_id"].as_str().is_some_and(|id| id.starts_with(&prefix)))
+        .filter_map(|run| run["graph"].as_str().map(str::to_owned))
+        .collect();
+    graphs.sort();
+    assert_eq!(graphs, ["analyst", "chat"]);
+}
