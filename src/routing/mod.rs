@@ -17,6 +17,8 @@ mod template;
 mod yaml;
 
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod tests;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
@@ -25,7 +27,7 @@ use crate::agents::AgentSpec;
 
 pub use pattern::{Pattern, PatternError, PatternFault, PatternReason};
 pub use problem::{Position, Problem, ProblemKind, Problems};
-pub use router::Router;
+pub use router::{Matches, Router};
 pub use rule::Rule;
 pub use template::TemplateError;
 

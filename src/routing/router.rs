@@ -20,15 +20,32 @@ pub struct Router {
     rules: Vec<Arc<Rule>>,
     /// One index for each path that some rule is found by.
     indexes: Vec<Index>,
+    /// What the indexes find: rules as positions in `rules`, rising.
+    lists: Vec<Vec<usize>>,
     /// Rules that no index finds, as positions in `rules`.
     scanned: Vec<usize>,
 }
 
-/// The rules that are found by a string at one path.
+/// The rules that are found by a string at one path, as positions in `lists`.
 #[derive(Debug)]
 struct Index {
     path: Vec<String>,
-    rules: HashMap<String, Vec<usize>>,
+    lists: HashMap<String, usize>,
+}
+
+/// The rules that match one event, and the room to find them in: reused, it costs no allocation.
+#[derive(Debug, Default)]
+pub struct Matches {
+    rules: Vec<Arc<Rule>>,
+    lists: Vec<usize>,
+    candidates: Vec<usize>,
+}
+
+impl Matches {
+    /// The rules, by name.
+    pub fn rules(&self) -> &[Arc<Rule>] {
+        &self.rules
+    }
 }
 
 impl Router {
@@ -47,7 +64,8 @@ impl Router {
             values.iter().filter_map(|value| frequency.get(&(path, *value))).max().copied().unwrap_or_default()
         };
 
-        let mut indexes: BTreeMap<Vec<String>, HashMap<String, Vec<usize>>> = BTreeMap::new();
+        let mut indexes: BTreeMap<Vec<String>, HashMap<String, usize>> = BTreeMap::new();
+        let mut lists: Vec<Vec<usize>> = Vec::new();
         let mut scanned = Vec::new();
         for (rule, alternatives) in anchors.iter().enumerate() {
             let rarest: Option<Vec<_>> = alternatives
@@ -62,39 +80,46 @@ impl Router {
                 let path: Vec<_> = anchor.path.iter().map(|key| (*key).to_owned()).collect();
                 let index = indexes.entry(path).or_default();
                 for value in &anchor.values {
-                    let found = index.entry((*value).to_owned()).or_default();
-                    if found.last() != Some(&rule) {
-                        found.push(rule);
+                    let list = *index.entry((*value).to_owned()).or_insert_with(|| {
+                        lists.push(Vec::new());
+                        lists.len() - 1
+                    });
+                    if lists[list].last() != Some(&rule) {
+                        lists[list].push(rule);
                     }
                 }
             }
         }
-        let indexes = indexes.into_iter().map(|(path, rules)| Index { path, rules }).collect();
-        Self { rules, indexes, scanned }
+        let indexes = indexes.into_iter().map(|(path, lists)| Index { path, lists }).collect();
+        Self { rules, indexes, lists, scanned }
     }
 
-    /// The rules that match an event's document, by name. Allocates nothing when none does.
+    /// The rules that match an event's document, by name.
     pub fn matches(&self, document: &Value) -> Vec<Arc<Rule>> {
-        let mut found: Vec<&[usize]> = Vec::new();
+        let mut matches = Matches::default();
+        self.matches_into(document, &mut matches);
+        matches.rules
+    }
+
+    /// As [`matches`](Self::matches), in room that the caller keeps from one event to the next.
+    pub fn matches_into(&self, document: &Value, matches: &mut Matches) {
+        let Matches { rules, lists, candidates } = matches;
+        rules.clear();
+        lists.clear();
+        candidates.clear();
         for index in &self.indexes {
             strings_at(document, &index.path, &mut |text| {
-                if let Some(rules) = index.rules.get(text) {
-                    found.push(rules);
-                }
+                // An array may hold one string a million times: each list is looked at once.
+                lists.extend(index.lists.get(text).filter(|list| lists.last() != Some(*list)));
             });
         }
-        // An array may hold one string a thousand times: each list is looked at once.
-        found.sort_unstable_by_key(|rules| rules.as_ptr());
-        found.dedup_by_key(|rules| rules.as_ptr());
-        let mut candidates: Vec<usize> = found.into_iter().flatten().copied().collect();
+        lists.sort_unstable();
+        lists.dedup();
+        candidates.extend(lists.iter().flat_map(|list| &self.lists[*list]).chain(&self.scanned));
         candidates.sort_unstable();
         candidates.dedup();
-
-        let matching = |rule: &usize| self.rules[*rule].pattern().matches(document);
-        candidates.retain(matching);
-        candidates.extend(self.scanned.iter().copied().filter(matching));
-        candidates.sort_unstable();
-        candidates.into_iter().map(|rule| Arc::clone(&self.rules[rule])).collect()
+        let matching = candidates.iter().map(|rule| &self.rules[*rule]).filter(|rule| rule.pattern().matches(document));
+        rules.extend(matching.cloned());
     }
 
     /// The rules, by name.

@@ -278,9 +278,12 @@ fn check_names(what: &str, node: &Node, report: &mut Report) {
                 if EventType::NAMES.contains(&name) {
                     return;
                 }
-                let close = match EventType::read(name) {
-                    EventType::Other(_) => suggestion(name, EventType::NAMES.iter().copied()),
-                    known => format!(": did you mean `{known}`?"),
+                let known = [name.to_owned(), format!("workflow_{name}")];
+                let known =
+                    known.iter().map(|name| EventType::read(name)).find(|name| !matches!(name, EventType::Other(_)));
+                let close = match known {
+                    Some(known) => format!(": did you mean `{known}`?"),
+                    None => suggestion(name, EventType::NAMES.iter().copied()),
                 };
                 let names = EventType::NAMES.join(", ");
                 report.error(

@@ -229,3 +229,11 @@ fn event_type_may_stand_in_every_branch_of_an_or() {
         &["a.yaml:5:28: rule `r`, when: expected event_type at its top level (or in every"],
     );
 }
+
+#[test]
+fn a_routing_may_be_shared_between_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Routing>();
+    shared::<LoadOptions>();
+    shared::<Problems>();
+}

@@ -33,7 +33,7 @@ fn a_rule_is_found_by_its_rarest_string() {
         .collect();
     let routing = folder(&patterns);
     let router = routing.router();
-    let paths: Vec<_> = router.indexes.iter().map(|index| (index.path.join("."), index.rules.len())).collect();
+    let paths: Vec<_> = router.indexes.iter().map(|index| (index.path.join("."), index.lists.len())).collect();
     assert_eq!(paths, [("event_type".to_owned(), 1), ("workflow_id".to_owned(), 100)]);
     assert_eq!(router.scanned.len(), 1);
     let document = json!({"event_type": "WORKFLOW_COMPLETED", "workflow_id": "w17"});
@@ -107,8 +107,11 @@ proptest! {
         documents in proptest::collection::vec(document(), 1..20),
     ) {
         let routing = folder(&patterns);
+        let mut matches = Matches::default();
         for document in &documents {
             prop_assert_eq!(found(&routing, document), scan(&routing, document), "{}", document);
+            routing.router().matches_into(document, &mut matches);
+            prop_assert_eq!(matches.rules().len(), found(&routing, document).len());
         }
     }
 }
