@@ -93,7 +93,7 @@ impl ConsumerHandle {
         let usage = self.shared.budget.usage();
         ConsumerStatus {
             cluster_id: self.shared.cluster_id(),
-            assigned: self.shared.table().all().iter().map(|partition| partition.status()).collect(),
+            assigned: self.shared.partitions().iter().map(|partition| partition.status()).collect(),
             paused: self.shared.paused.load(Ordering::Acquire),
             last_poll: self.shared.last_poll(),
             last_error: self.shared.reporter.last_error(),
