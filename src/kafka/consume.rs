@@ -97,7 +97,7 @@ impl StatusView {
         let usage = self.0.budget.usage();
         ConsumerStatus {
             cluster_id: self.0.cluster_id(),
-            assigned: self.0.table().all().iter().map(|partition| partition.status()).collect(),
+            assigned: self.0.partitions().iter().map(|partition| partition.status()).collect(),
             paused: self.0.paused.load(Ordering::Acquire),
             last_poll: self.0.last_poll(),
             last_error: self.0.reporter.last_error(),

@@ -27,7 +27,8 @@ struct State {
     position: Option<i64>,
     /// The first offsets that were skipped since the last look at the watermarks.
     gap: Option<(i64, i64)>,
-    high: Option<i64>,
+    /// The low and the high watermark, as of the last look.
+    watermarks: Option<(i64, i64)>,
     /// Paused because its span is at the cap.
     capped: bool,
 }
@@ -52,7 +53,7 @@ pub struct PartitionStatus {
     pub position: Option<i64>,
     /// The end of the partition, as of the last look (every 5 s).
     pub high_watermark: Option<i64>,
-    /// High watermark less the committed offset.
+    /// High watermark less the committed offset, or less the low one when there is none.
     pub lag: Option<i64>,
     /// Records from the first one without an outcome on.
     pub span: u64,
@@ -67,7 +68,7 @@ impl Partition {
             topic,
             number,
             consumed,
-            state: Mutex::new(State { frontier, position, gap: None, high: None, capped: false }),
+            state: Mutex::new(State { frontier, position, gap: None, watermarks: None, capped: false }),
         }
     }
 
@@ -143,7 +144,7 @@ impl Partition {
     /// low watermark: above it stand only compacted records and the marks of transactions.
     pub(super) fn look(&self, low: i64, high: i64) -> Option<Lost> {
         let mut state = self.state();
-        state.high = Some(high);
+        state.watermarks = Some((low, high));
         if let Some((from, to)) = state.gap.take()
             && low > from
         {
@@ -162,8 +163,8 @@ impl Partition {
             partition: self.number,
             committed,
             position: state.position,
-            high_watermark: state.high,
-            lag: state.high.zip(committed.or(state.position)).map(|(high, at)| (high - at).max(0)),
+            high_watermark: state.watermarks.map(|(_, high)| high),
+            lag: state.watermarks.map(|(low, high)| (high - committed.unwrap_or(low)).max(0)),
             span: state.frontier.span(),
             capped: state.capped,
         }

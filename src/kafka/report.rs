@@ -96,8 +96,7 @@ impl Reporter {
     pub(super) fn complain(&self, kind: &'static str, advice: &str, what: &str, reason: &str) {
         metrics::counter!(telemetry::KAFKA_ERRORS, "kind" => kind).increment(1);
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{what}: {reason}"));
-        let admitted = self.quiet.lock().unwrap_or_else(PoisonError::into_inner).admit(what, Instant::now());
-        if let Some(left_out) = admitted {
+        if let Some(left_out) = self.admit(what) {
             tracing::warn!(role = self.role, kind, error = what, reason, advice, left_out, "Kafka complains");
         }
     }
@@ -124,21 +123,25 @@ impl Reporter {
     pub(super) fn log_line(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         let role = self.role;
         match level {
-            // Failed connections arrive as errors too, and with advice; consumer properties on a
-            // producer are meant.
-            _ if matches!(facility, "FAIL" | "ERROR" | "CONFWARN") => {
+            // Failed connections and requests arrive as errors too, and with advice; consumer
+            // properties on a producer are meant.
+            _ if matches!(facility, "FAIL" | "ERROR" | "REQTMOUT" | "CONFWARN") => {
                 tracing::debug!(target: "librdkafka", role, facility, text, "librdkafka");
             }
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", role, facility, text, "librdkafka"),
+            RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", role, facility, text, "librdkafka"),
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
                 tracing::info!(target: "librdkafka", role, facility, text, "librdkafka");
             }
-            RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", role, facility, text, "librdkafka"),
+            _ => {
+                if let Some(left_out) = self.admit(facility) {
+                    tracing::warn!(target: "librdkafka", role, facility, text, left_out, "librdkafka");
+                }
+            }
         }
+    }
+
+    fn admit(&self, what: &str) -> Option<u64> {
+        self.quiet.lock().unwrap_or_else(PoisonError::into_inner).admit(what, Instant::now())
     }
 }
 

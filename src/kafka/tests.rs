@@ -332,6 +332,30 @@ fn a_new_group_with_latest_begins_at_the_end_and_remembers_where_that_was() {
 }
 
 #[test]
+fn a_broker_that_is_away_holds_up_neither_the_loop_nor_the_status() {
+    let broker = Broker::new(8);
+    broker.publish(0, numbered(0..10));
+    let (consumer, inbox) = start(&broker.settings());
+    received(&inbox, 10);
+    broker.cluster.broker_down(-1).unwrap();
+    let down_at = Instant::now();
+    while down_at.elapsed() < Duration::from_secs(8) {
+        let asked = Instant::now();
+        let idle = consumer.status().last_poll.elapsed();
+        assert!(asked.elapsed() < Duration::from_secs(1), "the status took {:?}", asked.elapsed());
+        assert!(idle < Duration::from_secs(2), "not polled for {idle:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    settle(&inbox, 0..10);
+    broker.cluster.broker_up(-1).unwrap();
+    until("the commit after the outage", || {
+        let committed = broker.committed(0);
+        if committed == Some(10) { Ok(()) } else { Err(format!("committed {committed:?}, {:?}", consumer.status())) }
+    });
+    consumer.close(PATIENCE).unwrap();
+}
+
+#[test]
 fn a_cluster_that_is_refused_ends_the_consumer_before_the_first_record() {
     let broker = Broker::new(1);
     broker.publish(0, numbered(0..10));

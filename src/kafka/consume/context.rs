@@ -13,7 +13,7 @@
 
 use std::{
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -76,8 +76,15 @@ impl Shared {
         }
     }
 
-    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Looks something up in the table. The lock does not leave this function: a guard that lives
+    /// on in a `for` or a `match` while a broker is waited for would hold up the loop.
+    pub(super) fn table<R>(&self, look: impl FnOnce(&mut Table) -> R) -> R {
+        look(&mut self.table.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The current assignment, in order.
+    pub(super) fn partitions(&self) -> Vec<Arc<Partition>> {
+        self.table(|table| table.all())
     }
 
     pub(super) fn cluster_id(&self) -> Option<String> {
@@ -141,7 +148,7 @@ impl Shared {
 
     /// Some commit failed, and it is not said which: whatever was asked for is asked for again.
     fn commit_failed(&self, reason: &str) {
-        for partition in self.table().all() {
+        for partition in self.partitions() {
             partition.commit_failed();
         }
         let advice = "the offsets are committed again in a second; until then a restart would read more again";
@@ -171,6 +178,26 @@ pub(super) fn read_back(
     Ok(())
 }
 
+/// The first or the last offsets of all these partitions, in one request to each broker. (Asking
+/// for the watermarks of one partition after the other takes a broker's long poll for each.)
+pub(super) fn edge(
+    consumer: &BaseConsumer<Context>,
+    mut list: TopicPartitionList,
+    edge: Offset,
+    timeout: Duration,
+) -> KafkaResult<TopicPartitionList> {
+    if list.count() == 0 {
+        return Ok(list);
+    }
+    // The protocol's timestamps for the two edges are librdkafka's logical offsets for them.
+    list.set_all_offsets(edge)?;
+    consumer.offsets_for_times(list, timeout)
+}
+
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+}
+
 /// The context that librdkafka calls.
 #[derive(Debug)]
 pub(super) struct Context(Arc<Shared>);
@@ -185,27 +212,35 @@ impl Context {
             list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
         let deadline = Instant::now() + COMMITTED_TIMEOUT;
         let committed = if places.is_empty() { None } else { self.committed(consumer, list, deadline) };
-        for (topic, number) in &places {
-            let at =
-                committed.as_ref().and_then(|list| list.find_partition(topic, *number)).map(|found| found.offset());
-            let (frontier, position) = match at {
-                Some(Offset::Offset(offset)) => (Frontier::new(Some(offset)), Some(offset)),
-                // The group has committed nothing here yet.
-                Some(_) if self.0.reset == OffsetReset::Latest => {
-                    let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-                    let end = consumer.fetch_watermarks(topic, *number, left).ok().map(|(_, high)| high);
-                    let start = end.map_or(Offset::End, Offset::Offset);
-                    if let Err(error) = list.set_partition_offset(topic, *number, start) {
-                        self.0.reporter.complain(
-                            "other",
-                            "the partition starts at its oldest record",
-                            "Seek",
-                            &error.to_string(),
-                        );
-                    }
-                    (end.map_or_else(|| Frontier::new(None), Frontier::starting_at), end)
+        let at = |list: &Option<TopicPartitionList>, topic: &str, number: i32| {
+            list.as_ref().and_then(|list| list.find_partition(topic, number)).map(|found| found.offset())
+        };
+        let fresh = |(topic, number): &&(String, i32)| {
+            at(&committed, topic, *number).is_some_and(|offset| !matches!(offset, Offset::Offset(_)))
+        };
+        let ends = if self.0.reset == OffsetReset::Latest {
+            let mut fresh_ones = TopicPartitionList::new();
+            for (topic, number) in places.iter().filter(fresh) {
+                fresh_ones.add_partition(topic, *number);
+            }
+            edge(consumer, fresh_ones, Offset::End, left(deadline)).ok()
+        } else {
+            None
+        };
+        for place in &places {
+            let (topic, number) = place;
+            let (frontier, position) = match (at(&committed, topic, *number), at(&ends, topic, *number)) {
+                (Some(Offset::Offset(offset)), _) => (Frontier::new(Some(offset)), Some(offset)),
+                (_, Some(Offset::Offset(end))) => {
+                    self.note(list.set_partition_offset(topic, *number, Offset::Offset(end)), "Start");
+                    (Frontier::starting_at(end), Some(end))
                 }
-                _ => (Frontier::new(None), None),
+                _ => {
+                    if self.0.reset == OffsetReset::Latest && fresh(&place) {
+                        self.note(list.set_partition_offset(topic, *number, Offset::End), "Start");
+                    }
+                    (Frontier::new(None), None)
+                }
             };
             let topic = self
                 .0
@@ -214,8 +249,9 @@ impl Context {
                 .find(|known| ***known == **topic)
                 .cloned()
                 .unwrap_or_else(|| topic.as_str().into());
-            tracing::info!(%topic, partition = number, committed = position, "partition assigned");
-            self.0.table().insert(Arc::new(Partition::new(topic, *number, frontier, position)));
+            tracing::debug!(%topic, partition = number, position, "partition assigned");
+            let partition = Arc::new(Partition::new(topic, *number, frontier, position));
+            self.0.table(|table| table.insert(partition));
         }
         let result = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
@@ -223,6 +259,7 @@ impl Context {
         };
         self.note(result, "Assign");
         if !places.is_empty() {
+            tracing::info!(partitions = places.len(), "partitions assigned");
             // librdkafka keeps a partition's pause over its assignments, so both ways are said.
             let paused = self.0.paused.load(Ordering::Acquire) || self.0.draining.load(Ordering::Acquire);
             self.note(if paused { consumer.pause(list) } else { consumer.resume(list) }, "Pause");
@@ -237,8 +274,7 @@ impl Context {
         list: &TopicPartitionList,
         deadline: Instant,
     ) -> Option<TopicPartitionList> {
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        match consumer.committed_offsets(list.clone(), left) {
+        match consumer.committed_offsets(list.clone(), left(deadline)) {
             Ok(committed) => Some(committed),
             Err(error) => {
                 let advice = "reading begins where librdkafka finds the group's offsets; a partition that has none begins at its oldest record, whatever auto_offset_reset says";
@@ -252,11 +288,9 @@ impl Context {
         let is_lost = consumer.assignment_lost();
         let places: Vec<(String, i32)> =
             list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
-        let mut gone = Vec::new();
-        {
-            let table = self.0.table();
-            gone.extend(places.iter().filter_map(|(topic, number)| table.get(topic, *number).cloned()));
-        }
+        let gone: Vec<_> = self
+            .0
+            .table(|table| places.iter().filter_map(|(topic, number)| table.get(topic, *number).cloned()).collect());
         if is_lost {
             tracing::warn!(partitions = places.len(), "assignment lost: not committed, others have it by now");
         } else {
@@ -268,10 +302,11 @@ impl Context {
             _ => consumer.unassign(),
         };
         self.note(result, "Unassign");
-        let mut table = self.0.table();
-        for (topic, number) in &places {
-            table.remove(topic, *number);
-        }
+        self.0.table(|table| {
+            for (topic, number) in &places {
+                table.remove(topic, *number);
+            }
+        });
     }
 
     fn note(&self, result: KafkaResult<()>, what: &str) {

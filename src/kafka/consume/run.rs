@@ -114,16 +114,20 @@ impl Loop {
         let consumer = Arc::clone(&self.consumer);
         let budget = Arc::clone(&self.shared.budget);
         while !self.shared.is_closing() {
-            if self.since_tick == 0 {
-                self.tick(Instant::now());
+            let now = (self.since_tick == 0).then(Instant::now);
+            if let Some(now) = now {
+                self.tick(now);
             }
-            self.since_tick = (self.since_tick + 1) % BATCH;
             if budget.is_full() && self.paused_since.is_none() {
                 self.wait_for_room();
                 if budget.is_full() {
                     continue;
                 }
             }
+            if let Some(now) = now {
+                self.shared.polled(now);
+            }
+            self.since_tick = (self.since_tick + 1) % BATCH;
             match consumer.poll(POLL) {
                 None => {
                     self.waited = Duration::ZERO;
@@ -137,7 +141,7 @@ impl Loop {
     }
 
     fn hand_over(&mut self, message: &BorrowedMessage<'_>) {
-        let place = self.shared.table().find(message.topic(), message.partition()).cloned();
+        let place = self.shared.table(|table| table.find(message.topic(), message.partition()).cloned());
         let Some(place) = place else {
             // Taken away between the fetch and the poll: its next owner reads it.
             return;
@@ -180,7 +184,7 @@ impl Loop {
     fn pause(&mut self, now: Instant) {
         self.paused_since = Some(now);
         self.shared.paused.store(true, Ordering::Release);
-        let all = self.shared.table().all();
+        let all = self.shared.partitions();
         self.note(self.consumer.pause(&list(&all)), "Pause");
         tracing::debug!(partitions = all.len(), "fetching paused");
     }
@@ -189,14 +193,13 @@ impl Loop {
         self.paused_since = None;
         self.waited = Duration::ZERO;
         self.shared.paused.store(false, Ordering::Release);
-        let free: Vec<_> = self.shared.table().all().into_iter().filter(|partition| !partition.is_capped()).collect();
+        let free: Vec<_> = self.shared.partitions().into_iter().filter(|partition| !partition.is_capped()).collect();
         self.note(self.consumer.resume(&list(&free)), "Resume");
         tracing::debug!(partitions = free.len(), "fetching resumed");
     }
 
     /// What is done now and then: pauses, commits, gauges. Cheap when nothing is due.
     fn tick(&mut self, now: Instant) {
-        self.shared.polled(now);
         let draining = self.shared.draining.load(Ordering::Acquire);
         match self.paused_since {
             None if draining => self.pause(now),
@@ -214,7 +217,7 @@ impl Loop {
         }
         if now.duration_since(self.committed_at) >= COMMIT_EVERY {
             self.committed_at = now;
-            let all = self.shared.table().all();
+            let all = self.shared.partitions();
             self.shared.commit(&self.consumer, &all);
             self.gauges(&all);
         }
@@ -223,7 +226,7 @@ impl Loop {
     /// Partitions whose span went below 80 % of the cap are fetched again.
     fn uncap(&mut self) {
         let enough = self.limits.max_span_per_partition / 5 * 4;
-        let capped: Vec<_> = self.shared.table().all().into_iter().filter(|partition| partition.is_capped()).collect();
+        let capped: Vec<_> = self.shared.partitions().into_iter().filter(|partition| partition.is_capped()).collect();
         let free: Vec<_> = capped.iter().filter(|partition| partition.span() <= enough).cloned().collect();
         self.some_capped = free.len() < capped.len();
         if free.is_empty() {
@@ -284,7 +287,7 @@ impl Loop {
         if watch.join().is_err() {
             tracing::error!("the watermark thread panicked");
         }
-        let all = self.shared.table().all();
+        let all = self.shared.partitions();
         self.shared.commit(&self.consumer, &all);
         if let Err(error) = context::read_back(&self.consumer, &all, LAST_COMMIT)
             && !all.is_empty()

@@ -11,8 +11,9 @@ use std::{
 };
 
 use rdkafka::{
+    Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
-    error::RDKafkaErrorCode as Code,
+    error::{KafkaResult, RDKafkaErrorCode as Code},
     metadata::MetadataTopic,
 };
 
@@ -24,7 +25,8 @@ use crate::telemetry;
 
 const EVERY: Duration = Duration::from_secs(5);
 const READ_BACK_EVERY: Duration = Duration::from_secs(1);
-const TIMEOUT: Duration = Duration::from_secs(1);
+/// A request waits for the broker's long poll of 500 ms to end.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) fn spawn(
     consumer: &Arc<BaseConsumer<Context>>,
@@ -50,7 +52,7 @@ pub(super) fn spawn(
 }
 
 fn read_back(consumer: &BaseConsumer<Context>, shared: &Shared) {
-    let waiting: Vec<_> = shared.table().all().into_iter().filter(|partition| partition.awaits_commit()).collect();
+    let waiting: Vec<_> = shared.partitions().into_iter().filter(|partition| partition.awaits_commit()).collect();
     if !waiting.is_empty()
         && let Err(error) = context::read_back(consumer, &waiting, TIMEOUT)
     {
@@ -60,21 +62,22 @@ fn read_back(consumer: &BaseConsumer<Context>, shared: &Shared) {
 
 fn look(consumer: &BaseConsumer<Context>, shared: &Shared) {
     let mut answers = true;
-    for partition in shared.table().all() {
-        if shared.is_closing() {
-            return;
-        }
-        match consumer.fetch_watermarks(partition.topic(), partition.number(), TIMEOUT) {
-            Ok((low, high)) => {
+    let partitions = shared.partitions();
+    match watermarks(consumer, &partitions) {
+        Ok(watermarks) => {
+            for (partition, low, high) in watermarks {
                 if let Some(lost) = partition.look(low, high) {
-                    report_lost(&partition, lost);
+                    report_lost(partition, lost);
                 }
             }
-            Err(_) => answers = false,
+        }
+        Err(error) => {
+            tracing::debug!(%error, "watermarks not read");
+            answers = false;
         }
     }
     for topic in &shared.topics {
-        if shared.is_closing() || shared.table().has_topic(topic) {
+        if shared.is_closing() || shared.table(|table| table.has_topic(topic)) {
             continue;
         }
         let found = consumer.fetch_metadata(Some(topic), TIMEOUT);
@@ -88,6 +91,28 @@ fn look(consumer: &BaseConsumer<Context>, shared: &Shared) {
     if answers {
         shared.reporter.recovered();
     }
+}
+
+/// The watermarks of those partitions whose leaders answered.
+fn watermarks<'a>(
+    consumer: &BaseConsumer<Context>,
+    partitions: &'a [Arc<Partition>],
+) -> KafkaResult<Vec<(&'a Partition, i64, i64)>> {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        list.add_partition(partition.topic(), partition.number());
+    }
+    // The low ones first: they only rise, so nothing that was read meanwhile looks lost.
+    let lows = context::edge(consumer, list.clone(), Offset::Beginning, TIMEOUT)?;
+    let highs = context::edge(consumer, list, Offset::End, TIMEOUT)?;
+    let at = |list: &TopicPartitionList, partition: &Partition| {
+        let found = list.find_partition(partition.topic(), partition.number())?;
+        match (found.error(), found.offset()) {
+            (Ok(()), Offset::Offset(offset)) => Some(offset),
+            _ => None,
+        }
+    };
+    Ok(partitions.iter().filter_map(|p| Some((p.as_ref(), at(&lows, p)?, at(&highs, p)?))).collect())
 }
 
 fn report_lost(partition: &Partition, Lost { from, to }: Lost) {
