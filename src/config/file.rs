@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::keys;
-use crate::yaml::{self, Kind, Node};
+use crate::yaml::{self, Data, Node, Position};
 
 /// The file that is read when no other is named, if it is there.
 const DEFAULT: &str = "bridge.yaml";
@@ -44,18 +44,18 @@ pub(super) fn read(named: Option<&Path>, problems: &mut Vec<String>) -> File {
 }
 
 pub(super) fn parse(name: &str, text: &str, problems: &mut Vec<String>) -> File {
+    let mut faults = Vec::new();
+    let root = yaml::read(text, &mut faults);
     let mut reader = Reader { name, problems, file: File::default() };
-    match yaml::parse(text) {
-        Ok(None) => {}
-        Ok(Some(root)) => match &root.kind {
-            Kind::Mapping(_) => reader.section("", &root),
-            _ => reader.problem(&root, &format!("expected a mapping of settings, found {}", root.what())),
-        },
-        Err(errors) => {
-            for error in errors {
-                let place = error.place;
-                reader.problems.push(format!("{name}:{place}: {}", error.message));
-            }
+    for (at, message) in faults {
+        reader.problem(at, &message);
+    }
+    match root {
+        None | Some(Node { data: Data::Null, .. }) => {}
+        Some(root @ Node { data: Data::Map(_), .. }) => reader.section("", &root),
+        Some(root) => {
+            let found = root.found_type();
+            reader.problem(root.at, &format!("expected a map of settings, found {found}"));
         }
     }
     reader.file
@@ -68,12 +68,13 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn problem(&mut self, node: &Node, message: &str) {
-        self.problems.push(format!("{}:{}: {message}", self.name, node.place));
+    fn problem(&mut self, at: Option<Position>, message: &str) {
+        let place = at.map_or_else(String::new, |at| format!("{at}:"));
+        self.problems.push(format!("{}:{place} {message}", self.name));
     }
 
     fn section(&mut self, prefix: &str, node: &Node) {
-        let Kind::Mapping(entries) = &node.kind else { return };
+        let Data::Map(entries) = &node.data else { return };
         for entry in entries {
             let path = if prefix.is_empty() { entry.key.clone() } else { format!("{prefix}.{}", entry.key) };
             if path == PROPERTIES {
@@ -81,52 +82,61 @@ impl Reader<'_> {
             } else if keys::ALL.iter().any(|key| key.path == path) {
                 self.value(&path, &entry.value);
             } else if keys::ALL.iter().any(|key| key.path.starts_with(&format!("{path}.")))
-                && matches!(entry.value.kind, Kind::Mapping(_))
+                && matches!(entry.value.data, Data::Map(_))
             {
                 self.section(&path, &entry.value);
             } else {
                 let known = keys::ALL.iter().map(|key| key.path).chain([PROPERTIES]);
-                let hint = yaml::nearest(&path, known).map(|near| format!(": did you mean `{near}`?"));
-                let place = entry.place;
-                self.problems.push(format!(
-                    "{}:{place}: `{path}` is no setting{}",
-                    self.name,
-                    hint.unwrap_or_else(|| " (docs/configuration.md has all of them)".to_owned())
-                ));
+                let hint = yaml::suggestion(&path, known);
+                let hint = if hint.is_empty() { " (docs/configuration.md has all of them)".to_owned() } else { hint };
+                self.problem(entry.at, &format!("`{path}` is no setting{hint}"));
             }
         }
     }
 
     fn properties(&mut self, node: &Node) {
-        let Kind::Mapping(entries) = &node.kind else {
-            return self.problem(node, &format!("expected a mapping of librdkafka properties, found {}", node.what()));
+        let Data::Map(entries) = &node.data else {
+            return self.problem(
+                node.at,
+                &format!("expected a mapping of librdkafka properties, found {}", node.found_type()),
+            );
         };
         for entry in entries {
-            match entry.value.scalar_text() {
+            match scalar_text(&entry.value) {
                 Some(text) => {
                     self.file.properties.insert(entry.key.clone(), text);
                 }
-                None => self.problem(&entry.value, &format!("expected a value, found {}", entry.value.what())),
+                None => self.problem(entry.value.at, &format!("expected a value, found {}", entry.value.found_type())),
             }
         }
     }
 
     fn value(&mut self, path: &str, node: &Node) {
-        let entry = match &node.kind {
-            Kind::Sequence(items) => items.iter().map(Node::scalar_text).collect::<Option<_>>().map(Entry::List),
-            Kind::Mapping(entries) => match entries.as_slice() {
-                [one] if one.key == "env" => one.value.scalar_text().map(Entry::SecretEnv),
-                [one] if one.key == "file" => one.value.scalar_text().map(|path| Entry::SecretFile(path.into())),
+        let entry = match &node.data {
+            Data::List(items) => items.iter().map(scalar_text).collect::<Option<_>>().map(Entry::List),
+            Data::Map(entries) => match entries.as_slice() {
+                [one] if one.key == "env" => scalar_text(&one.value).map(Entry::SecretEnv),
+                [one] if one.key == "file" => scalar_text(&one.value).map(|path| Entry::SecretFile(path.into())),
                 _ => None,
             },
-            Kind::Scalar { .. } => node.scalar_text().map(Entry::Text),
+            _ => scalar_text(node).map(Entry::Text),
         };
         match entry {
             Some(entry) => {
-                let place = format!("{}:{}", self.name, node.place);
+                let place = node.at.map_or_else(|| self.name.to_owned(), |at| format!("{}:{at}", self.name));
                 self.file.entries.insert(path.to_owned(), (place, entry));
             }
-            None => self.problem(node, &format!("`{path}`: expected a value, found {}", node.what())),
+            None => self.problem(node.at, &format!("`{path}`: expected a value, found {}", node.found_type())),
         }
+    }
+}
+
+/// A scalar as one would write it in the environment; nothing for null, a list or a map.
+fn scalar_text(node: &Node) -> Option<String> {
+    match &node.data {
+        Data::Text(text) => Some(text.clone()),
+        Data::Number(number) => Some(number.to_string()),
+        Data::Bool(value) => Some(value.to_string()),
+        Data::Null | Data::List(_) | Data::Map(_) => None,
     }
 }

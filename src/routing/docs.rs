@@ -6,8 +6,8 @@ use super::{
     Pattern,
     problem::Report,
     tests::{load_with, problems_of},
-    yaml,
 };
+use crate::yaml;
 
 const ROUTING: &str = include_str!("../../docs/routing.md");
 const TEMPLATES: &str = include_str!("../../docs/templates.md");

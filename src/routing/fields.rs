@@ -1,9 +1,7 @@
 //! A map of a routing file, read key by key: what nobody asked for at the end is a mistake.
 
-use super::{
-    node::{Data, Entry, Node},
-    problem::{Position, Report, quoted, suggestion},
-};
+use super::problem::Report;
+use crate::yaml::{Data, Entry, Node, Position, quoted, suggestion};
 
 /// The keys of one map.
 pub(super) struct Fields<'n> {

@@ -1,5 +1,6 @@
 //! A folder of files to agents and rules: reads everything, then reports everything.
 
+use crate::yaml::{self, Node, Position};
 use std::{
     collections::{BTreeMap, btree_map},
     fs, io,
@@ -11,12 +12,10 @@ use super::{
     LoadOptions, Routing,
     agent::{self, Context, Declared},
     fields::Fields,
-    node::Node,
-    problem::{Position, Problem, ProblemKind, Problems, Report},
+    problem::{Problem, ProblemKind, Problems, Report},
     router::Router,
     rule::{self, Draft},
     template::Compiler,
-    yaml,
 };
 
 /// The largest file, in bytes.

@@ -8,13 +8,11 @@
 mod agent;
 mod fields;
 mod folder;
-mod node;
 mod pattern;
 mod problem;
 mod router;
 mod rule;
 mod template;
-mod yaml;
 
 #[cfg(test)]
 mod docs;
@@ -25,8 +23,9 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use crate::agents::AgentSpec;
 
+pub use crate::yaml::Position;
 pub use pattern::{Pattern, PatternError, PatternFault, PatternReason};
-pub use problem::{Position, Problem, ProblemKind, Problems};
+pub use problem::{Problem, ProblemKind, Problems};
 pub use router::{Matches, Router};
 pub use rule::Rule;
 pub use template::TemplateError;

@@ -1,5 +1,6 @@
 //! The `rules:` of a routing file, and what a rule is.
 
+use crate::yaml::{Data, Entry, Node, Position, one_line, quoted, suggestion};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -12,9 +13,8 @@ use serde_json::Value;
 use super::{
     agent::{Kind, check_name},
     fields::Fields,
-    node::{Data, Entry, Node},
     pattern::{self, Pattern},
-    problem::{Position, ProblemKind, Report, one_line, quoted, suggestion},
+    problem::{ProblemKind, Report},
     template::{Compiler, Template, TemplateError},
 };
 use crate::event::{Event, EventType, Source};

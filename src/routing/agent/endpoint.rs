@@ -1,5 +1,6 @@
 //! The two kinds of endpoint.
 
+use crate::yaml::{Data, Node, Position, quoted};
 use std::time::Duration;
 
 use reqwest::{
@@ -11,11 +12,7 @@ use serde_json::Value;
 use super::{Context, DAY, HOUR, SECOND};
 use crate::{
     agents::{Auth, Endpoint, HeaderText, HttpSpec, LangGraphSpec},
-    routing::{
-        fields::Fields,
-        node::{Data, Node},
-        problem::quoted,
-    },
+    routing::fields::Fields,
 };
 
 /// The kinds of endpoint, by the key in a routing file.
@@ -239,7 +236,7 @@ fn headers(
 fn header_name(
     what: &str,
     text: &str,
-    at: Option<crate::routing::Position>,
+    at: Option<Position>,
     reserved: &[(&str, &str)],
     context: &mut Context<'_>,
 ) -> Option<HeaderName> {

@@ -7,12 +7,12 @@ mod secret;
 #[cfg(test)]
 mod tests;
 
+use crate::yaml::{Data, Node, Position, one_line, quoted, suggestion};
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use super::{
     fields::Fields,
-    node::{Data, Node},
-    problem::{Position, ProblemKind, Report, one_line, quoted, suggestion},
+    problem::{ProblemKind, Report},
 };
 use crate::agents::{AgentSpec, Class, RetrySpec};
 

@@ -1,18 +1,13 @@
 //! The scalars of an agent: texts with `${VAR}` in them, counts, durations, rates, URLs.
 
+use crate::yaml::{Data, Node, Position, quoted};
 use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
 use reqwest::Url;
 use serde_json::Value;
 
 use super::Context;
-use crate::{
-    agents::Rate,
-    routing::{
-        node::{Data, Node},
-        problem::{Position, quoted},
-    },
-};
+use crate::agents::Rate;
 
 impl Context<'_> {
     /// A text with its variables filled in. `$${` stands for `${`.

@@ -1,12 +1,10 @@
 //! Secrets: named in the file, never written in it, and never part of a message.
 
+use crate::yaml::{Data, Node};
 use reqwest::header::HeaderValue;
 
 use super::{Context, scalar::is_variable};
-use crate::{
-    agents::Secret,
-    routing::node::{Data, Node},
-};
+use crate::agents::Secret;
 
 impl Context<'_> {
     /// `{env: NAME}` or `{file: PATH}`, found and not empty, and fit for a header.

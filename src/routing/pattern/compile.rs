@@ -1,16 +1,13 @@
 //! A tree of nodes to the syntax of a pattern: what is a field, what a `$or`, what a list of
 //! alternatives. Every fault is collected.
 
+use crate::yaml::{Data, Entry, Node, Position, quoted};
 use std::{collections::HashSet, fmt::Write, sync::Arc};
 
 use super::{
     error::{PatternFault, PatternReason},
     leaf::Leaf,
     operator,
-};
-use crate::routing::{
-    node::{Data, Entry, Node},
-    problem::{Position, quoted},
 };
 
 /// The key of an alternative between objects.

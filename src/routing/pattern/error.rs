@@ -1,8 +1,7 @@
 //! What can be wrong with a pattern.
 
+use crate::yaml::Position;
 use std::fmt;
-
-use crate::routing::problem::Position;
 
 /// Every fault of a pattern; one a line when displayed.
 #[derive(Debug, Clone, PartialEq)]

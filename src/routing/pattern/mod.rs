@@ -22,11 +22,11 @@ mod tests;
 #[cfg(test)]
 mod vectors;
 
+use crate::yaml::Node;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::node::Node;
 use expand::Field;
 
 pub(super) use compile::{OR, Step};

@@ -1,5 +1,6 @@
 //! The values and operators of one list.
 
+use crate::yaml::{Data, Entry, Node, quoted, suggestion};
 use std::{cmp::Ordering, collections::HashSet};
 
 use super::{
@@ -9,10 +10,6 @@ use super::{
     leaf::{AnythingBut, Leaf, Network, TextTest},
     number::{Bound, Exact, Range},
     wildcard::Wildcard,
-};
-use crate::routing::{
-    node::{Data, Entry, Node},
-    problem::{quoted, suggestion},
 };
 
 /// The operators, in the order of the docs.

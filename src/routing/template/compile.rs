@@ -1,6 +1,7 @@
 //! A tree of a routing file to a template: what is a literal, what an expression, what a text; and
 //! what can be seen to be wrong before any event comes.
 
+use crate::yaml::{Data, Node, Position, quoted, suggestion};
 use std::collections::BTreeSet;
 
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
@@ -8,9 +9,8 @@ use serde_json::{Value, json};
 
 use super::{CAUGHT, Leaf, Piece, convert, engine};
 use crate::routing::{
-    node::{Data, Node},
     pattern::Step,
-    problem::{Position, ProblemKind, Report, quoted, suggestion},
+    problem::{ProblemKind, Report},
 };
 
 /// The fields that every event has.

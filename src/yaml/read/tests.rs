@@ -1,14 +1,17 @@
-use std::path::PathBuf;
-
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 
 fn read_all(text: &str) -> (Option<Node>, Vec<String>) {
-    let mut report = Report::new(PathBuf::from("f"));
-    let node = read(text, &mut report);
-    (node, report.problems.iter().map(ToString::to_string).collect())
+    let mut faults: Vec<(Option<Position>, String)> = Vec::new();
+    let node = read(text, &mut faults);
+    faults.sort();
+    let told = |(at, message): &(Option<Position>, String)| match at {
+        Some(at) => format!("f:{at}: {message}"),
+        None => format!("f: {message}"),
+    };
+    (node, faults.iter().map(told).collect())
 }
 
 fn value(text: &str) -> Value {

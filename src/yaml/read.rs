@@ -6,24 +6,21 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use serde_json::Number;
 
-use super::{
-    node::{Data, Entry, Node},
-    problem::{Position, Report, quoted},
-};
+use super::{Data, Entry, Faults, Node, Position, quoted};
 
 /// How deep maps and lists may nest: more than anyone writes, and less than JSON readers take.
 const MAX_DEPTH: usize = 64;
 
 /// Reads the one document of a file. What is wrong goes into the report; `None` when it cannot be
 /// read on, or holds nothing.
-pub(super) fn read(text: &str, report: &mut Report) -> Option<Node> {
+pub fn read(text: &str, report: &mut impl Faults) -> Option<Node> {
     let mut builder = Builder { stack: Vec::new(), root: None, documents: 0 };
     for event in Parser::new_from_str(text) {
         match event {
             Ok((event, span)) => builder.take(event, span, report).ok()?,
             Err(error) => {
                 let at = Position { line: error.marker().line(), column: error.marker().col() + 1 };
-                report.error(Some(at), format!("expected YAML: {}{}", error.info(), hint(error.info())));
+                report.fault(Some(at), format!("expected YAML: {}{}", error.info(), hint(error.info())));
                 return None;
             }
         }
@@ -56,15 +53,16 @@ struct Builder {
 }
 
 impl Builder {
-    fn take(&mut self, event: Event<'_>, span: Span, report: &mut Report) -> Result<(), Stop> {
+    fn take(&mut self, event: Event<'_>, span: Span, report: &mut impl Faults) -> Result<(), Stop> {
         let at = Position { line: span.start.line(), column: span.start.col() + 1 };
         match event {
             Event::DocumentStart(_) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    report.error(
+                    report.fault(
                         Some(at),
-                        "expected one YAML document in a file, found another one: put it into a file of its own",
+                        "expected one YAML document in a file, found another one: put it into a file of its own"
+                            .to_owned(),
                     );
                     return Err(Stop);
                 }
@@ -91,7 +89,7 @@ impl Builder {
                     refuse_tag(at, report);
                 } else {
                     let message = format!("expected at most {MAX_DEPTH} levels, found more: nest less deep");
-                    report.error(Some(at), message);
+                    report.fault(Some(at), message);
                 }
                 return Err(Stop);
             }
@@ -116,13 +114,13 @@ impl Builder {
         Ok(())
     }
 
-    fn scalar(&mut self, text: &str, style: ScalarStyle, at: Position, report: &mut Report) -> Result<(), Stop> {
+    fn scalar(&mut self, text: &str, style: ScalarStyle, at: Position, report: &mut impl Faults) -> Result<(), Stop> {
         if let Some(Frame::Map { seen, key: key @ None, .. }) = self.stack.last_mut() {
             if text.is_empty() && style == ScalarStyle::Plain {
-                report.error(Some(at), "expected a key, found nothing before the colon: write a name there");
+                report.fault(Some(at), "expected a key, found nothing before the colon: write a name there".to_owned());
             }
             if let Some(first) = seen.get(text) {
-                report.error(
+                report.fault(
                     Some(at),
                     format!(
                         "the key {} stands here for the second time, first in line {}: keep one",
@@ -138,7 +136,7 @@ impl Builder {
         }
         let data = if style == ScalarStyle::Plain {
             plain(text).unwrap_or_else(|reason| {
-                report.error(Some(at), format!("expected a value that JSON can hold, found {text}: {reason}"));
+                report.fault(Some(at), format!("expected a value that JSON can hold, found {text}: {reason}"));
                 Data::Null
             })
         } else {
@@ -147,13 +145,16 @@ impl Builder {
         self.value(Node { at: Some(at), data }, report)
     }
 
-    fn value(&mut self, node: Node, report: &mut Report) -> Result<(), Stop> {
+    fn value(&mut self, node: Node, report: &mut impl Faults) -> Result<(), Stop> {
         match self.stack.last_mut() {
             None => self.root = Some(node),
             Some(Frame::List { items, .. }) => items.push(node),
             Some(Frame::Map { entries, seen, key, .. }) => {
                 let Some((key, at)) = key.take() else {
-                    report.error(node.at, "expected a key, found an alias: anchors and aliases are not supported");
+                    report.fault(
+                        node.at,
+                        "expected a key, found an alias: anchors and aliases are not supported".to_owned(),
+                    );
                     return Err(Stop);
                 };
                 // The second one of a pair was reported; the first one counts.
@@ -165,11 +166,10 @@ impl Builder {
         Ok(())
     }
 
-    fn refuse_as_key(&self, at: Position, report: &mut Report) -> Result<(), Stop> {
+    fn refuse_as_key(&self, at: Position, report: &mut impl Faults) -> Result<(), Stop> {
         if let Some(Frame::Map { key: None, .. }) = self.stack.last() {
-            report.error(
-                Some(at),
-                "expected a plain key, found a map or a list: quote a template that begins with `{{`, and write keys as words",
+            report.fault(
+                Some(at), "expected a plain key, found a map or a list: quote a template that begins with `{{`, and write keys as words".to_owned(),
             );
             return Err(Stop);
         }
@@ -177,15 +177,16 @@ impl Builder {
     }
 }
 
-fn refuse_anchor(at: Position, report: &mut Report) {
-    report.error(
+fn refuse_anchor(at: Position, report: &mut impl Faults) {
+    report.fault(
         Some(at),
-        "anchors and aliases are not supported: write the value out (and quote one that begins with `*` or `&`)",
+        "anchors and aliases are not supported: write the value out (and quote one that begins with `*` or `&`)"
+            .to_owned(),
     );
 }
 
-fn refuse_tag(at: Position, report: &mut Report) {
-    report.error(Some(at), "tags are not supported: quote the value if it is a string that begins with `!`");
+fn refuse_tag(at: Position, report: &mut impl Faults) {
+    report.fault(Some(at), "tags are not supported: quote the value if it is a string that begins with `!`".to_owned());
 }
 
 /// A plain scalar by the core schema.

@@ -6,36 +6,48 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::problem::{Position, quoted};
+use super::{Position, quoted};
 
 /// A value and its place. JSON has no places.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
-    pub(super) at: Option<Position>,
-    pub(super) data: Data,
+pub struct Node {
+    /// Where it begins.
+    pub at: Option<Position>,
+    /// What it is.
+    pub data: Data,
 }
 
+/// The types of JSON.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Data {
+pub enum Data {
+    /// `null`, `~` or nothing.
     Null,
+    /// `true` or `false`.
     Bool(bool),
+    /// A number that JSON can hold.
     Number(Number),
+    /// A string.
     Text(String),
+    /// A list.
     List(Vec<Node>),
+    /// A map, in the order of the file.
     Map(Vec<Entry>),
 }
 
 /// A key with its value. Keys of a map may repeat until somebody has refused that.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) at: Option<Position>,
-    pub(super) value: Node,
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// Where the key begins.
+    pub at: Option<Position>,
+    /// The value.
+    pub value: Node,
 }
 
 impl Node {
     /// What stands here, for a message.
-    pub(super) fn found(&self) -> String {
+    pub fn found(&self) -> String {
         match &self.data {
             Data::Null => "null".into(),
             Data::Bool(value) => value.to_string(),
@@ -49,7 +61,7 @@ impl Node {
     }
 
     /// What stands here, without its value.
-    pub(super) fn found_type(&self) -> &'static str {
+    pub fn found_type(&self) -> &'static str {
         match &self.data {
             Data::Null => "null",
             Data::Bool(_) => "a boolean",
@@ -60,7 +72,8 @@ impl Node {
         }
     }
 
-    pub(super) fn text(&self) -> Option<&str> {
+    /// The string that stands here.
+    pub fn text(&self) -> Option<&str> {
         match &self.data {
             Data::Text(text) => Some(text),
             _ => None,
@@ -68,14 +81,15 @@ impl Node {
     }
 
     /// The value of a key of a map.
-    pub(super) fn get(&self, key: &str) -> Option<&Node> {
+    pub fn get(&self, key: &str) -> Option<&Node> {
         match &self.data {
             Data::Map(entries) => entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value),
             _ => None,
         }
     }
 
-    pub(super) fn to_json(&self) -> Value {
+    /// The same value without its places.
+    pub fn to_json(&self) -> Value {
         match &self.data {
             Data::Null => Value::Null,
             Data::Bool(value) => Value::Bool(*value),
