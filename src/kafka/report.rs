@@ -95,7 +95,12 @@ impl Reporter {
     /// Counts an error, keeps it for the status, and logs it unless it was logged just now.
     pub(super) fn complain(&self, kind: &'static str, advice: &str, what: &str, reason: &str) {
         metrics::counter!(telemetry::KAFKA_ERRORS, "kind" => kind).increment(1);
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{what}: {reason}"));
+        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        // That all brokers are down follows from something else, which is worth more.
+        if last.is_none() || what != "AllBrokersDown" {
+            *last = Some(format!("{what}: {reason}"));
+        }
+        drop(last);
         if let Some(left_out) = self.admit(what) {
             tracing::warn!(role = self.role, kind, error = what, reason, advice, left_out, "Kafka complains");
         }
@@ -123,6 +128,11 @@ impl Reporter {
     pub(super) fn log_line(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         let role = self.role;
         match level {
+            // The one failure that no error tells: TLS or SASL on one side only.
+            _ if facility == "FAIL" && text.contains("security.protocol") => {
+                let advice = "the listener speaks another protocol: check security.protocol and the port";
+                self.complain("transport", advice, "ProtocolMismatch", text);
+            }
             // Failed connections and requests arrive as errors too, and with advice; consumer
             // properties on a producer are meant.
             _ if matches!(facility, "FAIL" | "ERROR" | "REQTMOUT" | "CONFWARN") => {
@@ -171,6 +181,25 @@ mod tests {
         assert_eq!(quiet.admit("tls", at(100)), Some(0), "another error is another line");
         assert_eq!(quiet.admit("transport", at(30_000)), Some(99));
         assert_eq!(quiet.admit("transport", at(30_001)), None);
+    }
+
+    #[test]
+    fn the_status_keeps_the_cause_and_not_its_consequence() {
+        let reporter = Reporter::new("consumer");
+        reporter.report(Code::Authentication, "invalid credentials");
+        reporter.report(Code::AllBrokersDown, "1/1 brokers are down");
+        assert_eq!(reporter.last_error().as_deref(), Some("Authentication: invalid credentials"));
+        reporter.recovered();
+        assert_eq!(reporter.last_error(), None);
+    }
+
+    #[test]
+    fn a_listener_of_another_protocol_is_recognised() {
+        let reporter = Reporter::new("consumer");
+        let text =
+            "Disconnected while requesting ApiVersion: might be caused by incorrect security.protocol configuration";
+        reporter.log_line(RDKafkaLogLevel::Error, "FAIL", text);
+        assert!(reporter.last_error().unwrap().starts_with("ProtocolMismatch"));
     }
 
     #[test]

@@ -506,3 +506,52 @@ async fn a_published_event_has_its_key_and_headers() {
     }
     assert_eq!(header(&found[1], "traceparent"), Some(&b"00-trace"[..]));
 }
+
+/// A record batch, as the protocol has it, with one header whose name is no text and one that is.
+/// (librdkafka does not check the batch's checksum unless it is told to.)
+fn batch_with_an_unreadable_header_name() -> Vec<u8> {
+    let zigzag = |n: usize| vec![u8::try_from(n * 2).unwrap()];
+    let field = |bytes: &[u8]| [zigzag(bytes.len()), bytes.to_vec()].concat();
+    let headers = [field(b"\xff\xfe"), field(b"v"), field(b"event_id"), field(b"e")].concat();
+    let record = [vec![0, 0, 0], field(b"key"), field(b"value"), zigzag(2), headers].concat();
+    let mut tail = vec![0; 2 + 4 + 8 + 8];
+    tail.extend([0xff; 8 + 2 + 4]);
+    tail.extend(1_i32.to_be_bytes());
+    tail.extend(field(&record));
+    let mut batch = vec![0; 8];
+    batch.extend(i32::try_from(4 + 1 + 4 + tail.len()).unwrap().to_be_bytes());
+    batch.extend([0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0]);
+    batch.extend(tail);
+    batch
+}
+
+#[test]
+fn a_header_name_that_is_no_text_costs_that_header_and_nothing_else() {
+    use std::io::{Read as _, Write as _};
+    let broker = Broker::new(1);
+    let batch = batch_with_an_unreadable_header_name();
+    let text = |text: &str| [i16::try_from(text.len()).unwrap().to_be_bytes().to_vec(), text.into()].concat();
+    let number = |n: usize| i32::try_from(n).unwrap().to_be_bytes().to_vec();
+    // Produce, version 7: one topic, one partition.
+    let request = [
+        vec![0, 0, 0, 7, 0, 0, 0, 1],
+        text("raw"),
+        vec![0xff, 0xff, 0, 1, 0, 0, 0x10, 0, 0, 0, 0, 1],
+        text("events"),
+        number(1),
+        number(0),
+        number(batch.len()),
+        batch,
+    ]
+    .concat();
+    let mut socket = std::net::TcpStream::connect(broker.cluster.bootstrap_servers()).unwrap();
+    socket.write_all(&[number(request.len()), request].concat()).unwrap();
+    let _ = socket.read(&mut [0; 64]).unwrap();
+    broker.publish(0, numbered(0..1));
+
+    let (consumer, inbox) = start(&broker.settings());
+    received(&inbox, 2);
+    assert_eq!(values(&inbox), ["value", "event 0"]);
+    assert_eq!(inbox.lock().unwrap()[0].headers, [("event_id".to_owned(), Some(b"e".to_vec()))]);
+    consumer.close(PATIENCE).unwrap();
+}

@@ -142,14 +142,18 @@ impl Shared {
             return;
         }
         if let Err(error) = consumer.commit(&list, CommitMode::Async) {
-            self.commit_failed(&error.to_string());
+            self.commit_failed(&error.to_string(), false);
         }
     }
 
     /// Some commit failed, and it is not said which: whatever was asked for is asked for again.
-    fn commit_failed(&self, reason: &str) {
+    fn commit_failed(&self, reason: &str, rebalancing: bool) {
         for partition in self.partitions() {
             partition.commit_failed();
+        }
+        if rebalancing {
+            tracing::debug!(reason, "commit failed while the group rebalances");
+            return;
         }
         let advice = "the offsets are committed again in a second; until then a restart would read more again";
         self.reporter.complain("commit", advice, "CommitFailed", reason);
@@ -319,7 +323,10 @@ impl Context {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         if facility == "COMMITFAIL" {
-            self.0.commit_failed(text);
+            // While the group rebalances, the generation that a commit bears is just passing: this
+            // is how a rebalance goes, and the next commit bears the new one.
+            let rebalancing = !text.contains("in join-state steady");
+            self.0.commit_failed(text, rebalancing);
         } else {
             self.0.reporter.log_line(level, facility, text);
         }
