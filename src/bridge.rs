@@ -13,7 +13,7 @@ use std::{
 
 use metrics::{counter, gauge};
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -29,8 +29,8 @@ use crate::{
 
 /// How long the consumer loop may take between two polls before the process counts as stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(15);
-/// How long closing the consumer may take: it commits and leaves the group.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// What closing the consumer (the last commit, leaving the group) is granted when the drain has used up its time.
+const CLOSE_AT_LEAST: Duration = Duration::from_secs(1);
 /// Two writes of the ledger into one flush.
 const FLUSH_DELAY: Duration = Duration::from_millis(3);
 
@@ -192,7 +192,7 @@ pub async fn run(
         Ok(()) => drain(&config, &mut pipeline, &ledger, consumer).await,
         Err(error) => {
             // What is committed by then is covered by the ledger, whatever ended the bridge.
-            let closed = close(consumer).await;
+            let closed = close(consumer, CLOSE_AT_LEAST).await;
             if let Err(closing) = closed {
                 error!(error = %closing, "closing the consumer failed");
             }
@@ -228,8 +228,9 @@ async fn drain(
     consumer: ConsumerHandle,
 ) -> Result<(), BridgeError> {
     info!(timeout_ms = config.drain_timeout.as_millis(), "stopping: attempts under way are finished");
+    let until = Instant::now() + config.drain_timeout;
     consumer.stop_fetching();
-    if let Ok(ended) = timeout(config.drain_timeout, pipeline.ended()).await {
+    if let Ok(ended) = timeout_at(until, pipeline.ended()).await {
         ended?;
     } else {
         warn!(
@@ -238,13 +239,16 @@ async fn drain(
         );
     }
     ledger.durable().await?;
-    close(consumer).await?;
+    let left = until.saturating_duration_since(Instant::now()).max(CLOSE_AT_LEAST);
+    if let Err(error) = close(consumer, left).await {
+        warn!(%error, "the last offsets may be uncommitted: their events are read again, and the ledger knows them");
+    }
     info!("stopped");
     Ok(())
 }
 
-async fn close(consumer: ConsumerHandle) -> Result<(), BridgeError> {
-    let closed = tokio::task::spawn_blocking(move || consumer.close(CLOSE_TIMEOUT)).await;
+async fn close(consumer: ConsumerHandle, timeout: Duration) -> Result<(), BridgeError> {
+    let closed = tokio::task::spawn_blocking(move || consumer.close(timeout)).await;
     match closed {
         Ok(closed) => Ok(closed?),
         Err(error) => Err(BridgeError::Lost(format!("closing the consumer: {error}"))),

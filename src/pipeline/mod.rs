@@ -165,3 +165,6 @@ pub enum PipelineError {
     #[error("the dispatcher ended unexpectedly: {0}: this is a defect, please report it with the log")]
     Lost(String),
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,5 +18,7 @@ mod faults;
 mod http_delivery;
 mod kit_works;
 mod langgraph_once;
+mod ledger;
 mod poison;
+mod readme;
 mod stall;
