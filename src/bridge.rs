@@ -1,6 +1,6 @@
 //! The service: builds the rooms, joins them, and owns the order of start and stop.
 //!
-//! Start: rules, ledger, admin pages, dead letters, lanes, and the consumer last. Stop: no new work,
+//! Start: rules, ledger, dead letters, lanes, the admin address, and the consumer last. Stop: no new work,
 //! attempts under way, the ledger's flush, the commit, and the admin pages last. Nothing is committed
 //! that the ledger does not cover.
 
@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 use crate::{
-    admin::{self, Admin, BindError, MetricsError, Probe, View},
+    admin::{self, BindError, Bound, MetricsError, Probe, View},
     agents::{ClaimPolicy, ConnectError},
     config::Config,
     dedup::{self, Ledger, LedgerError, OpenError},
@@ -162,6 +162,7 @@ pub async fn run(
             })
         })
     };
+    let bound = Bound::bind(&config.admin_addr).await?;
     let consumer = Consumer::start(&config.kafka, Box::new(intake), on_cluster)?;
     let view = Arc::new(Overview {
         consumer: consumer.view(),
@@ -170,7 +171,7 @@ pub async fn run(
         routing,
         group: config.kafka.group_id.clone(),
     });
-    let pages = Admin::start(&config.admin_addr, recorder.clone(), view).await?;
+    let pages = bound.serve(recorder.clone(), view);
     let upkeep = tokio::spawn(recorder.upkeep());
     if let Some(listening) = hooks.listening {
         // Nobody waits for it any more: nothing to tell.
@@ -230,19 +231,23 @@ async fn drain(
     info!(timeout_ms = config.drain_timeout.as_millis(), "stopping: attempts under way are finished");
     let until = Instant::now() + config.drain_timeout;
     consumer.stop_fetching();
-    if let Ok(ended) = timeout_at(until, pipeline.ended()).await {
-        ended?;
+    let finished = if let Ok(ended) = timeout_at(until, pipeline.ended()).await {
+        ended.map_err(BridgeError::from)
     } else {
         warn!(
             "attempts are still under way at the end of the drain: LangGraph agents settle them after the next start, \
-             HTTP agents may see them again with the same Idempotency-Key"
+                 HTTP agents may see them again with the same Idempotency-Key"
         );
-    }
-    ledger.durable().await?;
+        Ok(())
+    };
+    let flushed = ledger.durable().await;
+    // The group is left in any case, so that another replica need not wait for the session to end.
     let left = until.saturating_duration_since(Instant::now()).max(CLOSE_AT_LEAST);
     if let Err(error) = close(consumer, left).await {
         warn!(%error, "the last offsets may be uncommitted: their events are read again, and the ledger knows them");
     }
+    finished?;
+    flushed?;
     info!("stopped");
     Ok(())
 }

@@ -48,7 +48,7 @@ metrics! {
     Histogram ACCEPTANCE_LATENCY = "acceptance_latency_seconds" ["agent"] "From the broker's append of the record to the agent's acceptance.";
     Gauge IN_FLIGHT_EVENTS = "in_flight_events" [] "Events received and without an outcome yet.";
     Gauge IN_FLIGHT_BYTES = "in_flight_bytes" [] "What those events are charged in memory.";
-    Gauge HELD_DELIVERIES = "held_deliveries" ["agent"] "Deliveries waiting for this agent: when partitions are paused, the agent with the most holds them.";
+    Gauge HELD_DELIVERIES = "held_deliveries" ["agent"] "Deliveries that wait for this agent or are under way: when partitions are paused, the agent with the most holds them.";
     Gauge BREAKER_OPEN = "breaker_open" ["agent"] "1 while deliveries to the agent are held and only probes go out. Alert when it lasts.";
     Gauge PARTITIONS_ASSIGNED = "partitions_assigned" [] "Partitions that the consumer group gave to this replica.";
     Gauge PARTITIONS_PAUSED = "partitions_paused" [] "Partitions not fetched because the in-flight budget or a partition's span is used up.";

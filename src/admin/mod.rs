@@ -63,12 +63,24 @@ struct Pages {
     recorder: Recorder,
 }
 
-impl Admin {
-    /// Binds `addr` (port 0: any free one) and serves until dropped.
-    pub async fn start(addr: &str, recorder: Recorder, view: Arc<dyn View>) -> Result<Self, BindError> {
+/// The address is ours; nothing is served yet.
+pub struct Bound {
+    listener: TcpListener,
+    addr: SocketAddr,
+}
+
+impl Bound {
+    /// Binds `addr`; port 0 is any free one.
+    pub async fn bind(addr: &str) -> Result<Self, BindError> {
         let failed = |error| BindError { addr: addr.to_owned(), error };
         let listener = TcpListener::bind(addr).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, addr })
+    }
+
+    /// Serves the pages until the [`Admin`] is dropped.
+    pub fn serve(self, recorder: Recorder, view: Arc<dyn View>) -> Admin {
+        let Self { listener, addr } = self;
         let app = Router::new()
             .route("/metrics", get(exposition))
             .route("/healthz", get(|State(pages): State<Pages>| async move { answer(pages.view.health()) }))
@@ -80,7 +92,7 @@ impl Admin {
             // `serve` ends only with its task: accept errors are retried inside.
             let _ = axum::serve(listener, app).await;
         });
-        Ok(Self { addr, task })
+        Admin { addr, task }
     }
 }
 

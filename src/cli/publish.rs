@@ -36,7 +36,7 @@ impl Publish {
             Err(error) => return fail(exit::CONFIG, &error),
         };
         let name = if self.file.as_os_str() == "-" { "stdin".into() } else { self.file.display().to_string() };
-        let lines: Box<dyn BufRead> = if name == "stdin" {
+        let lines: Box<dyn BufRead> = if self.file.as_os_str() == "-" {
             Box::new(BufReader::new(io::stdin()))
         } else {
             match File::open(&self.file) {

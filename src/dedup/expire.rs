@@ -67,7 +67,7 @@ impl Ledger {
                     (event_id, decoded) => {
                         unreadable += 1;
                         let reason = decoded.err().map(|reason| reason.to_string());
-                        error!(event_id = event_id.ok(), reason, "a ledger record cannot be read");
+                        error!(event_id = event_id.ok(), reason, "a ledger record cannot be read and is left alone; its event would be a dead letter (ledger_record)");
                     }
                 }
             })

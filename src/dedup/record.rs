@@ -189,6 +189,14 @@ impl Record {
         }
     }
 
+    /// Notes the time of an attempt that does not count as a failure of the delivery; only the first
+    /// is kept.
+    pub fn note_attempt(&mut self, rule: &str, agent: &str, now_ms: u64) {
+        if let Some(delivery) = self.open(rule, agent) {
+            delivery.first_attempt_ms.get_or_insert(now_ms);
+        }
+    }
+
     /// Ends a delivery. The first end stands: it was told to somebody.
     pub fn finish(&mut self, rule: &str, agent: &str, status: Status) {
         if let Some(delivery) = self.open(rule, agent) {

@@ -47,7 +47,7 @@ pub enum DemoError {
     #[error(transparent)]
     Kafka(#[from] KafkaError),
     /// The temporary folder or a listener could not be had.
-    #[error("the demo needs a temporary folder and free ports on 127.0.0.1: {0}")]
+    #[error("the demo could not make its temporary folder or listen on 127.0.0.1: {0}")]
     Io(#[from] io::Error),
     /// The demo's own settings.
     #[error(transparent)]

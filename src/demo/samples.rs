@@ -50,7 +50,13 @@ pub(super) fn samples() -> Vec<Sample> {
             value: b"oops".to_vec(),
             expected: "dead_lettered",
         },
-        sample("an id used again", &other_content, "dead_lettered"),
+        Sample {
+            what: "an id used again",
+            // The key of the first, so that it is read after it.
+            key: "etl_orders/run-1".into(),
+            value: other_content.to_string().into_bytes(),
+            expected: "dead_lettered",
+        },
         sample("the second, once more", &completed("demo-2", "run-2"), "duplicate"),
     ]
 }

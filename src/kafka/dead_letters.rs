@@ -35,6 +35,7 @@ const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a topic that could not be created is left alone.
 const CREATE_AGAIN_AFTER: Duration = Duration::from_secs(30);
 const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LOG_EVERY: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// Writes dead letters.
@@ -45,6 +46,7 @@ pub struct DeadLetters {
     admin: Arc<AdminClient<Reporter>>,
     /// The topics that exist, or when their creation failed.
     topics: tokio::sync::Mutex<HashMap<String, Option<Instant>>>,
+    logged: Mutex<Option<Instant>>,
 }
 
 /// A dead letter that is not written yet. Every kind of it is worth trying again: the record's
@@ -116,6 +118,7 @@ impl DeadLetters {
             settings: settings.clone(),
             admin: Arc::new(admin),
             topics: tokio::sync::Mutex::default(),
+            logged: Mutex::default(),
         })
     }
 
@@ -152,7 +155,12 @@ impl DeadLetters {
                 match self.send(letter).await {
                     Ok(()) => return,
                     Err(error) => {
-                        tracing::warn!(%error, wait_ms = wait.as_millis(), "dead letter not written yet");
+                        if self.may_log() {
+                            tracing::warn!(
+                                %error, wait_ms = wait.as_millis(),
+                                "dead letter not written yet (said at most each 5 s, for one of those that wait)"
+                            );
+                        }
                         tokio::time::sleep(wait).await;
                         wait = (wait * 2).min(LONGEST_WAIT);
                     }
@@ -164,6 +172,16 @@ impl DeadLetters {
             () = attempts => Ok(()),
             () = stop => Err(DeadLetterError::Stopped { origin: letter.origin.clone() }),
         }
+    }
+
+    /// Thousands of letters may wait for one broker.
+    fn may_log(&self) -> bool {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = logged.is_none_or(|at| at.elapsed() >= LOG_EVERY);
+        if due {
+            *logged = Some(Instant::now());
+        }
+        due
     }
 
     async fn write(&self, topic: &str, letter: &DeadLetter, form: Form) -> Result<(), RdError> {

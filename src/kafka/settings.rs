@@ -163,6 +163,9 @@ impl fmt::Debug for KafkaSettings {
     }
 }
 
+/// The largest number of events in flight that a queue is made for.
+const MAX_EVENTS: u64 = 1_000_000;
+
 /// Properties that the bridge sets itself, and why they may not be set beside it.
 const OWNED: &[(&str, &str)] = &[
     ("acks", "a dead letter counts only when every in-sync replica has it"),
@@ -234,6 +237,11 @@ impl KafkaSettings {
             if value == 0 {
                 error(setting, "expected at least 1, found 0".into());
             }
+        }
+        if self.budget.max_events > MAX_EVENTS {
+            let found = self.budget.max_events;
+            let problem = format!("expected at most {MAX_EVENTS}, found {found}: the bytes are what bounds memory");
+            errors.push(SettingError::new("budget.max_events", problem));
         }
         self.security.validate(&mut errors);
         self.validate_properties(&mut errors);

@@ -24,6 +24,8 @@ pub(super) enum Report<'a> {
     Failed,
     /// It takes nothing until somebody mends it: a wrong key, a wrong address, nobody listening.
     Broken,
+    /// It said nothing of itself: an earlier request is still being settled.
+    Undecided,
     /// It refused this event, with this answer.
     Refused {
         /// The event.
@@ -59,6 +61,25 @@ impl Breaker {
 
     pub(super) fn is_open(&self) -> bool {
         self.probe_at.is_some()
+    }
+
+    /// When the next attempt may start, if that is not now.
+    pub(super) fn next_attempt(&self, now: Instant) -> Option<Instant> {
+        match self.gate(now) {
+            Gate::Open => None,
+            Gate::Until(at) | Gate::Probe(at) => Some(at),
+        }
+    }
+
+    /// Why it is open, in words.
+    pub(super) fn cause(&self) -> &'static str {
+        if self.refusals.as_ref().is_some_and(|(_, events)| events.len() >= SAME_REFUSALS) {
+            "it refused 20 different events in a row with the same answer (the 19 before are dead letters)"
+        } else if self.failures >= PASSING_FAILURES {
+            "it failed 5 times in a row"
+        } else {
+            "it takes no event at all"
+        }
     }
 
     pub(super) fn gate(&self, now: Instant) -> Gate {
@@ -97,14 +118,22 @@ impl Breaker {
                 self.hold(now);
                 false
             }
+            Report::Undecided => {
+                if self.is_open() {
+                    self.hold(now);
+                }
+                false
+            }
             Report::Refused { event_id, answer } => {
                 let blamed = self.refused(event_id, *answer);
                 if blamed {
                     self.hold(now);
-                } else if self.probe_at.take().is_some() {
-                    // It answers again, and has an opinion on the event.
-                    self.waits.reset();
+                } else {
+                    // It answers, and has an opinion on the event.
                     self.failures = 0;
+                    if self.probe_at.take().is_some() {
+                        self.waits.reset();
+                    }
                 }
                 blamed
             }

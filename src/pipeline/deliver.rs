@@ -15,7 +15,7 @@ use super::{
     breaker::Report,
     flight::{Flight, Received},
     now_ms,
-    retry::{Waits, given_up},
+    retry::{GivenUp, Waits, given_up},
     runtime::AgentRuntime,
 };
 use crate::{
@@ -69,7 +69,7 @@ pub(super) async fn deliver(
     else {
         let error = format!(
             "rule `{rule}` no longer sends to agent `{agent}`, and this event was half delivered by it: \
-             bring the rule back and redrive, or drop this delivery"
+             if the agent still has to run, publish the event under a new event_id for a rule that names this agent alone"
         );
         return bury(shared, flight, rule, agent, Verdict { reason: "plan_gone", error, status: None }).await;
     };
@@ -96,36 +96,42 @@ async fn attempts(
     rule: &Rule,
     runtime: &AgentRuntime,
 ) -> Result<Attempted, LedgerError> {
-    let delivery = match compose(flight, rule, runtime) {
-        Ok(delivery) => delivery,
-        Err(verdict) => return Ok(Attempted::Refused(verdict)),
-    };
-    let (rule, agent) = (&delivery.rule, &delivery.agent);
-    let failures = flight.read(|record| record.attempts(rule, agent));
-    let mut waits = Waits::after(&runtime.spec.retry, failures);
+    let (name, agent) = (rule.name(), &runtime.spec.name);
+    let mut waits = Waits::after(&runtime.spec.retry, flight.read(|record| record.attempts(name, agent)));
     let mut session = runtime.agent.session();
+    let mut tried_since = None;
     loop {
         let permit = tokio::select! {
             biased;
             () = shared.stop.stopping() => return Ok(Attempted::Abandoned),
             permit = runtime.door.enter() => permit,
         };
+        // Composed for the attempt and dropped with it: what waits keeps no body in memory.
+        let delivery = match compose(flight, rule, runtime) {
+            Ok(delivery) => delivery,
+            Err(verdict) => return Ok(Attempted::Refused(verdict)),
+        };
         let started = Instant::now();
+        let tried_since = *tried_since.get_or_insert(started);
         let answer = runtime.agent.attempt(&mut session, &delivery).await;
         histogram!(telemetry::ATTEMPT_DURATION, "agent" => agent.to_string()).record(started.elapsed());
-        drop(permit);
+        let claim = delivery.id;
+        drop(delivery);
 
         let failure = match answer {
             Answer::Accepted { run_id, found, status } => {
                 runtime.door.report(&Report::Works, None, "");
+                runtime.accepted();
                 attempted(agent, accepted_label(found, status));
                 accepted(flight, agent);
-                debug!(event_id = flight.event.id(), %rule, %agent, run_id, found, "delivered");
+                debug!(event_id = flight.event.id(), rule = %name, %agent, run_id, found, "delivered");
                 return Ok(Attempted::Accepted);
             }
             Answer::Wait(wait) => {
+                runtime.door.report(&Report::Undecided, None, "");
+                drop(permit);
                 attempted(agent, "settle");
-                first_failure(shared, flight, rule, agent).await?;
+                note(shared, flight, name, agent, Counts::No).await?;
                 if !pause(shared, wait).await {
                     return Ok(Attempted::Abandoned);
                 }
@@ -135,22 +141,44 @@ async fn attempts(
         };
         attempted(agent, failure.kind);
         runtime.failed(&failure.reason);
-        if let Some(verdict) = blame(runtime, &flight.event, &failure) {
+        let verdict = blame(runtime, &flight.event, &failure);
+        drop(permit);
+        if let Some(verdict) = verdict {
             return Ok(Attempted::Refused(verdict));
         }
-        let (failures, first) = note_failure(shared, flight, rule, agent).await?;
-        warn!(
-            event_id = flight.event.id(), %rule, %agent, attempt = failures, class = failure.class.as_str(),
-            reason = failure.reason, "attempt failed: it is tried again"
-        );
-        if let Some(end) = given_up(&runtime.spec.retry, failures, first, now_ms()) {
-            let error = format!("given up after {failures} failed attempts, the last: {}", failure.reason);
-            return Ok(Attempted::Refused(Verdict { reason: end.reason(), error, status: failure.status }));
+        // Only what may be the delivery's own fault counts towards `max_attempts`: a wrong key must
+        // not dead-letter a backlog.
+        let counts = if failure.class == Class::Ambiguous { Counts::Yes } else { Counts::No };
+        let (failures, first) = note(shared, flight, name, agent, counts).await?;
+        let end = given_up(&runtime.spec.retry, failures, first, now_ms(), tried_since.elapsed());
+        let may_have_run = matches!(runtime.spec.endpoint, Endpoint::LangGraph(_));
+        // A LangGraph run that may exist is looked for before it is given up.
+        if let Some(end) = end.filter(|_| !(may_have_run && failure.class == Class::Ambiguous)) {
+            return Ok(Attempted::Refused(end_of(end, failures, &failure, may_have_run.then_some(claim))));
         }
         let wait = waits.next().max(failure.retry_after.unwrap_or_default());
+        warn!(
+            event_id = flight.event.id(), rule = %name, %agent, failures, class = failure.class.as_str(),
+            reason = failure.reason, again_in_ms = wait.as_millis(), "attempt failed: it is tried again"
+        );
         if !pause(shared, wait).await {
             return Ok(Attempted::Abandoned);
         }
+    }
+}
+
+/// What is said of a delivery that is given up. `claim` names the LangGraph thread where an earlier
+/// attempt may have left a run.
+fn end_of(end: GivenUp, failures: u32, failure: &Failure, claim: Option<DeliveryId>) -> Verdict {
+    let look = claim.map_or_else(String::new, |id| {
+        format!(
+            " (look for a run in thread {id} before you publish this event again: an earlier attempt may have left one)"
+        )
+    });
+    Verdict {
+        reason: end.reason(),
+        error: format!("given up after {failures} failed attempts{look}, the last: {}", failure.reason),
+        status: failure.status,
     }
 }
 
@@ -163,7 +191,9 @@ fn blame(runtime: &AgentRuntime, event: &Event, failure: &Failure) -> Option<Ver
         Class::AgentFault => Report::Broken,
         Class::EventFault => Report::Refused { event_id: event.id(), answer: failure.status.unwrap_or_default() },
     };
-    let held = runtime.door.report(&report, failure.retry_after, &failure.reason);
+    // What one event is told must not silence the agent for the others.
+    let for_all = matches!(failure.class, Class::Ambiguous | Class::AgentFault);
+    let held = runtime.door.report(&report, failure.retry_after.filter(|_| for_all), &failure.reason);
     (failure.class == Class::EventFault && !held).then(|| Verdict {
         reason: "refused",
         error: failure.reason.clone(),
@@ -219,28 +249,34 @@ fn accepted(flight: &Flight, agent: &str) {
     }
 }
 
-/// A failed attempt counts in the ledger. The first is waited for: `give_up_after` begins there.
-async fn note_failure(
+/// Whether an attempt counts towards `max_attempts`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counts {
+    Yes,
+    No,
+}
+
+/// Writes down that an attempt was made without an end. The first is waited for: `give_up_after`
+/// begins there, also for the next process.
+async fn note(
     shared: &Shared,
     flight: &Flight,
     rule: &str,
     agent: &str,
+    counts: Counts,
 ) -> Result<(u32, Option<u64>), LedgerError> {
     let now = now_ms();
-    flight.change(&shared.ledger, |record| record.note_failure(rule, agent, now))?;
-    let (failures, first) = flight.read(|record| (record.attempts(rule, agent), record.first_attempt_ms(rule, agent)));
-    if failures == 1 {
+    let is_first = flight.read(|record| record.first_attempt_ms(rule, agent).is_none());
+    if is_first || counts == Counts::Yes {
+        flight.change(&shared.ledger, |record| match counts {
+            Counts::Yes => record.note_failure(rule, agent, now),
+            Counts::No => record.note_attempt(rule, agent, now),
+        })?;
+    }
+    if is_first {
         shared.ledger.durable().await?;
     }
-    Ok((failures, first))
-}
-
-/// An attempt that has to settle is noted once, so that a restart knows of it.
-async fn first_failure(shared: &Shared, flight: &Flight, rule: &str, agent: &str) -> Result<(), LedgerError> {
-    if flight.read(|record| record.attempts(rule, agent)) == 0 {
-        note_failure(shared, flight, rule, agent).await?;
-    }
-    Ok(())
+    Ok(flight.read(|record| (record.attempts(rule, agent), record.first_attempt_ms(rule, agent))))
 }
 
 /// Writes a dead letter for one delivery, and then the ledger.

@@ -9,10 +9,12 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use metrics::counter;
 use tokio::{
     sync::mpsc,
@@ -21,7 +23,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    Outcome, Poisoned, Shared,
+    Outcome, PipelineError, Poisoned, Shared,
     deliver::{Ended, deliver, letter},
     flight::{Arrival, Flight},
     now_ms,
@@ -45,7 +47,7 @@ pub(super) enum Message {
 /// What a task reports when it is done.
 enum Done {
     Delivery { lane: LaneKey, flight: Arc<Flight>, ended: Ended },
-    Whole { flight: Arc<Flight>, buried: bool },
+    Whole { flight: Arc<Flight>, buried: bool, reason: &'static str },
     Poison,
 }
 
@@ -68,8 +70,8 @@ struct Queued {
 pub(super) struct Dispatcher {
     shared: Arc<Shared>,
     messages: mpsc::Receiver<Message>,
-    done: mpsc::Receiver<Result<Done, LedgerError>>,
-    report: mpsc::Sender<Result<Done, LedgerError>>,
+    done: mpsc::Receiver<Result<Done, PipelineError>>,
+    report: mpsc::Sender<Result<Done, PipelineError>>,
     in_flight: InFlight<Box<Arrival>>,
     lanes: HashMap<LaneKey, VecDeque<Queued>>,
     running: usize,
@@ -96,8 +98,9 @@ impl Dispatcher {
     }
 
     /// Runs until the bridge stops and every attempt under way has ended, or the ledger fails.
-    pub(super) async fn run(mut self) -> Result<(), LedgerError> {
+    pub(super) async fn run(mut self) -> Result<(), PipelineError> {
         let stop = self.shared.stop.clone();
+        let mut open = true;
         loop {
             if stop.is_stopping() && self.running == 0 {
                 return Ok(());
@@ -107,15 +110,11 @@ impl Dispatcher {
                 Some(done) = self.done.recv() => self.done(done?)?,
                 () = stop.stopping(), if !stop.is_stopping() => {}
                 _ = self.expiry.tick() => self.expire()?,
-                message = self.messages.recv(), if !stop.is_stopping() => match message {
+                message = self.messages.recv(), if open && !stop.is_stopping() => match message {
                     Some(Message::Arrival(arrival)) => self.arrive(arrival)?,
                     Some(Message::Poison(poisoned)) => self.poison(poisoned),
-                    // The consumer is gone: what is under way comes to its end.
-                    None if self.running == 0 => return Ok(()),
-                    None => {
-                        let Some(done) = self.done.recv().await else { return Ok(()) };
-                        self.done(done?)?;
-                    }
+                    // The consumer is gone. Why, is for others to say; what is under way goes on until the stop.
+                    None => open = false,
                 },
             }
         }
@@ -141,8 +140,15 @@ impl Dispatcher {
     /// Decides on an event that is now the one in flight with its id.
     fn admit(&mut self, arrival: Box<Arrival>) -> Result<Waiter, LedgerError> {
         let arrival = *arrival;
-        let known = self.shared.ledger.get(arrival.event.id())?;
         let digest = digest(&arrival.event);
+        let known = match self.shared.ledger.get(arrival.event.id()) {
+            Ok(known) => known,
+            Err(error @ LedgerError::CorruptRecord { .. }) => {
+                self.bury_whole(arrival, digest, "ledger_record", error.to_string());
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
         let plan: Vec<Planned> = arrival
             .plan
             .iter()
@@ -195,7 +201,11 @@ impl Dispatcher {
         self.running += 1;
         let report = self.report.clone();
         tokio::spawn(async move {
-            let done = work.await;
+            // A defect must end the bridge where it can be seen, not leave one event stuck for ever.
+            let done = match AssertUnwindSafe(work).catch_unwind().await {
+                Ok(done) => done.map_err(PipelineError::Ledger),
+                Err(_) => Err(PipelineError::Lost("a delivery panicked (the log has where)".to_owned())),
+            };
             // The dispatcher ends early only when the ledger failed, and then nothing counts any more.
             let _ = report.send(done).await;
         });
@@ -226,7 +236,7 @@ impl Dispatcher {
                 let dead = flight.read(Record::any_dead);
                 self.land(&flight, if dead { "dead_lettered" } else { "delivered" })
             }
-            Done::Whole { flight, buried: true } => self.land(&flight, "dead_lettered"),
+            Done::Whole { flight, buried: true, reason } => self.land_for(&flight, "dead_lettered", Some(reason)),
             Done::Whole { buried: false, .. } | Done::Poison => None,
         };
         self.admit_all(next)
@@ -234,6 +244,10 @@ impl Dispatcher {
 
     /// The event has its outcome: its offset may be committed. Returns the event that waited for it.
     fn land(&mut self, flight: &Flight, outcome: &'static str) -> Waiter {
+        self.land_for(flight, outcome, None)
+    }
+
+    fn land_for(&mut self, flight: &Flight, outcome: &'static str, reason: Option<&'static str>) -> Waiter {
         if let Some(ticket) = flight.take_ticket() {
             ticket.settle();
         }
@@ -243,27 +257,32 @@ impl Dispatcher {
             origin: flight.received.origin.clone(),
             outcome,
             deliveries: flight.read(|record| record.deliveries().to_vec()),
-            reason: None,
+            reason,
         });
         self.in_flight.end(flight.event.id())
     }
 
     /// The same id with other content is never a duplicate.
     fn conflict(&mut self, arrival: Arrival, digest: u64) {
+        let error = format!(
+            "event_id `{}` was seen before with another type, source, workflow or run: \
+             give every event an id of its own and publish this one again",
+            arrival.event.id()
+        );
+        self.bury_whole(arrival, digest, "id_conflict", error);
+    }
+
+    /// Dead-letters an event before anything of it is delivered; the ledger keeps what it has.
+    fn bury_whole(&mut self, arrival: Arrival, digest: u64, reason: &'static str, error: String) {
         let flight = Arc::new(grounded(arrival, digest));
         let shared = Arc::clone(&self.shared);
         self.spawn(async move {
-            let error = format!(
-                "event_id `{}` was seen before with another type, source, workflow or run: \
-                 give every event an id of its own and publish this one again",
-                flight.event.id()
-            );
-            let letter = letter(&flight.received, "id_conflict", error);
+            let letter = letter(&flight.received, reason, error);
             let buried = shared.dead_letters.deliver(&letter, shared.stop.stopping()).await.is_ok();
             if buried {
-                warn!(event_id = flight.event.id(), origin = %letter.origin, reason = "id_conflict", "dead letter");
+                warn!(event_id = flight.event.id(), origin = %letter.origin, reason, error = letter.error, "dead letter");
             }
-            Ok(Done::Whole { flight, buried })
+            Ok(Done::Whole { flight, buried, reason })
         });
     }
 

@@ -58,6 +58,13 @@ impl Door {
         *self.held.borrow()
     }
 
+    /// How long until the next attempt may start, in ms; `None` when it may start now.
+    pub(super) fn next_attempt_in_ms(&self) -> Option<u64> {
+        let now = Instant::now();
+        let at = lock(&self.breaker).next_attempt(now)?;
+        u64::try_from(at.saturating_duration_since(now).as_millis()).ok()
+    }
+
     fn gate(&self) -> Gate {
         lock(&self.breaker).gate(Instant::now())
     }
@@ -110,15 +117,24 @@ impl Door {
 
     /// Takes in an attempt's answer. True when a refusal is the agent's fault by now.
     pub(super) fn report(&self, report: &Report<'_>, retry_after: Option<Duration>, reason: &str) -> bool {
+        let now = Instant::now();
         let mut breaker = lock(&self.breaker);
-        let blamed = breaker.report(report, retry_after, Instant::now());
+        let blamed = breaker.report(report, retry_after, now);
         let open = breaker.is_open();
         let changed = self.held.send_if_modified(|held| std::mem::replace(held, open) != open);
+        let (cause, next) = (breaker.cause(), breaker.next_attempt(now));
         drop(breaker);
+        let next_ms = next.map(|at| at.saturating_duration_since(now).as_millis());
+        if let Some(pause) = retry_after.filter(|_| !open) {
+            info!(agent = %self.agent, pause_ms = pause.as_millis(), reason, "agent asked for a pause: its deliveries wait");
+        }
         if changed {
             gauge!(telemetry::BREAKER_OPEN, "agent" => self.agent.to_string()).set(f64::from(u8::from(open)));
             if open {
-                warn!(agent = %self.agent, reason, "agent held: deliveries wait, only probes go out");
+                warn!(
+                    agent = %self.agent, cause, reason, next_probe_in_ms = next_ms,
+                    "agent held: deliveries wait, only probes go out"
+                );
             } else {
                 info!(agent = %self.agent, "agent released: deliveries go on");
             }

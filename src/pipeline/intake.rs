@@ -11,6 +11,7 @@ use super::{
     Outcome, Poisoned, Shared,
     dispatch::Message,
     flight::{Arrival, Received},
+    now_ms,
 };
 use crate::{
     event::decode,
@@ -33,9 +34,8 @@ impl Intake {
         match self.sender.try_send(message) {
             // Stopping: the ticket is dropped, and the record is read again by the next start.
             Ok(()) | Err(TrySendError::Closed(_)) => {}
-            Err(TrySendError::Full(_)) => {
-                error!("more events than the budget allows: this one is read again after a restart; please report it");
-            }
+            Err(TrySendError::Full(Message::Arrival(arrival))) => full(&arrival.received),
+            Err(TrySendError::Full(Message::Poison(poisoned))) => full(&poisoned.received),
         }
     }
 }
@@ -43,7 +43,8 @@ impl Intake {
 impl Receive for Intake {
     fn receive(&mut self, record: Incoming<'_>) {
         if let Some(ms) = record.timestamp_ms.and_then(|ms| u64::try_from(ms).ok()) {
-            self.shared.newest_record_ms.fetch_max(ms, Ordering::Relaxed);
+            // A time in the future must not switch the guard of the expiry off.
+            self.shared.newest_record_ms.fetch_max(ms.min(now_ms()), Ordering::Relaxed);
         }
         let event = match decode(record.value) {
             Ok(event) => event,
@@ -71,6 +72,14 @@ impl Receive for Intake {
         let (received, ticket) = own(record);
         self.send(Message::Arrival(Box::new(Arrival { event: Arc::new(event), received, ticket, plan })));
     }
+}
+
+/// Cannot be: every message holds a place in the budget, and the queue has that length.
+fn full(received: &Received) {
+    error!(
+        origin = %received.origin,
+        "the queue to the lanes is full: this record is read again after a restart; this is a defect, please report it"
+    );
 }
 
 fn own(record: Incoming<'_>) -> (Received, Ticket) {

@@ -49,7 +49,7 @@ pub struct Outcome {
     pub outcome: &'static str,
     /// Each delivery, as the ledger has it.
     pub deliveries: Vec<Delivery>,
-    /// Why a record was no event.
+    /// Why the whole record is a dead letter, if it is.
     pub reason: Option<&'static str>,
 }
 
@@ -113,7 +113,7 @@ impl Shared {
 /// The running pipeline.
 pub struct Pipeline {
     shared: Arc<Shared>,
-    task: JoinHandle<Result<(), LedgerError>>,
+    task: JoinHandle<Result<(), PipelineError>>,
 }
 
 impl Pipeline {
@@ -149,7 +149,7 @@ impl Pipeline {
     /// Resolves when nothing is under way after a stop, or with the error that ended it.
     pub async fn ended(&mut self) -> Result<(), PipelineError> {
         match (&mut self.task).await {
-            Ok(result) => result.map_err(PipelineError::Ledger),
+            Ok(result) => result,
             Err(error) => Err(PipelineError::Lost(error.to_string())),
         }
     }
@@ -160,9 +160,11 @@ impl Pipeline {
 pub enum PipelineError {
     /// The ledger cannot be written: going on could run an agent twice.
     #[error(transparent)]
-    Ledger(LedgerError),
+    Ledger(#[from] LedgerError),
     /// A defect of the bridge.
-    #[error("the dispatcher ended unexpectedly: {0}: this is a defect, please report it with the log")]
+    #[error(
+        "{0}: this is a defect of the bridge: start it again (nothing unfinished is committed) and report it with the log"
+    )]
     Lost(String),
 }
 

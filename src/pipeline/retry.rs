@@ -63,13 +63,25 @@ impl GivenUp {
     }
 }
 
-/// Whether a delivery that failed `failures` times, first at `first_attempt_ms`, ends here.
-pub(super) fn given_up(spec: &RetrySpec, failures: u32, first_attempt_ms: Option<u64>, now_ms: u64) -> Option<GivenUp> {
+/// A delivery is not given up for its age before this process has tried it for so long: after an outage
+/// of the bridge, or a jump of the clock, the agent gets a chance to come up too.
+const FAIR_CHANCE: Duration = Duration::from_secs(300);
+
+/// Whether a delivery that failed ends here: `failures` counted towards `max_attempts`, the first
+/// attempt of any process at `first_attempt_ms`, the first of this process `tried_for` ago.
+pub(super) fn given_up(
+    spec: &RetrySpec,
+    failures: u32,
+    first_attempt_ms: Option<u64>,
+    now_ms: u64,
+    tried_for: Duration,
+) -> Option<GivenUp> {
     if spec.max_attempts.is_some_and(|max| failures >= max) {
         return Some(GivenUp::TooOften);
     }
     let age = Duration::from_millis(now_ms.saturating_sub(first_attempt_ms?));
-    (failures > 0 && age >= spec.give_up_after).then_some(GivenUp::TooLate)
+    let fair = tried_for >= FAIR_CHANCE.min(spec.give_up_after);
+    (age >= spec.give_up_after && fair).then_some(GivenUp::TooLate)
 }
 
 #[cfg(test)]
@@ -104,12 +116,21 @@ mod tests {
     }
 
     #[test]
-    fn a_delivery_is_given_up_by_age_or_by_count_and_never_before_its_first_failure() {
+    fn a_delivery_is_given_up_by_age_or_by_count() {
         let spec = RetrySpec { max_attempts: Some(3), ..spec() };
-        assert_eq!(given_up(&spec, 0, None, u64::MAX), None);
-        assert_eq!(given_up(&spec, 2, Some(1_000), 2_000), None);
-        assert_eq!(given_up(&spec, 3, Some(1_000), 2_000), Some(GivenUp::TooOften));
-        assert_eq!(given_up(&spec, 1, Some(1_000), 61_000), Some(GivenUp::TooLate));
-        assert_eq!(given_up(&spec, 1, Some(9_000), 1_000), None, "a clock that went back gives nothing up");
+        let long = Duration::from_secs(60);
+        assert_eq!(given_up(&spec, 0, None, u64::MAX, long), None);
+        assert_eq!(given_up(&spec, 2, Some(1_000), 2_000, long), None);
+        assert_eq!(given_up(&spec, 3, Some(1_000), 2_000, Duration::ZERO), Some(GivenUp::TooOften));
+        assert_eq!(given_up(&spec, 0, Some(1_000), 61_000, long), Some(GivenUp::TooLate));
+        assert_eq!(given_up(&spec, 1, Some(9_000), 1_000, long), None, "a clock that went back gives nothing up");
+    }
+
+    #[test]
+    fn after_an_outage_the_agent_gets_a_fair_chance_before_a_delivery_is_too_late() {
+        let spec = RetrySpec { give_up_after: Duration::from_secs(86_400), ..spec() };
+        let two_days = 2 * 86_400_000;
+        assert_eq!(given_up(&spec, 1, Some(0), two_days, Duration::from_secs(1)), None);
+        assert_eq!(given_up(&spec, 1, Some(0), two_days, FAIR_CHANCE), Some(GivenUp::TooLate));
     }
 }

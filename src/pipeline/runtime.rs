@@ -32,9 +32,11 @@ pub struct AgentStatus {
     pub agent: String,
     /// Whether only probes go out.
     pub held: bool,
-    /// Deliveries that wait for it.
+    /// When the next attempt may start, if that is not now: a probe, or the end of a pause it asked for.
+    pub next_attempt_in_ms: Option<u64>,
+    /// Deliveries that wait for it or are under way.
     pub deliveries: i64,
-    /// What it answered last when it did not accept.
+    /// What it answered last, if that was no acceptance.
     pub last_failure: Option<String>,
 }
 
@@ -61,10 +63,15 @@ impl AgentRuntime {
         *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
     }
 
+    pub(super) fn accepted(&self) {
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     pub(super) fn status(&self) -> AgentStatus {
         AgentStatus {
             agent: self.spec.name.to_string(),
             held: self.door.is_held(),
+            next_attempt_in_ms: self.door.next_attempt_in_ms(),
             deliveries: self.waiting.load(Ordering::Relaxed),
             last_failure: self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }

@@ -26,7 +26,8 @@ impl Stopper {
 impl Stop {
     /// Whether it has been said.
     pub fn is_stopping(&self) -> bool {
-        *self.0.borrow()
+        // Nobody is left to say it: nothing will start any more either.
+        *self.0.borrow() || self.0.has_changed().is_err()
     }
 
     /// Resolves when it is said, and also when nobody is left to say it.

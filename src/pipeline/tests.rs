@@ -54,7 +54,7 @@ impl Bench {
         let ledger = open(&folder.path().join("data"));
         let outcomes: Arc<Mutex<Vec<Outcome>>> = Arc::default();
         let seen = Arc::clone(&outcomes);
-        let (stopper, stopped) = stop();
+        let (stopper, stop_signal) = stop();
         let parts = Parts {
             routing,
             ledger: ledger.clone(),
@@ -63,7 +63,7 @@ impl Bench {
             observer: Some(Arc::new(move |outcome| seen.lock().unwrap().push(outcome))),
             claim_policy: ClaimPolicy::default(),
         };
-        let (pipeline, intake) = Pipeline::start(parts, stopped).unwrap();
+        let (pipeline, intake) = Pipeline::start(parts, stop_signal).unwrap();
         Self {
             pipeline,
             intake,

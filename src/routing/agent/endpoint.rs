@@ -225,7 +225,10 @@ fn headers(
             if let Ok(value) = HeaderValue::from_str(&text) {
                 headers.push((name, HeaderText::Plain(value)));
             } else {
-                let message = format!("{what}: expected visible characters, found {}", quoted(&text));
+                let message = format!(
+                    "{what}: expected visible characters, found {}",
+                    quoted(entry.value.text().unwrap_or_default())
+                );
                 context.report.error(entry.value.at, message);
             }
         }

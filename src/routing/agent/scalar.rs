@@ -136,7 +136,9 @@ impl Context<'_> {
     /// An absolute http or https URL with nothing secret in it.
     pub(super) fn url(&mut self, node: &Node, what: &str) -> Option<Url> {
         let text = self.text(node, what)?;
-        let shown = if text.contains('@') { "another text".to_owned() } else { quoted(&text) };
+        // As it stands in the file: what a variable holds may be a secret.
+        let written = node.text().unwrap_or_default();
+        let shown = if written.contains('@') { "another text".to_owned() } else { quoted(written) };
         let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let Some(url) = url else {
             let message = format!("{what}: expected a URL that begins with http:// or https://, found {shown}");

@@ -15,11 +15,39 @@ pub(in crate::routing) fn engine() -> Environment<'static> {
     engine.set_auto_escape_callback(|_| AutoEscape::None);
     engine.set_fuel(Some(FUEL));
     engine.add_filter("tojson", to_json);
+    engine.add_filter("indent", indent);
     // It prints the whole context: for an author at a prompt, not for a bridge.
     engine.remove_global("debug");
     // Without it a loop cannot build on itself, neither in size nor in depth.
     engine.remove_global("namespace");
     engine
+}
+
+/// The widest indentation.
+const MAX_INDENT: usize = 64;
+
+/// Blanks before each line but the first, or before all of them; empty lines stay as they are. The
+/// engine's own takes any width, and with it any amount of memory.
+fn indent(text: &str, width: usize, first: Option<bool>) -> Result<String, Error> {
+    if width > MAX_INDENT {
+        let reason = format!("indent: expected a width of at most {MAX_INDENT}, found {width}");
+        return Err(Error::new(ErrorKind::InvalidOperation, reason));
+    }
+    let blanks = " ".repeat(width);
+    let mut result = String::with_capacity(text.len() + width);
+    for (number, line) in text.split('\n').enumerate() {
+        if number > 0 {
+            result.push('\n');
+        }
+        if !line.is_empty() && (number > 0 || first == Some(true)) {
+            result.push_str(&blanks);
+        }
+        result.push_str(line);
+    }
+    if result.len() > MAX_BYTES {
+        return Err(Error::new(ErrorKind::InvalidOperation, "indent: the text is too large"));
+    }
+    Ok(result)
 }
 
 /// JSON as it is: nothing is escaped for HTML. `indent` is `true` or a number of blanks.

@@ -117,6 +117,29 @@ fn a_template_cannot_run_or_grow_for_ever() {
 }
 
 #[test]
+fn a_number_in_an_event_cannot_make_a_template_take_all_memory() {
+    let event = |n: u64| json!({"event_id": "e", "payload": {"data": {"n": n, "text": "a\nb"}}});
+    for input in [
+        "a: '{{ payload.data.text | indent(payload.data.n) }}'",
+        "a: '{{ \"x\" * payload.data.n }}'",
+        "a: '{{ [1] * payload.data.n }}'",
+        "a: '{{ range(payload.data.n) | list }}'",
+        "a: '{{ \"%*d\" | format(payload.data.n, 1) }}'",
+        "a: '{{ \"x\" | center(payload.data.n) }}'",
+    ] {
+        for n in [1_000_000_000_000, u64::MAX / 2] {
+            let began = std::time::Instant::now();
+            let loaded = std::panic::catch_unwind(|| render(&load(&with_input(input)), &event(n)).is_err());
+            // A filter that the engine lacks is refused when the folder is loaded.
+            assert!(loaded.unwrap_or(true), "{input} with {n} gave a value");
+            assert!(began.elapsed() < std::time::Duration::from_secs(5), "{input} with {n}");
+        }
+    }
+    assert_eq!(rendered("a: '{{ payload.data.text | indent(2) }}'", &event(1)), json!({"a": "a\n  b"}));
+    assert_eq!(rendered("a: '{{ payload.data.text | indent(2, true) }}'", &event(1)), json!({"a": "  a\n  b"}));
+}
+
+#[test]
 fn mistakes_that_can_be_seen_before_any_event_are_reported_at_their_place() {
     let input = "a: '{{ workflow_Id }}'
 b: ['{{ payload.data | tojsn }}', '{{ 1 + }}', '{{ x }} {% endif %}']
