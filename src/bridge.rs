@@ -6,8 +6,8 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -21,6 +21,7 @@ use crate::{
     agents::{ClaimPolicy, ConnectError},
     config::Config,
     dedup::{self, Ledger, LedgerError, OpenError},
+    event::Poison,
     kafka::{Consumer, ConsumerHandle, ConsumerStatus, DeadLetters, KafkaError, StatusView},
     pipeline::{self, AgentStatus, Observer, Parts, Pipeline, PipelineError, stop},
     routing::{LoadOptions, Problems, Routing},
@@ -29,8 +30,12 @@ use crate::{
 
 /// How long the consumer loop may take between two polls before the process counts as stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(15);
-/// What closing the consumer (the last commit, leaving the group) is granted when the drain has used up its time.
+/// The share of the drain that is kept for the last commit and for leaving the group.
+const CLOSING_SHARE: u32 = 4;
+/// What closing the consumer is granted at least.
 const CLOSE_AT_LEAST: Duration = Duration::from_secs(1);
+/// Signals that come within this time of the first are the same signal.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// Two writes of the ledger into one flush.
 const FLUSH_DELAY: Duration = Duration::from_millis(3);
 
@@ -110,13 +115,13 @@ pub fn process_environment() -> Environment {
 }
 
 /// Loads the routing folder as `run` and `check` do.
-pub fn load_routing(config: &Config, environment: &Environment) -> Result<Routing, BridgeError> {
+pub fn load_routing(folder: &Path, window: Duration, environment: &Environment) -> Result<Routing, BridgeError> {
     let environment = Arc::clone(environment);
-    let options = LoadOptions { env: Box::new(move |name| environment(name)), dedup_window: config.dedup_window };
-    let loaded = Routing::load(&config.routing_dir, &options);
+    let options = LoadOptions { env: Box::new(move |name| environment(name)), dedup_window: window };
+    let loaded = Routing::load(folder, &options);
     let result = if loaded.is_ok() { "ok" } else { "error" };
     counter!(telemetry::ROUTING_LOADS, "result" => result).increment(1);
-    loaded.map_err(|problems| BridgeError::Routing { folder: config.routing_dir.clone(), problems })
+    loaded.map_err(|problems| BridgeError::Routing { folder: folder.to_owned(), problems })
 }
 
 /// Runs the bridge until `until` resolves, and then stops in order.
@@ -131,16 +136,19 @@ pub async fn run(
     until: impl Future<Output = ()>,
 ) -> Result<(), BridgeError> {
     let recorder = admin::install()?;
-    let routing = Arc::new(load_routing(&config, environment)?);
+    let routing = Arc::new(load_routing(&config.routing_dir, config.dedup_window, environment)?);
     for warning in routing.warnings() {
         warn!(%warning, "routing");
     }
     gauge!(telemetry::RULES_LOADED).set(routing.rules().count() as f64);
+    announce(&config);
     info!(rules = routing.rules().count(), folder = %config.routing_dir.display(), "routing folder loaded");
 
+    let bound = Bound::bind(&config.admin_addr).await?;
     let ledger = open_ledger(&config)?;
     let dead_letters = DeadLetters::connect(&config.kafka)?;
     let (stopper, stop_signal) = stop();
+    let reading = Arc::new(OnceLock::new());
     let parts = Parts {
         routing: Arc::clone(&routing),
         ledger: ledger.clone(),
@@ -148,6 +156,7 @@ pub async fn run(
         max_events: usize::try_from(config.kafka.budget.max_events).unwrap_or(usize::MAX >> 4),
         observer: hooks.observer,
         claim_policy: hooks.claim_policy,
+        consumer: Arc::clone(&reading),
     };
     let (mut pipeline, intake) = Pipeline::start(parts, stop_signal)?;
 
@@ -162,8 +171,8 @@ pub async fn run(
             })
         })
     };
-    let bound = Bound::bind(&config.admin_addr).await?;
     let consumer = Consumer::start(&config.kafka, Box::new(intake), on_cluster)?;
+    reading.get_or_init(|| consumer.view());
     let view = Arc::new(Overview {
         consumer: consumer.view(),
         agents: Box::new(pipeline.agents_view()),
@@ -205,6 +214,21 @@ pub async fn run(
     result
 }
 
+/// Every series that an alert watches begins at 0: one that is born at 1 has not increased.
+fn announce(config: &Config) {
+    let poison = Poison::KINDS.iter().chain(pipeline::REASONS);
+    for reason in poison {
+        counter!(telemetry::DEAD_LETTERS, "reason" => *reason).increment(0);
+    }
+    for outcome in ["delivered", "duplicate", "unmatched", "dead_lettered"] {
+        counter!(telemetry::EVENTS, "outcome" => outcome).increment(0);
+    }
+    for topic in &config.kafka.topics {
+        counter!(telemetry::RECORDS_LOST, "topic" => topic.clone()).increment(0);
+        counter!(telemetry::RECORDS_CONSUMED, "topic" => topic.clone()).increment(0);
+    }
+}
+
 fn open_ledger(config: &Config) -> Result<Ledger, OpenError> {
     let (ledger, opened) = Ledger::open(
         &config.data_dir,
@@ -216,7 +240,7 @@ fn open_ledger(config: &Config) -> Result<Ledger, OpenError> {
         },
     )?;
     info!(
-        folder = %config.data_dir.display(), records = opened.records, recovered = opened.recovered, "ledger opened"
+        folder = %config.data_dir.display(), records = opened.records, existing = opened.recovered, "ledger opened"
     );
     Ok(ledger)
 }
@@ -228,10 +252,12 @@ async fn drain(
     ledger: &Ledger,
     consumer: ConsumerHandle,
 ) -> Result<(), BridgeError> {
-    info!(timeout_ms = config.drain_timeout.as_millis(), "stopping: attempts under way are finished");
+    let timeout_ms = u64::try_from(config.drain_timeout.as_millis()).unwrap_or(u64::MAX);
+    info!(timeout_ms, "stopping: waiting for the attempts under way");
     let until = Instant::now() + config.drain_timeout;
+    let attempts_until = until - config.drain_timeout / CLOSING_SHARE;
     consumer.stop_fetching();
-    let finished = if let Ok(ended) = timeout_at(until, pipeline.ended()).await {
+    let finished = if let Ok(ended) = timeout_at(attempts_until, pipeline.ended()).await {
         ended.map_err(BridgeError::from)
     } else {
         warn!(
@@ -351,6 +377,17 @@ pub fn signals() -> std::io::Result<impl Future<Output = ()>> {
     Ok(async move {
         tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
         tokio::spawn(async move {
+            // Whoever signals the process and its group means one signal.
+            let calm = tokio::time::sleep(SAME_SIGNAL);
+            tokio::pin!(calm);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = &mut calm => break,
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            }
             let code = tokio::select! { _ = terminate.recv() => 143, _ = interrupt.recv() => 130 };
             warn!("second signal: ending at once");
             std::process::exit(code);

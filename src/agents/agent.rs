@@ -65,6 +65,17 @@ impl ConnectError {
     }
 }
 
+impl Session {
+    /// The delivery is to be given up: a LangGraph run is not posted any more. What may be on its way is
+    /// settled and looked for by the next attempts, the last of which says [`Answer::Ended`] when there
+    /// is no run. Without effect for other kinds, where nothing can be looked for.
+    pub fn end(&mut self) {
+        if let Some(memory) = &mut self.0 {
+            memory.end();
+        }
+    }
+}
+
 impl Agent {
     /// Builds the agent's client. Nothing is sent.
     pub fn connect(spec: &Arc<AgentSpec>) -> Result<Self, ConnectError> {

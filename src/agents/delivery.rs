@@ -51,6 +51,8 @@ pub enum Answer {
     /// An earlier request may still arrive, or another process may hold the claim: give the slot
     /// back and attempt again after this time, with the same session. Not a failure.
     Wait(Duration),
+    /// After [`Session::end`](super::Session::end): there is no run, and none will come any more.
+    Ended,
     /// Not accepted, as far as can be told.
     Failed(Failure),
 }

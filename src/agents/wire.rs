@@ -146,7 +146,7 @@ fn lost(error: reqwest::Error, unsent: bool) -> Lost {
 
 /// The headers of a request, and the secrets among them, so that no answer can repeat one into a
 /// log.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Headers {
     pub map: HeaderMap,
     pub secrets: Vec<Arc<str>>,

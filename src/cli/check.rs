@@ -18,13 +18,22 @@ pub(super) struct Check {
 impl Check {
     #[expect(clippy::print_stdout, reason = "the result of the command")]
     pub(super) fn main(&self) -> ExitCode {
-        let config = match self.settings.load(&process_environment()) {
-            Ok(config) => config,
-            Err(error) => return fail(exit::CONFIG, &error),
+        let environment = process_environment();
+        let (settings, folder, window) = match self.settings.load(&environment) {
+            Ok(config) => (Ok(()), config.routing_dir, config.dedup_window),
+            Err(error) => {
+                let (folder, window) = (error.routing_dir.clone(), error.dedup_window);
+                (Err(error), folder, window)
+            }
         };
-        let routing = match load_routing(&config, &process_environment()) {
-            Ok(routing) => routing,
-            Err(error) => return fail(exit::CONFIG, &error),
+        let routing = load_routing(&folder, window, &environment);
+        if let Err(error) = &settings {
+            fail(exit::CONFIG, error);
+        }
+        let routing = match (settings, routing) {
+            (Ok(()), Ok(routing)) => routing,
+            (_, Err(error)) => return fail(exit::CONFIG, &error),
+            (Err(_), Ok(_)) => return ExitCode::from(exit::CONFIG),
         };
         for warning in routing.warnings() {
             eprintln!("workflow-bridge: warning: {warning}");

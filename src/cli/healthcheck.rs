@@ -37,7 +37,9 @@ impl Healthcheck {
         match runtime.block_on(ask(&url)) {
             Ok((true, _)) => ExitCode::SUCCESS,
             Ok((false, body)) => fail(exit::UNAVAILABLE, &format_args!("{url} says: {body}")),
-            Err(error) => fail(exit::UNAVAILABLE, &format_args!("{url}: {error}: is the bridge running there?")),
+            Err(error) => {
+                fail(exit::UNAVAILABLE, &format_args!("{url}: {}: is the bridge running there?", cause(&error)))
+            }
         }
     }
 }
@@ -46,4 +48,13 @@ async fn ask(url: &str) -> Result<(bool, String), reqwest::Error> {
     let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
     let response = client.get(url).send().await?;
     Ok((response.status().is_success(), response.text().await?))
+}
+
+/// The innermost cause: `connection refused` rather than `error sending request`.
+fn cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }

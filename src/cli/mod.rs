@@ -26,7 +26,7 @@ mod exit {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 64 usage, 65 bad data, 69 a part cannot be reached, \
-70 a defect, 74 the dedup ledger cannot be used, 78 bad configuration or rules.";
+70 a defect, 74 the dedup ledger cannot be used, 78 bad configuration or rules, 130 and 143 ended by a second signal.";
 
 /// When an Airflow workflow completes, the right LangGraph agent runs once.
 #[derive(Debug, Parser)]

@@ -10,8 +10,13 @@ use std::{
 use clap::Args;
 use tokio::runtime::Builder;
 
-use super::{Settings, exit, fail};
-use crate::{bridge::process_environment, event::decode, kafka::Producer};
+use super::{Settings, exit, fail, logging};
+use crate::{
+    bridge::process_environment,
+    event::{EventType, Poison, decode},
+    kafka::{Producer, PublishError},
+    yaml::suggestion,
+};
 
 /// Flags of `publish`.
 #[derive(Debug, Args)]
@@ -41,9 +46,13 @@ impl Publish {
         } else {
             match File::open(&self.file) {
                 Ok(file) => Box::new(BufReader::new(file)),
-                Err(error) => return fail(exit::DATA, &format_args!("{name}: {error}")),
+                Err(error) => {
+                    return fail(exit::DATA, &format_args!("{name}: {error}: name a file of events, or - for stdin"));
+                }
             }
         };
+        // A broker that is away is told of while it is waited for.
+        logging::install(config.log_format, "warn");
         let [topic] = config.kafka.topics.as_slice() else {
             return fail(exit::CONFIG, &"publish needs one topic: name it with --topic");
         };
@@ -66,7 +75,21 @@ impl Publish {
             }
             match decode(Some(&line)) {
                 Ok(event) => match runtime.block_on(producer.publish(topic, &event, None)) {
-                    Ok(_) => published += 1,
+                    Ok(_) => {
+                        published += 1;
+                        if let EventType::Other(found) = event.event_type() {
+                            let close = suggestion(found, EventType::NAMES.iter().copied());
+                            eprintln!(
+                                "workflow-bridge: {name}:{number}: warning: no rule can name the event_type \
+                                 `{found}`{close} (known: {})",
+                                EventType::NAMES.join(", ")
+                            );
+                        }
+                    }
+                    Err(error @ PublishError::TooLarge { .. }) => {
+                        refused += 1;
+                        eprintln!("workflow-bridge: {name}:{number}: {error}");
+                    }
                     Err(error) => {
                         return fail(
                             exit::UNAVAILABLE,
@@ -76,7 +99,11 @@ impl Publish {
                 },
                 Err(poison) => {
                     refused += 1;
-                    eprintln!("workflow-bridge: {name}:{number}: {poison}");
+                    let hint = match poison {
+                        Poison::NotJson { .. } => " (one event a line)",
+                        _ => "",
+                    };
+                    eprintln!("workflow-bridge: {name}:{number}: {poison}{hint}");
                 }
             }
         }

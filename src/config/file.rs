@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::keys;
-use crate::yaml::{self, Data, Node, Position};
+use crate::{
+    kafka::is_secret,
+    yaml::{self, Data, Node, Position},
+};
 
 /// The file that is read when no other is named, if it is there.
 const DEFAULT: &str = "bridge.yaml";
@@ -27,7 +30,8 @@ pub(super) enum Entry {
 #[derive(Debug, Default)]
 pub(super) struct File {
     pub(super) entries: BTreeMap<String, (String, Entry)>,
-    pub(super) properties: BTreeMap<String, String>,
+    /// librdkafka's own: each with its place.
+    pub(super) properties: BTreeMap<String, (String, Entry)>,
 }
 
 pub(super) fn read(named: Option<&Path>, problems: &mut Vec<String>) -> File {
@@ -85,6 +89,9 @@ impl Reader<'_> {
                 && matches!(entry.value.data, Data::Map(_))
             {
                 self.section(&path, &entry.value);
+            } else if path == "kafka" || keys::ALL.iter().any(|key| key.path.starts_with(&format!("{path}."))) {
+                let found = entry.value.found_type();
+                self.problem(entry.value.at, &format!("`{path}`: expected a map of settings, found {found}"));
             } else {
                 let known = keys::ALL.iter().map(|key| key.path).chain([PROPERTIES]);
                 let hint = yaml::suggestion(&path, known);
@@ -102,32 +109,53 @@ impl Reader<'_> {
             );
         };
         for entry in entries {
-            match scalar_text(&entry.value) {
-                Some(text) => {
-                    self.file.properties.insert(entry.key.clone(), text);
+            match entry_of(&entry.value) {
+                Some(Entry::List(_)) | None => {
+                    let found = entry.value.found_type();
+                    self.problem(entry.value.at, &format!("expected a value, found {found}"));
                 }
-                None => self.problem(entry.value.at, &format!("expected a value, found {}", entry.value.found_type())),
+                Some(Entry::Text(_)) if is_secret(&entry.key) => {
+                    let message = format!(
+                        "`{}` stands in the file: write {{env: NAME}} or {{file: PATH}} instead, and change it where it \
+                         was readable",
+                        entry.key
+                    );
+                    self.problem(entry.value.at, &message);
+                }
+                Some(value) => {
+                    let place = self.place(entry.value.at);
+                    self.file.properties.insert(entry.key.clone(), (place, value));
+                }
             }
         }
     }
 
+    fn place(&self, at: Option<Position>) -> String {
+        at.map_or_else(|| self.name.to_owned(), |at| format!("{}:{at}", self.name))
+    }
+
     fn value(&mut self, path: &str, node: &Node) {
-        let entry = match &node.data {
-            Data::List(items) => items.iter().map(scalar_text).collect::<Option<_>>().map(Entry::List),
-            Data::Map(entries) => match entries.as_slice() {
-                [one] if one.key == "env" => scalar_text(&one.value).map(Entry::SecretEnv),
-                [one] if one.key == "file" => scalar_text(&one.value).map(|path| Entry::SecretFile(path.into())),
-                _ => None,
-            },
-            _ => scalar_text(node).map(Entry::Text),
-        };
+        let entry = entry_of(node);
         match entry {
             Some(entry) => {
-                let place = node.at.map_or_else(|| self.name.to_owned(), |at| format!("{}:{at}", self.name));
+                let place = self.place(node.at);
                 self.file.entries.insert(path.to_owned(), (place, entry));
             }
             None => self.problem(node.at, &format!("`{path}`: expected a value, found {}", node.found_type())),
         }
+    }
+}
+
+/// A value, a list of values, or where a secret is.
+fn entry_of(node: &Node) -> Option<Entry> {
+    match &node.data {
+        Data::List(items) => items.iter().map(scalar_text).collect::<Option<_>>().map(Entry::List),
+        Data::Map(entries) => match entries.as_slice() {
+            [one] if one.key == "env" => scalar_text(&one.value).map(Entry::SecretEnv),
+            [one] if one.key == "file" => scalar_text(&one.value).map(|path| Entry::SecretFile(path.into())),
+            _ => None,
+        },
+        _ => scalar_text(node).map(Entry::Text),
     }
 }
 

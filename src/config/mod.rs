@@ -59,6 +59,10 @@ pub struct Sources<'a> {
 pub struct ConfigError {
     /// One message each, with its place.
     pub problems: Vec<String>,
+    /// The routing folder all the same, so that `check` can go on with it.
+    pub routing_dir: PathBuf,
+    /// The dedup window, likewise.
+    pub dedup_window: Duration,
 }
 
 impl fmt::Display for ConfigError {
@@ -75,7 +79,7 @@ impl Config {
     pub fn load(sources: &Sources<'_>) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         let file = file::read(sources.file.as_deref(), &mut problems);
-        let mut get = resolve::Resolver { sources, file: &file, problems: &mut problems };
+        let mut get = resolve::Resolver { sources, file: &file, problems: &mut problems, places: BTreeMap::new() };
 
         let security = Security {
             protocol: get.text(keys::PROTOCOL),
@@ -93,7 +97,7 @@ impl Config {
             client_id: get.text(keys::CLIENT),
             auto_offset_reset: get.parsed(keys::RESET, "earliest or latest"),
             security,
-            properties: file.properties.clone(),
+            properties: get.properties(),
             dead_letter_topic: get.optional(keys::DEAD_LETTERS),
             budget: BudgetSettings {
                 max_events: get.parsed(keys::MAX_EVENTS, "a whole number such as 10000"),
@@ -111,24 +115,58 @@ impl Config {
             log_format: get.parsed(keys::LOG_FORMAT, "text or json"),
             kafka,
         };
-        problems.extend(config.kafka.validate().into_iter().map(|problem| format!("kafka.{problem}")));
-        config.cross_check(&mut problems);
-        if problems.is_empty() { Ok(config) } else { Err(ConfigError { problems }) }
+        let places = get.places;
+        config.check_kafka(&places, &file, &mut problems);
+        config.cross_check(&places, &mut problems);
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            let Self { routing_dir, dedup_window, .. } = config;
+            Err(ConfigError { problems, routing_dir, dedup_window })
+        }
     }
 
-    fn cross_check(&self, problems: &mut Vec<String>) {
+    /// What the Kafka room finds, with the place that the value came from.
+    fn check_kafka(&self, places: &BTreeMap<&'static str, String>, file: &file::File, problems: &mut Vec<String>) {
+        for error in self.kafka.validate() {
+            let setting = format!("kafka.{}", error.setting);
+            // A secret that could not be had was reported where it stands.
+            if problems.iter().any(|problem| problem.contains(&format!("`{setting}`"))) {
+                continue;
+            }
+            let key = setting.split('[').next().unwrap_or_default();
+            let property = error.setting.strip_prefix("properties.").and_then(|name| file.properties.get(name));
+            let place = property.map(|(place, _)| place).or_else(|| places.get(key));
+            let place = place.map_or("default", String::as_str);
+            problems.push(format!("{place}: `{setting}`: {}", error.problem));
+        }
+    }
+
+    fn cross_check(&self, places: &BTreeMap<&'static str, String>, problems: &mut Vec<String>) {
+        let place = |path: &str| places.get(path).map_or("default", String::as_str);
         let session = self.kafka.session_timeout();
         if self.drain_timeout >= session {
             problems.push(format!(
-                "drain_timeout: {} is not below the session time-out of the consumer group ({}): the group would \
+                "{}: `drain_timeout`: {} is not below the session time-out of the consumer group ({}): the group would \
                  give the partitions away during the drain; shorten drain_timeout or raise session.timeout.ms",
+                place(keys::DRAIN.path),
                 humantime::format_duration(self.drain_timeout),
                 humantime::format_duration(session),
             ));
         }
+        let port =
+            self.admin_addr.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+        if !matches!(port, Some(Ok(_))) {
+            problems.push(format!(
+                "{}: `admin_addr`: expected HOST:PORT such as 127.0.0.1:9464, found `{}`",
+                place(keys::ADMIN.path),
+                self.admin_addr
+            ));
+        }
         if self.dedup_window < Duration::from_secs(60) {
             problems.push(format!(
-                "dedup.window: expected at least 1m, found {}: an event is forgotten after that, and would run again",
+                "{}: `dedup.window`: expected at least 1m, found {}: an event is forgotten after that, and would run again",
+                place(keys::WINDOW.path),
                 humantime::format_duration(self.dedup_window)
             ));
         }
@@ -146,3 +184,6 @@ impl std::str::FromStr for LogFormat {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

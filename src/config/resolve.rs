@@ -1,6 +1,6 @@
 //! One setting from its four sources, with its place in every message.
 
-use std::{str::FromStr, time::Duration};
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use super::{
     Sources,
@@ -12,6 +12,8 @@ pub(super) struct Resolver<'a> {
     pub(super) sources: &'a Sources<'a>,
     pub(super) file: &'a File,
     pub(super) problems: &'a mut Vec<String>,
+    /// Where each value came from, for what is found wrong with it later.
+    pub(super) places: BTreeMap<&'static str, String>,
 }
 
 /// A value and where it stands.
@@ -22,6 +24,12 @@ struct Found {
 
 impl Resolver<'_> {
     fn find(&mut self, key: &Key) -> Found {
+        let found = self.look(key);
+        self.places.insert(key.path, found.place.clone());
+        found
+    }
+
+    fn look(&mut self, key: &Key) -> Found {
         if let Some(text) = self.sources.flags.get(key.path) {
             return Found { text: text.clone(), place: key.flag.unwrap_or(key.path).to_owned() };
         }
@@ -87,31 +95,48 @@ impl Resolver<'_> {
         if let Some(value) = (self.sources.env)(key.env).filter(|value| !value.is_empty()) {
             return Some(value);
         }
-        let (place, entry) = self.file.entries.get(key.path)?;
+        let (place, entry) = self.file.entries.get(key.path)?.clone();
+        self.places.insert(key.path, place.clone());
+        self.reveal(key.path, &place, &entry)
+    }
+
+    /// librdkafka's own properties, secrets among them revealed.
+    pub(super) fn properties(&mut self) -> BTreeMap<String, String> {
+        let mut properties = BTreeMap::new();
+        for (name, (place, entry)) in self.file.properties.clone() {
+            let value = match entry {
+                Entry::Text(text) => Some(text),
+                other => self.reveal(&name, &place, &other),
+            };
+            properties.extend(value.map(|value| (name, value)));
+        }
+        properties
+    }
+
+    fn reveal(&mut self, path: &str, place: &str, entry: &Entry) -> Option<String> {
         match entry {
             Entry::Text(_) | Entry::List(_) => {
                 self.problems.push(format!(
-                    "{place}: `{}` stands in the file: write {{env: NAME}} or {{file: PATH}} instead, and change it \
-                     where it was readable",
-                    key.path
+                    "{place}: `{path}` stands in the file: write {{env: NAME}} or {{file: PATH}} instead, and change it \
+                     where it was readable"
                 ));
                 None
             }
             Entry::SecretEnv(name) => {
                 let value = (self.sources.env)(name).filter(|value| !value.is_empty());
                 if value.is_none() {
-                    self.problems.push(format!("{place}: `{}`: the environment variable {name} is not set", key.path));
+                    self.problems.push(format!("{place}: `{path}`: the environment variable {name} is not set"));
                 }
                 value
             }
-            Entry::SecretFile(path) => match std::fs::read_to_string(path) {
+            Entry::SecretFile(file) => match std::fs::read_to_string(file) {
                 Ok(text) if !text.trim_end().is_empty() => Some(text.trim_end().to_owned()),
                 Ok(_) => {
-                    self.problems.push(format!("{place}: `{}`: the file {} is empty", key.path, path.display()));
+                    self.problems.push(format!("{place}: `{path}`: the file {} is empty", file.display()));
                     None
                 }
                 Err(error) => {
-                    self.problems.push(format!("{place}: `{}`: the file {}: {error}", key.path, path.display()));
+                    self.problems.push(format!("{place}: `{path}`: the file {}: {error}", file.display()));
                     None
                 }
             },

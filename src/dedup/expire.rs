@@ -1,7 +1,7 @@
 //! Expiry: records leave the ledger at the end of the window, a few at a time.
 
 use metrics::counter;
-use tracing::error;
+use tracing::debug;
 
 use super::{Ledger, LedgerError, codec, ledger::RECORD_KEY};
 use crate::telemetry;
@@ -67,7 +67,7 @@ impl Ledger {
                     (event_id, decoded) => {
                         unreadable += 1;
                         let reason = decoded.err().map(|reason| reason.to_string());
-                        error!(event_id = event_id.ok(), reason, "a ledger record cannot be read and is left alone; its event would be a dead letter (ledger_record)");
+                        debug!(event_id = event_id.ok(), reason, "a ledger record cannot be read and is left alone");
                     }
                 }
             })

@@ -60,6 +60,18 @@ pub enum Poison {
 }
 
 impl Poison {
+    /// Every [`kind`](Self::kind).
+    pub const KINDS: &[&str] = &[
+        "tombstone",
+        "empty",
+        "not_utf8",
+        "not_json",
+        "not_an_object",
+        "missing_field",
+        "wrong_type",
+        "invalid_value",
+    ];
+
     /// A stable word for labels and the `dlq-reason` header.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -92,6 +92,16 @@ impl Consumer {
 }
 
 impl StatusView {
+    /// Whether every assigned partition was read to the end that it had at the last look (every 5 s).
+    pub fn has_read_everything(&self) -> bool {
+        let assigned = self.status().assigned;
+        !assigned.is_empty()
+            && assigned.iter().all(|partition| {
+                let at = partition.position.or(partition.committed);
+                partition.high_watermark.zip(at).is_some_and(|(high, at)| at >= high)
+            })
+    }
+
     /// What the consumer is doing now.
     pub fn status(&self) -> ConsumerStatus {
         let usage = self.0.budget.usage();

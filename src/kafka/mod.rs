@@ -30,4 +30,5 @@ pub use embedded::EmbeddedBroker;
 pub use error::KafkaError;
 pub use publish::{Producer, PublishError};
 pub use record::{Headers, Incoming, OwnedHeader, Receive, Ticket};
+pub(crate) use settings::is_secret;
 pub use settings::{KafkaSettings, OffsetReset, Password, Security, SettingError};

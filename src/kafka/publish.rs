@@ -84,6 +84,12 @@ impl Producer {
             Some(Code::MessageSizeTooLarge) => {
                 PublishError::TooLarge { event_id: event.id().into(), topic: topic.into(), bytes: value.len() }
             }
+            Some(Code::MessageTimedOut) => PublishError::NotAcknowledged {
+                event_id: event.id().into(),
+                topic: topic.into(),
+                reason: "no broker took it within 30 s".into(),
+                advice: "check KAFKA_BOOTSTRAP_SERVERS and whether the broker runs, then publish it again: a repeat is a duplicate",
+            },
             code => PublishError::NotAcknowledged {
                 event_id: event.id().into(),
                 topic: topic.into(),

@@ -191,7 +191,8 @@ const OWNED: &[(&str, &str)] = &[
     ("ssl.key.location", "use the setting security.ssl_keyfile"),
 ];
 
-pub(super) fn is_secret(property: &str) -> bool {
+/// Whether a librdkafka property holds a secret.
+pub(crate) fn is_secret(property: &str) -> bool {
     ["password", "secret", ".pem", "oauthbearer.config", "jaas"].iter().any(|part| property.contains(part))
 }
 
@@ -203,6 +204,11 @@ impl KafkaSettings {
         let mut error = |setting: &str, problem: String| errors.push(SettingError::new(setting, problem));
         if self.bootstrap_servers.split(',').any(|server| server.trim().is_empty()) {
             error("bootstrap_servers", "expected `host:port`, comma-separated, found an empty entry".into());
+        }
+        for server in self.bootstrap_servers.split(',').map(str::trim).filter(|server| !server.is_empty()) {
+            if let Some(problem) = bad_server(server) {
+                error("bootstrap_servers", problem);
+            }
         }
         if self.topics.is_empty() {
             error("topics", "expected at least one topic, found none".into());
@@ -283,6 +289,21 @@ impl KafkaSettings {
     fn millis(&self, property: &str, default: u64) -> Duration {
         Duration::from_millis(self.properties.get(property).and_then(|ms| ms.parse().ok()).unwrap_or(default))
     }
+}
+
+/// What librdkafka would misread, or print.
+fn bad_server(server: &str) -> Option<String> {
+    if server.contains("://") || server.contains(['@', '/', ' ']) {
+        return Some("expected `host:port`, found a URL or credentials (not shown): write host and port alone".into());
+    }
+    let port = match server.rsplit_once(':') {
+        // An IPv6 address without a port.
+        Some((_, port)) if port.ends_with(']') => return None,
+        Some((_, port)) => port,
+        None => return None,
+    };
+    let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
+    (!is_port).then(|| format!("expected `host:port` with a port from 1 to 65535, found `{server}`"))
 }
 
 /// Kafka's own rule for names.

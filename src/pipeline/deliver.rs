@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use metrics::{counter, histogram};
 use tokio::time::{Instant, sleep};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::{
     Shared,
@@ -19,13 +19,16 @@ use super::{
     runtime::AgentRuntime,
 };
 use crate::{
-    agents::{Answer, Class, Delivery, Endpoint, Failure},
+    agents::{Answer, Class, Delivery, Endpoint, Failure, RetrySpec},
     dedup::{LedgerError, Status},
     event::{DeliveryId, Event},
     kafka::DeadLetter,
     routing::Rule,
     telemetry,
 };
+
+/// How often a delivery that waits at the door looks at its age.
+const AGE_CHECK: Duration = Duration::from_secs(30);
 
 /// How a delivery ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,11 +103,18 @@ async fn attempts(
     let mut waits = Waits::after(&runtime.spec.retry, flight.read(|record| record.attempts(name, agent)));
     let mut session = runtime.agent.session();
     let mut tried_since = None;
+    let mut ending: Option<(GivenUp, Option<Failure>)> = None;
     loop {
+        let first = flight.read(|record| record.first_attempt_ms(name, agent));
         let permit = tokio::select! {
             biased;
             () = shared.stop.stopping() => return Ok(Attempted::Abandoned),
             permit = runtime.door.enter() => permit,
+            // What was never attempted does not age: a backlog behind a wrong key waits for the right one.
+            () = until_too_late(&runtime.spec.retry, first, tried_since), if ending.is_none() => {
+                let failures = flight.read(|record| record.attempts(name, agent));
+                return Ok(Attempted::Refused(while_held(runtime, failures, delivery_id(flight, rule, runtime))));
+            }
         };
         // Composed for the attempt and dropped with it: what waits keeps no body in memory.
         let delivery = match compose(flight, rule, runtime) {
@@ -131,11 +141,21 @@ async fn attempts(
                 runtime.door.report(&Report::Undecided, None, "");
                 drop(permit);
                 attempted(agent, "settle");
-                note(shared, flight, name, agent, Counts::No).await?;
+                let (failures, first) = note(shared, flight, name, agent, Counts::No).await?;
+                if let Some(end) = given_up(&runtime.spec.retry, failures, first, now_ms(), tried_since.elapsed()) {
+                    session.end();
+                    ending.get_or_insert((end, None));
+                }
                 if !pause(shared, wait).await {
                     return Ok(Attempted::Abandoned);
                 }
                 continue;
+            }
+            Answer::Ended => {
+                runtime.door.report(&Report::Undecided, None, "");
+                attempted(agent, "settle");
+                let failures = flight.read(|record| record.attempts(name, agent));
+                return Ok(Attempted::Refused(settled_end(ending, failures)));
             }
             Answer::Failed(failure) => failure,
         };
@@ -152,11 +172,15 @@ async fn attempts(
         let (failures, first) = note(shared, flight, name, agent, counts).await?;
         let end = given_up(&runtime.spec.retry, failures, first, now_ms(), tried_since.elapsed());
         let may_have_run = matches!(runtime.spec.endpoint, Endpoint::LangGraph(_));
-        // A LangGraph run that may exist is looked for before it is given up.
-        if let Some(end) = end.filter(|_| !(may_have_run && failure.class == Class::Ambiguous)) {
-            return Ok(Attempted::Refused(end_of(end, failures, &failure, may_have_run.then_some(claim))));
-        }
         let wait = waits.next().max(failure.retry_after.unwrap_or_default());
+        if let Some(end) = end {
+            if !(may_have_run && failure.class == Class::Ambiguous) {
+                return Ok(Attempted::Refused(end_of(end, failures, &failure, may_have_run.then_some(claim))));
+            }
+            // A run that may exist is looked for, once it can no longer arrive, before it is given up.
+            session.end();
+            ending = Some((end, Some(failure.clone())));
+        }
         warn!(
             event_id = flight.event.id(), rule = %name, %agent, failures, class = failure.class.as_str(),
             reason = failure.reason, again_in_ms = wait.as_millis(), "attempt failed: it is tried again"
@@ -165,6 +189,47 @@ async fn attempts(
             return Ok(Attempted::Abandoned);
         }
     }
+}
+
+/// Resolves when a delivery that was attempted before has waited at the door for too long.
+async fn until_too_late(spec: &RetrySpec, first_attempt_ms: Option<u64>, tried_since: Option<Instant>) {
+    let (Some(first), Some(tried_since)) = (first_attempt_ms, tried_since) else {
+        return std::future::pending().await;
+    };
+    loop {
+        if given_up(spec, 0, Some(first), now_ms(), tried_since.elapsed()).is_some() {
+            return;
+        }
+        sleep(AGE_CHECK).await;
+    }
+}
+
+/// What is said of a delivery that grew too old while its agent was held.
+fn while_held(runtime: &AgentRuntime, failures: u32, claim: DeliveryId) -> Verdict {
+    let failure = Failure {
+        class: Class::AgentFault,
+        status: None,
+        retry_after: None,
+        kind: "held",
+        reason: runtime.status().last_failure.unwrap_or_else(|| "the agent was held".to_owned()),
+    };
+    let claim = matches!(runtime.spec.endpoint, Endpoint::LangGraph(_)).then_some(claim);
+    end_of(GivenUp::TooLate, failures, &failure, claim)
+}
+
+/// What is said of a LangGraph delivery that is given up after everything has settled.
+fn settled_end(ending: Option<(GivenUp, Option<Failure>)>, failures: u32) -> Verdict {
+    let (end, failure) = ending.unwrap_or((GivenUp::TooLate, None));
+    let last = failure.as_ref().map_or("no answer that says more", |failure| failure.reason.as_str());
+    Verdict {
+        reason: end.reason(),
+        error: format!("given up after {failures} failed attempts (there is no run of it), the last: {last}"),
+        status: failure.as_ref().and_then(|failure| failure.status),
+    }
+}
+
+fn delivery_id(flight: &Flight, rule: &Rule, runtime: &AgentRuntime) -> DeliveryId {
+    DeliveryId::new(rule.name(), &runtime.spec.name, flight.event.id(), 0)
 }
 
 /// What is said of a delivery that is given up. `claim` names the LangGraph thread where an earlier
@@ -219,7 +284,7 @@ fn compose(flight: &Flight, rule: &Rule, runtime: &AgentRuntime) -> Result<Deliv
     }
     .map_err(|error| Verdict { reason: "template", error: error.to_string(), status: None })?;
     Ok(Delivery {
-        id: DeliveryId::new(rule.name(), &runtime.spec.name, event.id(), 0),
+        id: delivery_id(flight, rule, runtime),
         rule: Arc::clone(rule.name()),
         agent: Arc::clone(&runtime.spec.name),
         event: Arc::clone(event),
@@ -298,7 +363,10 @@ async fn bury(
     if shared.dead_letters.deliver(&letter, shared.stop.stopping()).await.is_err() {
         return Ok(Ended::Abandoned);
     }
-    info!(event_id = flight.event.id(), %rule, %agent, reason = verdict.reason, error = letter.error, "dead letter");
+    warn!(
+        event_id = flight.event.id(), origin = %letter.origin, %rule, %agent, reason = verdict.reason,
+        error = letter.error, "dead letter"
+    );
     flight.change(&shared.ledger, |record| record.finish(rule, agent, Status::Dead))?;
     shared.ledger.durable().await?;
     Ok(Ended::Dead(verdict.reason))

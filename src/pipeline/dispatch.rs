@@ -8,7 +8,7 @@
 //! next starts only when the one before has its end in the ledger.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
@@ -20,7 +20,7 @@ use tokio::{
     sync::mpsc,
     time::{Interval, MissedTickBehavior, interval},
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{
     Outcome, PipelineError, Poisoned, Shared,
@@ -77,6 +77,9 @@ pub(super) struct Dispatcher {
     running: usize,
     expiry: Interval,
     cursor: Option<crate::dedup::Cursor>,
+    unreadable_told: bool,
+    /// The times of the events without an outcome, and how many have each.
+    open_since: BTreeMap<u64, usize>,
 }
 
 impl Dispatcher {
@@ -94,6 +97,8 @@ impl Dispatcher {
             running: 0,
             expiry,
             cursor: None,
+            unreadable_told: false,
+            open_since: BTreeMap::new(),
         }
     }
 
@@ -122,6 +127,7 @@ impl Dispatcher {
 
     fn arrive(&mut self, arrival: Box<Arrival>) -> Result<(), LedgerError> {
         let id = arrival.event.id().to_owned();
+        *self.open_since.entry(arrival.received.timestamp_ms.unwrap_or_default()).or_default() += 1;
         let Some(arrival) = self.in_flight.begin(&id, arrival) else {
             debug!(event_id = id, "the same event is in flight: this one waits for it");
             return Ok(());
@@ -251,6 +257,13 @@ impl Dispatcher {
         if let Some(ticket) = flight.take_ticket() {
             ticket.settle();
         }
+        let since = flight.received.timestamp_ms.unwrap_or_default();
+        if let Some(count) = self.open_since.get_mut(&since) {
+            *count -= 1;
+            if *count == 0 {
+                self.open_since.remove(&since);
+            }
+        }
         counter!(telemetry::EVENTS, "outcome" => outcome).increment(1);
         self.shared.observe(|| Outcome {
             event_id: Some(flight.event.id().to_owned()),
@@ -308,7 +321,8 @@ impl Dispatcher {
     }
 
     fn expire(&mut self) -> Result<(), LedgerError> {
-        let Some(now) = self.shared.ledger_now_ms() else { return Ok(()) };
+        let oldest = self.open_since.first_key_value().map(|(ms, _)| *ms);
+        let Some(now) = self.shared.ledger_now_ms(oldest) else { return Ok(()) };
         let in_flight = &self.in_flight;
         let chunk = self.shared.ledger.expire_chunk(
             self.cursor.take(),
@@ -316,6 +330,13 @@ impl Dispatcher {
             &|event_id| in_flight.contains(event_id),
             EXPIRY_STEP,
         )?;
+        if chunk.unreadable > 0 && !self.unreadable_told {
+            self.unreadable_told = true;
+            error!(
+                records = chunk.unreadable,
+                "ledger records cannot be read and are left alone: docs/ledger.md says what to do (said once)"
+            );
+        }
         if chunk.expired > 0 {
             info!(expired = chunk.expired, "ledger records left the dedup window");
         }

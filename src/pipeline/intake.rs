@@ -1,11 +1,14 @@
 //! The consumer loop's end of the pipeline: decode, route, and settle at once what nobody wants.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::Bytes;
 use metrics::counter;
 use tokio::sync::mpsc::{self, error::TrySendError};
-use tracing::error;
+use tracing::{debug, error, warn};
 
 use super::{
     Outcome, Poisoned, Shared,
@@ -14,7 +17,7 @@ use super::{
     now_ms,
 };
 use crate::{
-    event::decode,
+    event::{Event, EventType, Origin, decode},
     kafka::{Incoming, Receive, Ticket},
     telemetry,
 };
@@ -23,11 +26,27 @@ use crate::{
 pub struct Intake {
     shared: Arc<Shared>,
     sender: mpsc::Sender<Message>,
+    unknown_types: HashSet<Box<str>>,
 }
+
+/// Unknown event types that are told of, once each.
+const MAX_UNKNOWN_TYPES: usize = 100;
 
 impl Intake {
     pub(super) fn new(shared: Arc<Shared>, sender: mpsc::Sender<Message>) -> Self {
-        Self { shared, sender }
+        Self { shared, sender, unknown_types: HashSet::new() }
+    }
+
+    /// No rule can name an unknown type, so a misspelt one would vanish without a word.
+    fn unmatched(&mut self, event: &Event, origin: &Origin) {
+        debug!(event_id = event.id(), %origin, event_type = %event.event_type(), "unmatched");
+        if let EventType::Other(name) = event.event_type()
+            && self.unknown_types.len() < MAX_UNKNOWN_TYPES
+            && self.unknown_types.insert(name.clone())
+        {
+            let known = EventType::NAMES;
+            warn!(event_type = %name, ?known, %origin, "unknown event_type: no rule can name it (said once for each)");
+        }
     }
 
     fn send(&self, message: Message) {
@@ -60,6 +79,7 @@ impl Receive for Intake {
         // An event that nobody wants now may still be half delivered by rules that are gone.
         if plan.is_empty() && matches!(self.shared.ledger.get(event.id()), Ok(None)) {
             counter!(telemetry::EVENTS, "outcome" => "unmatched").increment(1);
+            self.unmatched(&event, &record.origin);
             self.shared.observe(|| Outcome {
                 event_id: Some(event.id().to_owned()),
                 origin: record.origin.clone(),

@@ -16,7 +16,7 @@ mod runtime;
 mod stop;
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -31,12 +31,16 @@ use crate::{
     agents::{ClaimPolicy, ConnectError},
     dedup::{Delivery, Ledger, LedgerError, ledger_now},
     event::{Origin, Poison},
-    kafka::{DeadLetters, Ticket},
+    kafka::{DeadLetters, StatusView, Ticket},
     routing::Routing,
 };
 use dispatch::Dispatcher;
 use flight::Received;
 use runtime::Agents;
+
+/// Why an event or a delivery is a dead letter, beside the kinds of poison.
+pub const REASONS: &[&str] =
+    &["refused", "gave_up", "max_attempts", "template", "plan_gone", "id_conflict", "ledger_record"];
 
 /// What became of one event, for whoever asked to be told.
 #[derive(Debug, Clone)]
@@ -71,6 +75,8 @@ pub struct Parts {
     /// The rules of claim-then-look; all of them hold but in tests that prove that they are needed.
     #[doc(hidden)]
     pub claim_policy: ClaimPolicy,
+    /// The consumer, once it is started: nothing leaves the ledger while records wait to be read.
+    pub consumer: Arc<OnceLock<StatusView>>,
 }
 
 /// A record that is no event, on its way to the dead-letter topic.
@@ -89,6 +95,7 @@ struct Shared {
     stop: Stop,
     newest_record_ms: AtomicU64,
     observer: Option<Observer>,
+    consumer: Arc<OnceLock<StatusView>>,
 }
 
 /// The local clock, ms since 1970.
@@ -97,10 +104,16 @@ fn now_ms() -> u64 {
 }
 
 impl Shared {
-    /// The clock that ages ledger records: a local clock that jumps ahead expires nothing.
-    fn ledger_now_ms(&self) -> Option<u64> {
+    /// The clock that ages ledger records. It stands still at the oldest event that has no outcome yet: what
+    /// was delivered behind it is read again after a restart, and must be known then. For the same reason
+    /// there is none while records wait to be read. A local clock that jumps ahead expires nothing.
+    fn ledger_now_ms(&self, oldest_open_ms: Option<u64>) -> Option<u64> {
+        if !self.consumer.get().is_some_and(StatusView::has_read_everything) {
+            return None;
+        }
         let newest = self.newest_record_ms.load(Ordering::Relaxed);
-        ledger_now(now_ms(), (newest > 0).then_some(newest))
+        let now = ledger_now(now_ms(), (newest > 0).then_some(newest))?;
+        Some(oldest_open_ms.map_or(now, |oldest| oldest.min(now)))
     }
 
     fn observe(&self, outcome: impl FnOnce() -> Outcome) {
@@ -127,6 +140,7 @@ impl Pipeline {
             stop,
             newest_record_ms: AtomicU64::new(0),
             observer: parts.observer,
+            consumer: parts.consumer,
         });
         // Every message holds a place in the budget, so a queue of the budget's size is never full.
         let (sender, receiver) = mpsc::channel(parts.max_events + 1);

@@ -62,6 +62,7 @@ impl Bench {
             max_events: 20_000,
             observer: Some(Arc::new(move |outcome| seen.lock().unwrap().push(outcome))),
             claim_policy: ClaimPolicy::default(),
+            consumer: Arc::default(),
         };
         let (pipeline, intake) = Pipeline::start(parts, stop_signal).unwrap();
         Self {
@@ -207,6 +208,42 @@ async fn a_delivery_that_is_given_up_is_a_dead_letter_and_the_lane_goes_on() {
     let record = bench.ledger.get("first").unwrap().unwrap();
     assert_eq!(record.state(), crate::dedup::State::Dead);
     assert_eq!(record.attempts("all", "audit"), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_key_dead_letters_nothing_however_few_attempts_are_allowed() {
+    let agent = agent(SampleOptions { api_key: Some("right".into()), ..SampleOptions::default() }).await;
+    let mut bench = Bench::start(&rules(agent.addr(), ", max_attempts: 1"));
+    for n in 0..30 {
+        bench.publish(&n.to_string(), &n.to_string());
+    }
+    bench.until("probes went out", |_| agent.requests().len() > 20).await;
+    assert_eq!(bench.outcomes.lock().unwrap().len(), 0);
+    assert!(bench.pipeline.agents()[0].held);
+    assert!(bench.pipeline.agents()[0].last_failure.as_ref().is_some_and(|failure| failure.contains("401")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_langgraph_delivery_that_always_gets_a_500_ends_after_a_last_look() {
+    let agent = agent(SampleOptions { fail_first: u32::MAX, ..SampleOptions::default() }).await;
+    let mut bench = Bench::start(&format!(
+        "agents:
+  analyst:
+    langgraph: {{url: 'http://{}', assistant: analyst, settle: 600ms}}
+    timeout: 300ms
+    retry: {{initial: 5ms, max: 20ms, max_attempts: 2}}
+rules:
+  - {{name: all, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [analyst]}}
+",
+        agent.addr()
+    ));
+    bench.publish("first", "run");
+    bench.until("it has its outcome", |bench| bench.open_offsets() == 0).await;
+    assert_eq!(bench.count("dead_lettered"), 1);
+    let requests = agent.requests();
+    let posts = requests.iter().filter(|request| request.method == "POST" && request.path.ends_with("/runs")).count();
+    assert_eq!(posts, 2, "as many as were allowed: {requests:?}");
+    assert_eq!(requests.last().map(|request| request.method.as_str()), Some("GET"), "the last word is a look");
 }
 
 #[tokio::test(flavor = "multi_thread")]

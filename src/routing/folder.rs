@@ -75,6 +75,7 @@ fn finish(
     let mut warnings = Vec::new();
     for file in files {
         problems.extend(file.report.problems);
+        warnings.extend(file.report.warnings);
     }
     if problems.is_empty() && rules.is_empty() {
         let message = "expected at least one rule, found none: add `rules:` to a file of the folder, else every event is unmatched";

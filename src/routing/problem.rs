@@ -118,15 +118,21 @@ pub(super) struct Report {
     /// The part of the folder that is being read.
     pub(super) part: ProblemKind,
     pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<Problem>,
 }
 
 impl Report {
     pub(super) fn new(file: PathBuf) -> Self {
-        Self { file: file.into(), part: ProblemKind::Syntax, problems: Vec::new() }
+        Self { file: file.into(), part: ProblemKind::Syntax, problems: Vec::new(), warnings: Vec::new() }
     }
 
     pub(super) fn file(&self) -> &Path {
         &self.file
+    }
+
+    pub(super) fn warn(&mut self, position: Option<Position>, message: String) {
+        let (file, part) = (Arc::clone(&self.file), self.part);
+        self.warnings.push(Problem { file, position, part, message });
     }
 
     pub(super) fn error(&mut self, position: Option<Position>, message: impl Into<String>) {

@@ -19,6 +19,10 @@ use super::{
 };
 use crate::event::{Event, EventType, Source};
 
+/// The fields that every event has.
+const FIELDS: &[&str] =
+    &["event_id", "event_type", "timestamp", "source", "workflow_id", "workflow_run_id", "payload", "metadata"];
+
 /// A rule: which events, and where to send them.
 pub struct Rule {
     name: Arc<str>,
@@ -154,6 +158,15 @@ fn rule(node: &Node, agents: &Agents, templates: &mut Compiler, report: &mut Rep
     }
     let pattern = when.and_then(|entry| pattern(&label, entry, report));
     let names = when.map(|entry| top_level_names(&entry.value)).unwrap_or_default();
+    if let Some(Data::Map(entries)) = when.map(|entry| &entry.value.data) {
+        for entry in entries.iter().filter(|entry| !FIELDS.contains(&entry.key.as_str()) && entry.key != "$or") {
+            let close = suggestion(&entry.key, FIELDS.iter().copied());
+            if !close.is_empty() {
+                let message = format!("rule `{label}`, when: events have no field `{}` of their own{close}", entry.key);
+                report.warn(entry.at, message);
+            }
+        }
+    }
     let mut template = |entry: Option<&Entry>| {
         let entry = entry?;
         if matches!(entry.value.data, Data::Null) {
@@ -218,8 +231,12 @@ fn targets(rule: &str, node: &Node, agents: &Agents, report: &mut Report) -> Vec
         }
         if !agents.contains_key(name) {
             let close = suggestion(name, agents.keys().map(AsRef::as_ref));
+            let stop = if close.is_empty() { "." } else { "" };
             let message = format!("there is no agent {}{close}", quoted(name));
-            report.error(item.at, format!("{what}: {message} Declare it under `agents:` in any file of the folder"));
+            report.error(
+                item.at,
+                format!("{what}: {message}{stop} Declare it under `agents:` in any file of the folder"),
+            );
         }
         targets.push(name.to_owned());
     }

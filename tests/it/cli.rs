@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::kit::{BridgeSetup, HttpAgent, event, kafka, process::Scratch, unique};
+use crate::kit::{self, BridgeSetup, HttpAgent, event, kafka, process::Scratch, unique};
 
 const RULES: &str = "agents:
   audit: {http: {url: 'http://127.0.0.1:9/events'}}
@@ -127,6 +127,7 @@ dedup: {window: soon}
     for expected in [
         "bridge.yaml:2:",
         "protocl",
+        "KAFKA_SECURITY_PROTOCOL: `kafka.security.protocol`",
         "{env: NAME}",
         "KAFKA_CONSUMER_AUTO_OFFSET_RESET",
         "newest",
@@ -159,6 +160,24 @@ fn a_second_bridge_on_the_same_folder_says_so_and_exits_with_74() {
         .expect("the binary starts");
     assert_eq!(output.status.code(), Some(74), "{}", stderr(&output));
     assert!(stderr(&output).contains("another"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_ledger_of_another_cluster_is_refused_before_anything_is_read() {
+    let agent = HttpAgent::start();
+    let topic = kafka().topic("cluster", 1);
+    let rules = RULES.replace("http://127.0.0.1:9", &agent.url());
+    let mut bridge = BridgeSetup::new(kafka(), &topic).routing(&rules).start();
+    bridge.wait_ready(Duration::from_secs(30));
+    bridge.stop();
+    let other = workflow_bridge::kafka::EmbeddedBroker::start(&[(&topic, 1)]).expect("a broker in this process");
+    kit::block_on(other.publish(&topic, "key", event(&unique("cluster")).json().to_string().as_bytes()))
+        .expect("it takes the event");
+    bridge.set_env("KAFKA_BOOTSTRAP_SERVERS", &other.bootstrap_servers());
+    bridge.launch();
+    assert_eq!(bridge.wait_exit(Duration::from_secs(30)).code(), Some(74), "{}", bridge.log().tail(20));
+    assert!(bridge.log().tail(10).contains("cluster"), "{}", bridge.log().tail(10));
+    assert_eq!(agent.count(), 0);
 }
 
 #[test]

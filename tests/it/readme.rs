@@ -116,6 +116,11 @@ fn the_first_rule_of_the_readme_runs_the_agent_once_for_the_event_of_the_readme(
     let folder = Scratch::new("readme");
     fs::create_dir(folder.join("routing")).expect("a scratch folder can be written");
     fs::write(folder.join("routing/first.yaml"), &rule).expect("a scratch folder can be written");
+    // Beside the shipped rules, as in a clone.
+    for shipped in ["agents.yaml", "rules.yaml"] {
+        fs::write(folder.join("routing").join(shipped), read(&format!("routing/{shipped}")))
+            .expect("it can be written");
+    }
     fs::write(folder.join("events.jsonl"), &event).expect("a scratch folder can be written");
     let topic = kafka().topic("readme", 1);
     let run = |arguments: &[&str]| {

@@ -97,6 +97,8 @@ pub(super) enum Why {
     Invisible,
     /// Too many steps without an end.
     Unsettled,
+    /// It was to end, and nothing is on its way any more: there is no run, and none will come.
+    Over,
 }
 
 /// What the step's request showed.
@@ -162,6 +164,8 @@ pub(super) struct Claim {
     asked: Option<(u32, Boottime)>,
     /// The post of ours whose fate is unknown.
     posted: Option<Boottime>,
+    /// No further post is to be started.
+    ending: bool,
     attempt: Attempt,
 }
 
@@ -181,7 +185,21 @@ struct Attempt {
 
 impl Claim {
     pub fn new(rules: Rules) -> Self {
-        Self { rules, turn: 0, holder: Holder::Nobody, asked: None, posted: None, attempt: Attempt::default() }
+        Self {
+            rules,
+            turn: 0,
+            holder: Holder::Nobody,
+            asked: None,
+            posted: None,
+            ending: false,
+            attempt: Attempt::default(),
+        }
+    }
+
+    /// From here on nothing is posted any more: what is on its way is settled and looked for, and then
+    /// it is over.
+    pub fn end(&mut self) {
+        self.ending = true;
     }
 
     /// A post that was started at `at`, and whose attempt was dropped before it knew its fate.
@@ -279,12 +297,12 @@ impl Claim {
             Holder::Somebody => self.whose(self.turn),
             Holder::Us { .. } => match self.posted.map(|at| at + self.rules.settle) {
                 Some(settled) if now < settled => Step::Wait(settled - now),
-                Some(_) => self.claim(self.turn.saturating_add(1), now),
+                Some(_) => self.next_turn(now),
                 None => self.post(now),
             },
             Holder::Another { seen } => {
                 let free = seen + self.rules.takeover;
-                if now < free { Step::Wait(free - now) } else { self.claim(self.turn.saturating_add(1), now) }
+                if now < free { Step::Wait(free - now) } else { self.next_turn(now) }
             }
         }
     }
@@ -292,10 +310,18 @@ impl Claim {
     /// Post while we have the right to; when it has run out, ask for the next turn: we did not post
     /// in this one, so nothing has to settle.
     fn post(&mut self, now: Boottime) -> Step {
+        if self.ending {
+            return Step::Fail(Why::Over);
+        }
         match self.holder {
             Holder::Us { since } if now <= since + self.rules.right => Step::Post { until: since + self.rules.right },
             _ => self.claim(self.turn.saturating_add(1), now),
         }
+    }
+
+    /// Every post of this turn has arrived or is lost, and there is no run.
+    fn next_turn(&mut self, now: Boottime) -> Step {
+        if self.ending { Step::Fail(Why::Over) } else { self.claim(self.turn.saturating_add(1), now) }
     }
 
     fn claim(&mut self, turn: u32, now: Boottime) -> Step {

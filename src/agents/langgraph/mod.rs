@@ -51,6 +51,13 @@ pub(super) struct Memory {
 /// What a request came to: what it showed, and the failure that it is when the attempt ends here.
 type Shown = (Seen, Option<Failure>);
 
+impl Memory {
+    /// See [`Session::end`](super::Session::end).
+    pub fn end(&mut self) {
+        self.claim.end();
+    }
+}
+
 impl LangGraph {
     pub fn new(
         client: Client,
@@ -94,6 +101,7 @@ impl LangGraph {
                 }
                 Step::Wait(wait) => return Answer::Wait(wait),
                 Step::Accepted { run_id, found } => return Answer::Accepted { run_id, found, status: Some(200) },
+                Step::Fail(Why::Over) => return Answer::Ended,
                 Step::Fail(why) => {
                     let failure = match why {
                         Why::Request => failure,
@@ -103,10 +111,10 @@ impl LangGraph {
                             "the claim thread exists, and the server does not show it: it belongs to another tenant, \
                              or is deleted and made again; use a key that may read the thread",
                         )),
-                        Why::Unsettled => None,
+                        Why::Unsettled | Why::Over => None,
                     };
                     return Answer::Failed(failure.unwrap_or_else(|| {
-                        own_failure("claim_unsettled", "the claim did not settle within one attempt; it is tried again")
+                        own_failure("claim_unsettled", "the claim changed hands within one attempt: another process delivers this event too; it is looked at again")
                     }));
                 }
             };
@@ -216,7 +224,7 @@ impl Attempt<'_> {
         let answer = self.send(&path, Some((&body, Arc::clone(&gate))), TEXT_LIMIT).await;
         let late = answer.is_err() && gate.too_late();
         let at = gate.revoke();
-        let (observation, failure) = match answer {
+        let (observation, mut failure) = match answer {
             Ok(reply) => {
                 let observation = match reply.status {
                     200..=299 => match wording::created(&reply.body, thread) {
@@ -241,6 +249,10 @@ impl Attempt<'_> {
             }
             _ => Seen::Refused,
         };
+        if matches!(seen, Seen::Unknown { .. }) {
+            // Whatever the agent calls this answer: the run may exist, so it is no refusal of the event.
+            failure.class = Class::Ambiguous;
+        }
         (seen, Some(failure))
     }
 

@@ -1,0 +1,133 @@
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+
+use super::*;
+
+struct Case {
+    folder: tempfile::TempDir,
+    env: BTreeMap<&'static str, &'static str>,
+    flags: BTreeMap<&'static str, String>,
+}
+
+impl Case {
+    fn new(yaml: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("bridge.yaml"), yaml).unwrap();
+        Self { folder, env: BTreeMap::new(), flags: BTreeMap::new() }
+    }
+
+    fn env(mut self, name: &'static str, value: &'static str) -> Self {
+        self.env.insert(name, value);
+        self
+    }
+
+    fn flag(mut self, path: &'static str, value: &str) -> Self {
+        self.flags.insert(path, value.to_owned());
+        self
+    }
+
+    fn load(&self) -> Result<Config, ConfigError> {
+        let env = |name: &str| self.env.get(name).map(|value| (*value).to_owned());
+        let file = Some(self.folder.path().join("bridge.yaml"));
+        Config::load(&Sources { flags: self.flags.clone(), env: &env, file })
+    }
+
+    #[track_caller]
+    fn problems(&self, expected: &[&str]) {
+        let problems = self.load().expect_err("it has mistakes").problems;
+        assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+        for word in expected {
+            assert!(problems.iter().any(|problem| problem.contains(word)), "no `{word}` in {problems:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_flag_goes_before_the_environment_and_that_before_the_file_and_the_default() {
+    let yaml = "kafka: {group_id: from-file, client_id: from-file}\nrouting_dir: from-file\n";
+    let case = Case::new(yaml)
+        .env("KAFKA_CONSUMER_GROUP_ID", "from-env")
+        .env("BRIDGE_ROUTING_DIR", "from-env")
+        .env("KAFKA_SERVICE_NAME", "")
+        .flag("routing_dir", "from-flag");
+    let config = case.load().unwrap();
+    assert_eq!(config.routing_dir, PathBuf::from("from-flag"));
+    assert_eq!(config.kafka.group_id, "from-env");
+    assert_eq!(config.kafka.client_id, "from-file", "an empty variable counts as unset");
+    assert_eq!(config.kafka.bootstrap_servers, "localhost:9092");
+    assert_eq!(config.dedup_window, Duration::from_secs(7 * 86_400));
+    assert_eq!(config.log_format, LogFormat::Text);
+}
+
+#[test]
+fn topics_are_a_list_in_the_file_and_comma_separated_in_the_environment() {
+    assert_eq!(Case::new("kafka: {topics: [a, b]}").load().unwrap().kafka.topics, ["a", "b"]);
+    assert_eq!(Case::new("kafka: {topics: one}").load().unwrap().kafka.topics, ["one"]);
+    assert_eq!(Case::new("").env("KAFKA_TOPIC", "c, d").load().unwrap().kafka.topics, ["c", "d"]);
+}
+
+#[test]
+fn every_mistake_is_reported_with_its_place() {
+    Case::new("kafka:\n  topcs: [a]\ndrain_timeout: soon\nlog_format: xml\n")
+        .env("BRIDGE_MAX_EVENTS", "many")
+        .problems(&[
+            "bridge.yaml:2:3: `kafka.topcs` is no setting: did you mean `kafka.topics`?",
+            "bridge.yaml:3:16: `drain_timeout`: expected a duration",
+            "bridge.yaml:4:13: `log_format`: expected text or json, found `xml`",
+            "BRIDGE_MAX_EVENTS: `kafka.budget.max_events`: expected a whole number",
+        ]);
+    Case::new("[1, 2]").problems(&["expected a map of settings, found a list"]);
+    Case::new("kafka: {a: 1\n").problems(&["bridge.yaml:"]);
+}
+
+#[test]
+fn a_drain_longer_than_the_session_is_refused() {
+    Case::new("drain_timeout: 10s\nkafka: {properties: {session.timeout.ms: '9000'}}\n").problems(&["drain_timeout"]);
+    Case::new("dedup: {window: 5s}\n").problems(&["dedup.window"]);
+}
+
+#[test]
+fn a_secret_stands_in_the_environment_or_in_a_file_and_never_in_bridge_yaml() {
+    let sasl = |password: &str| {
+        format!(
+            "kafka: {{security: {{protocol: SASL_PLAINTEXT, sasl_mechanism: PLAIN, sasl_username: u, sasl_password: {password}}}}}"
+        )
+    };
+    let error = Case::new(&sasl("hunter2")).load().unwrap_err();
+    assert!(error.problems[0].contains("stands in the file") && !error.to_string().contains("hunter2"), "{error}");
+    assert!(Case::new(&sasl("{env: MISSING}")).load().unwrap_err().to_string().contains("MISSING is not set"));
+    let case = Case::new("");
+    fs::write(case.folder.path().join("password"), "from-a-file\n").unwrap();
+    let yaml = sasl(&format!("{{file: '{}'}}", case.folder.path().join("password").display()));
+    let config = Case::new(&yaml).load().unwrap();
+    assert!(config.kafka.security.sasl_password.is_some());
+    assert!(!format!("{config:?}").contains("from-a-file"), "a secret is shown by Debug");
+    Case::new(&sasl("{env: GIVEN}")).env("GIVEN", "x").load().unwrap();
+}
+
+#[test]
+fn a_secret_among_the_properties_is_held_to_the_same() {
+    let literal = "kafka: {properties: {ssl.key.password: hunter2}}";
+    let error = Case::new(literal).load().unwrap_err().to_string();
+    assert!(error.contains("bridge.yaml:1:") && !error.contains("hunter2"), "{error}");
+    let named = Case::new("kafka: {properties: {ssl.key.password: {env: KEY}}}").env("KEY", "from-env");
+    assert_eq!(named.load().unwrap().kafka.properties["ssl.key.password"], "from-env");
+}
+
+#[test]
+fn what_is_wrong_with_a_value_names_where_it_came_from() {
+    Case::new("").env("BRIDGE_MAX_EVENTS", "0").problems(&["BRIDGE_MAX_EVENTS: `kafka.budget.max_events`"]);
+    Case::new("kafka: {topics: [a, a]}").problems(&["bridge.yaml:1:17: `kafka.topics[1]`"]);
+    Case::new("kafka: {properties: {acks: '1'}}").problems(&["bridge.yaml:1:28: `kafka.properties.acks`"]);
+    Case::new("admin_addr: nonsense").problems(&["bridge.yaml:1:13: `admin_addr`: expected HOST:PORT"]);
+    let url = Case::new("").env("KAFKA_BOOTSTRAP_SERVERS", "http://u:hunter2@host:9092");
+    assert!(!url.load().unwrap_err().to_string().contains("hunter2"));
+    Case::new("").env("KAFKA_BOOTSTRAP_SERVERS", "host:99999").problems(&["port from 1 to 65535"]);
+}
+
+#[test]
+fn a_file_that_was_named_must_be_there() {
+    let env = |_: &str| None;
+    let missing = Some(PathBuf::from("/nonexistent/bridge.yaml"));
+    let error = Config::load(&Sources { flags: BTreeMap::new(), env: &env, file: missing }).unwrap_err();
+    assert!(error.to_string().contains("/nonexistent/bridge.yaml: the settings file cannot be read"), "{error}");
+}
