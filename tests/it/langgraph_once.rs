@@ -162,6 +162,7 @@ fn a_ledger_that_was_deleted_doubles_no_graph() {
     let mut bridge = BridgeSetup::new(kafka, &topic).routing(&routing(&langgraph.url())).start();
     all_committed(kafka, bridge.group(), &topic);
     bridge.stop();
+    langgraph.wait_idle(Duration::from_secs(60));
     assert_eq!(histogram(&langgraph.executions_of(&prefix)), BTreeMap::from([(1, 50)]));
 
     // A new group with no ledger reads the topic from its start.
