@@ -170,7 +170,8 @@ async fn attempts(
         // not dead-letter a backlog.
         let counts = if failure.class == Class::Ambiguous { Counts::Yes } else { Counts::No };
         let (failures, first) = note(shared, flight, name, agent, counts).await?;
-        let end = given_up(&runtime.spec.retry, failures, first, now_ms(), tried_since.elapsed());
+        let end = given_up(&runtime.spec.retry, failures, first, now_ms(), tried_since.elapsed())
+            .filter(|end| counts == Counts::Yes || *end == GivenUp::TooLate);
         let may_have_run = matches!(runtime.spec.endpoint, Endpoint::LangGraph(_));
         let wait = waits.next().max(failure.retry_after.unwrap_or_default());
         if let Some(end) = end {
