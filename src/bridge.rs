@@ -1,6 +1,6 @@
 //! The service: builds the rooms, joins them, and owns the order of start and stop.
 //!
-//! Start: rules, ledger, dead letters, lanes, the admin address, and the consumer last. Stop: no new work,
+//! Start: rules, the admin address, ledger, dead letters, lanes, and the consumer last. Stop: no new work,
 //! attempts under way, the ledger's flush, the commit, and the admin pages last. Nothing is committed
 //! that the ledger does not cover.
 

@@ -45,7 +45,7 @@ pub struct RetrySpec {
     pub max: Duration,
     /// A delivery is dead-lettered when its first attempt is this long ago.
     pub give_up_after: Duration,
-    /// A delivery is dead-lettered after this many failed attempts; `None` is without limit.
+    /// A delivery is dead-lettered after this many ambiguous answers; `None` is without limit.
     pub max_attempts: Option<u32>,
 }
 

@@ -224,7 +224,7 @@ fn settled_end(ending: Option<(GivenUp, Option<Failure>)>, failures: u32) -> Ver
     let last = failure.as_ref().map_or("no answer that says more", |failure| failure.reason.as_str());
     Verdict {
         reason: end.reason(),
-        error: format!("given up after {failures} failed attempts (there is no run of it), the last: {last}"),
+        error: format!("given up: {} (there is no run of it); the last answer: {last}", end.says(failures)),
         status: failure.as_ref().and_then(|failure| failure.status),
     }
 }
@@ -243,7 +243,7 @@ fn end_of(end: GivenUp, failures: u32, failure: &Failure, claim: Option<Delivery
     });
     Verdict {
         reason: end.reason(),
-        error: format!("given up after {failures} failed attempts{look}, the last: {}", failure.reason),
+        error: format!("given up: {}{look}; the last answer: {}", end.says(failures), failure.reason),
         status: failure.status,
     }
 }

@@ -50,11 +50,19 @@ impl Waits {
 pub(super) enum GivenUp {
     /// Its first attempt is longer ago than `give_up_after`.
     TooLate,
-    /// It failed `max_attempts` times.
+    /// It was answered ambiguously `max_attempts` times.
     TooOften,
 }
 
 impl GivenUp {
+    /// What happened, for whoever reads the dead letter.
+    pub(super) fn says(self, failures: u32) -> String {
+        match self {
+            Self::TooLate => "its first attempt is longer ago than give_up_after".to_owned(),
+            Self::TooOften => format!("it was answered ambiguously {failures} times, which is max_attempts"),
+        }
+    }
+
     pub(super) fn reason(self) -> &'static str {
         match self {
             Self::TooLate => "gave_up",
