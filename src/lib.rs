@@ -3,6 +3,7 @@
 //! The rooms of the house, and which may know which, are drawn in ARCHITECTURE.md. The `service`
 //! feature (on by default) is the whole bridge; without it the crate is what a publisher needs.
 
+pub mod connection;
 pub mod event;
 
 #[cfg(feature = "service")]
