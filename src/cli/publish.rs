@@ -73,7 +73,7 @@ impl Publish {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            match decode(Some(&line)) {
+            match decode(line.as_slice()) {
                 Ok(event) => match runtime.block_on(producer.publish(topic, &event, None)) {
                     Ok(_) => {
                         published += 1;

@@ -492,7 +492,7 @@ async fn a_published_event_has_its_key_and_headers() {
     let event =
         br#"{"event_id":"e-1","event_type":"WORKFLOW_COMPLETED","timestamp":"2026-01-01T00:00:00Z","source":"AIRFLOW",
         "workflow_id":"etl","workflow_run_id":"r1","payload":{"data":{}},"metadata":{}}"#;
-    let event = crate::event::decode(Some(event)).unwrap();
+    let event = crate::event::decode(&event[..]).unwrap();
     let first = producer.publish("events", &event, None).await.unwrap();
     let second = producer.publish("events", &event, Some("00-trace")).await.unwrap();
     assert_eq!((second.0, second.1), (first.0, first.1 + 1), "one key, one partition");
