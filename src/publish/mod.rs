@@ -19,6 +19,7 @@
 
 mod batch;
 mod builder;
+mod drain;
 mod engine;
 mod error;
 mod fork;
@@ -50,6 +51,7 @@ use self::{
 use crate::event::Event;
 
 pub use builder::Builder;
+pub use drain::{Budget, Drained, drain};
 pub use error::{Ack, PublishError};
 pub use record::Record;
 
