@@ -5,6 +5,7 @@
 
 pub mod connection;
 pub mod event;
+pub mod publish;
 
 #[cfg(feature = "service")]
 pub mod admin;
