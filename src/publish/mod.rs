@@ -51,7 +51,7 @@ use self::{
 use crate::event::Event;
 
 pub use builder::Builder;
-pub use drain::{Budget, Drained, drain};
+pub use drain::{Budget, Drained, Send, drain};
 pub use error::{Ack, PublishError};
 pub use record::Record;
 

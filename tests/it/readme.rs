@@ -52,6 +52,8 @@ fn every_command_in_the_documents_is_one_that_a_test_runs() {
         ("KAFKA_BOOTSTRAP_SERVERS=localhost:9092 workflow-bridge run --routing routing", "below"),
         ("workflow-bridge publish events.jsonl", "below"),
         ("mv data data.bad", "ledger.rs"),
+        ("workflow-bridge spool status", "spool.rs"),
+        ("workflow-bridge spool drain", "spool.rs"),
         ("workflow-bridge run", "ledger.rs"),
         ("pip install -r ../../tests/langgraph/requirements.txt", "`make langgraph-venv`"),
         ("langgraph dev --no-browser --port 8123 --n-jobs-per-worker 10", "the kit, on a free port"),
