@@ -53,15 +53,18 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # `importlib` is not needed for this, and `from . import x` would come back here.
-    module = __import__(f"{__name__}.{home}", fromlist=(name,))
-    value = getattr(module, name)
-    globals()[name] = value
-    return value
+# Not for type checkers, to whom it would say that there is no wrong name.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        # `importlib` is not needed for this, and `from . import x` would come back here.
+        module = __import__(f"{__name__}.{home}", fromlist=(name,))
+        value = getattr(module, name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

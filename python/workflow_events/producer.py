@@ -50,7 +50,7 @@ class PublishSummary:
         self.spooled = sum(outcome.status == "spooled" for outcome in outcomes)
         """How many wait in the spool."""
         self.failed = len(outcomes) - self.published - self.spooled
-        """How many are in neither place, and only with the caller (and, for lost ones, in the log)."""
+        """How many are in neither place, but with the caller and in the log."""
 
     def __repr__(self) -> str:
         return f"PublishSummary(published={self.published}, spooled={self.spooled}, failed={self.failed})"
@@ -109,8 +109,8 @@ class WorkflowEventProducer:
         spool_max_bytes: Optional[int] = None,
     ) -> None:
         self._closed = True  # Until it is open, so that `__del__` is safe.
-        within = None if connect_timeout is None else seconds(connect_timeout, "connect_timeout")
         resolver = Resolver()
+        within = None if connect_timeout is None else resolver.seconds("connect_timeout", connect_timeout)
         settings = resolver.resolve(
             {
                 "bootstrap_servers": bootstrap_servers,
@@ -181,7 +181,7 @@ class WorkflowEventProducer:
         except wire.InvalidEvent as error:
             outcome = _invalid(event, error)
         else:
-            outcome = _named(outcome, event_id)
+            outcome = _complete(outcome, event_id, encoded)
         self._report([outcome])
         return outcome
 
@@ -203,7 +203,7 @@ class WorkflowEventProducer:
                 outcomes.append(None)
                 ids.append(event_id)
                 encoded.append(value)
-        answers = map(_named, self._native.publish_many(encoded, topic, deadline) if encoded else (), ids)
+        answers = map(_complete, self._native.publish_many(encoded, topic, deadline) if encoded else (), ids, encoded)
         settled = [next(answers) if outcome is None else outcome for outcome in outcomes]
         self._report(settled)
         return PublishSummary(settled)
@@ -220,7 +220,7 @@ class WorkflowEventProducer:
         except wire.InvalidEvent as error:
             outcome = _invalid(event, error)
         else:
-            outcome = None if outcome is None else _named(outcome, event_id)
+            outcome = None if outcome is None else _complete(outcome, event_id, encoded)
         self._report([] if outcome is None else [outcome])
         return outcome is None
 
@@ -295,11 +295,14 @@ def _invalid(event: object, error: wire.InvalidEvent) -> Outcome:
     return Outcome("failed", "invalid", event_id, f"event {event_id or 'without an id'} cannot be published: {error}")
 
 
-def _named(outcome: Outcome, event_id: str) -> Outcome:
-    """The outcome, which does not say yet which event was refused."""
-    if outcome.event_id:
+def _complete(outcome: Outcome, event_id: str, encoded: bytes) -> Outcome:
+    """The outcome; one of an event that is in neither place says which event, and what was in it."""
+    if outcome.status != "failed":
         return outcome
-    return Outcome(outcome.status, outcome.kind, event_id, f"event {event_id} cannot be published: {outcome.message}")
+    message = outcome.message
+    if event_id not in message:
+        message = f"event {event_id} cannot be published: {message}"
+    return Outcome("failed", outcome.kind, event_id, message, event=encoded.decode())
 
 
 def _close_open() -> None:
