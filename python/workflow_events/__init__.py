@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from .errors import KafkaConfigurationError, KafkaError, KafkaTimeoutError, NoBrokersAvailable
     from .models import WorkflowEvent, WorkflowEventMetadata, WorkflowEventPayload
     from .names import EventSource, EventType
-    from .producer import PublishSummary, WorkflowEventProducer
+    from .producer import WorkflowEventProducer
+    from .summary import DrainSummary, PublishSummary
 
     __version__: str
 
 # The module of each public name.
 _HOMES = {
     "AsyncWorkflowEventProducer": "aio",
+    "DrainSummary": "summary",
     "EventSource": "names",
     "EventType": "names",
     "KafkaConfigurationError": "errors",
@@ -27,7 +29,7 @@ _HOMES = {
     "KafkaTimeoutError": "errors",
     "NoBrokersAvailable": "errors",
     "Outcome": "_native",
-    "PublishSummary": "producer",
+    "PublishSummary": "summary",
     "WorkflowEvent": "models",
     "WorkflowEventMetadata": "models",
     "WorkflowEventPayload": "models",
@@ -37,6 +39,7 @@ _HOMES = {
 
 __all__ = [
     "AsyncWorkflowEventProducer",
+    "DrainSummary",
     "EventSource",
     "EventType",
     "KafkaConfigurationError",

@@ -18,6 +18,7 @@ from .checks import check_topic, check_traceparent, seconds
 from .errors import KafkaError, KafkaTimeoutError, NoBrokersAvailable
 from .log import logger, report
 from .settings import Resolver
+from .summary import DrainSummary, PublishSummary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,24 +37,6 @@ FORGOTTEN_TIMEOUT = 1.0
 
 # Those that are not closed. A set of weak references needs no lock of ours, which a fork could leave locked.
 _open: weakref.WeakSet[WorkflowEventProducer] = weakref.WeakSet()
-
-
-class PublishSummary:
-    """What became of many events. `outcomes` has one for each, in the order of the events."""
-
-    __slots__ = ("published", "spooled", "failed", "outcomes")
-
-    def __init__(self, outcomes: list[Outcome]) -> None:
-        self.outcomes = outcomes
-        self.published = sum(outcome.status == "published" for outcome in outcomes)
-        """How many the broker acknowledged."""
-        self.spooled = sum(outcome.status == "spooled" for outcome in outcomes)
-        """How many wait in the spool."""
-        self.failed = len(outcomes) - self.published - self.spooled
-        """How many are in neither place, but with the caller and in the log."""
-
-    def __repr__(self) -> str:
-        return f"PublishSummary(published={self.published}, spooled={self.spooled}, failed={self.failed})"
 
 
 class WorkflowEventProducer:
@@ -140,7 +123,8 @@ class WorkflowEventProducer:
             self._native = _native.Publisher(**settings)
         except _native.SettingsError as error:
             raise resolver.error(error.args[0]) from None
-        self._spool = settings.get("spool_dir")
+        self.spool_dir: Optional[str] = settings.get("spool_dir")
+        """Where events wait that Kafka did not take in time; None: nowhere."""
         self._patience = delivery_timeout_ms / 1000 + 5
         self._closed = False
         _open.add(self)
@@ -237,6 +221,19 @@ class WorkflowEventProducer:
             raise KafkaTimeoutError(
                 f"{pending} {plural} not acknowledged after {timeout} s, and still under way: {reason}", kind="flush"
             )
+
+    def drain_spool(self, max_events: Optional[int] = None, timeout: Optional[float] = None) -> DrainSummary:
+        """Publishes what waits in the spool for these brokers, the oldest first, whoever put it there.
+
+        max_events, timeout: how much and for how many seconds; None: everything that is there. Raises KafkaError when
+        the spool cannot be read; what cannot be published stays, and the summary says why.
+        """
+        within = None if timeout is None else seconds(timeout)
+        try:
+            return DrainSummary(**self._native.drain(max_events, within))
+        except _native.NativeError as error:
+            kind, message = error.args
+            raise KafkaError(message, kind=kind) from None
 
     def close(self, timeout: float = 10.0) -> None:
         """Flushes for at most `timeout` seconds, spools what is not acknowledged by then, and ends the connection.
