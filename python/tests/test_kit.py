@@ -143,12 +143,11 @@ def test_what_the_kit_starts_ends_with_the_test_process(tmp_path: Path) -> None:
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     command = [sys.executable, "-c", script, str(tmp_path)]
-    mother = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    assert mother.stdout is not None
-    child = int(mother.stdout.readline())
-    assert Path("/proc/{}".format(child)).exists()
-    mother.kill()
-    mother.wait()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as mother:
+        assert mother.stdout is not None
+        child = int(mother.stdout.readline())
+        assert runs(child)
+        mother.kill()
     poll(10, "the child has ended", lambda: not runs(child))
 
 
