@@ -171,7 +171,7 @@ def test_an_example_without_a_broker_ends_well_and_leaves_its_event_in_the_spool
     """The constructor of the basic example raises, as the guide says; the helper's example must not."""
     nobody = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     command = [sys.executable, "-c", "import airflow_integration as a; print(a.publish_dag_completion_event('d', 'r'))"]
-    done = subprocess.run(command, env=nobody, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+    done = subprocess.run(command, env=nobody, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stderr
     (event,) = spool.events()
     assert (event["workflow_id"], event["workflow_run_id"]) == ("d", "r")

@@ -1,4 +1,4 @@
-"""Integration guide, basic usage: a task publishes with its context. Corrected: the example does not import datetime."""
+"""Integration guide, basic usage: a task publishes with its context. Corrected: no datetime was imported."""
 
 from datetime import datetime
 
