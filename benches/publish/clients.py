@@ -29,11 +29,16 @@ def events(count, seed=1):
             "source": "AIRFLOW",
             "workflow_id": "etl_{}".format(chance.randrange(100)),
             "workflow_run_id": "scheduled__2026-01-01T{:02}:00:00+00:00".format(chance.randrange(24)),
-            "payload": {"data": {"status": "success", "rows": chance.randrange(10**6), "text": "%0400x" % number}},
+            "payload": {"data": {"status": "success", "rows": chance.randrange(10**6), "text": text(number)}},
             "metadata": {"environment": "prod", "version": "1.0", "scope": "dag"},
         }
         for number in range(count)
     ]
+
+
+def text(number):
+    """400 characters, different in each event."""
+    return "{:0400x}".format(number)
 
 
 def key(event):

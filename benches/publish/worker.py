@@ -1,5 +1,8 @@
-"""One client in one process. `worker.py CLIENT SERVERS` takes commands on its standard input, one JSON object a line, and
-answers each with one; `worker.py CLIENT SERVERS first TOPIC` publishes one event and prints when it was acknowledged."""
+"""One client in one process.
+
+`worker.py CLIENT SERVERS` takes commands on its standard input, one JSON object a line, and answers each with one.
+`worker.py CLIENT SERVERS first TOPIC` publishes one event and prints when it was acknowledged.
+"""
 
 import json
 import sys
