@@ -13,8 +13,9 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
+from . import wire
 from .checks import seconds
-from .producer import PublishSummary, WorkflowEventProducer
+from .producer import WorkflowEventProducer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Callable, Literal, Optional, TypeVar, Union
 
-    from . import wire
     from ._native import Outcome
     from .producer import Servers
     from .settings import Path
+    from .summary import DrainSummary, PublishSummary
 
     _Result = TypeVar("_Result")
 
@@ -150,6 +151,10 @@ class AsyncWorkflowEventProducer:
     async def flush(self, timeout: Optional[float] = None) -> None:
         """As `WorkflowEventProducer.flush`. Raises KafkaTimeoutError."""
         await self._call(partial(self._producer.flush, timeout))
+
+    async def drain_spool(self, max_events: Optional[int] = None, timeout: Optional[float] = None) -> DrainSummary:
+        """As `WorkflowEventProducer.drain_spool`. Raises KafkaError."""
+        return await self._call(partial(self._producer.drain_spool, max_events, timeout))
 
     @property
     def closed(self) -> bool:
