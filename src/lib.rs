@@ -3,7 +3,9 @@
 //! The rooms of the house, and which may know which, are drawn in ARCHITECTURE.md. The `service`
 //! feature (on by default) is the whole bridge; without it the crate is what a publisher needs.
 
+pub mod connection;
 pub mod event;
+pub mod publish;
 
 #[cfg(feature = "service")]
 pub mod admin;

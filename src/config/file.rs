@@ -8,7 +8,7 @@ use std::{
 
 use super::keys;
 use crate::{
-    kafka::is_secret,
+    connection::is_secret,
     yaml::{self, Data, Node, Position},
 };
 

@@ -9,7 +9,10 @@ mod resolve;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
-use crate::kafka::{BudgetSettings, KafkaSettings, Password, Security};
+use crate::{
+    connection::{Password, Security},
+    kafka::{BudgetSettings, KafkaSettings},
+};
 
 pub use keys::{ALL, Key, environment_help};
 

@@ -5,49 +5,22 @@
 
 use rdkafka::{
     ClientConfig,
-    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    config::FromClientConfigAndContext,
     consumer::{BaseConsumer, DefaultConsumerContext},
-    error::KafkaError as RdError,
     producer::{BaseProducer, DefaultProducerContext},
 };
 
-use super::{
-    KafkaSettings,
-    settings::{SettingError, is_secret},
-};
+use super::KafkaSettings;
+use crate::connection::{self, SettingError, reason};
 
 /// The largest record that the bridge can write: what librdkafka can read in one response.
 const MAX_RECORD_BYTES: &str = "100000000";
 
 fn base(settings: &KafkaSettings) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.set_log_level(RDKafkaLogLevel::Info);
-    config.set("bootstrap.servers", &settings.bootstrap_servers).set("client.id", &settings.client_id);
-    config.set("client.software.name", "workflow-bridge").set("client.software.version", env!("CARGO_PKG_VERSION"));
-    // A broker that is away is asked again each second, not each ten.
-    config.set("reconnect.backoff.max.ms", "1000");
+    let mut config = connection::client_config(&settings.bootstrap_servers, &settings.client_id, &settings.security);
     // A topic that is created later, or gets more partitions, is seen this soon; only the topics
     // that are in use are asked for.
     config.set("topic.metadata.refresh.interval.ms", "10000");
-    let security = &settings.security;
-    config.set("security.protocol", security.protocol());
-    if security.is_sasl() {
-        config.set("sasl.mechanism", security.sasl_mechanism.as_deref().unwrap_or_default().to_ascii_uppercase());
-        config.set("sasl.username", security.sasl_username.as_deref().unwrap_or_default());
-        config.set("sasl.password", security.sasl_password.as_ref().map_or("", |password| password.reveal()));
-    }
-    if security.is_tls() {
-        let files = [
-            ("ssl.ca.location", &security.ssl_cafile),
-            ("ssl.certificate.location", &security.ssl_certfile),
-            ("ssl.key.location", &security.ssl_keyfile),
-        ];
-        for (property, file) in files {
-            if let Some(path) = file {
-                config.set(property, path.to_string_lossy());
-            }
-        }
-    }
     config
 }
 
@@ -91,17 +64,6 @@ fn with_properties(mut config: ClientConfig, settings: &KafkaSettings) -> Client
     config
 }
 
-/// Whether librdkafka knows the property and takes the value.
-pub(super) fn check_property(name: &str, value: &str) -> Result<(), String> {
-    let mut config = ClientConfig::new();
-    config.set(name, value);
-    match config.create_native_config() {
-        Ok(_) => Ok(()),
-        Err(_) if is_secret(name) => Err("librdkafka refuses the property or its value (not shown)".into()),
-        Err(error) => Err(reason(&error)),
-    }
-}
-
 /// Whether a consumer and a producer can be made of the settings; connects to nobody.
 pub(super) fn probe(settings: &KafkaSettings) -> Result<(), String> {
     let mut consuming = consumer(settings);
@@ -112,18 +74,6 @@ pub(super) fn probe(settings: &KafkaSettings) -> Result<(), String> {
     BaseProducer::<DefaultProducerContext>::from_config_and_context(&producer(settings), DefaultProducerContext)
         .map(drop)
         .map_err(|error| reason(&error))
-}
-
-/// librdkafka's own text, without the value of a property.
-pub(super) fn reason(error: &RdError) -> String {
-    match error {
-        RdError::ClientConfig(_, _, name, _) if is_secret(name) => {
-            format!("librdkafka refuses {name} (its value is not shown)")
-        }
-        RdError::ClientConfig(_, text, _, _) | RdError::ClientCreation(text) => text.clone(),
-        RdError::Nul(_) => "expected text without a NUL character".into(),
-        other => other.to_string(),
-    }
 }
 
 /// The settings' mistakes as one error.

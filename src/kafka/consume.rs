@@ -21,6 +21,7 @@ use tokio::sync::watch as latest;
 
 pub use super::partitions::PartitionStatus;
 use super::{KafkaError, KafkaSettings, Receive, client};
+use crate::connection;
 use context::{Context, Shared};
 
 /// Hears the id of the cluster before anything is read from it, and may refuse it.
@@ -75,7 +76,7 @@ impl Consumer {
         let shared = Arc::new(Shared::new(settings));
         let consumer =
             BaseConsumer::from_config_and_context(&client::consumer(settings), Context::new(Arc::clone(&shared)))
-                .map_err(|error| KafkaError::Client { role: "consumer", reason: client::reason(&error) })?;
+                .map_err(|error| KafkaError::Client { role: "consumer", reason: connection::reason(&error) })?;
         let (end, ended) = latest::channel(None);
         let (finished, done) = mpsc::channel();
         let looped = run::Loop::new(consumer, Arc::clone(&shared), receiver, settings.budget);

@@ -26,8 +26,12 @@ use tokio::time::Instant;
 pub use letter::DeadLetter;
 use letter::Form;
 
-use super::{KafkaError, KafkaSettings, client, report::Reporter, report::advice};
-use crate::{event::Origin, telemetry};
+use super::{KafkaError, KafkaSettings, client, report::Reporter};
+use crate::{
+    connection::{self, advice},
+    event::Origin,
+    telemetry,
+};
 
 /// What the bridge's own headers may add to a record.
 const ROOM_FOR_HEADERS: u64 = 64 << 10;
@@ -112,7 +116,7 @@ impl DeadLetters {
     pub fn connect(settings: &KafkaSettings) -> Result<Self, KafkaError> {
         client::validated(settings)?;
         let admin = AdminClient::from_config_and_context(&client::producer(settings), Reporter::new("dead letters"))
-            .map_err(|error| KafkaError::Client { role: "dead-letter producer", reason: client::reason(&error) })?;
+            .map_err(|error| KafkaError::Client { role: "dead-letter producer", reason: connection::reason(&error) })?;
         Ok(Self {
             producer: Mutex::new(producer(settings)?),
             settings: settings.clone(),
@@ -216,7 +220,7 @@ impl DeadLetters {
         }
         self.replace_if_dead();
         let origin = letter.origin.clone();
-        let (reason, advice) = (client::reason(error), code.map_or("it is tried again", |code| advice(code).1));
+        let (reason, advice) = (connection::reason(error), code.map_or("it is tried again", |code| advice(code).1));
         match code {
             Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
                 DeadLetterError::Denied { origin, topic, reason, advice }
@@ -266,7 +270,7 @@ impl DeadLetters {
                 None | Some(Err((_, Code::TopicAlreadyExists))) => None,
                 Some(Err((_, code))) => Some(code.to_string()),
             },
-            Err(error) => Some(client::reason(&error)),
+            Err(error) => Some(connection::reason(&error)),
         };
         let state = match problem {
             None => None,
@@ -320,7 +324,7 @@ fn producer(settings: &KafkaSettings) -> Result<FutureProducer<Reporter>, KafkaE
     // A topic's limit is one of batches: letters that fit alone must not be refused together.
     config.set("batch.num.messages", "1");
     FutureProducer::from_config_and_context(&config, Reporter::new("dead letters"))
-        .map_err(|error| KafkaError::Client { role: "dead-letter producer", reason: client::reason(&error) })
+        .map_err(|error| KafkaError::Client { role: "dead-letter producer", reason: connection::reason(&error) })
 }
 
 fn is_too_large(error: &RdError) -> bool {

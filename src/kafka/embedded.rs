@@ -10,7 +10,8 @@ use rdkafka::{
     producer::{DefaultProducerContext, FutureProducer, FutureRecord},
 };
 
-use super::{KafkaError, client};
+use super::KafkaError;
+use crate::connection;
 
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -21,7 +22,7 @@ pub struct EmbeddedBroker {
 }
 
 fn failed(error: &RdError) -> KafkaError {
-    KafkaError::Client { role: "embedded broker", reason: client::reason(error) }
+    KafkaError::Client { role: "embedded broker", reason: connection::reason(error) }
 }
 
 impl EmbeddedBroker {

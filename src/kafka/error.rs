@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::SettingError;
+use crate::connection::SettingError;
 
 /// A reason to stop.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

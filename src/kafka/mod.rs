@@ -30,5 +30,4 @@ pub use embedded::EmbeddedBroker;
 pub use error::KafkaError;
 pub use publish::{Producer, PublishError};
 pub use record::{Headers, Incoming, OwnedHeader, Receive, Ticket};
-pub(crate) use settings::is_secret;
-pub use settings::{KafkaSettings, OffsetReset, Password, Security, SettingError};
+pub use settings::{KafkaSettings, OffsetReset};

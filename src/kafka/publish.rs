@@ -11,8 +11,11 @@ use rdkafka::{
     producer::{FutureProducer, FutureRecord, Producer as _},
 };
 
-use super::{KafkaError, KafkaSettings, client, report::Reporter, report::advice};
-use crate::event::Event;
+use super::{KafkaError, KafkaSettings, client, report::Reporter};
+use crate::{
+    connection::{self, advice},
+    event::Event,
+};
 
 /// Publishes events.
 #[derive(Clone)]
@@ -61,7 +64,7 @@ impl Producer {
         client::validated(settings)?;
         FutureProducer::from_config_and_context(&client::producer(settings), Reporter::new("producer"))
             .map(Self)
-            .map_err(|error| KafkaError::Client { role: "producer", reason: client::reason(&error) })
+            .map_err(|error| KafkaError::Client { role: "producer", reason: connection::reason(&error) })
     }
 
     /// Publishes one event, and waits until it is acknowledged: its partition and offset.
@@ -93,7 +96,7 @@ impl Producer {
             code => PublishError::NotAcknowledged {
                 event_id: event.id().into(),
                 topic: topic.into(),
-                reason: client::reason(&error),
+                reason: connection::reason(&error),
                 advice: code.map_or("publish it again", |code| advice(code).1),
             },
         };

@@ -4,9 +4,10 @@
 //! It reads no file and no environment (the config does), and a secret is never part of a message
 //! or of `Debug`.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use super::{budget::BudgetSettings, client};
+use crate::connection::{self, Security, SettingError, bad_topic, is_secret};
 
 /// Where Kafka is, what to read, and how.
 #[derive(Clone)]
@@ -42,62 +43,6 @@ pub enum OffsetReset {
     Latest,
 }
 
-/// Transport and authentication, in Kafka's own words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Security {
-    /// PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
-    pub protocol: String,
-    /// PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; with a SASL protocol only.
-    pub sasl_mechanism: Option<String>,
-    /// The user of a SASL protocol.
-    pub sasl_username: Option<String>,
-    /// The user's password.
-    pub sasl_password: Option<Password>,
-    /// PEM file with the authorities that sign the brokers' certificates; the system's when absent.
-    pub ssl_cafile: Option<PathBuf>,
-    /// PEM file with the client's certificate.
-    pub ssl_certfile: Option<PathBuf>,
-    /// PEM file with the client's private key.
-    pub ssl_keyfile: Option<PathBuf>,
-}
-
-/// A password. It is shown nowhere.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(String);
-
-/// One mistake in the settings.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{setting}: {problem}")]
-pub struct SettingError {
-    /// The setting, as the documentation spells it.
-    pub setting: String,
-    /// What was expected, what was found, what to do.
-    pub problem: String,
-}
-
-impl SettingError {
-    pub(super) fn new(setting: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { setting: setting.into(), problem: problem.into() }
-    }
-}
-
-impl Password {
-    /// Wraps a password.
-    pub fn new(password: impl Into<String>) -> Self {
-        Self(password.into())
-    }
-
-    pub(super) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(..)")
-    }
-}
-
 impl FromStr for OffsetReset {
     type Err = SettingError;
 
@@ -108,20 +53,6 @@ impl FromStr for OffsetReset {
             other => {
                 Err(SettingError::new("auto_offset_reset", format!("expected `earliest` or `latest`, found `{other}`")))
             }
-        }
-    }
-}
-
-impl Default for Security {
-    fn default() -> Self {
-        Self {
-            protocol: "PLAINTEXT".into(),
-            sasl_mechanism: None,
-            sasl_username: None,
-            sasl_password: None,
-            ssl_cafile: None,
-            ssl_certfile: None,
-            ssl_keyfile: None,
         }
     }
 }
@@ -191,25 +122,13 @@ const OWNED: &[(&str, &str)] = &[
     ("ssl.key.location", "use the setting security.ssl_keyfile"),
 ];
 
-/// Whether a librdkafka property holds a secret.
-pub(crate) fn is_secret(property: &str) -> bool {
-    ["password", "secret", ".pem", "oauthbearer.config", "jaas"].iter().any(|part| property.contains(part))
-}
-
 impl KafkaSettings {
     /// Every mistake, in the order of the settings; without one, a client can be made of them.
     /// Reads the TLS files, and asks nobody on the network.
     pub fn validate(&self) -> Vec<SettingError> {
         let mut errors = Vec::new();
+        connection::check_servers(&self.bootstrap_servers, &mut errors);
         let mut error = |setting: &str, problem: String| errors.push(SettingError::new(setting, problem));
-        if self.bootstrap_servers.split(',').any(|server| server.trim().is_empty()) {
-            error("bootstrap_servers", "expected `host:port`, comma-separated, found an empty entry".into());
-        }
-        for server in self.bootstrap_servers.split(',').map(str::trim).filter(|server| !server.is_empty()) {
-            if let Some(problem) = bad_server(server) {
-                error("bootstrap_servers", problem);
-            }
-        }
         if self.topics.is_empty() {
             error("topics", "expected at least one topic, found none".into());
         }
@@ -264,7 +183,7 @@ impl KafkaSettings {
             let setting = format!("properties.{name}");
             if let Some((_, reason)) = OWNED.iter().find(|(owned, _)| owned == name) {
                 errors.push(SettingError::new(setting, format!("the bridge owns this property: {reason}")));
-            } else if let Err(reason) = client::check_property(name, value) {
+            } else if let Err(reason) = connection::check_property(name, value) {
                 errors.push(SettingError::new(setting, reason));
             }
         }
@@ -288,100 +207,6 @@ impl KafkaSettings {
 
     fn millis(&self, property: &str, default: u64) -> Duration {
         Duration::from_millis(self.properties.get(property).and_then(|ms| ms.parse().ok()).unwrap_or(default))
-    }
-}
-
-/// What librdkafka would misread, or print.
-fn bad_server(server: &str) -> Option<String> {
-    if server.contains("://") || server.contains(['@', '/', ' ']) {
-        return Some("expected `host:port`, found a URL or credentials (not shown): write host and port alone".into());
-    }
-    let port = match server.rsplit_once(':') {
-        // An IPv6 address without a port.
-        Some((_, port)) if port.ends_with(']') => return None,
-        Some((_, port)) => port,
-        None => return None,
-    };
-    let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
-    (!is_port).then(|| format!("expected `host:port` with a port from 1 to 65535, found `{server}`"))
-}
-
-/// Kafka's own rule for names.
-fn bad_topic(topic: &str) -> Option<String> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if topic.is_empty() || topic.len() > 249 || topic == "." || topic == ".." || !topic.chars().all(legal) {
-        return Some(format!("expected 1 to 249 of letters, digits, `.`, `_` and `-`, found `{topic}`"));
-    }
-    None
-}
-
-impl Security {
-    /// The protocol in capitals.
-    pub(super) fn protocol(&self) -> String {
-        self.protocol.to_ascii_uppercase()
-    }
-
-    pub(super) fn is_sasl(&self) -> bool {
-        self.protocol().starts_with("SASL_")
-    }
-
-    pub(super) fn is_tls(&self) -> bool {
-        self.protocol().ends_with("SSL")
-    }
-
-    fn validate(&self, errors: &mut Vec<SettingError>) {
-        let mut error =
-            |setting: &str, problem: String| errors.push(SettingError::new(format!("security.{setting}"), problem));
-        let protocol = self.protocol();
-        if !["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"].contains(&protocol.as_str()) {
-            error(
-                "protocol",
-                format!("expected PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, found `{}`", self.protocol),
-            );
-        } else if self.is_sasl() {
-            match self.sasl_mechanism.as_deref().map(str::to_ascii_uppercase).as_deref() {
-                Some("PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512") => {}
-                Some(other) => {
-                    error("sasl_mechanism", format!("expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, found `{other}`"));
-                }
-                None => error(
-                    "sasl_mechanism",
-                    format!("{protocol} needs one of PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512, found none"),
-                ),
-            }
-            if self.sasl_username.as_deref().unwrap_or_default().is_empty() {
-                error("sasl_username", format!("{protocol} needs a user, found none"));
-            }
-            if self.sasl_password.as_ref().is_none_or(|password| password.0.is_empty()) {
-                error("sasl_password", format!("{protocol} needs the user's password, found none"));
-            }
-        } else if self.sasl_mechanism.is_some() || self.sasl_username.is_some() || self.sasl_password.is_some() {
-            error(
-                "protocol",
-                format!(
-                    "{protocol} does not authenticate, but SASL settings are given: use SASL_SSL or SASL_PLAINTEXT"
-                ),
-            );
-        }
-        let files = [
-            ("ssl_cafile", &self.ssl_cafile),
-            ("ssl_certfile", &self.ssl_certfile),
-            ("ssl_keyfile", &self.ssl_keyfile),
-        ];
-        for (setting, file) in files {
-            let Some(path) = file else { continue };
-            if !self.is_tls() {
-                error(setting, format!("{protocol} is not encrypted: use SSL or SASL_SSL, or drop this setting"));
-            } else if let Err(reason) = std::fs::read(path) {
-                error(setting, format!("{}: {reason}: expected a readable PEM file", path.display()));
-            }
-        }
-        if self.ssl_certfile.is_some() != self.ssl_keyfile.is_some() {
-            error(
-                if self.ssl_certfile.is_some() { "ssl_keyfile" } else { "ssl_certfile" },
-                "a client certificate needs both ssl_certfile and ssl_keyfile".into(),
-            );
-        }
     }
 }
 

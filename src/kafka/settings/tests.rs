@@ -1,4 +1,5 @@
 use super::*;
+use crate::connection::Password;
 
 fn settings() -> KafkaSettings {
     KafkaSettings::default()

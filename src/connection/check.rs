@@ -1,0 +1,86 @@
+//! Addresses, names and librdkafka properties: what is refused before a client is made of it.
+
+use rdkafka::{ClientConfig, error::KafkaError as RdError};
+
+/// One mistake in the settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{setting}: {problem}")]
+pub struct SettingError {
+    /// The setting, as the documentation spells it.
+    pub setting: String,
+    /// What was expected, what was found, what to do.
+    pub problem: String,
+}
+
+impl SettingError {
+    pub(crate) fn new(setting: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { setting: setting.into(), problem: problem.into() }
+    }
+}
+
+/// Whether a librdkafka property holds a secret.
+pub(crate) fn is_secret(property: &str) -> bool {
+    ["password", "secret", ".pem", "oauthbearer.config", "jaas"].iter().any(|part| property.contains(part))
+}
+
+/// The mistakes in a list of `host:port`.
+pub(crate) fn check_servers(servers: &str, errors: &mut Vec<SettingError>) {
+    if servers.split(',').any(|server| server.trim().is_empty()) {
+        errors.push(SettingError::new(
+            "bootstrap_servers",
+            "expected `host:port`, comma-separated, found an empty entry",
+        ));
+    }
+    for server in servers.split(',').map(str::trim).filter(|server| !server.is_empty()) {
+        if let Some(problem) = bad_server(server) {
+            errors.push(SettingError::new("bootstrap_servers", problem));
+        }
+    }
+}
+
+/// What librdkafka would misread, or print.
+fn bad_server(server: &str) -> Option<String> {
+    if server.contains("://") || server.contains(['@', '/', ' ']) {
+        return Some("expected `host:port`, found a URL or credentials (not shown): write host and port alone".into());
+    }
+    let port = match server.rsplit_once(':') {
+        // An IPv6 address without a port.
+        Some((_, port)) if port.ends_with(']') => return None,
+        Some((_, port)) => port,
+        None => return None,
+    };
+    let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
+    (!is_port).then(|| format!("expected `host:port` with a port from 1 to 65535, found `{server}`"))
+}
+
+/// Kafka's own rule for names.
+pub(crate) fn bad_topic(topic: &str) -> Option<String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if topic.is_empty() || topic.len() > 249 || topic == "." || topic == ".." || !topic.chars().all(legal) {
+        return Some(format!("expected 1 to 249 of letters, digits, `.`, `_` and `-`, found `{topic}`"));
+    }
+    None
+}
+
+/// Whether librdkafka knows the property and takes the value.
+pub(crate) fn check_property(name: &str, value: &str) -> Result<(), String> {
+    let mut config = ClientConfig::new();
+    config.set(name, value);
+    match config.create_native_config() {
+        Ok(_) => Ok(()),
+        Err(_) if is_secret(name) => Err("librdkafka refuses the property or its value (not shown)".into()),
+        Err(error) => Err(reason(&error)),
+    }
+}
+
+/// librdkafka's own text, without the value of a property.
+pub(crate) fn reason(error: &RdError) -> String {
+    match error {
+        RdError::ClientConfig(_, _, name, _) if is_secret(name) => {
+            format!("librdkafka refuses {name} (its value is not shown)")
+        }
+        RdError::ClientConfig(_, text, _, _) | RdError::ClientCreation(text) => text.clone(),
+        RdError::Nul(_) => "expected text without a NUL character".into(),
+        other => other.to_string(),
+    }
+}

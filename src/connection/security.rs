@@ -1,0 +1,156 @@
+//! Transport and authentication: the settings, and every mistake in them.
+//!
+//! Owns what may be combined with what. A secret is never part of a message or of `Debug`.
+
+use std::{fmt, path::PathBuf};
+
+use rdkafka::ClientConfig;
+
+use super::SettingError;
+
+/// Transport and authentication, in Kafka's own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Security {
+    /// PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
+    pub protocol: String,
+    /// PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; with a SASL protocol only.
+    pub sasl_mechanism: Option<String>,
+    /// The user of a SASL protocol.
+    pub sasl_username: Option<String>,
+    /// The user's password.
+    pub sasl_password: Option<Password>,
+    /// PEM file with the authorities that sign the brokers' certificates; the system's when absent.
+    pub ssl_cafile: Option<PathBuf>,
+    /// PEM file with the client's certificate.
+    pub ssl_certfile: Option<PathBuf>,
+    /// PEM file with the client's private key.
+    pub ssl_keyfile: Option<PathBuf>,
+}
+
+/// A password. It is shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    /// Wraps a password.
+    pub fn new(password: impl Into<String>) -> Self {
+        Self(password.into())
+    }
+
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Self {
+            protocol: "PLAINTEXT".into(),
+            sasl_mechanism: None,
+            sasl_username: None,
+            sasl_password: None,
+            ssl_cafile: None,
+            ssl_certfile: None,
+            ssl_keyfile: None,
+        }
+    }
+}
+
+impl Security {
+    /// Sets librdkafka's properties.
+    pub(super) fn apply(&self, config: &mut ClientConfig) {
+        config.set("security.protocol", self.protocol());
+        if self.is_sasl() {
+            config.set("sasl.mechanism", self.sasl_mechanism.as_deref().unwrap_or_default().to_ascii_uppercase());
+            config.set("sasl.username", self.sasl_username.as_deref().unwrap_or_default());
+            config.set("sasl.password", self.sasl_password.as_ref().map_or("", |password| password.reveal()));
+        }
+        if self.is_tls() {
+            let files = [
+                ("ssl.ca.location", &self.ssl_cafile),
+                ("ssl.certificate.location", &self.ssl_certfile),
+                ("ssl.key.location", &self.ssl_keyfile),
+            ];
+            for (property, file) in files {
+                if let Some(path) = file {
+                    config.set(property, path.to_string_lossy());
+                }
+            }
+        }
+    }
+
+    /// The protocol in capitals.
+    pub(crate) fn protocol(&self) -> String {
+        self.protocol.to_ascii_uppercase()
+    }
+
+    pub(crate) fn is_sasl(&self) -> bool {
+        self.protocol().starts_with("SASL_")
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        self.protocol().ends_with("SSL")
+    }
+
+    /// Every mistake. Reads the TLS files, and asks nobody on the network.
+    pub(crate) fn validate(&self, errors: &mut Vec<SettingError>) {
+        let mut error =
+            |setting: &str, problem: String| errors.push(SettingError::new(format!("security.{setting}"), problem));
+        let protocol = self.protocol();
+        if !["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"].contains(&protocol.as_str()) {
+            error(
+                "protocol",
+                format!("expected PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, found `{}`", self.protocol),
+            );
+        } else if self.is_sasl() {
+            match self.sasl_mechanism.as_deref().map(str::to_ascii_uppercase).as_deref() {
+                Some("PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512") => {}
+                Some(other) => {
+                    error("sasl_mechanism", format!("expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, found `{other}`"));
+                }
+                None => error(
+                    "sasl_mechanism",
+                    format!("{protocol} needs one of PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512, found none"),
+                ),
+            }
+            if self.sasl_username.as_deref().unwrap_or_default().is_empty() {
+                error("sasl_username", format!("{protocol} needs a user, found none"));
+            }
+            if self.sasl_password.as_ref().is_none_or(|password| password.0.is_empty()) {
+                error("sasl_password", format!("{protocol} needs the user's password, found none"));
+            }
+        } else if self.sasl_mechanism.is_some() || self.sasl_username.is_some() || self.sasl_password.is_some() {
+            error(
+                "protocol",
+                format!(
+                    "{protocol} does not authenticate, but SASL settings are given: use SASL_SSL or SASL_PLAINTEXT"
+                ),
+            );
+        }
+        let files = [
+            ("ssl_cafile", &self.ssl_cafile),
+            ("ssl_certfile", &self.ssl_certfile),
+            ("ssl_keyfile", &self.ssl_keyfile),
+        ];
+        for (setting, file) in files {
+            let Some(path) = file else { continue };
+            if !self.is_tls() {
+                error(setting, format!("{protocol} is not encrypted: use SSL or SASL_SSL, or drop this setting"));
+            } else if let Err(reason) = std::fs::read(path) {
+                error(setting, format!("{}: {reason}: expected a readable PEM file", path.display()));
+            }
+        }
+        if self.ssl_certfile.is_some() != self.ssl_keyfile.is_some() {
+            error(
+                if self.ssl_certfile.is_some() { "ssl_keyfile" } else { "ssl_certfile" },
+                "a client certificate needs both ssl_certfile and ssl_keyfile".into(),
+            );
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What waits for the broker's answer, and what becomes of an answer that comes too late.
+//!
+//! Owns one slot for each record that somebody waits for. Its invariant: each slot ends once, as an
+//! answer or as abandoned; an acknowledgement that reaches an abandoned slot takes back what was
+//! put into the spool for it.
+
+use std::{
+    path::PathBuf,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use super::{Ack, engine::Failure, spool::Spool};
+
+/// The records of one call.
+pub(super) struct Batch {
+    slots: Mutex<Slots>,
+    answered: Condvar,
+    spool: Option<Spool>,
+}
+
+struct Slots {
+    slots: Vec<Slot>,
+    waiting: usize,
+}
+
+#[derive(Clone)]
+enum Slot {
+    /// Nothing is known.
+    Waiting,
+    /// librdkafka has said what became of it.
+    Answered(Result<Ack, Failure>),
+    /// The caller waits no longer.
+    Abandoned,
+    /// And has put it into the spool.
+    Spooled(PathBuf),
+}
+
+impl Batch {
+    pub(super) fn new(records: usize, spool: Option<Spool>) -> Self {
+        let slots = Slots { slots: vec![Slot::Waiting; records], waiting: records };
+        Self { slots: Mutex::new(slots), answered: Condvar::new(), spool }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// librdkafka's word on one record.
+    pub(super) fn answer(&self, index: usize, answer: Result<Ack, Failure>) {
+        let mut slots = self.lock();
+        let Some(slot) = slots.slots.get_mut(index) else { return };
+        match slot {
+            Slot::Waiting => {
+                *slot = Slot::Answered(answer);
+                slots.waiting -= 1;
+                if slots.waiting == 0 {
+                    self.answered.notify_all();
+                }
+            }
+            Slot::Abandoned => *slot = Slot::Answered(answer),
+            Slot::Spooled(path) => {
+                if answer.is_ok()
+                    && let Some(spool) = &self.spool
+                {
+                    spool.withdraw(path);
+                }
+            }
+            Slot::Answered(_) => {}
+        }
+    }
+
+    /// Waits for all answers, at most until then. A record without one is abandoned: `None`.
+    pub(super) fn wait(&self, until: Instant) -> Vec<Option<Result<Ack, Failure>>> {
+        let mut slots = self.lock();
+        while slots.waiting > 0 {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            slots = self.answered.wait_timeout(slots, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        slots.waiting = 0;
+        slots
+            .slots
+            .iter_mut()
+            .map(|slot| match slot {
+                Slot::Answered(answer) => Some(answer.clone()),
+                _ => {
+                    *slot = Slot::Abandoned;
+                    None
+                }
+            })
+            .collect()
+    }
+
+    /// An abandoned record is in the spool now: the acknowledgement, if it has come meanwhile.
+    pub(super) fn spooled(&self, index: usize, path: PathBuf) -> Option<Ack> {
+        let mut slots = self.lock();
+        match slots.slots.get_mut(index)? {
+            Slot::Answered(Ok(ack)) => Some(*ack),
+            slot => {
+                *slot = Slot::Spooled(path);
+                None
+            }
+        }
+    }
+}

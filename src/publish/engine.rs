@@ -1,0 +1,359 @@
+//! One process's producer: librdkafka's handle, the thread that hears its reports, and the counting
+//! of what is under way.
+//!
+//! Owns everything that must not outlive a fork. Its invariants: what was sent is counted until its
+//! report was heard, and the thread listens as long as anything is counted. It listens to nothing
+//! else, so that an idle client costs nothing and closes at once. It knows no deadline of a caller.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::AtomicBool, atomic::Ordering, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig, ClientContext, Message as _,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    error::{KafkaError as RdError, RDKafkaErrorCode as Code},
+    message::{DeliveryResult, Headers as _},
+    producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig},
+};
+
+use super::{Ack, PublishError, Record, batch::Batch, spool::Spool};
+use crate::connection::{advice, reason};
+
+/// How long the thread listens before it looks whether anybody still waits.
+const LISTEN: Duration = Duration::from_millis(5);
+/// How long a full queue is left alone before it is tried again.
+const ROOM: Duration = Duration::from_millis(1);
+/// Failures of enqueued events that are kept for `take_failures`.
+const KEPT_FAILURES: usize = 10_000;
+
+/// Why the broker does not have a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// What librdkafka says, and what to do.
+    pub(super) reason: String,
+    /// The topic does not take a record of this size.
+    pub(super) too_large: bool,
+}
+
+impl Failure {
+    pub(super) fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), too_large: false }
+    }
+}
+
+/// Who is told what became of a record.
+pub(super) enum Ticket {
+    /// A caller, who waits.
+    Waited { batch: Arc<Batch>, index: usize },
+    /// Nobody: what fails is spooled at once.
+    Enqueued,
+}
+
+/// The producer of one process.
+pub(super) struct Engine {
+    producer: Arc<BaseProducer<Ears>>,
+    shared: Arc<Shared>,
+    ended: Mutex<Option<mpsc::Receiver<()>>>,
+}
+
+/// What the thread, the callbacks and the callers share.
+struct Shared {
+    counts: Mutex<Counts>,
+    /// There is something to listen for, or the thread shall end.
+    wake: Condvar,
+    /// Nothing is under way.
+    idle: Condvar,
+    complaint: Mutex<Option<(Code, String)>>,
+    troubled: AtomicBool,
+    failures: Mutex<VecDeque<PublishError>>,
+    spool: Option<Spool>,
+    servers: String,
+}
+
+#[derive(Default)]
+struct Counts {
+    /// Records that were sent and not reported on.
+    under_way: usize,
+    /// Callers that wait for something else than a report.
+    listeners: usize,
+    stop: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Engine {
+    /// Makes the handle and starts the thread; connects in the background.
+    pub(super) fn start(config: &ClientConfig, servers: &str, spool: Option<Spool>) -> Result<Self, Failure> {
+        let shared = Arc::new(Shared {
+            counts: Mutex::default(),
+            wake: Condvar::new(),
+            idle: Condvar::new(),
+            complaint: Mutex::default(),
+            troubled: AtomicBool::new(false),
+            failures: Mutex::default(),
+            spool,
+            servers: servers.to_owned(),
+        });
+        let producer = BaseProducer::from_config_and_context(config, Ears(Arc::clone(&shared)))
+            .map(Arc::new)
+            .map_err(|error| Failure::new(format!("librdkafka refuses to make a client: {}", reason(&error))))?;
+        let (end, ended) = mpsc::channel();
+        let (ears, counts) = (Arc::clone(&producer), Arc::clone(&shared));
+        thread::Builder::new()
+            .name("workflow-events".into())
+            .spawn(move || {
+                counts.listen(&ears);
+                // Dropping the handle waits for librdkafka's threads; whoever closes may wait for this one.
+                drop(ears);
+                // Nobody waits for it any more: then nobody has to be told.
+                let _ = end.send(());
+            })
+            .map_err(|error| {
+                Failure::new(format!("no thread can be started ({error}): check the limits on threads"))
+            })?;
+        Ok(Self { producer, shared, ended: Mutex::new(Some(ended)) })
+    }
+
+    /// Hands a record to librdkafka, and waits for room in its queue, at most until then.
+    pub(super) fn send(&self, record: &Record, ticket: Ticket, until: Instant) -> Result<(), Failure> {
+        self.shared.count(1);
+        let mut message = BaseRecord::with_opaque_to(&record.topic, Box::new(ticket))
+            .key(&*record.key)
+            .payload(&record.value)
+            .headers(record.headers());
+        loop {
+            match self.producer.send(message) {
+                Ok(()) => return Ok(()),
+                Err((RdError::MessageProduction(Code::QueueFull), back)) if Instant::now() < until => {
+                    message = back;
+                    thread::park_timeout(ROOM);
+                }
+                Err((error, _)) => {
+                    self.shared.uncount();
+                    return Err(self.shared.failure(&error, record.value.len()));
+                }
+            }
+        }
+    }
+
+    /// Waits until nothing is under way, at most until then: how much still is.
+    pub(super) fn flush(&self, until: Option<Instant>) -> usize {
+        let mut counts = lock(&self.shared.counts);
+        while counts.under_way > 0 {
+            counts = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                None => self.shared.idle.wait(counts).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => break,
+                Some(left) => self.shared.idle.wait_timeout(counts, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+        counts.under_way
+    }
+
+    /// Whether a broker is there, asked for at most so long.
+    pub(super) fn find_broker(&self, within: Duration) -> bool {
+        {
+            let mut counts = lock(&self.shared.counts);
+            counts.listeners += 1;
+            self.shared.wake.notify_all();
+        }
+        let found = self.producer.client().fetch_cluster_id(within).is_some();
+        lock(&self.shared.counts).listeners -= 1;
+        found
+    }
+
+    /// Ends the thread and the handle. What is still under way is reported as failed first.
+    pub(super) fn stop(&self, within: Duration) {
+        self.producer.purge(PurgeConfig::default().queue().inflight());
+        self.flush(Some(Instant::now() + within));
+        lock(&self.shared.counts).stop = true;
+        self.shared.wake.notify_all();
+    }
+
+    /// Waits until the thread has ended, at most so long. One that takes longer ends by itself.
+    pub(super) fn wait_ended(self: Arc<Self>, within: Duration) {
+        let ended = lock(&self.ended).take();
+        // Ours goes first, so that the thread's hold on the handle is the last.
+        drop(self);
+        if let Some(ended) = ended {
+            let _ = ended.recv_timeout(within);
+        }
+    }
+
+    pub(super) fn take_failures(&self) -> Vec<PublishError> {
+        lock(&self.shared.failures).drain(..).collect()
+    }
+
+    /// Why nothing was heard: what librdkafka complained about last, and what to do.
+    pub(super) fn silence(&self) -> (String, &'static str) {
+        self.shared.silence()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        lock(&self.shared.counts).stop = true;
+        self.shared.wake.notify_all();
+    }
+}
+
+impl Shared {
+    fn count(&self, records: usize) {
+        let mut counts = lock(&self.counts);
+        counts.under_way += records;
+        if counts.under_way == records {
+            self.wake.notify_all();
+        }
+    }
+
+    fn uncount(&self) {
+        let mut counts = lock(&self.counts);
+        counts.under_way = counts.under_way.saturating_sub(1);
+        if counts.under_way == 0 {
+            self.idle.notify_all();
+        }
+    }
+
+    /// The thread: hears reports as long as anything is under way.
+    fn listen(&self, producer: &BaseProducer<Ears>) {
+        loop {
+            {
+                let mut counts = lock(&self.counts);
+                while counts.under_way == 0 && counts.listeners == 0 {
+                    if counts.stop {
+                        return;
+                    }
+                    counts = self.wake.wait(counts).unwrap_or_else(PoisonError::into_inner);
+                }
+                if counts.stop {
+                    return;
+                }
+            }
+            producer.poll(LISTEN);
+        }
+    }
+
+    fn complain(&self, code: Code, text: &str) {
+        let mut complaint = lock(&self.complaint);
+        // That all brokers are down follows from something else, which is worth more.
+        if complaint.is_none() || code != Code::AllBrokersDown {
+            *complaint = Some((code, text.to_owned()));
+            self.troubled.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn content(&self) {
+        if self.troubled.swap(false, Ordering::Relaxed) {
+            *lock(&self.complaint) = None;
+        }
+    }
+
+    fn silence(&self) -> (String, &'static str) {
+        match &*lock(&self.complaint) {
+            Some((code, text)) => (text.clone(), advice(*code).1),
+            None => (
+                "nothing was heard, and no error either".into(),
+                "check that bootstrap_servers names a Kafka listener, and that the broker is not overloaded",
+            ),
+        }
+    }
+
+    fn failure(&self, error: &RdError, bytes: usize) -> Failure {
+        let code = error.rdkafka_error_code();
+        match code {
+            Some(Code::MessageSizeTooLarge) => Failure {
+                reason: format!(
+                    "it is too large for the topic ({bytes} bytes): raise the topic's max.message.bytes, or put a \
+                     reference into the payload"
+                ),
+                too_large: true,
+            },
+            Some(Code::MessageTimedOut | Code::RequestTimedOut) => {
+                let (complaint, advice) = self.silence();
+                Failure::new(format!("no broker took it in time: {complaint}: {advice}"))
+            }
+            Some(Code::PurgeQueue | Code::PurgeInflight) => {
+                let (complaint, _) = self.silence();
+                Failure::new(format!("the client was closed before the broker acknowledged it: {complaint}"))
+            }
+            Some(Code::QueueFull) => {
+                Failure::new("the client's queue is full: publish less at once, or wait for flush")
+            }
+            code => Failure::new(match code {
+                Some(code) => format!("{}: {}", reason(error), advice(code).1),
+                None => reason(error),
+            }),
+        }
+    }
+
+    /// Nobody waits for it: into the spool, or it is lost.
+    fn rescue(&self, record: &Record, failure: &Failure) {
+        let error = super::rescue(record, failure, self.spool.as_ref(), &self.servers);
+        let mut failures = lock(&self.failures);
+        if failures.len() == KEPT_FAILURES {
+            failures.pop_front();
+        }
+        failures.push_back(error);
+    }
+}
+
+/// librdkafka's callbacks.
+struct Ears(Arc<Shared>);
+
+impl ClientContext for Ears {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
+        // The one failure that no error tells: TLS or SASL on one side only.
+        if facility == "FAIL" && text.contains("security.protocol") {
+            self.0.complain(Code::BrokerTransportFailure, text);
+        }
+    }
+
+    fn error(&self, error: RdError, reason: &str) {
+        self.0.complain(error.rdkafka_error_code().unwrap_or(Code::Unknown), reason);
+    }
+}
+
+impl ProducerContext for Ears {
+    type DeliveryOpaque = Box<Ticket>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+        let answer = match result {
+            Ok(message) => {
+                self.0.content();
+                Ok(Ack { partition: message.partition(), offset: message.offset() })
+            }
+            Err((error, message)) => Err(self.0.failure(error, message.payload_len())),
+        };
+        match *ticket {
+            Ticket::Waited { batch, index } => batch.answer(index, answer),
+            Ticket::Enqueued => {
+                if let (Err(failure), Err((_, message))) = (answer, result) {
+                    self.0.rescue(&read_back(message), &failure);
+                }
+            }
+        }
+        self.0.uncount();
+    }
+}
+
+/// The record that was handed to librdkafka.
+fn read_back(message: &rdkafka::message::BorrowedMessage<'_>) -> Record {
+    let header = |name: &str| -> Option<Box<str>> {
+        let headers = message.headers()?;
+        let value = headers.iter().find(|header| header.key == name)?.value?;
+        Some(String::from_utf8_lossy(value).into())
+    };
+    Record {
+        topic: message.topic().into(),
+        event_id: header("event_id").unwrap_or_default(),
+        event_type: header("event_type").unwrap_or_default(),
+        key: String::from_utf8_lossy(message.key().unwrap_or_default()).into(),
+        value: message.payload().unwrap_or_default().to_vec(),
+        traceparent: header("traceparent"),
+    }
+}

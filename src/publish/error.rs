@@ -1,0 +1,117 @@
+//! What became of an event that is not in Kafka, in words for whoever has to act.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::connection::SettingError;
+
+/// The broker has the event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ack {
+    /// The partition that it was written to.
+    pub partition: i32,
+    /// Its offset there; -1 with `acks=0`, where the broker says nothing.
+    pub offset: i64,
+}
+
+/// An event that the broker did not acknowledge, or a client that cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The settings have mistakes; all of them are listed.
+    #[error("the publish client's settings are wrong: {}", join(.0))]
+    Settings(Vec<SettingError>),
+    /// No broker was found in time.
+    #[error("no broker at {servers} answered within {within:?}: {reason}: {advice}")]
+    NoBroker {
+        /// The addresses that were asked.
+        servers: String,
+        /// How long.
+        within: Duration,
+        /// What librdkafka says.
+        reason: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// Not in Kafka yet, but safe on disk: it is published when Kafka is back.
+    #[error("event {event_id} was not acknowledged by topic {topic} and waits in the spool, in {}: {reason}", path.display())]
+    Spooled {
+        /// The event.
+        event_id: String,
+        /// The topic.
+        topic: String,
+        /// The file that holds it.
+        path: PathBuf,
+        /// Why it is not in Kafka, and what to do.
+        reason: String,
+    },
+    /// Neither Kafka nor the spool took it. Only the caller has it now.
+    #[error(
+        "event {event_id} is LOST unless it is published again: topic {topic} did not acknowledge it ({reason}), and the spool did not take it ({spool})"
+    )]
+    Lost {
+        /// The event.
+        event_id: String,
+        /// The topic.
+        topic: String,
+        /// Why it is not in Kafka.
+        reason: String,
+        /// Why it is not in the spool.
+        spool: String,
+        /// The event itself, in JSON, so that it can be kept somewhere.
+        event: String,
+    },
+    /// It was not acknowledged, and there is no spool; it may or may not be in the topic.
+    #[error("event {event_id} was not acknowledged by topic {topic}: {reason}")]
+    NotAcknowledged {
+        /// The event.
+        event_id: String,
+        /// The topic.
+        topic: String,
+        /// What librdkafka says, and what to do.
+        reason: String,
+    },
+    /// Kafka will never take it as it is.
+    #[error(
+        "event {event_id} is too large for topic {topic} ({bytes} bytes): raise the topic's max.message.bytes, or put a reference into the payload"
+    )]
+    TooLarge {
+        /// The event.
+        event_id: String,
+        /// The topic.
+        topic: String,
+        /// The size of its value.
+        bytes: usize,
+    },
+    /// Not everything was acknowledged in time. It stays under way.
+    #[error("{pending} events are not acknowledged after {within:?}: {reason}")]
+    FlushTimedOut {
+        /// How many.
+        pending: usize,
+        /// How long it was waited.
+        within: Duration,
+        /// What librdkafka says, and what to do.
+        reason: String,
+    },
+    /// The client was closed before.
+    #[error("the publish client is closed: make a new one")]
+    Closed,
+}
+
+impl PublishError {
+    /// A stable word for labels.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Settings(_) => "settings",
+            Self::NoBroker { .. } => "no_broker",
+            Self::Spooled { .. } => "spooled",
+            Self::Lost { .. } => "lost",
+            Self::NotAcknowledged { .. } => "not_acknowledged",
+            Self::TooLarge { .. } => "too_large",
+            Self::FlushTimedOut { .. } => "flush_timed_out",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+fn join(errors: &[SettingError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,103 @@
+//! Where a process keeps its engine: made when it is first needed, on a thread of its own.
+//!
+//! Owns the bound on that making. librdkafka takes a lock of the whole process when it makes a
+//! handle, and reads files when there is TLS: in a child that was forked at the wrong moment it may
+//! never come back. Then the caller goes on by its deadline, into the spool.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Instant,
+};
+
+use super::engine::{Engine, Failure};
+
+/// One process's engine.
+#[derive(Default)]
+pub(super) struct Home(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Empty,
+    Making,
+    Made(Arc<Engine>),
+    Failed(Failure),
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Home {
+    /// The engine, waited for at most until then. `recipe` is asked for how to make one only when
+    /// there is none. A failure is told to those who wait for it; the next caller tries again.
+    pub(super) fn open<M>(&self, until: Instant, recipe: impl FnOnce() -> M) -> Result<Arc<Engine>, Failure>
+    where
+        M: FnOnce() -> Result<Engine, Failure> + Send + 'static,
+    {
+        let mut state = self.0.lock();
+        if let State::Made(engine) = &*state {
+            return Ok(Arc::clone(engine));
+        }
+        if matches!(*state, State::Empty | State::Failed(_)) {
+            let (make, inner) = (recipe(), Arc::clone(&self.0));
+            let maker = thread::Builder::new().name("workflow-events-new".into()).spawn(move || {
+                let made = make();
+                *inner.lock() = match made {
+                    Ok(engine) => State::Made(Arc::new(engine)),
+                    Err(failure) => State::Failed(failure),
+                };
+                inner.changed.notify_all();
+            });
+            if let Err(error) = maker {
+                return Err(Failure::new(format!("no thread can be started ({error}): check the limits on threads")));
+            }
+            *state = State::Making;
+        }
+        loop {
+            match &*state {
+                State::Made(engine) => return Ok(Arc::clone(engine)),
+                State::Failed(failure) => return Err(failure.clone()),
+                State::Empty => return Err(Failure::new("the client was closed meanwhile: make a new one")),
+                State::Making => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Err(Failure::new(
+                            "librdkafka did not make a client in time: is the machine overloaded?",
+                        ));
+                    }
+                    state = self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
+        }
+    }
+
+    /// The engine, if it is made.
+    pub(super) fn engine(&self) -> Option<Arc<Engine>> {
+        match &*self.0.lock() {
+            State::Made(engine) => Some(Arc::clone(engine)),
+            _ => None,
+        }
+    }
+
+    /// Takes the engine away.
+    pub(super) fn take(&self) -> Option<Arc<Engine>> {
+        let mut state = self.0.lock();
+        match std::mem::take(&mut *state) {
+            State::Made(engine) => Some(engine),
+            other => {
+                *state = other;
+                None
+            }
+        }
+    }
+}

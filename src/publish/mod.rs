@@ -1,0 +1,306 @@
+//! The publish client: an event into Kafka, from a process that must not be held up or broken by it.
+//!
+//! Owns the promise to the caller: when a call returns, the event is acknowledged by the broker, or
+//! it is in the spool, or the error says that it is lost; and the call returns by its deadline. It
+//! needs no async runtime, and it survives a fork: a child makes a connection of its own and leaves
+//! the inherited one alone. It knows nothing of the bridge, and gives an event no new id or time.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use workflow_bridge::{event::{self, Event}, publish::Publisher};
+//!
+//! fn tell(event: &Event) -> Result<(), Box<dyn std::error::Error>> {
+//!     let publisher = Publisher::builder().bootstrap_servers("localhost:9092").build()?;
+//!     let ack = publisher.publish(event, Duration::from_secs(5))?;
+//!     println!("partition {}, offset {}", ack.partition, ack.offset);
+//!     Ok(())
+//! }
+//! ```
+
+mod batch;
+mod builder;
+mod engine;
+mod error;
+mod fork;
+mod home;
+mod record;
+pub mod spool;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rdkafka::ClientConfig;
+
+use self::{
+    batch::Batch,
+    engine::{Engine, Failure, Ticket},
+    fork::PerProcess,
+    home::Home,
+    spool::Spool,
+};
+use crate::event::Event;
+
+pub use builder::Builder;
+pub use error::{Ack, PublishError};
+pub use record::Record;
+
+/// How long a close waits for librdkafka's threads, beyond its deadline.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Publishes events. Every method takes `&self`; threads may share one.
+pub struct Publisher {
+    config: ClientConfig,
+    servers: String,
+    topic: Arc<str>,
+    spool: Option<Spool>,
+    home: PerProcess<Home>,
+    closed: AtomicBool,
+}
+
+impl Publisher {
+    /// The settings, with their defaults.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    fn new(config: ClientConfig, servers: String, topic: Arc<str>, spool: Option<Spool>) -> Self {
+        Self { config, servers, topic, spool, home: PerProcess::new(), closed: AtomicBool::new(false) }
+    }
+
+    /// The brokers that it was told of.
+    pub fn bootstrap_servers(&self) -> &str {
+        &self.servers
+    }
+
+    /// Where an event goes that names no topic.
+    pub fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    /// Where events wait that Kafka did not take.
+    pub fn spool(&self) -> Option<&Spool> {
+        self.spool.as_ref()
+    }
+
+    /// Looks for a broker, for at most so long.
+    ///
+    /// # Errors
+    /// [`PublishError::NoBroker`] with what librdkafka complains about.
+    pub fn connect(&self, within: Duration) -> Result<(), PublishError> {
+        self.open()?;
+        let until = Instant::now() + within;
+        let none = |(reason, advice)| PublishError::NoBroker { servers: self.servers.clone(), within, reason, advice };
+        let engine = self.engine(until).map_err(|failure| none((failure.reason, "see the reason")))?;
+        if engine.find_broker(until.saturating_duration_since(Instant::now())) {
+            return Ok(());
+        }
+        Err(none(engine.silence()))
+    }
+
+    /// Publishes one event to the client's topic, and waits for the broker's acknowledgement. With a
+    /// deadline of zero it goes straight into the spool.
+    ///
+    /// # Errors
+    /// [`PublishError::Spooled`] when the event is safe, but not in Kafka yet;
+    /// [`PublishError::Lost`] when it is in neither. It may be in Kafka all the same when an
+    /// acknowledgement was lost: publishing it again is safe, because its id tells.
+    pub fn publish(&self, event: &Event, deadline: Duration) -> Result<Ack, PublishError> {
+        self.publish_record(Record::new(event, &self.topic, None), deadline)
+    }
+
+    /// [`publish`](Self::publish), for a record with a topic and a trace context of its own.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn publish_record(&self, record: Record, deadline: Duration) -> Result<Ack, PublishError> {
+        let mut answers = self.publish_many(vec![record], deadline);
+        answers.pop().unwrap_or(Err(PublishError::Closed))
+    }
+
+    /// Publishes many events within one deadline; the answers come in the order of the records.
+    pub fn publish_many(&self, records: Vec<Record>, deadline: Duration) -> Vec<Result<Ack, PublishError>> {
+        if let Err(closed) = self.open() {
+            return records.iter().map(|_| Err(closed.clone())).collect();
+        }
+        let until = Instant::now() + deadline;
+        let (batch, answers) = self.send_all(&records, deadline, until, self.spool.clone());
+        let settle = |(index, (record, answer)): (usize, (&Record, Option<Result<Ack, Failure>>))| {
+            let failure = match answer {
+                Some(Ok(ack)) => return Ok(ack),
+                Some(Err(failure)) => failure,
+                None => {
+                    let error = self.rescue(record, &self.overdue(deadline));
+                    let PublishError::Spooled { path, .. } = &error else { return Err(error) };
+                    let Some(ack) = batch.spooled(index, path.clone()) else { return Err(error) };
+                    // It was acknowledged while it was being spooled.
+                    if let Some(spool) = &self.spool {
+                        spool.withdraw(path);
+                    }
+                    return Ok(ack);
+                }
+            };
+            Err(self.rescue(record, &failure))
+        };
+        records.iter().zip(answers).enumerate().map(settle).collect()
+    }
+
+    /// As [`publish_many`](Self::publish_many), but what fails is spooled by nobody: for events that
+    /// are in the spool already.
+    pub fn send_unspooled(&self, records: &[Record], deadline: Duration) -> Vec<Result<Ack, PublishError>> {
+        if let Err(closed) = self.open() {
+            return records.iter().map(|_| Err(closed.clone())).collect();
+        }
+        let until = Instant::now() + deadline;
+        let (_, answers) = self.send_all(records, deadline, until, None);
+        let settle = |(record, answer): (&Record, Option<Result<Ack, Failure>>)| {
+            answer.unwrap_or_else(|| Err(self.overdue(deadline))).map_err(|failure| unspooled(record, &failure))
+        };
+        records.iter().zip(answers).map(settle).collect()
+    }
+
+    /// Hands an event over and does not wait. What fails later goes to the spool, and is told by
+    /// [`take_failures`](Self::take_failures). Until [`flush`](Self::flush) or
+    /// [`close`](Self::close) returns, a crash of the process loses it.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish), when it could not even be handed over.
+    pub fn enqueue(&self, record: &Record) -> Result<(), PublishError> {
+        self.open()?;
+        let until = Instant::now() + Duration::from_secs(1);
+        let sent = self.engine(until).and_then(|engine| engine.send(record, Ticket::Enqueued, until));
+        sent.map_err(|failure| self.rescue(record, &failure))
+    }
+
+    /// Waits until everything that was handed over has its answer; without a deadline, for as long
+    /// as that takes (at most the delivery timeout).
+    ///
+    /// # Errors
+    /// [`PublishError::FlushTimedOut`]; what is under way stays under way.
+    pub fn flush(&self, deadline: Option<Duration>) -> Result<(), PublishError> {
+        let Some(engine) = self.home.existing().and_then(Home::engine) else { return Ok(()) };
+        match engine.flush(deadline.map(|deadline| Instant::now() + deadline)) {
+            0 => Ok(()),
+            pending => {
+                let (reason, advice) = engine.silence();
+                let within = deadline.unwrap_or_default();
+                Err(PublishError::FlushTimedOut { pending, within, reason: format!("{reason}: {advice}") })
+            }
+        }
+    }
+
+    /// Flushes, spools what is not acknowledged by then, and ends the connection: the failures of
+    /// what was enqueued. In a forked child it closes the child's connection only. Closing twice is
+    /// nothing.
+    pub fn close(&self, deadline: Duration) -> Vec<PublishError> {
+        self.closed.store(true, Ordering::SeqCst);
+        let Some(engine) = self.home.existing().and_then(Home::take) else { return Vec::new() };
+        engine.flush(Some(Instant::now() + deadline));
+        engine.stop(GRACE);
+        let failures = engine.take_failures();
+        engine.wait_ended(GRACE);
+        failures
+    }
+
+    /// What became of enqueued events that were not acknowledged, since the last call; the newest
+    /// 10,000 at most.
+    pub fn take_failures(&self) -> Vec<PublishError> {
+        self.home.existing().and_then(Home::engine).map_or_else(Vec::new, |engine| engine.take_failures())
+    }
+
+    fn open(&self) -> Result<(), PublishError> {
+        if self.closed.load(Ordering::SeqCst) { Err(PublishError::Closed) } else { Ok(()) }
+    }
+
+    fn engine(&self, until: Instant) -> Result<Arc<Engine>, Failure> {
+        let home = self.home.get(Home::default);
+        home.open(until, || {
+            let (config, servers, spool) = (self.config.clone(), self.servers.clone(), self.spool.clone());
+            move || Engine::start(&config, &servers, spool)
+        })
+    }
+
+    /// Hands records over and waits for their answers. `None`: nothing was heard by then.
+    fn send_all(
+        &self,
+        records: &[Record],
+        deadline: Duration,
+        until: Instant,
+        spool: Option<Spool>,
+    ) -> (Arc<Batch>, Vec<Option<Result<Ack, Failure>>>) {
+        let batch = Arc::new(Batch::new(records.len(), spool));
+        if deadline.is_zero() {
+            let straight = Failure::new("it was published with a deadline of 0, which is straight into the spool");
+            let answers = records.iter().map(|_| Some(Err(straight.clone()))).collect();
+            return (batch, answers);
+        }
+        match self.engine(until) {
+            Ok(engine) => {
+                for (index, record) in records.iter().enumerate() {
+                    let ticket = Ticket::Waited { batch: Arc::clone(&batch), index };
+                    if let Err(failure) = engine.send(record, ticket, until) {
+                        batch.answer(index, Err(failure));
+                    }
+                }
+            }
+            Err(failure) => (0..records.len()).for_each(|index| batch.answer(index, Err(failure.clone()))),
+        }
+        let answers = batch.wait(until);
+        (batch, answers)
+    }
+
+    fn overdue(&self, deadline: Duration) -> Failure {
+        let silence = self.home.existing().and_then(Home::engine).map(|engine| engine.silence());
+        let (reason, advice) = silence.unwrap_or_else(|| ("the client is closed".into(), "make a new one"));
+        Failure::new(format!("no acknowledgement within {deadline:?}: {reason}: {advice}"))
+    }
+
+    fn rescue(&self, record: &Record, failure: &Failure) -> PublishError {
+        rescue(record, failure, self.spool.as_ref(), &self.servers)
+    }
+}
+
+/// Into the spool with it, if there is one.
+fn rescue(record: &Record, failure: &Failure, spool: Option<&Spool>, servers: &str) -> PublishError {
+    let Some(spool) = spool else { return unspooled(record, failure) };
+    let (event_id, topic) = (record.event_id.to_string(), record.topic.to_string());
+    match spool.put(record, servers, &failure.reason) {
+        Ok(path) => PublishError::Spooled { event_id, topic, path, reason: failure.reason.clone() },
+        Err(error) => PublishError::Lost {
+            event_id,
+            topic,
+            reason: failure.reason.clone(),
+            spool: error.to_string(),
+            event: String::from_utf8_lossy(&record.value).into_owned(),
+        },
+    }
+}
+
+fn unspooled(record: &Record, failure: &Failure) -> PublishError {
+    let (event_id, topic) = (record.event_id.to_string(), record.topic.to_string());
+    if failure.too_large {
+        return PublishError::TooLarge { event_id, topic, bytes: record.value.len() };
+    }
+    PublishError::NotAcknowledged { event_id, topic, reason: failure.reason.clone() }
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher")
+            .field("bootstrap_servers", &self.servers)
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Publisher {
+    /// Without a close: what is under way goes to the spool.
+    fn drop(&mut self) {
+        self.close(Duration::ZERO);
+    }
+}

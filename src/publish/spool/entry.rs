@@ -1,0 +1,115 @@
+//! One file of the spool: a header line in JSON, then the event's bytes as they would have been
+//! published, then a line feed.
+//!
+//! The header says how many bytes the event has, so that a file that was cut short is known for
+//! what it is. It never holds a secret. Pure: bytes in, bytes out.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The format that is written, and the newest that is read.
+pub(super) const FORMAT: u64 = 1;
+
+/// What goes into a reason at most, in characters.
+const REASON: usize = 500;
+
+/// An event and where it was to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) topic: String,
+    pub(super) bootstrap_servers: String,
+    pub(super) event_id: String,
+    pub(super) traceparent: Option<String>,
+    pub(super) value: Vec<u8>,
+}
+
+/// The same, borrowed, with what is told of it.
+pub(super) struct NewEntry<'a> {
+    pub(super) topic: &'a str,
+    pub(super) bootstrap_servers: &'a str,
+    pub(super) event_id: &'a str,
+    pub(super) traceparent: Option<&'a str>,
+    pub(super) spooled_at: &'a str,
+    pub(super) reason: &'a str,
+    pub(super) value: &'a [u8],
+}
+
+/// Why a file is not read as an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// It is no whole file of ours.
+    Damaged(String),
+    /// A newer version of the client wrote it.
+    Newer(u64),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    format: u64,
+    topic: String,
+    bootstrap_servers: String,
+    event_id: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    traceparent: Option<String>,
+    spooled_at: String,
+    reason: String,
+    bytes: u64,
+}
+
+impl NewEntry<'_> {
+    /// The file's content.
+    pub(super) fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut bytes = serde_json::to_vec(&Header {
+            format: FORMAT,
+            topic: self.topic.to_owned(),
+            bootstrap_servers: self.bootstrap_servers.to_owned(),
+            event_id: self.event_id.to_owned(),
+            traceparent: self.traceparent.map(str::to_owned),
+            spooled_at: self.spooled_at.to_owned(),
+            reason: self.reason.chars().take(REASON).collect(),
+            bytes: self.value.len() as u64,
+        })?;
+        bytes.reserve_exact(self.value.len() + 2);
+        bytes.push(b'\n');
+        bytes.extend_from_slice(self.value);
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+}
+
+impl Entry {
+    /// Reads a file's content.
+    pub(super) fn decode(mut bytes: Vec<u8>) -> Result<Self, Unreadable> {
+        let damaged = |reason: String| Unreadable::Damaged(reason);
+        let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+            return Err(damaged(format!("expected a header line, found {} bytes without a line's end", bytes.len())));
+        };
+        let header: Value = serde_json::from_slice(&bytes[..end])
+            .map_err(|error| damaged(format!("expected a header line in JSON: {error}")))?;
+        match header.get("format").and_then(Value::as_u64) {
+            Some(FORMAT) => {}
+            Some(newer) if newer > FORMAT => return Err(Unreadable::Newer(newer)),
+            _ => {
+                return Err(damaged(format!("expected a header with `format` {FORMAT}, found none or an unknown one")));
+            }
+        }
+        let header: Header =
+            serde_json::from_value(header).map_err(|error| damaged(format!("the header line: {error}")))?;
+        let found = (bytes.len() - end - 1) as u64;
+        if found != header.bytes.saturating_add(1) || bytes.last() != Some(&b'\n') {
+            let expected = header.bytes;
+            return Err(damaged(format!(
+                "expected an event of {expected} bytes and a line feed, found {found} bytes: it was cut short or changed"
+            )));
+        }
+        bytes.pop();
+        bytes.drain(..=end);
+        Ok(Self {
+            topic: header.topic,
+            bootstrap_servers: header.bootstrap_servers,
+            event_id: header.event_id,
+            traceparent: header.traceparent,
+            value: bytes,
+        })
+    }
+}

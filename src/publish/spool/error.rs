@@ -1,0 +1,130 @@
+//! What can go wrong with the spool, and what whoever reads the log does about it.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// The spool did not do what it was asked to. An event whose `put` failed is not in the spool; all
+/// other events stay where they are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpoolError {
+    /// The spool holds as much as it may.
+    #[error(
+        "spool {folder}: expected room for {needed} more bytes, found {used} of {max} bytes in use: nothing older is \
+         deleted for it. Bring Kafka back and drain it (`workflow-bridge spool drain`), or raise the size limit of the \
+         spool", folder = folder.display()
+    )]
+    Full {
+        /// The spool's folder.
+        folder: PathBuf,
+        /// What the event would take, in bytes.
+        needed: u64,
+        /// What is in use, in bytes.
+        used: u64,
+        /// The limit, in bytes.
+        max: u64,
+    },
+    /// One event is larger than any that is kept.
+    #[error(
+        "spool {folder}: expected an event of at most {max} bytes, found {bytes}: no topic takes it either; make the \
+         payload smaller", folder = folder.display()
+    )]
+    TooLarge {
+        /// The spool's folder.
+        folder: PathBuf,
+        /// The size of the event, in bytes.
+        bytes: u64,
+        /// The limit, in bytes.
+        max: u64,
+    },
+    /// No space is left on the disk.
+    #[error(
+        "spool {folder}: expected room to write, found the disk full or a limit reached: {reason}. Free space there, or \
+         set WORKFLOW_EVENTS_SPOOL_DIR to a folder on another disk", folder = folder.display()
+    )]
+    DiskFull {
+        /// The spool's folder.
+        folder: PathBuf,
+        /// What the file system said.
+        reason: String,
+    },
+    /// This process may not write there.
+    #[error(
+        "spool {folder}: expected to be allowed to write there, found: {reason}. Give the folder to the user that this \
+         process runs as (`chown`), mount it writable, or set WORKFLOW_EVENTS_SPOOL_DIR to another folder",
+        folder = folder.display()
+    )]
+    NotWritable {
+        /// The spool's folder.
+        folder: PathBuf,
+        /// What the file system said.
+        reason: String,
+    },
+    /// The path is taken by something else.
+    #[error(
+        "spool {folder}: expected a folder, found {found}. Set WORKFLOW_EVENTS_SPOOL_DIR to another path",
+        folder = folder.display()
+    )]
+    NotAFolder {
+        /// The path.
+        folder: PathBuf,
+        /// What stands there.
+        found: String,
+    },
+    /// The folder is another user's, who could read and forge what is in it.
+    #[error(
+        "spool {folder}: expected a folder of user {user} (or of root), found one of user {owner}. Set \
+         WORKFLOW_EVENTS_SPOOL_DIR to a folder of this user, or run as user {owner}", folder = folder.display()
+    )]
+    NotOurs {
+        /// The spool's folder.
+        folder: PathBuf,
+        /// The owner's user id.
+        owner: u32,
+        /// Our own user id.
+        user: u32,
+    },
+    /// The file system failed otherwise.
+    #[error(
+        "spool {folder}: {operation}: expected it to succeed, found: {reason}. Check the disk and the mount",
+        folder = folder.display()
+    )]
+    Io {
+        /// The spool's folder.
+        folder: PathBuf,
+        /// What was tried.
+        operation: &'static str,
+        /// What the file system said.
+        reason: String,
+    },
+}
+
+impl SpoolError {
+    /// A stable word for labels and tests.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Full { .. } => "full",
+            Self::TooLarge { .. } => "too_large",
+            Self::DiskFull { .. } => "disk_full",
+            Self::NotWritable { .. } => "not_writable",
+            Self::NotAFolder { .. } => "not_a_folder",
+            Self::NotOurs { .. } => "not_ours",
+            Self::Io { .. } => "io",
+        }
+    }
+
+    pub(super) fn from_io(folder: &Path, operation: &'static str, error: &io::Error) -> Self {
+        use io::ErrorKind as Kind;
+
+        let (folder, reason) = (folder.to_owned(), format!("{operation}: {error}"));
+        match error.kind() {
+            Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => Self::DiskFull { folder, reason },
+            Kind::PermissionDenied | Kind::ReadOnlyFilesystem => Self::NotWritable { folder, reason },
+            Kind::NotADirectory | Kind::AlreadyExists => {
+                Self::NotAFolder { folder, found: format!("a file there or on the way to it ({reason})") }
+            }
+            _ => Self::Io { folder, operation, reason: error.to_string() },
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The folder of the spool: made when absent, refused when it is another's, listed and measured.
+
+use std::{
+    fs::{self, DirBuilder, File, Metadata, Permissions},
+    io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, fchown},
+    path::Path,
+};
+
+use super::{
+    SpoolError,
+    name::{self, Named},
+};
+
+/// Where what cannot be published goes, within the folder.
+pub(super) const QUARANTINE: &str = "quarantine";
+const FOLDER_MODE: u32 = 0o700;
+
+/// Who owns the folder, and who we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) folder: u32,
+    pub(super) group: u32,
+    pub(super) user: u32,
+}
+
+impl Owner {
+    /// Root may use every folder, and everybody may use root's (a mounted volume often is).
+    pub(super) fn may_use_folder(self) -> bool {
+        self.user == 0 || self.folder == 0 || self.folder == self.user
+    }
+
+    /// A file is read when whoever wrote it could have written there what he liked in any case.
+    pub(super) fn trusts(self, file: u32) -> bool {
+        self.user == 0 || file == 0 || file == self.user || file == self.folder
+    }
+
+    /// What root makes in another's folder is that user's, or he could not drain it.
+    pub(super) fn hand_over(self, file: &File) -> io::Result<()> {
+        if self.user == 0 && self.folder != 0 { fchown(file, Some(self.folder), Some(self.group)) } else { Ok(()) }
+    }
+}
+
+/// Makes the folder when it is absent, and checks whose it is.
+pub(super) fn prepare(folder: &Path) -> Result<Owner, SpoolError> {
+    match look(folder)? {
+        Some(owner) => Ok(owner),
+        None => {
+            make(folder).map_err(|error| SpoolError::from_io(folder, "making the folder", &error))?;
+            let gone = || io::Error::from(io::ErrorKind::NotFound);
+            look(folder)?.ok_or_else(|| SpoolError::from_io(folder, "making the folder", &gone()))
+        }
+    }
+}
+
+/// Checks the folder; `None` when there is none.
+pub(super) fn look(folder: &Path) -> Result<Option<Owner>, SpoolError> {
+    let found = match fs::metadata(folder) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // A link that leads nowhere is there all the same.
+            return match fs::symlink_metadata(folder) {
+                Ok(_) => Err(SpoolError::NotAFolder {
+                    folder: folder.to_owned(),
+                    found: "a symbolic link that leads nowhere".into(),
+                }),
+                Err(_) => Ok(None),
+            };
+        }
+        Err(error) => return Err(SpoolError::from_io(folder, "looking at the folder", &error)),
+    };
+    if !found.is_dir() {
+        return Err(SpoolError::NotAFolder { folder: folder.to_owned(), found: "a file".into() });
+    }
+    let owner = Owner { folder: found.uid(), group: found.gid(), user: rustix::process::geteuid().as_raw() };
+    if owner.may_use_folder() {
+        Ok(Some(owner))
+    } else {
+        Err(SpoolError::NotOurs { folder: folder.to_owned(), owner: owner.folder, user: owner.user })
+    }
+}
+
+/// Makes a folder and those above it that are absent, for the user alone whatever the umask is.
+pub(super) fn make(folder: &Path) -> io::Result<()> {
+    let create = || DirBuilder::new().mode(FOLDER_MODE).create(folder);
+    let created = match create() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).ok_or(error)?;
+            make(above)?;
+            create()
+        }
+        created => created,
+    };
+    match created {
+        Ok(()) => {
+            fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE))?;
+            folder.parent().map_or(Ok(()), sync)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Has the names in a folder reach the disk. A file system that cannot be asked for it says so with
+/// an error that means nothing else.
+pub(super) fn sync(folder: &Path) -> io::Result<()> {
+    use io::ErrorKind as Kind;
+
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        Err(error) if matches!(error.kind(), Kind::InvalidInput | Kind::Unsupported | Kind::PermissionDenied) => Ok(()),
+        done => done,
+    }
+}
+
+/// One file of the folder, by its name.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) file: String,
+    pub(super) stem: String,
+    /// Since when it is claimed, in unix milliseconds.
+    pub(super) claimed: Option<u64>,
+}
+
+/// What is in the folder.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Events, claimed ones too, the oldest first.
+    pub(super) events: Vec<Found>,
+    /// Files that are being written, or were when their writer ended.
+    pub(super) temporary: Vec<Found>,
+    /// What is neither a file of ours nor hidden: left alone.
+    pub(super) strangers: u64,
+}
+
+/// Lists the folder; one that is absent is empty.
+pub(super) fn list(folder: &Path) -> Result<Listing, SpoolError> {
+    let mut listing = Listing::default();
+    each(folder, |file, named, is_file| {
+        let found = |stem: &str, claimed| Found { file: file.to_owned(), stem: stem.to_owned(), claimed };
+        match named {
+            Named::Waiting { stem } if is_file => listing.events.push(found(stem, None)),
+            Named::Claimed { stem, since } if is_file => listing.events.push(found(stem, Some(since))),
+            Named::Temporary { stem } if is_file => listing.temporary.push(found(stem, None)),
+            _ if file == QUARANTINE || file.starts_with('.') => {}
+            _ => listing.strangers += 1,
+        }
+    })?;
+    // The time first, as a number: a name that was made by hand need not have thirteen digits.
+    listing.events.sort_by_cached_key(|found| (name::spooled_at(&found.stem), found.stem.clone()));
+    Ok(listing)
+}
+
+/// The bytes of the files of a folder, and how many there are; the quarantine's are its own.
+pub(super) fn measure(folder: &Path) -> Result<(u64, u64), SpoolError> {
+    let (mut files, mut bytes) = (0, 0);
+    let mut add = |found: Metadata| {
+        files += 1;
+        bytes += found.len();
+    };
+    each(folder, |file, named, is_file| {
+        // A file that is gone by now takes no room.
+        if is_file
+            && named != Named::Other
+            && let Ok(found) = fs::symlink_metadata(folder.join(file))
+        {
+            add(found);
+        }
+    })?;
+    Ok((files, bytes))
+}
+
+/// Shows each entry whose name is text: its name, what that means, and whether it is a plain file.
+fn each(folder: &Path, mut show: impl FnMut(&str, Named<'_>, bool)) -> Result<(), SpoolError> {
+    let failed = |error: io::Error| SpoolError::from_io(folder, "listing the folder", &error);
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        let file = entry.file_name();
+        let file = file.to_string_lossy();
+        show(&file, name::read(&file), is_file);
+    }
+    Ok(())
+}

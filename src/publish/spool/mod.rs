@@ -1,0 +1,232 @@
+//! The spool: events that Kafka did not take in time, one file each, until it does.
+//!
+//! Owns the folder and everything in it. Its invariants: an event whose [`put`](Spool::put) returned
+//! `Ok` is on the disk until it is published, withdrawn or in the quarantine; nothing older is ever
+//! deleted for something newer; and an event may be published twice, never zero times. Any number of
+//! processes may use one folder, and may be killed or forked at any moment: there is no lock in memory
+//! and nothing to repair. It knows neither librdkafka nor the bridge, and connects to nobody.
+
+mod claim;
+mod entry;
+mod error;
+mod folder;
+mod lock;
+mod name;
+mod quarantine;
+mod stats;
+mod write;
+
+use std::{
+    env, fmt, fs,
+    path::{Path, PathBuf},
+    process,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use jiff::Timestamp;
+
+use self::lock::TryLock;
+use super::Record;
+
+pub use claim::{Claim, Claimed};
+pub(crate) use claim::{Passed, Queue};
+pub use error::SpoolError;
+pub use stats::SpoolStats;
+
+/// The size limit where none is given: 256 MiB.
+pub const DEFAULT_MAX_BYTES: u64 = 256 * 1024 * 1024;
+/// The variable that names the folder.
+pub const FOLDER_VARIABLE: &str = "WORKFLOW_EVENTS_SPOOL_DIR";
+
+/// The largest event that is kept, in bytes; no sensible topic takes a tenth of it.
+const MAX_EVENT_BYTES: u64 = 128 * 1024 * 1024;
+/// How long a measurement of the folder is good for, at least.
+const MEASURED_FOR: Duration = Duration::from_secs(1);
+/// And at least that many times what it took.
+const MEASURED_SHARE: u32 = 20;
+/// A measurement that says `full` is not trusted for longer than this.
+const FULL_FOR: Duration = Duration::from_millis(250);
+
+/// Tells apart what one process spools in one millisecond.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// Where the spool is and how large it may become.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpoolSettings {
+    /// Its folder; made when it is first used.
+    pub folder: PathBuf,
+    /// What its events may take on the disk, in bytes. Many processes at once may pass it by what they
+    /// put within a second.
+    pub max_bytes: u64,
+}
+
+/// A spool. Cheap to clone, and touches no disk until it is used.
+#[derive(Clone)]
+pub struct Spool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: SpoolSettings,
+    try_lock: TryLock,
+    began: Instant,
+    /// The bytes in the folder when it was last measured, and what was put since.
+    used: AtomicU64,
+    /// When that was, and until when it is good, in milliseconds since `began`; 0 is never.
+    measured: AtomicU64,
+    good_until: AtomicU64,
+}
+
+impl SpoolSettings {
+    /// A folder with the default limit.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into(), max_bytes: DEFAULT_MAX_BYTES }
+    }
+}
+
+impl Spool {
+    /// A spool in this folder. A relative path is taken from the current folder of now.
+    pub fn new(settings: SpoolSettings) -> Self {
+        Self::with_lock(settings, lock::try_lock)
+    }
+
+    fn with_lock(mut settings: SpoolSettings, try_lock: TryLock) -> Self {
+        if let Ok(absolute) = std::path::absolute(&settings.folder) {
+            settings.folder = absolute;
+        }
+        let (used, measured, good_until) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Self { shared: Arc::new(Shared { settings, try_lock, began: Instant::now(), used, measured, good_until }) }
+    }
+
+    /// The folder that an environment asks for: `WORKFLOW_EVENTS_SPOOL_DIR` (`off` or nothing in it
+    /// is `None`), else `workflow-events/spool` under `XDG_STATE_HOME`, else under `~/.local/state`, else
+    /// `workflow-events-<user id>/spool` in the folder for temporary files.
+    pub fn default_folder(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+        if let Some(folder) = env(FOLDER_VARIABLE) {
+            let folder = folder.trim();
+            return (!folder.is_empty() && !folder.eq_ignore_ascii_case("off")).then(|| folder.into());
+        }
+        let absolute = |name| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        // Users without a home have one of these.
+        let home = absolute("HOME").filter(|home| home != Path::new("/") && home != Path::new("/nonexistent"));
+        let state = absolute("XDG_STATE_HOME").or_else(|| Some(home?.join(".local/state")));
+        Some(match state {
+            Some(state) => state.join("workflow-events/spool"),
+            None => {
+                let user = rustix::process::geteuid().as_raw();
+                env::temp_dir().join(format!("workflow-events-{user}")).join("spool")
+            }
+        })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.shared.settings.folder
+    }
+
+    /// Keeps an event for a destination (its bootstrap servers), and says where. When it returns `Ok` the
+    /// event survives the end of the process and of the power. `reason` is for people.
+    ///
+    /// # Errors
+    /// The event is not in the spool, and there is no half of it either.
+    pub fn put(&self, record: &Record, destination: &str, reason: &str) -> Result<PathBuf, SpoolError> {
+        let folder = self.folder();
+        let size = record.value.len() as u64;
+        if size > MAX_EVENT_BYTES {
+            return Err(SpoolError::TooLarge { folder: folder.to_owned(), bytes: size, max: MAX_EVENT_BYTES });
+        }
+        let entry = entry::NewEntry {
+            topic: &record.topic,
+            bootstrap_servers: destination,
+            event_id: &record.event_id,
+            traceparent: record.traceparent.as_deref(),
+            spooled_at: &Timestamp::now().to_string(),
+            reason,
+            value: &record.value,
+        };
+        let bytes = entry.encode().map_err(|error| SpoolError::Io {
+            folder: folder.to_owned(),
+            operation: "writing a header",
+            reason: error.to_string(),
+        })?;
+        let owner = folder::prepare(folder)?;
+        self.check_room(bytes.len() as u64)?;
+        let number = NUMBER.fetch_add(1, Relaxed);
+        let stem = name::stem(now_ms(), destination, &record.event_id, process::id(), number);
+        let path = write::write(folder, owner, &stem, &bytes, self.try_lock())?;
+        self.shared.used.fetch_add(bytes.len() as u64, Relaxed);
+        Ok(path)
+    }
+
+    /// Takes back what [`put`](Self::put) kept, because it was published after all. If a process has
+    /// claimed it meanwhile, that process publishes it again.
+    pub fn withdraw(&self, path: &Path) {
+        if path.parent() == Some(self.folder()) {
+            // Claimed, drained or gone: nothing to take back.
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Takes the oldest events, for one destination or for all.
+    ///
+    /// # Errors
+    /// The folder cannot be listed or written, or is another's.
+    pub fn claim(&self, destination: Option<&str>, limit: usize) -> Result<Vec<Claimed>, SpoolError> {
+        self.queue(destination)?.take(limit, usize::MAX)
+    }
+
+    /// Begins a pass over the spool.
+    pub(crate) fn queue(&self, destination: Option<&str>) -> Result<Queue, SpoolError> {
+        Queue::open(self, destination)
+    }
+
+    fn try_lock(&self) -> TryLock {
+        self.shared.try_lock
+    }
+
+    /// The folder is not measured for each event: a folder of 100,000 takes a tenth of a second.
+    fn check_room(&self, needed: u64) -> Result<(), SpoolError> {
+        let Shared { settings, used, measured, good_until, .. } = &*self.shared;
+        let now = self.elapsed();
+        let fits = |used: u64| used.saturating_add(needed) <= settings.max_bytes;
+        let full_for = u64::try_from(FULL_FOR.as_millis()).unwrap_or(u64::MAX);
+        let is_good = if fits(used.load(Relaxed)) {
+            now < good_until.load(Relaxed)
+        } else {
+            measured.load(Relaxed) > 0 && now < measured.load(Relaxed) + full_for
+        };
+        if !is_good {
+            let begin = Instant::now();
+            used.store(folder::measure(self.folder())?.1, Relaxed);
+            let good_for = MEASURED_FOR.max(begin.elapsed() * MEASURED_SHARE);
+            measured.store(now.max(1), Relaxed);
+            good_until.store(now.saturating_add(u64::try_from(good_for.as_millis()).unwrap_or(u64::MAX)), Relaxed);
+        }
+        let (used, max) = (used.load(Relaxed), settings.max_bytes);
+        if fits(used) {
+            return Ok(());
+        }
+        Err(SpoolError::Full { folder: self.folder().to_owned(), needed, used, max })
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.shared.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl fmt::Debug for Spool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spool").field("settings", &self.shared.settings).finish_non_exhaustive()
+    }
+}
+
+/// The wall clock, in unix milliseconds.
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,93 @@
+//! What is in the spool, for people and metrics: reads names and sizes, and one header for each
+//! destination. Changes nothing.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{BufRead as _, BufReader, Read as _},
+    path::Path,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use super::{Spool, SpoolError, folder, name, now_ms, quarantine};
+
+/// A header is read this far for its destination.
+const HEADER: u64 = 16 * 1024;
+
+/// What is in the spool now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SpoolStats {
+    /// Events that wait or are being drained at the moment.
+    pub events: u64,
+    /// Those of them that a process has taken.
+    pub claimed: u64,
+    /// Their bytes on disk, unfinished files counted in.
+    pub bytes: u64,
+    /// How long ago the oldest was spooled.
+    pub oldest: Option<Duration>,
+    /// Events that can never be published.
+    pub quarantined: u64,
+    /// Their bytes on disk.
+    pub quarantined_bytes: u64,
+    /// Entries of the folder that are not the spool's.
+    pub strangers: u64,
+    /// How many events are for which bootstrap servers, as the oldest event of each spells them.
+    pub destinations: BTreeMap<String, u64>,
+}
+
+impl SpoolStats {
+    /// Events that are for other bootstrap servers than these.
+    pub fn elsewhere(&self, bootstrap_servers: &str) -> u64 {
+        let here = name::normalised(bootstrap_servers);
+        self.destinations
+            .iter()
+            .filter(|(servers, _)| name::normalised(servers) != here)
+            .map(|(_, events)| events)
+            .sum()
+    }
+}
+
+impl Spool {
+    /// Counts what is in the folder. A folder that is absent is empty.
+    ///
+    /// # Errors
+    /// The folder cannot be listed, or is another's.
+    pub fn stats(&self) -> Result<SpoolStats, SpoolError> {
+        let folder = self.folder();
+        if folder::look(folder)?.is_none() {
+            return Ok(SpoolStats::default());
+        }
+        let listing = folder::list(folder)?;
+        let (_, bytes) = folder::measure(folder)?;
+        let (quarantined, quarantined_bytes) = quarantine::measure(folder)?;
+        let mut spelled: BTreeMap<Option<&str>, String> = BTreeMap::new();
+        let mut destinations = BTreeMap::new();
+        for found in &listing.events {
+            let tag = name::tag(&found.stem);
+            let servers = spelled
+                .entry(tag)
+                .or_insert_with(|| destination(&folder.join(&found.file)).unwrap_or_else(|| "unknown".to_owned()));
+            *destinations.entry(servers.clone()).or_default() += 1;
+        }
+        let oldest = listing.events.iter().map(|found| name::spooled_at(&found.stem)).find(|ms| *ms > 0);
+        Ok(SpoolStats {
+            events: listing.events.len() as u64,
+            claimed: listing.events.iter().filter(|found| found.claimed.is_some()).count() as u64,
+            bytes,
+            oldest: oldest.map(|ms| Duration::from_millis(now_ms().saturating_sub(ms))),
+            quarantined,
+            quarantined_bytes,
+            strangers: listing.strangers,
+            destinations,
+        })
+    }
+}
+
+fn destination(path: &Path) -> Option<String> {
+    let mut line = Vec::new();
+    BufReader::new(File::open(path).ok()?.take(HEADER)).read_until(b'\n', &mut line).ok()?;
+    let header: Value = serde_json::from_slice(&line).ok()?;
+    Some(header.get("bootstrap_servers")?.as_str()?.to_owned())
+}
