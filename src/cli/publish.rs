@@ -5,16 +5,18 @@ use std::{
     io::{self, BufRead, BufReader},
     path::PathBuf,
     process::ExitCode,
+    sync::Arc,
+    time::Duration,
 };
 
 use clap::Args;
-use tokio::runtime::Builder;
 
 use super::{Settings, exit, fail, logging};
 use crate::{
     bridge::process_environment,
-    event::{EventType, Poison, decode},
-    kafka::{Producer, PublishError},
+    event::{Event, EventType, Poison, decode},
+    kafka::KafkaSettings,
+    publish::{PublishError, Publisher, Record},
     yaml::suggestion,
 };
 
@@ -31,6 +33,70 @@ pub(super) struct Publish {
     /// A file of events, or - for stdin
     #[arg(value_name = "FILE")]
     file: PathBuf,
+}
+
+/// Events that are under way at once.
+const AT_ONCE: usize = 1_000;
+/// How long Kafka has for them.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The publish client with the bridge's settings. It has no spool: the events are in a file already.
+pub(super) fn publisher(kafka: &KafkaSettings, topic: &str) -> Result<Publisher, PublishError> {
+    let builder = Publisher::builder()
+        .bootstrap_servers(&kafka.bootstrap_servers)
+        .topic(topic)
+        .client_id(&kafka.client_id)
+        .security(kafka.security.clone())
+        .max_in_flight(5);
+    kafka.properties.iter().fold(builder, |builder, (name, value)| builder.property(name, value)).build()
+}
+
+/// What became of the lines so far, and those that wait for their turn.
+struct Sheet {
+    name: String,
+    published: u64,
+    refused: u64,
+    waiting: Vec<(u64, Record)>,
+}
+
+impl Sheet {
+    fn take(&mut self, number: u64, event: &Event, topic: &Arc<str>) {
+        if let EventType::Other(found) = event.event_type() {
+            let (name, known) = (&self.name, EventType::NAMES.join(", "));
+            let close = suggestion(found, EventType::NAMES.iter().copied());
+            eprintln!(
+                "workflow-bridge: {name}:{number}: warning: no rule can name the event_type `{found}`{close} (known: {known})"
+            );
+        }
+        self.waiting.push((number, Record::new(event, topic, None)));
+    }
+
+    fn refuse(&mut self, number: u64, reason: &dyn std::fmt::Display) {
+        self.refused += 1;
+        eprintln!("workflow-bridge: {}:{number}: {reason}", self.name);
+    }
+
+    /// Publishes those that wait. Without the broker's word on one of them there is no going on.
+    fn publish(&mut self, publisher: &Publisher) -> Result<(), ExitCode> {
+        let (numbers, records): (Vec<_>, Vec<_>) = self.waiting.drain(..).unzip();
+        let mut away = None;
+        for (number, answer) in numbers.into_iter().zip(publisher.publish_many(records, DEADLINE)) {
+            match answer {
+                Ok(_) => self.published += 1,
+                Err(error @ PublishError::TooLarge { .. }) => self.refuse(number, &error),
+                Err(error) => away = away.or(Some((number, error))),
+            }
+        }
+        let Some((number, error)) = away else { return Ok(()) };
+        let (name, published) = (&self.name, self.published);
+        Err(fail(
+            exit::UNAVAILABLE,
+            &format_args!(
+                "{name}:{number}: {error} ({published} events were published; publish the file again when Kafka is \
+                 back: a repeat is a duplicate)"
+            ),
+        ))
+    }
 }
 
 impl Publish {
@@ -56,57 +122,39 @@ impl Publish {
         let [topic] = config.kafka.topics.as_slice() else {
             return fail(exit::CONFIG, &"publish needs one topic: name it with --topic");
         };
-        let producer = match Producer::connect(&config.kafka) {
-            Ok(producer) => producer,
+        let publisher = match publisher(&config.kafka, topic) {
+            Ok(publisher) => publisher,
             Err(error) => return fail(exit::CONFIG, &error),
         };
-        let runtime = match Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => return fail(exit::UNAVAILABLE, &format_args!("cannot start: {error}")),
-        };
-        let (mut published, mut refused) = (0_u64, 0_u64);
+        let mut sheet = Sheet { name, published: 0, refused: 0, waiting: Vec::new() };
         for (number, line) in (1_u64..).zip(lines.split(b'\n')) {
             let line = match line {
                 Ok(line) => line,
-                Err(error) => return fail(exit::DATA, &format_args!("{name}:{number}: {error}")),
+                Err(error) => return fail(exit::DATA, &format_args!("{}:{number}: {error}", sheet.name)),
             };
             if line.trim_ascii().is_empty() {
                 continue;
             }
             match decode(Some(&line)) {
-                Ok(event) => match runtime.block_on(producer.publish(topic, &event, None)) {
-                    Ok(_) => {
-                        published += 1;
-                        if let EventType::Other(found) = event.event_type() {
-                            let close = suggestion(found, EventType::NAMES.iter().copied());
-                            eprintln!(
-                                "workflow-bridge: {name}:{number}: warning: no rule can name the event_type \
-                                 `{found}`{close} (known: {})",
-                                EventType::NAMES.join(", ")
-                            );
-                        }
-                    }
-                    Err(error @ PublishError::TooLarge { .. }) => {
-                        refused += 1;
-                        eprintln!("workflow-bridge: {name}:{number}: {error}");
-                    }
-                    Err(error) => {
-                        return fail(
-                            exit::UNAVAILABLE,
-                            &format_args!("{name}:{number}: {error} ({published} events were published before it)"),
-                        );
-                    }
-                },
+                Ok(event) => sheet.take(number, &event, publisher.topic()),
                 Err(poison) => {
-                    refused += 1;
                     let hint = match poison {
                         Poison::NotJson { .. } => " (one event a line)",
                         _ => "",
                     };
-                    eprintln!("workflow-bridge: {name}:{number}: {poison}{hint}");
+                    sheet.refuse(number, &format_args!("{poison}{hint}"));
                 }
             }
+            if sheet.waiting.len() == AT_ONCE
+                && let Err(code) = sheet.publish(&publisher)
+            {
+                return code;
+            }
         }
+        if let Err(code) = sheet.publish(&publisher) {
+            return code;
+        }
+        let Sheet { published, refused, .. } = sheet;
         println!("{published} events published to {topic}, {refused} lines refused");
         if refused == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::DATA) }
     }

@@ -1,4 +1,4 @@
-//! Kafka at both ends: the records that come in, and the dead letters and events that go out.
+//! The bridge's end of Kafka: the records that come in, and the dead letters that go out.
 //!
 //! Owns the client configuration, the one consumer loop, the frontier of every partition, the
 //! budget on what is in flight, and the dead-letter topic. Its invariant: an offset is committed
@@ -15,7 +15,6 @@ mod embedded;
 mod error;
 mod offsets;
 mod partitions;
-mod publish;
 mod record;
 mod report;
 mod settings;
@@ -28,6 +27,5 @@ pub use consume::{Consumer, ConsumerHandle, ConsumerStatus, OnCluster, Partition
 pub use dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
 pub use embedded::EmbeddedBroker;
 pub use error::KafkaError;
-pub use publish::{Producer, PublishError};
 pub use record::{Headers, Incoming, OwnedHeader, Receive, Ticket};
 pub use settings::{KafkaSettings, OffsetReset};

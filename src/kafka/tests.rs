@@ -485,28 +485,6 @@ async fn a_dead_letter_is_tried_until_it_is_acknowledged_or_the_bridge_stops() {
     assert_eq!(error.kind(), "stopped");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_published_event_has_its_key_and_headers() {
-    let broker = Broker::new(4);
-    let producer = Producer::connect(&broker.settings()).unwrap();
-    let event =
-        br#"{"event_id":"e-1","event_type":"WORKFLOW_COMPLETED","timestamp":"2026-01-01T00:00:00Z","source":"AIRFLOW",
-        "workflow_id":"etl","workflow_run_id":"r1","payload":{"data":{}},"metadata":{}}"#;
-    let event = crate::event::decode(Some(event)).unwrap();
-    let first = producer.publish("events", &event, None).await.unwrap();
-    let second = producer.publish("events", &event, Some("00-trace")).await.unwrap();
-    assert_eq!((second.0, second.1), (first.0, first.1 + 1), "one key, one partition");
-    let found = tokio::task::block_in_place(|| broker.read("events", 2));
-    assert_eq!(found[0].key.as_deref(), Some(&b"etl/r1"[..]));
-    assert_eq!(found[0].value.as_deref(), Some(&event.encode()[..]));
-    for (name, value) in
-        [("event_id", "e-1"), ("event_type", "WORKFLOW_COMPLETED"), ("content-type", "application/json")]
-    {
-        assert_eq!(header(&found[0], name), Some(value.as_bytes()));
-    }
-    assert_eq!(header(&found[1], "traceparent"), Some(&b"00-trace"[..]));
-}
-
 /// A record batch, as the protocol has it, with one header whose name is no text and one that is.
 /// (librdkafka does not check the batch's checksum unless it is told to.)
 fn batch_with_an_unreadable_header_name() -> Vec<u8> {

@@ -47,25 +47,14 @@ impl Default for Builder {
     }
 }
 
-/// Properties that have a setting of their own.
+/// Properties that would go round a setting that is checked. Any other goes before its setting.
 const OWNED: &[(&str, &str)] = &[
     ("bootstrap.servers", "bootstrap_servers"),
     ("metadata.broker.list", "bootstrap_servers"),
     ("client.id", "client_id"),
     ("acks", "acks"),
     ("request.required.acks", "acks"),
-    ("retries", "retries"),
-    ("message.send.max.retries", "retries"),
-    ("max.in.flight", "max_in_flight_requests_per_connection"),
-    ("max.in.flight.requests.per.connection", "max_in_flight_requests_per_connection"),
-    ("request.timeout.ms", "request_timeout_ms"),
-    ("delivery.timeout.ms", "delivery_timeout_ms"),
-    ("message.timeout.ms", "delivery_timeout_ms"),
-    ("linger.ms", "linger_ms"),
-    ("queue.buffering.max.ms", "linger_ms"),
-    ("batch.size", "batch_size"),
-    ("compression.type", "compression_type"),
-    ("compression.codec", "compression_type"),
+    ("enable.idempotence", "acks, retries and max_in_flight_requests_per_connection, which decide it"),
     ("security.protocol", "security_protocol"),
     ("sasl.mechanism", "sasl_mechanism"),
     ("sasl.mechanisms", "sasl_mechanism"),
@@ -164,7 +153,7 @@ impl Builder {
         self
     }
 
-    /// A librdkafka property that has no setting of its own.
+    /// A librdkafka property. It goes before the setting of the same meaning, where there is one.
     #[must_use]
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.properties.insert(name.into(), value.into());

@@ -20,5 +20,6 @@ mod kit_works;
 mod langgraph_once;
 mod ledger;
 mod poison;
+mod publish;
 mod readme;
 mod stall;

@@ -1,0 +1,212 @@
+//! The publish client against a real Kafka, and against none.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use workflow_bridge::{
+    event::{Event, decode},
+    publish::{
+        Builder, PublishError, Publisher, Record,
+        spool::{Spool, SpoolSettings},
+    },
+};
+
+use crate::kit::{Broker, event, kafka, poll, process::Scratch, unique, when};
+
+fn an_event(id: &str) -> Event {
+    decode(Some(event(id).json().to_string().as_bytes())).expect("a test event is an event")
+}
+
+fn spool(folder: &Path) -> Spool {
+    Spool::new(SpoolSettings::new(folder))
+}
+
+fn client(servers: &str, topic: &str, folder: &Path) -> Builder {
+    Publisher::builder().bootstrap_servers(servers).topic(topic).spool(spool(folder))
+}
+
+/// The files of the spool that hold an event.
+fn spooled(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries
+        .map(|entry| entry.expect("the spool can be listed").file_name().to_string_lossy().into_owned())
+        .filter(|name| name.ends_with(".event"))
+        .collect()
+}
+
+#[test]
+fn a_published_event_has_its_key_its_headers_and_its_bytes() {
+    let (topic, folder) = (kafka().topic("publish", 3), Scratch::new("publish"));
+    let publisher = client(kafka().bootstrap(), &topic, &folder.join("spool")).build().expect("the settings are right");
+    publisher.connect(Duration::from_secs(10)).expect("the broker is there");
+    let event = an_event(&unique("published"));
+    let ack = publisher.publish(&event, Duration::from_secs(30)).expect("the broker acknowledges");
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let traced = Record::new(&event, &Arc::from(topic.as_str()), Some(trace));
+    let second = publisher.publish_record(traced, Duration::from_secs(30)).expect("the broker acknowledges");
+    assert_eq!(ack.partition, second.partition, "one key has one partition");
+    assert_eq!(second.offset, ack.offset + 1);
+    let stored = kafka().read_all(&topic);
+    assert_eq!(stored.len(), 2);
+    for record in &stored {
+        assert_eq!(record.key.as_deref(), Some(event.key().as_bytes()));
+        assert_eq!(record.text().as_bytes(), event.encode());
+        assert_eq!(record.header("event_id").as_deref(), Some(event.id()));
+        assert_eq!(record.header("event_type").as_deref(), Some("WORKFLOW_COMPLETED"));
+        assert_eq!(record.header("content-type").as_deref(), Some("application/json"));
+    }
+    assert_eq!(stored[0].header("traceparent"), None);
+    assert_eq!(stored[1].header("traceparent").as_deref(), Some(trace));
+    assert!(publisher.close(Duration::from_secs(5)).is_empty());
+    assert_eq!(publisher.publish(&event, Duration::from_secs(5)), Err(PublishError::Closed));
+    assert_eq!(spooled(&folder.join("spool")), [""; 0]);
+}
+
+#[test]
+fn many_events_are_answered_in_their_order() {
+    let (topic, folder) = (kafka().topic("many", 4), Scratch::new("many"));
+    let publisher = client(kafka().bootstrap(), &topic, &folder.join("spool")).build().expect("the settings are right");
+    let topic_name: Arc<str> = Arc::from(topic.as_str());
+    let prefix = unique("many");
+    let events: Vec<_> = (0..5_000).map(|n| an_event(&format!("{prefix}-{n}"))).collect();
+    let records = events.iter().map(|event| Record::new(event, &topic_name, None)).collect();
+    let answers = publisher.publish_many(records, Duration::from_secs(60));
+    let stored = kafka().read_all(&topic);
+    for (event, answer) in events.iter().zip(&answers) {
+        let ack = answer.as_ref().expect("the broker acknowledges");
+        let there = stored.iter().find(|record| record.partition == ack.partition && record.offset == ack.offset);
+        assert_eq!(there.and_then(|record| record.header("event_id")).as_deref(), Some(event.id()));
+    }
+    assert_eq!(stored.len(), events.len());
+    publisher.close(Duration::from_secs(5));
+}
+
+#[test]
+fn without_a_broker_the_event_is_in_the_spool_by_the_deadline() {
+    let folder = Scratch::new("nobroker");
+    // One that refuses, and one that accepts and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let silent = silent.local_addr().expect("it is bound").to_string();
+    for (servers, complaint) in [("127.0.0.1:1", "refused"), (silent.as_str(), "")] {
+        let spool = folder.join(servers.replace(':', "-"));
+        let publisher = client(servers, "workflow-events", &spool).build().expect("the settings are right");
+        let missing = publisher.connect(Duration::from_millis(500)).expect_err("nobody is there");
+        assert_eq!(missing.kind(), "no_broker");
+        assert!(
+            missing.to_string().contains(servers) && missing.to_string().contains("bootstrap_servers"),
+            "{missing}"
+        );
+        let event = an_event(&unique("away"));
+        let begin = Instant::now();
+        let error = publisher.publish(&event, Duration::from_secs(2)).expect_err("nobody is there");
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(4), "the deadline of 2 s was kept to {took:?}");
+        let PublishError::Spooled { path, reason, .. } = &error else { panic!("{error}") };
+        assert!(reason.contains(complaint) && reason.contains("bootstrap_servers"), "{reason}");
+        let text = fs::read_to_string(path).expect("the file is there");
+        assert!(text.as_bytes().windows(event.encode().len()).any(|part| part == event.encode()), "{text}");
+        assert_eq!(fs::metadata(path).expect("the file is there").permissions().mode() & 0o777, 0o600);
+        let begin = Instant::now();
+        publisher.close(Duration::ZERO);
+        println!("{servers}: spooled after {took:?}, closed in {:?}", begin.elapsed());
+    }
+}
+
+#[test]
+fn what_was_enqueued_is_published_by_a_flush_and_spooled_by_a_close() {
+    let (topic, folder) = (kafka().topic("enqueue", 1), Scratch::new("enqueue"));
+    let topic_name: Arc<str> = Arc::from(topic.as_str());
+    let record = |id: &str| Record::new(&an_event(id), &topic_name, None);
+    let publisher = client(kafka().bootstrap(), &topic, &folder.join("spool")).build().expect("the settings are right");
+    for n in 0..100 {
+        publisher.enqueue(&record(&format!("queued-{n}"))).expect("there is room");
+    }
+    publisher.flush(Some(Duration::from_secs(30))).expect("the broker acknowledges");
+    assert_eq!(kafka().read_all(&topic).len(), 100);
+    assert!(publisher.close(Duration::from_secs(5)).is_empty());
+
+    let nobody = client("127.0.0.1:1", &topic, &folder.join("nobody")).build().expect("the settings are right");
+    for n in 0..10 {
+        nobody.enqueue(&record(&format!("queued-{n}"))).expect("there is room");
+    }
+    let pending = nobody.flush(Some(Duration::from_millis(100))).expect_err("nobody acknowledges");
+    assert!(matches!(pending, PublishError::FlushTimedOut { pending: 10, .. }), "{pending}");
+    let failures = nobody.close(Duration::from_millis(100));
+    assert_eq!(failures.len(), 10);
+    assert!(failures.iter().all(|failure| failure.kind() == "spooled"), "{failures:?}");
+    assert_eq!(spooled(&folder.join("nobody")).len(), 10);
+}
+
+#[test]
+fn an_acknowledgement_that_comes_late_takes_the_event_out_of_the_spool() {
+    let mut broker = Broker::start();
+    let (topic, folder) = (broker.topic("late", 1), Scratch::new("late"));
+    let publisher = client(broker.bootstrap(), &topic, &folder.join("spool")).build().expect("the settings are right");
+    publisher.publish(&an_event("early"), Duration::from_secs(30)).expect("the broker acknowledges");
+    broker.freeze();
+    let error = publisher.publish(&an_event("late"), Duration::from_secs(1)).expect_err("the broker is frozen");
+    assert_eq!(error.kind(), "spooled", "{error}");
+    assert_eq!(spooled(&folder.join("spool")).len(), 1);
+    broker.thaw();
+    poll(Duration::from_secs(30), "the spool to be empty", || {
+        let left = spooled(&folder.join("spool"));
+        when(left.is_empty(), left)
+    });
+    let ids: Vec<_> = broker.read_all(&topic).iter().filter_map(|record| record.header("event_id")).collect();
+    assert_eq!(ids, ["early", "late"]);
+    publisher.close(Duration::from_secs(5));
+}
+
+#[test]
+fn an_event_that_nothing_takes_is_handed_back_whole() {
+    let folder = Scratch::new("nothing");
+    fs::write(folder.join("file"), "in the way").expect("a scratch folder can be written");
+    let publisher =
+        client("127.0.0.1:1", "workflow-events", &folder.join("file")).build().expect("the settings are right");
+    let lost = an_event("lost");
+    let error = publisher.publish(&lost, Duration::from_millis(200)).expect_err("nobody takes it");
+    let PublishError::Lost { event, .. } = &error else { panic!("{error}") };
+    assert_eq!(event.as_bytes(), lost.encode());
+    assert!(error.to_string().contains("LOST"), "{error}");
+
+    let unspooled = Publisher::builder().bootstrap_servers("127.0.0.1:1").build().expect("the settings are right");
+    let error = unspooled.publish(&lost, Duration::from_millis(200)).expect_err("nobody takes it");
+    assert_eq!(error.kind(), "not_acknowledged", "{error}");
+}
+
+#[test]
+fn every_mistake_in_the_settings_is_told_at_once() {
+    let error = Publisher::builder()
+        .bootstrap_servers("kafka")
+        .bootstrap_servers("http://kafka:9092")
+        .topic("a b")
+        .acks("two")
+        .max_in_flight(0)
+        .compression("rar")
+        .delivery_timeout(Duration::ZERO)
+        .property("sasl.password", "hunter2")
+        .property("no.such.thing", "1")
+        .build()
+        .expect_err("nothing is right");
+    let PublishError::Settings(mistakes) = &error else { panic!("{error}") };
+    assert!(!error.to_string().contains("hunter2"), "{error}");
+    let settings: Vec<_> = mistakes.iter().map(|mistake| mistake.setting.as_str()).collect();
+    for setting in [
+        "bootstrap_servers",
+        "topic",
+        "acks",
+        "max_in_flight",
+        "compression_type",
+        "delivery_timeout_ms",
+        "properties.sasl.password",
+        "properties.no.such.thing",
+    ] {
+        assert!(settings.iter().any(|found| found.starts_with(setting)), "{setting} is not among {settings:?}");
+    }
+}
