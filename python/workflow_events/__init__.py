@@ -1,0 +1,1 @@
+"""Workflow events in Python: what they are, and how they get into Kafka."""
