@@ -1,0 +1,169 @@
+"""A real Airflow with a home, a database and a DAG folder of its own, driven as an operator drives it.
+
+Its invariant: nothing it starts outlives the tests; whatever Airflow forks is found by the home in its environment and
+ended by its pid. It knows Airflow's command line and nothing of its Python API.
+"""
+
+import os
+import shutil
+import signal
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional
+
+from kit.poll import poll
+from kit.process import ROOT, Process, Scratch, free_port, prepared
+
+HERE = Path(__file__).resolve().parent
+EXAMPLES = ROOT / "examples" / "airflow" / "dags"
+DATE = "2025-01-01"
+
+PREFIXES = ("KAFKA_", "WORKFLOW_EVENTS_", "AIRFLOW_", "PYTHON", "VIRTUAL_ENV")
+NAMES = ("ENVIRONMENT", "EVENT_SCHEMA_VERSION", "XDG_STATE_HOME")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that ended."""
+
+    status: int
+    text: str
+    seconds: float
+
+
+class Airflow:
+    """One Airflow: ``version`` is 2 (2.8.4) or 3 (3.3.2)."""
+
+    def __init__(self, version: int) -> None:
+        self.version = version
+        self.bin = prepared("airflow-{}-venv/bin".format(version))
+        assert (self.bin / "airflow").is_file(), "Airflow is not in {}: run `make airflow-venvs`".format(self.bin)
+        self._scratch = Scratch("airflow-{}".format(version))
+        self.folder = self._scratch.path
+        self.home = self.folder / "home"
+        self.dags = self.folder / "dags"
+        self.dags.mkdir()
+        for source in (*EXAMPLES.glob("*.py"), *(HERE / "dags").glob("*.py")):
+            shutil.copy(str(source), str(self.dags))
+        self.port = free_port()
+        self.run("db", "migrate", within=300)
+
+    def env(self, **more: str) -> Dict[str, str]:
+        """The environment of a process of this Airflow: nothing of ours but what is passed."""
+        clean = {
+            name: value for name, value in os.environ.items() if not name.startswith(PREFIXES) and name not in NAMES
+        }
+        clean.update(
+            AIRFLOW_HOME=str(self.home),
+            AIRFLOW__CORE__LOAD_EXAMPLES="False",
+            AIRFLOW__CORE__DAGS_FOLDER=str(self.dags),
+            AIRFLOW__CORE__UNIT_TEST_MODE="False",
+            AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC="1",
+            AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL="5",
+            PATH="{}{}{}".format(self.bin, os.pathsep, clean.get("PATH", "")),
+            PYTHONUNBUFFERED="1",
+            PYTHONDONTWRITEBYTECODE="1",
+            NO_COLOR="1",
+            TEST_FOLDER=str(self.folder),
+        )
+        if self.version == 3:
+            url = "http://127.0.0.1:{}".format(self.port)
+            clean.update(
+                AIRFLOW__API__HOST="127.0.0.1",
+                AIRFLOW__API__PORT=str(self.port),
+                AIRFLOW__API__WORKERS="1",
+                AIRFLOW__API__BASE_URL=url,
+                AIRFLOW__CORE__EXECUTION_API_SERVER_URL=url + "/execution/",
+                AIRFLOW__API_AUTH__JWT_SECRET="a-secret-of-the-tests-and-of-nobody-else",
+                AIRFLOW__CORE__PARALLELISM="2",
+                AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES="1",
+            )
+        clean.update(more)
+        return clean
+
+    def run(self, *arguments: str, within: float = 180, check: bool = True, **env: str) -> Ended:
+        """Runs ``airflow`` with these arguments to its end."""
+        return self._end("airflow " + " ".join(arguments), [str(self.bin / "airflow"), *arguments], within, check, env)
+
+    def python(self, *arguments: str, within: float = 60, **env: str) -> Ended:
+        """Runs this Airflow's own Python to its end."""
+        return self._end("python " + " ".join(arguments), [str(self.bin / "python"), *arguments], within, True, env)
+
+    def dags_test(self, dag_id: str, **env: str) -> Ended:
+        """``airflow dags test``: the whole run, in one process."""
+        return self.run("dags", "test", dag_id, DATE, **env)
+
+    def tasks_run(self, dag_id: str, task_id: str, run_id: str, **env: str) -> Ended:
+        """``airflow tasks run --local`` of Airflow 2: the task in a fork, left by ``os._exit``."""
+        flags = ("--local", "--ignore-all-dependencies", "--force")
+        return self.run("tasks", "run", dag_id, task_id, run_id, *flags, **env)
+
+    @contextmanager
+    def scheduler(self, **env: str) -> Iterator[Dict[str, Process]]:
+        """The scheduler and what it needs beside it (from 3 on: an API server and a DAG processor)."""
+        names = {2: ["scheduler"], 3: ["api-server", "dag-processor", "scheduler"]}[self.version]
+        started: Dict[str, Process] = {}
+        try:
+            for name in names:
+                log = self.folder / "{}.log".format(name)
+                command = [str(self.bin / "airflow"), name]
+                started[name] = Process("airflow " + name, command, log, self.folder, self.env(**env))
+            yield started
+        finally:
+            for process in reversed(list(started.values())):
+                process.signal(signal.SIGTERM)
+            ends = time.monotonic() + 15
+            while time.monotonic() < ends and any(process.status() is None for process in started.values()):
+                time.sleep(0.1)
+            for process in started.values():
+                process.kill()
+            self._end_children()
+
+    def close(self) -> None:
+        self._end_children()
+        self._scratch.remove()
+
+    def _end(self, what: str, command: List[str], within: float, check: bool, env: Dict[str, str]) -> Ended:
+        log = self.folder / "command.log"
+        began = time.monotonic()
+        process = Process(what, command, log, self.folder, self.env(**env))
+        try:
+            status = process.wait(within)
+        finally:
+            process.kill()
+        ended = Ended(status, "\n".join(process.lines()), time.monotonic() - began)
+        assert not check or status == 0, "{} ended with {}:\n{}".format(what, status, ended.text[-6000:])
+        return ended
+
+    def _end_children(self) -> None:
+        marker = "AIRFLOW_HOME={}".format(self.home).encode()
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if marker in environment.read_bytes().split(b"\0"):
+                    os.kill(int(environment.parent.name), signal.SIGKILL)
+            except (OSError, ValueError):
+                continue
+
+
+def seen(airflow: Airflow, name: str) -> List[str]:
+    """The lines of a file that the test DAGs write into the tests' folder."""
+    path = airflow.folder / name
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def wait_for(within: float, what: str, look, processes: Optional[Dict[str, Process]] = None):  # type: ignore[no-untyped-def]
+    """``poll`` that ends, with their logs, when one of these processes does."""
+
+    def alive() -> object:
+        for process in (processes or {}).values():
+            if process.status() is not None:
+                raise SystemError("{} ended:\n{}".format(process.what, process.tail(60)))
+        return look()
+
+    try:
+        return poll(within, what, alive, every=0.5)
+    except AssertionError as error:
+        logs = "\n".join("--- {}\n{}".format(one.what, one.tail(60)) for one in (processes or {}).values())
+        raise AssertionError("{}\n{}".format(error, logs)) from None
