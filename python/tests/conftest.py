@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Callable, Dict, Iterator
 
 import pytest
+from kit.bridge import Bridge
 from kit.broker import Broker
 from kit.reader import Kafka
 from kit.silent import SilentServer
@@ -45,6 +46,14 @@ def kafka() -> Iterator[Kafka]:
         return
     with Broker() as broker:
         yield broker.kafka
+
+
+@pytest.fixture(scope="session")
+def bridge(kafka: Kafka) -> Iterator[Bridge]:
+    """A bridge that reads ``workflow-events``, the default topic, and delivers each event to its agent."""
+    kafka.create_topic("workflow-events")
+    with Bridge(kafka, "workflow-events") as running:
+        yield running
 
 
 @pytest.fixture

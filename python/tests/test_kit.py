@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Any, Dict
 
 import pytest
 from confluent_kafka import Producer
 from kit import broker as users
+from kit.bridge import Bridge
 from kit.broker import Broker
 from kit.poll import poll
 from kit.process import Process
@@ -143,12 +145,11 @@ def test_what_the_kit_starts_ends_with_the_test_process(tmp_path: Path) -> None:
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     command = [sys.executable, "-c", script, str(tmp_path)]
-    mother = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    assert mother.stdout is not None
-    child = int(mother.stdout.readline())
-    assert Path("/proc/{}".format(child)).exists()
-    mother.kill()
-    mother.wait()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as mother:
+        assert mother.stdout is not None
+        child = int(mother.stdout.readline())
+        assert runs(child)
+        mother.kill()
     poll(10, "the child has ended", lambda: not runs(child))
 
 
@@ -178,3 +179,20 @@ def test_the_environment_of_a_test_says_nothing(spool: Any) -> None:
     left = [name for name in os.environ if name.startswith(("KAFKA_", "AIRFLOW_", "WORKFLOW_EVENTS_"))]
     assert left == ["WORKFLOW_EVENTS_SPOOL_DIR"]
     assert os.environ["WORKFLOW_EVENTS_SPOOL_DIR"] == str(spool.path)
+
+
+def test_the_bridge_takes_an_event_from_kafka_to_its_agent(kafka: Kafka, bridge: Bridge) -> None:
+    event = {
+        "event_id": str(uuid.uuid4()),
+        "event_type": "WORKFLOW_COMPLETED",
+        "timestamp": "2026-01-01T00:00:00Z",
+        "source": "AIRFLOW",
+        "workflow_id": "w",
+        "workflow_run_id": "r",
+        "payload": {"data": {}},
+        "metadata": {"environment": "dev", "version": "1.0"},
+    }
+    before = bridge.metric("workflow_bridge_events_total", 'outcome="delivered"')
+    assert publish(kafka, "workflow-events", json.dumps(event).encode()) is None
+    assert bridge.accepted(event["event_id"]) == event
+    poll(10, "the event is counted", lambda: bridge.metric("workflow_bridge_events_total", "delivered") > before)

@@ -3,13 +3,12 @@
 Knows nothing of what runs in it.
 """
 
-import ctypes
 import os
 import random
 import shutil
-import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Set
@@ -18,8 +17,16 @@ from .poll import poll
 
 ROOT = Path(__file__).resolve().parents[3]
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_PR_SET_PDEATHSIG = 1
+# A program that asks the kernel for SIGKILL at its parent's end (PR_SET_PDEATHSIG is 1), makes sure that the parent has
+# not ended before, and becomes the command. A preexec_fn would do the same, with a fork of a process with threads.
+_BECOME = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(1)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
 _given: Set[int] = set()
 
 
@@ -61,23 +68,15 @@ class Process:
     def __init__(self, what: str, command: Sequence[str], log: Path, cwd: Path, env: Dict[str, str]) -> None:
         self.what = what
         self.log = log
-        mother = os.getpid()
-
-        def die_with_the_tests() -> None:
-            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            if os.getppid() != mother:  # it ended before the line above
-                os._exit(1)
-
         with open(str(log), "ab") as output:
             self._began_at = output.tell()
             self._child = subprocess.Popen(
-                list(command),
+                [sys.executable, "-I", "-S", "-c", _BECOME, str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=str(cwd),
                 env=env,
-                preexec_fn=die_with_the_tests,
             )
 
     @property
