@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from kit.poll import poll
 from kit.process import ROOT, Process, Scratch, free_port, prepared
@@ -153,17 +153,16 @@ def seen(airflow: Airflow, name: str) -> List[str]:
     return path.read_text().splitlines() if path.is_file() else []
 
 
-def wait_for(within: float, what: str, look, processes: Optional[Dict[str, Process]] = None):  # type: ignore[no-untyped-def]
-    """``poll`` that ends, with their logs, when one of these processes does."""
+def wait_for(within: float, what: str, look: Callable[[], Any], processes: Dict[str, Process]) -> None:
+    """``poll`` that ends at once when one of these processes does, and in any case with their logs."""
 
-    def alive() -> object:
-        for process in (processes or {}).values():
-            if process.status() is not None:
-                raise SystemError("{} ended:\n{}".format(process.what, process.tail(60)))
-        return look()
+    def look_at_both() -> Tuple[List[str], Any]:
+        ended = [process.what for process in processes.values() if process.status() is not None]
+        return ended, None if ended else look()
 
     try:
-        return poll(within, what, alive, every=0.5)
+        ended, _ = poll(within, what, look_at_both, lambda seen: seen[0] or seen[1], every=0.5)
+        assert not ended, "{} ended while this was waited for: {}".format(", ".join(ended), what)
     except AssertionError as error:
-        logs = "\n".join("--- {}\n{}".format(one.what, one.tail(60)) for one in (processes or {}).values())
+        logs = "\n".join("--- {}\n{}".format(one.what, one.tail(80)) for one in processes.values())
         raise AssertionError("{}\n{}".format(error, logs)) from None
