@@ -42,6 +42,25 @@ def get_kafka_producer(bootstrap_servers: str | None = None) -> WorkflowEventPro
     return producer
 
 
+def get_spooling_producer() -> WorkflowEventProducer:
+    """A producer that is asked for nothing but the spool, for when the settings are wrong: it never connects.
+
+    Takes the address from the environment and leaves every setting of security alone. Raises as
+    ``get_kafka_producer`` when the address itself is wrong.
+    """
+    key = ("spooling", *_key(None))
+    producer = _shared.get(key)
+    if producer is None:
+        from workflow_events import WorkflowEventProducer
+
+        unset = dict.fromkeys(
+            ("sasl_mechanism", "sasl_username", "sasl_password", "ssl_cafile", "ssl_certfile", "ssl_keyfile"), ""
+        )
+        producer = WorkflowEventProducer(connect_timeout=None, security_protocol="PLAINTEXT", **unset)
+        producer = _shared.setdefault(key, producer)
+    return producer
+
+
 def forget(producer: Any) -> None:
     """Makes the next call of ``get_kafka_producer`` build another: this one was closed."""
     for key, shared in list(_shared.items()):

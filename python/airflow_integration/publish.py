@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import json
 import logging
 import math
 import os
@@ -27,7 +28,7 @@ from . import identity, shaping
 from .coerce import text_of
 from .context import Given, Subject, number, resolve, text
 from .identity import Attempt
-from .producer import forget, get_kafka_producer
+from .producer import forget, get_kafka_producer, get_spooling_producer
 
 log = logging.getLogger("airflow_integration")
 
@@ -298,12 +299,25 @@ def _outcome(event: dict[str, Any], how: How) -> Any:
     timeout = _seconds(how.timeout, IN_A_TASK)
     if how.producer is not None:
         return how.producer.publish_event_outcome(event, topic=how.topic, timeout=timeout)
-    shared = get_kafka_producer()
+    try:
+        shared = get_kafka_producer()
+    except Exception as error:
+        return _spooled(event, how.topic, error)
     outcome = shared.publish_event_outcome(event, topic=how.topic, timeout=timeout)
     if getattr(outcome, "kind", None) == "closed":
         forget(shared)
         outcome = get_kafka_producer().publish_event_outcome(event, topic=how.topic, timeout=timeout)
     return outcome
+
+
+def _spooled(event: dict[str, Any], topic: str | None, error: Exception) -> Any:
+    """No producer can be made, so the event is kept: in the spool, and when that fails in the log."""
+    log.error("%s. Until that is mended, events wait in the spool", error)
+    try:
+        return get_spooling_producer().publish_event_outcome(event, topic=topic, timeout=SPOOL_ONLY)
+    except Exception:
+        log.critical("EVENT LOST, keep it and publish it again: %s", json.dumps(event))
+        raise
 
 
 def _say(event: dict[str, Any], outcome: Any) -> bool:
@@ -313,7 +327,7 @@ def _say(event: dict[str, Any], outcome: Any) -> bool:
         log.info("published %s %s of %s/%s", *what)
         return True
     if status == "spooled":
-        log.warning("%s %s of %s/%s is in the spool, not yet in Kafka: %s", *what, getattr(outcome, "message", ""))
+        log.warning("%s %s of %s/%s is in the spool, not yet in Kafka", *what)
     else:
         log.error("%s %s of %s/%s was not published: %s", *what, getattr(outcome, "message", outcome))
     return False

@@ -29,7 +29,7 @@ def airflow3() -> Iterator[Airflow]:
 @pytest.fixture(scope="session", params=[2, 3], ids=["airflow-2.8.4", "airflow-3.3.2"])
 def airflow(request: pytest.FixtureRequest) -> Airflow:
     """Each of them in turn."""
-    found = request.getfixturevalue("airflow{}".format(request.param))
+    found = request.getfixturevalue(f"airflow{request.param}")
     assert isinstance(found, Airflow)
     return found
 

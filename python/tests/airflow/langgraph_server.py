@@ -21,13 +21,13 @@ class LangGraph:
 
     def __init__(self) -> None:
         program = prepared("langgraph-venv/bin/langgraph")
-        assert program.is_file(), "the LangGraph server is not in {}: run `make langgraph-venv`".format(program)
+        assert program.is_file(), f"the LangGraph server is not in {program}: run `make langgraph-venv`"
         self._scratch = Scratch("langgraph")
         folder = self._scratch.path
         shutil.copytree(str(ROOT / "examples" / "langgraph-app"), str(folder / "app"))
         self._executions = folder / "executions.jsonl"
         port = free_port()
-        self.url = "http://127.0.0.1:{}".format(port)
+        self.url = f"http://127.0.0.1:{port}"
         environment = {name: value for name, value in os.environ.items() if name not in _VARIABLES}
         environment.update(
             EXECUTIONS_FILE=str(self._executions),
@@ -53,9 +53,7 @@ class LangGraph:
     def busy(self) -> int:
         """How many of its threads have a run that is not over, one at most."""
         body = json.dumps({"status": "busy", "limit": 1}).encode()
-        request = urllib.request.Request(
-            "{}/threads/search".format(self.url), body, {"content-type": "application/json"}
-        )
+        request = urllib.request.Request(f"{self.url}/threads/search", body, {"content-type": "application/json"})
         with urllib.request.urlopen(request, timeout=10) as answer:
             return len(json.load(answer))
 
@@ -65,5 +63,5 @@ class LangGraph:
 
     def _answers(self) -> bool:
         assert self.process.status() is None, self.process.tail()
-        with urllib.request.urlopen("{}/ok".format(self.url), timeout=5) as answer:
+        with urllib.request.urlopen(f"{self.url}/ok", timeout=5) as answer:
             return answer.status == 200

@@ -38,9 +38,9 @@ class Airflow:
 
     def __init__(self, version: int) -> None:
         self.version = version
-        self.bin = prepared("airflow-{}-venv/bin".format(version))
-        assert (self.bin / "airflow").is_file(), "Airflow is not in {}: run `make airflow-venvs`".format(self.bin)
-        self._scratch = Scratch("airflow-{}".format(version))
+        self.bin = prepared(f"airflow-{version}-venv/bin")
+        assert (self.bin / "airflow").is_file(), f"Airflow is not in {self.bin}: run `make airflow-venvs`"
+        self._scratch = Scratch(f"airflow-{version}")
         self.folder = self._scratch.path
         self.home = self.folder / "home"
         self.dags = self.folder / "dags"
@@ -69,7 +69,7 @@ class Airflow:
             TEST_FOLDER=str(self.folder),
         )
         if self.version == 3:
-            url = "http://127.0.0.1:{}".format(self.port)
+            url = f"http://127.0.0.1:{self.port}"
             clean.update(
                 AIRFLOW__API__HOST="127.0.0.1",
                 AIRFLOW__API__PORT=str(self.port),
@@ -107,7 +107,7 @@ class Airflow:
         started: Dict[str, Process] = {}
         try:
             for name in names:
-                log = self.folder / "{}.log".format(name)
+                log = self.folder / f"{name}.log"
                 command = [str(self.bin / "airflow"), name]
                 started[name] = Process("airflow " + name, command, log, self.folder, self.env(**env))
             yield started
@@ -134,11 +134,11 @@ class Airflow:
         finally:
             process.kill()
         ended = Ended(status, "\n".join(process.lines()), time.monotonic() - began)
-        assert not check or status == 0, "{} ended with {}:\n{}".format(what, status, ended.text[-6000:])
+        assert not check or status == 0, f"{what} ended with {status}:\n{ended.text[-6000:]}"
         return ended
 
     def _end_children(self) -> None:
-        marker = "AIRFLOW_HOME={}".format(self.home).encode()
+        marker = f"AIRFLOW_HOME={self.home}".encode()
         for environment in Path("/proc").glob("[0-9]*/environ"):
             try:
                 if marker in environment.read_bytes().split(b"\0"):
@@ -164,5 +164,5 @@ def wait_for(within: float, what: str, look: Callable[[], Any], processes: Dict[
         ended, _ = poll(within, what, look_at_both, lambda seen: seen[0] or seen[1], every=0.5)
         assert not ended, "{} ended while this was waited for: {}".format(", ".join(ended), what)
     except AssertionError as error:
-        logs = "\n".join("--- {}\n{}".format(one.what, one.tail(80)) for one in processes.values())
-        raise AssertionError("{}\n{}".format(error, logs)) from None
+        logs = "\n".join(f"--- {one.what}\n{one.tail(80)}" for one in processes.values())
+        raise AssertionError(f"{error}\n{logs}") from None

@@ -33,7 +33,7 @@ def run_task(airflow: Airflow, run_id: str, env: Dict[str, str]) -> Dict[str, An
     lines = seen(airflow, "fork.jsonl")[before:]
     assert len(lines) == 1, ended.text[-4000:]
     line: Dict[str, Any] = json.loads(lines[0])
-    print(run_id, line, "the command took {:.1f} s".format(ended.seconds))
+    print(run_id, line, f"the command took {ended.seconds:.1f} s")
     states = airflow.run("tasks", "state", "fork_probe", "publish", run_id).text.splitlines()
     assert states[-1] == "success", states
     return line
@@ -58,7 +58,7 @@ def test_a_task_succeeds_without_kafka_and_its_event_comes_later(
     topic = broker.kafka.topic()
     env = environment(broker.bootstrap, topic, spool)
     away(broker)
-    runs = ["{}-{}".format(away.__name__, tmp_path.name), "{}-{}-back".format(away.__name__, tmp_path.name)]
+    runs = [f"{away.__name__}-{tmp_path.name}", f"{away.__name__}-{tmp_path.name}-back"]
     line = run_task(ready, runs[0], env)
     assert line["published"] is False
     assert line["seconds"] < DEADLINE + 1.0
@@ -84,7 +84,7 @@ def test_a_drain_by_hand_publishes_what_waits(
     topic = broker.kafka.topic()
     env = environment(broker.bootstrap, topic, spool)
     broker.kill()
-    assert run_task(ready, "drained-{}".format(tmp_path.name), env)["published"] is False
+    assert run_task(ready, f"drained-{tmp_path.name}", env)["published"] is False
     (spooled,) = spool.events()
     broker.start_again()
     print(ready.python("-m", "workflow_events", "drain", **env).text)

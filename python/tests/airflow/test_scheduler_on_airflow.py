@@ -56,7 +56,7 @@ class Play:
 
 @pytest.fixture(scope="module")
 def play(airflow: Airflow, kafka: Kafka) -> Play:
-    topic = kafka.topic("play-{}".format(airflow.version))
+    topic = kafka.topic(f"play-{airflow.version}")
     spool = SpoolFolder(airflow.folder / "spool")
     env = {
         "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
@@ -69,10 +69,8 @@ def play(airflow: Airflow, kafka: Kafka) -> Play:
     def state(table: str, **where: str) -> str:
         database = sqlite3.connect("file:{}?mode=ro".format(airflow.home / "airflow.db"), uri=True, timeout=10)
         try:
-            names = " and ".join("{} = ?".format(name) for name in where)
-            rows = database.execute(
-                "select state from {} where {}".format(table, names), list(where.values())
-            ).fetchall()
+            names = " and ".join(f"{name} = ?" for name in where)
+            rows = database.execute(f"select state from {table} where {names}", list(where.values())).fetchall()
         finally:
             database.close()
         return ",".join(str(row[0]) for row in rows)
@@ -181,7 +179,7 @@ def test_langgraph_runs_once_for_each_completion(play: Play, bridge: Bridge, lan
 
     def outcomes() -> Dict[str, float]:
         names = ("delivered", "duplicate", "unmatched", "dead_lettered")
-        return {name: bridge.metric("workflow_bridge_events_total", 'outcome="{}"'.format(name)) for name in names}
+        return {name: bridge.metric("workflow_bridge_events_total", f'outcome="{name}"') for name in names}
 
     reached = poll(90, "every event has its outcome", outcomes, lambda found: sum(found.values()) == total, every=0.2)
     poll(60, "no run is left", langgraph.busy, lambda busy: busy == 0, every=0.2)

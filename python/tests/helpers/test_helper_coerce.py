@@ -12,10 +12,9 @@ from unittest.mock import MagicMock
 
 import numpy
 import pytest
-from recording import TaskInstance2, context
-
 from airflow_integration import publish_workflow_event, shaping
 from airflow_integration.coerce import to_json
+from recording import TaskInstance2, context
 
 
 class Colour(enum.Enum):

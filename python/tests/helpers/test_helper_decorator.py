@@ -6,9 +6,8 @@ import sys
 from types import ModuleType
 
 import pytest
-from recording import Recording, RuntimeTaskInstance, TaskInstance2, context
-
 from airflow_integration import publishes_completion
+from recording import Recording, RuntimeTaskInstance, TaskInstance2, context
 
 
 @pytest.fixture(params=["airflow.sdk", "airflow.operators.python"])

@@ -1,8 +1,6 @@
 """Which publishes are one event, and which are two."""
 
 import pytest
-from recording import Recording, RuntimeTaskInstance, TaskInstance2, context, dag_run
-
 from airflow_integration import (
     dag_success_callback,
     identity,
@@ -14,6 +12,7 @@ from airflow_integration import (
     task_success_callback,
 )
 from airflow_integration.identity import Attempt
+from recording import Recording, RuntimeTaskInstance, TaskInstance2, context, dag_run
 
 
 def ids(publish, *contexts, **arguments):

@@ -1,9 +1,8 @@
 """The listener: what it publishes, of which DAGs, and how long it may take where."""
 
 import pytest
-from recording import Recording, RuntimeTaskInstance, TaskInstance2, dag_run
-
 from airflow_integration.listener import WorkflowEventsListener, chosen, switched_on
+from recording import Recording, RuntimeTaskInstance, TaskInstance2, dag_run
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,8 @@ import re
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
-import pytest
-from recording import Context, Recording, RuntimeTaskInstance, TaskInstance2, context, dag_run
-
 import airflow_integration
+import pytest
 from airflow_integration import (
     dag_failure_callback,
     dag_success_callback,
@@ -22,6 +20,7 @@ from airflow_integration import (
     task_failure_callback,
     task_success_callback,
 )
+from recording import Context, Recording, RuntimeTaskInstance, TaskInstance2, context, dag_run
 
 PUBLISHING = [
     publish_workflow_event,
