@@ -5,6 +5,7 @@ from typing import Dict, List
 
 import pytest
 from kit.reader import Kafka
+from kit.spool import SpoolFolder
 from real_airflow import Airflow
 
 
@@ -79,3 +80,17 @@ def test_the_decorator_and_the_callbacks_publish(
     assert events[1]["payload"]["data"] == {"task_id": "load", "status": "success", "result": {"rows": 3}}
     assert events[2]["payload"]["data"]["status"] == "success"
     assert [event["metadata"].get("try_number") for event in events] == [1, 1, None]
+
+
+def test_the_listener_hears_a_dag_that_knows_nothing_of_it(
+    airflow: Airflow, kafka: Kafka, topic: str, env: Dict[str, str], spool: SpoolFolder
+) -> None:
+    listening = {"WORKFLOW_EVENTS_LISTENER": "1", "WORKFLOW_EVENTS_LISTENER_DAGS": "listened_*"}
+    airflow.dags_test("listened_plain", **listening, **env)
+    airflow.python("-m", "workflow_events", "drain", **env)
+    assert spool.files() == []
+    heard = told(kafka.events(topic))
+    print(airflow.version, heard)
+    assert ("WORKFLOW_COMPLETED", "task", "work") in heard
+    assert ("WORKFLOW_COMPLETED", "dag", None) in heard
+    assert len(set(heard)) == len(heard)

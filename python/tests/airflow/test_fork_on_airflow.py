@@ -34,8 +34,7 @@ def run_task(airflow: Airflow, run_id: str, env: Dict[str, str]) -> Dict[str, An
     assert len(lines) == 1, ended.text[-4000:]
     line: Dict[str, Any] = json.loads(lines[0])
     print(run_id, line, f"the command took {ended.seconds:.1f} s")
-    states = airflow.run("tasks", "state", "fork_probe", "publish", run_id).text.splitlines()
-    assert states[-1] == "success", states
+    assert airflow.state("task_instance", dag_id="fork_probe", run_id=run_id, task_id="publish") == "success"
     return line
 
 

@@ -5,7 +5,6 @@ Airflow retries it; it is cleared alone while its run goes on, and then once mor
 """
 
 import json
-import sqlite3
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List
@@ -66,18 +65,11 @@ def play(airflow: Airflow, kafka: Kafka) -> Play:
         "WORKFLOW_EVENTS_LISTENER_DAGS": "other_*, listened_*",
     }
 
-    def state(table: str, **where: str) -> str:
-        database = sqlite3.connect("file:{}?mode=ro".format(airflow.home / "airflow.db"), uri=True, timeout=10)
-        try:
-            names = " and ".join(f"{name} = ?" for name in where)
-            rows = database.execute(f"select state from {table} where {names}", list(where.values())).fetchall()
-        finally:
-            database.close()
-        return ",".join(str(row[0]) for row in rows)
-
     def flaky_ended(attempts: int) -> bool:
         done = len(seen(airflow, "attempts.jsonl")) >= attempts
-        return done and state("task_instance", dag_id="identity_proof", run_id=RUN, task_id="flaky") == "success"
+        return (
+            done and airflow.state("task_instance", dag_id="identity_proof", run_id=RUN, task_id="flaky") == "success"
+        )
 
     def dag_completions() -> int:
         return len([event for event in kafka.events(topic) if event["metadata"]["scope"] == "dag"])
@@ -89,19 +81,22 @@ def play(airflow: Airflow, kafka: Kafka) -> Play:
     with airflow.scheduler(**env) as processes:
         wait_for(WITHIN, "the first attempt is retried", lambda: flaky_ended(2), processes)
         heard = {"dag_id": "listened_plain", "run_id": "heard-1"}
-        wait_for(WITHIN, "the listened run ends", lambda: state("dag_run", **heard) == "success", processes)
+        wait_for(WITHIN, "the listened run ends", lambda: airflow.state("dag_run", **heard) == "success", processes)
 
         airflow.run("tasks", "clear", "-y", "-t", "^flaky$", "identity_proof")
         wait_for(WITHIN, "the task that was cleared alone is retried", lambda: flaky_ended(4), processes)
-        assert state("dag_run", dag_id="identity_proof", run_id=RUN) == "running"
+        assert airflow.state("dag_run", dag_id="identity_proof", run_id=RUN) == "running"
 
         (airflow.folder / "released").write_text("")
+        airflow.run("tasks", "clear", "-y", "-t", "^hold$", "identity_proof")
         wait_for(WITHIN, "the run's completion is published", lambda: dag_completions() >= 1, processes)
         airflow.run("tasks", "clear", "-y", "identity_proof")
         wait_for(WITHIN, "the task of the cleared run is retried", lambda: flaky_ended(6), processes)
         wait_for(WITHIN, "the second completion is published", lambda: dag_completions() >= 2, processes)
     left = spool.events()
-    print(airflow.python("-m", "workflow_events", "drain", **env).text)
+    print(airflow.python("-m", "workflow_events", "drain", **env).text) if not __import__("os").environ.get(
+        "E_NODRAIN"
+    ) else print("NODRAIN", [(e["event_type"], e["workflow_id"]) for e in left])
     attempts = [json.loads(line) for line in seen(airflow, "attempts.jsonl")]
     return Play(airflow.version, attempts, left, kafka.events(topic), topic)
 

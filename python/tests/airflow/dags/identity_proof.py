@@ -1,7 +1,8 @@
 """A task that publishes and then fails in its first attempt after each start, in a run that a second task holds open.
 
 Every odd attempt fails, so each of the three lives of the task (at first, cleared alone while the run goes on, cleared
-with the whole run) is two attempts: the automatic retry publishes what the first already did.
+with the whole run) is two attempts: the automatic retry publishes what the first already did. The second task waits
+an hour for its own retry, unless it is cleared.
 """
 
 import json
@@ -53,7 +54,7 @@ def identity_proof():
         if note(context) % 2 == 1:
             raise ValueError("every odd attempt fails")
 
-    @task(retries=10_000, retry_delay=timedelta(seconds=1))
+    @task(retries=1, retry_delay=timedelta(hours=1))
     def hold():
         if not os.path.exists(os.path.join(FOLDER, "released")):
             raise ValueError("held")
