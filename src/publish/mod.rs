@@ -19,12 +19,16 @@
 
 mod batch;
 mod builder;
+mod drain;
 mod engine;
 mod error;
 mod fork;
 mod home;
 mod record;
 pub mod spool;
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,
@@ -47,9 +51,12 @@ use self::{
 use crate::event::Event;
 
 pub use builder::Builder;
+pub use drain::{Budget, Drained, drain};
 pub use error::{Ack, PublishError};
 pub use record::Record;
 
+/// How long `enqueue` waits for room in the queue.
+const HAND_OVER: Duration = Duration::from_secs(1);
 /// How long a close waits for librdkafka's threads, beyond its deadline.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -94,7 +101,7 @@ impl Publisher {
     /// [`PublishError::NoBroker`] with what librdkafka complains about.
     pub fn connect(&self, within: Duration) -> Result<(), PublishError> {
         self.open()?;
-        let until = Instant::now() + within;
+        let until = after(within);
         let none = |(reason, advice)| PublishError::NoBroker { servers: self.servers.clone(), within, reason, advice };
         let engine = self.engine(until).map_err(|failure| none((failure.reason, "see the reason")))?;
         if engine.find_broker(until.saturating_duration_since(Instant::now())) {
@@ -128,7 +135,7 @@ impl Publisher {
         if let Err(closed) = self.open() {
             return records.iter().map(|_| Err(closed.clone())).collect();
         }
-        let until = Instant::now() + deadline;
+        let until = after(deadline);
         let (batch, answers) = self.send_all(&records, deadline, until, self.spool.clone());
         let settle = |(index, (record, answer)): (usize, (&Record, Option<Result<Ack, Failure>>))| {
             let failure = match answer {
@@ -156,7 +163,7 @@ impl Publisher {
         if let Err(closed) = self.open() {
             return records.iter().map(|_| Err(closed.clone())).collect();
         }
-        let until = Instant::now() + deadline;
+        let until = after(deadline);
         let (_, answers) = self.send_all(records, deadline, until, None);
         let settle = |(record, answer): (&Record, Option<Result<Ack, Failure>>)| {
             answer.unwrap_or_else(|| Err(self.overdue(deadline))).map_err(|failure| unspooled(record, &failure))
@@ -172,8 +179,8 @@ impl Publisher {
     /// As [`publish`](Self::publish), when it could not even be handed over.
     pub fn enqueue(&self, record: &Record) -> Result<(), PublishError> {
         self.open()?;
-        let until = Instant::now() + Duration::from_secs(1);
-        let sent = self.engine(until).and_then(|engine| engine.send(record, Ticket::Enqueued, until));
+        let until = after(HAND_OVER);
+        let sent = self.engine(until).and_then(|mut engine| self.send(&mut engine, record, || Ticket::Enqueued, until));
         sent.map_err(|failure| self.rescue(record, &failure))
     }
 
@@ -184,7 +191,7 @@ impl Publisher {
     /// [`PublishError::FlushTimedOut`]; what is under way stays under way.
     pub fn flush(&self, deadline: Option<Duration>) -> Result<(), PublishError> {
         let Some(engine) = self.home.existing().and_then(Home::engine) else { return Ok(()) };
-        match engine.flush(deadline.map(|deadline| Instant::now() + deadline)) {
+        match engine.flush(deadline.map(|deadline| after(deadline))) {
             0 => Ok(()),
             pending => {
                 let (reason, advice) = engine.silence();
@@ -200,7 +207,7 @@ impl Publisher {
     pub fn close(&self, deadline: Duration) -> Vec<PublishError> {
         self.closed.store(true, Ordering::SeqCst);
         let Some(engine) = self.home.existing().and_then(Home::take) else { return Vec::new() };
-        engine.flush(Some(Instant::now() + deadline));
+        engine.flush(Some(after(deadline)));
         engine.stop(GRACE);
         let failures = engine.take_failures();
         engine.wait_ended(GRACE);
@@ -219,10 +226,32 @@ impl Publisher {
 
     fn engine(&self, until: Instant) -> Result<Arc<Engine>, Failure> {
         let home = self.home.get(Home::default);
+        // A state that librdkafka cannot leave: a fresh client may do better.
+        if let Some(dead) = home.take_if(Engine::is_dead) {
+            tracing::warn!(reason = dead.silence().0, "the Kafka client has failed for good: making a new one");
+            dead.stop(Duration::ZERO);
+        }
         home.open(until, || {
             let (config, servers, spool) = (self.config.clone(), self.servers.clone(), self.spool.clone());
             move || Engine::start(&config, &servers, spool)
         })
+    }
+
+    /// Hands a record over; to a fresh engine, if this one turns out to be dead.
+    fn send(
+        &self,
+        engine: &mut Arc<Engine>,
+        record: &Record,
+        ticket: impl Fn() -> Ticket,
+        until: Instant,
+    ) -> Result<(), Failure> {
+        match engine.send(record, ticket(), until) {
+            Err(_) if engine.is_dead() => {
+                *engine = self.engine(until)?;
+                engine.send(record, ticket(), until)
+            }
+            sent => sent,
+        }
     }
 
     /// Hands records over and waits for their answers. `None`: nothing was heard by then.
@@ -240,10 +269,10 @@ impl Publisher {
             return (batch, answers);
         }
         match self.engine(until) {
-            Ok(engine) => {
+            Ok(mut engine) => {
                 for (index, record) in records.iter().enumerate() {
-                    let ticket = Ticket::Waited { batch: Arc::clone(&batch), index };
-                    if let Err(failure) = engine.send(record, ticket, until) {
+                    let ticket = || Ticket::Waited { batch: Arc::clone(&batch), index };
+                    if let Err(failure) = self.send(&mut engine, record, ticket, until) {
                         batch.answer(index, Err(failure));
                     }
                 }
@@ -263,6 +292,12 @@ impl Publisher {
     fn rescue(&self, record: &Record, failure: &Failure) -> PublishError {
         rescue(record, failure, self.spool.as_ref(), &self.servers)
     }
+}
+
+/// So long from now. What no clock can express is a year, which outlasts every delivery timeout.
+fn after(wait: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(wait).unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 60 * 60))
 }
 
 /// Into the spool with it, if there is one.

@@ -8,7 +8,7 @@
 //! event_id.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     fs::{self, File, OpenOptions},
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
@@ -24,7 +24,7 @@ use super::{
     entry::{Entry, Unreadable},
     folder::{self, Found, Owner},
     lock::{self, Locked},
-    name, now_ms, quarantine, write,
+    name, now_ms, number, quarantine, write,
 };
 use crate::publish::Record;
 
@@ -93,6 +93,13 @@ impl Claim {
         moved
     }
 
+    /// What a process leaves that is killed.
+    #[cfg(test)]
+    pub(super) fn abandon(&mut self) {
+        self.ended = true;
+        lock::unlock(&self.file);
+    }
+
     fn put_back(&mut self) -> io::Result<()> {
         self.ended = true;
         // The lock first: whoever takes the file over between the two has it, and the rename fails.
@@ -114,32 +121,41 @@ impl Drop for Claim {
 }
 
 /// One pass over the spool, the oldest first: what was listed at its beginning and not looked at yet.
-pub(crate) struct Queue {
+pub(in crate::publish) struct Queue {
     spool: Spool,
     owner: Option<Owner>,
     found: VecDeque<Found>,
     destination: Option<String>,
+    skipped: HashSet<Arc<str>>,
     passed: Passed,
 }
 
 /// What a pass came by and did not take.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Passed {
+pub(in crate::publish) struct Passed {
     /// Events that another process has at the moment.
-    pub(crate) busy: u64,
+    pub(in crate::publish) busy: u64,
+    /// Events for a topic that is skipped.
+    pub(in crate::publish) skipped: u64,
     /// Events that are left where they are, for the reason in `note`.
-    pub(crate) left_alone: u64,
+    pub(in crate::publish) left_alone: u64,
     /// Files that were no events.
-    pub(crate) quarantined: u64,
+    pub(in crate::publish) quarantined: u64,
     /// Why events are left alone, or were quarantined: the last of the reasons.
-    pub(crate) note: Option<String>,
+    pub(in crate::publish) note: Option<String>,
 }
 
 enum Taken {
     Claimed(Box<Claimed>),
+    Passed(Reason),
+}
+
+/// Why a file was not taken.
+enum Reason {
     Gone,
     Busy,
     Elsewhere,
+    Skipped,
     LeftAlone(String),
     Quarantined(String),
 }
@@ -151,15 +167,15 @@ impl Queue {
             owner: folder::look(spool.folder())?,
             found: VecDeque::new(),
             destination: destination.map(name::normalised),
+            skipped: HashSet::new(),
             passed: Passed::default(),
         };
         let Some(owner) = queue.owner else { return Ok(queue) };
-        let tag = destination.map(name::destination_tag);
         let mut listing = folder::list(spool.folder())?;
         for temporary in &listing.temporary {
             write::sweep(spool.folder(), owner, temporary, spool.try_lock());
         }
-        if let Some(tag) = tag {
+        if let Some(tag) = destination.map(name::destination_tag) {
             // A name without a tag was made by hand: its header decides.
             listing.events.retain(|found| name::tag(&found.stem).is_none_or(|has| has == tag));
         }
@@ -168,13 +184,18 @@ impl Queue {
     }
 
     /// How many files were not looked at yet.
-    pub(crate) fn remaining(&self) -> u64 {
+    pub(in crate::publish) fn remaining(&self) -> u64 {
         self.found.len() as u64
     }
 
     /// What was passed by so far.
-    pub(crate) fn passed(&self) -> &Passed {
+    pub(in crate::publish) fn passed(&self) -> &Passed {
         &self.passed
+    }
+
+    /// Passes by what is for this topic, from now on.
+    pub(in crate::publish) fn skip(&mut self, topic: Arc<str>) {
+        self.skipped.insert(topic);
     }
 
     /// Takes the next events: at most `limit`, and no further one once they have `bytes` together.
@@ -182,115 +203,135 @@ impl Queue {
     ///
     /// # Errors
     /// The folder itself is at fault. What was taken until then is put back.
-    pub(crate) fn take(&mut self, limit: usize, bytes: usize) -> Result<Vec<Claimed>, SpoolError> {
+    pub(in crate::publish) fn take(&mut self, limit: usize, bytes: usize) -> Result<Vec<Claimed>, SpoolError> {
         let mut taken = Vec::new();
         let mut size = 0;
         let Some(owner) = self.owner else { return Ok(taken) };
         while taken.len() < limit && size < bytes {
             let Some(found) = self.found.pop_front() else { break };
-            match self.spool.take(owner, &found, self.destination.as_deref())? {
+            match self.take_one(owner, &found)? {
                 Taken::Claimed(claimed) => {
                     size += claimed.record.value.len();
                     taken.push(*claimed);
                 }
-                Taken::Gone | Taken::Elsewhere => {}
-                Taken::Busy => self.passed.busy += 1,
-                Taken::LeftAlone(reason) => {
-                    warn!(file = found.file, reason, "an event in the spool is left alone");
-                    self.passed.left_alone += 1;
-                    self.passed.note = Some(format!("{}: {reason}", found.file));
-                }
-                Taken::Quarantined(reason) => {
-                    self.passed.quarantined += 1;
-                    self.passed.note = Some(format!("{}: {reason}", found.file));
-                }
+                Taken::Passed(reason) => self.count(&found, reason),
             }
         }
         Ok(taken)
     }
-}
 
-impl Spool {
-    fn take(&self, owner: Owner, found: &Found, destination: Option<&str>) -> Result<Taken, SpoolError> {
-        let folder = self.folder();
+    fn count(&mut self, found: &Found, reason: Reason) {
+        let passed = &mut self.passed;
+        match reason {
+            Reason::Gone | Reason::Elsewhere => {}
+            Reason::Busy => passed.busy += 1,
+            Reason::Skipped => passed.skipped += 1,
+            Reason::LeftAlone(reason) => {
+                warn!(file = found.file, reason, "an event in the spool is left alone");
+                passed.left_alone += 1;
+                passed.note = Some(format!("{}: {reason}", found.file));
+            }
+            Reason::Quarantined(reason) => {
+                passed.quarantined += 1;
+                passed.note = Some(format!("{}: {reason}", found.file));
+            }
+        }
+    }
+
+    fn take_one(&self, owner: Owner, found: &Found) -> Result<Taken, SpoolError> {
+        let folder = self.spool.folder();
         let path = folder.join(&found.file);
         let file = match OpenOptions::new().read(true).write(true).open(&path) {
             Ok(file) => file,
-            Err(error) => return passed_by(folder, &error),
+            Err(error) => return passed_by(folder, &error).map(Taken::Passed),
         };
-        match is_this(&path, &file) {
-            Ok(true) => {}
-            Ok(false) => return Ok(Taken::Gone),
-            Err(error) => return passed_by(folder, &error),
-        }
-        let metadata = match file.metadata() {
-            Ok(metadata) => metadata,
-            Err(error) => return passed_by(folder, &error),
-        };
-        if !owner.trusts(metadata.uid()) {
-            let (file, user) = (metadata.uid(), owner.user);
-            return Ok(Taken::LeftAlone(format!("it belongs to user {file}, and this process is user {user}")));
-        }
-        if let Some(since) = found.claimed {
-            let is_stale = now_ms().abs_diff(since) >= STALE;
-            match (self.try_lock())(&file) {
-                Locked::Ours => {}
-                Locked::Busy | Locked::Unsupported if is_stale => {}
-                Locked::Busy | Locked::Unsupported => return Ok(Taken::Busy),
+        let (record, bootstrap_servers) = match self.examine(owner, found, &path, &file) {
+            Ok(Ok(read)) => read,
+            Ok(Err(reason)) => {
+                lock::unlock(&file);
+                return Ok(Taken::Passed(reason));
             }
-        }
+            Err(error) => return Err(error),
+        };
 
-        let entry = match read(&file, metadata.len()) {
-            Ok(bytes) => Entry::decode(bytes),
-            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(Unreadable::Damaged(error.to_string())),
-            Err(error) => return passed_by(folder, &error),
-        };
-        let read = entry.and_then(|entry| {
-            let topic = Arc::from(entry.topic.as_str());
-            let record = Record::from_json(&entry.value, &topic, entry.traceparent.as_deref());
-            let record =
-                record.map_err(|poison| Unreadable::Damaged(format!("what it holds is no event: {poison}")))?;
-            Ok((record, entry.bootstrap_servers))
-        });
-        let (record, bootstrap_servers) = match read {
-            Ok(read) => read,
-            Err(Unreadable::Newer(format)) => {
-                return Ok(Taken::LeftAlone(format!(
-                    "it has format {format}, which a newer version wrote: drain it with that version"
-                )));
-            }
-            Err(Unreadable::Damaged(reason)) => {
-                return match quarantine::take(folder, owner, &path, &found.stem, &reason) {
-                    Ok(_) => Ok(Taken::Quarantined(reason)),
-                    Err(error) if !path.exists() => {
-                        drop(error);
-                        Ok(Taken::Gone)
-                    }
-                    Err(error) => Err(error),
-                };
-            }
-        };
-        if destination.is_some_and(|destination| name::normalised(&bootstrap_servers) != destination) {
-            return Ok(Taken::Elsewhere);
-        }
-
-        let claimed = folder.join(name::claim(&found.stem, now_ms(), process::id()));
+        let claimed = folder.join(name::claim(&found.stem, now_ms(), process::id(), number()));
         if let Err(error) = fs::rename(&path, &claimed) {
             return match error.kind() {
-                io::ErrorKind::NotFound => Ok(Taken::Gone),
+                io::ErrorKind::NotFound => Ok(Taken::Passed(Reason::Gone)),
                 _ => Err(SpoolError::from_io(folder, "claiming an event", &error)),
             };
         }
         if found.claimed.is_none() {
             // Who saw the claim before it was locked took it for a dead process's, and has it now.
-            let locked = (self.try_lock())(&file);
+            let locked = (self.spool.try_lock())(&file);
             if locked == Locked::Busy || !is_this(&claimed, &file).unwrap_or(false) {
-                return Ok(Taken::Busy);
+                return Ok(Taken::Passed(Reason::Busy));
             }
         }
         let (folder, stem) = (folder.to_owned(), found.stem.clone());
         let claim = Claim { folder, path: claimed, stem, file, owner, pid: process::id(), ended: false };
         Ok(Taken::Claimed(Box::new(Claimed { record, bootstrap_servers, claim })))
+    }
+
+    /// Whether the file may be taken, and what is in it. Nothing but a damaged file is moved by this.
+    fn examine(
+        &self,
+        owner: Owner,
+        found: &Found,
+        path: &Path,
+        file: &File,
+    ) -> Result<Result<(Record, String), Reason>, SpoolError> {
+        let folder = self.spool.folder();
+        let metadata = match is_this(path, file).and_then(|is_this| Ok(is_this.then_some(file.metadata()?))) {
+            Ok(Some(metadata)) => metadata,
+            Ok(None) => return Ok(Err(Reason::Gone)),
+            Err(error) => return passed_by(folder, &error).map(Err),
+        };
+        if !owner.trusts(metadata.uid()) {
+            let (file, user) = (metadata.uid(), owner.user);
+            return Ok(Err(Reason::LeftAlone(format!("it belongs to user {file}, and this process is user {user}"))));
+        }
+        if let Some(since) = found.claimed {
+            let is_stale = now_ms().abs_diff(since) >= STALE;
+            if (self.spool.try_lock())(file) != Locked::Ours && !is_stale {
+                return Ok(Err(Reason::Busy));
+            }
+        }
+        let entry = match read(file, metadata.len()) {
+            Ok(bytes) => Entry::decode(bytes),
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(Unreadable::Damaged(error.to_string())),
+            Err(error) => return passed_by(folder, &error).map(Err),
+        };
+        let entry = entry.and_then(|entry| {
+            let topic: Arc<str> = Arc::from(entry.topic.as_str());
+            let record = Record::from_json(&entry.value, &topic, entry.traceparent.as_deref());
+            let record =
+                record.map_err(|poison| Unreadable::Damaged(format!("what it holds is no event: {poison}")))?;
+            Ok((record, entry.bootstrap_servers))
+        });
+        let (record, servers) = match entry {
+            Ok(read) => read,
+            Err(Unreadable::Newer(format)) => {
+                return Ok(Err(Reason::LeftAlone(format!(
+                    "it has format {format}, which a newer version wrote: drain it with that version"
+                ))));
+            }
+            Err(Unreadable::Damaged(reason)) => {
+                return match quarantine::take(folder, owner, path, &found.stem, &reason) {
+                    Ok(_) => Ok(Err(Reason::Quarantined(reason))),
+                    // Another process was faster.
+                    Err(_) if fs::symlink_metadata(path).is_err() => Ok(Err(Reason::Gone)),
+                    Err(error) => Err(error),
+                };
+            }
+        };
+        if self.destination.as_ref().is_some_and(|here| name::normalised(&servers) != *here) {
+            return Ok(Err(Reason::Elsewhere));
+        }
+        if self.skipped.contains(&record.topic) {
+            return Ok(Err(Reason::Skipped));
+        }
+        Ok(Ok((record, servers)))
     }
 }
 
@@ -312,10 +353,10 @@ fn read(mut file: &File, size: u64) -> io::Result<Vec<u8>> {
 }
 
 /// A file that cannot be opened or read is left alone; a folder that cannot be written ends the pass.
-fn passed_by(folder: &Path, error: &io::Error) -> Result<Taken, SpoolError> {
+fn passed_by(folder: &Path, error: &io::Error) -> Result<Reason, SpoolError> {
     match error.kind() {
-        io::ErrorKind::NotFound => Ok(Taken::Gone),
+        io::ErrorKind::NotFound => Ok(Reason::Gone),
         io::ErrorKind::ReadOnlyFilesystem => Err(SpoolError::from_io(folder, "opening an event", error)),
-        _ => Ok(Taken::LeftAlone(format!("it cannot be read: {error}"))),
+        _ => Ok(Reason::LeftAlone(format!("it cannot be read: {error}"))),
     }
 }

@@ -16,6 +16,9 @@ mod quarantine;
 mod stats;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     env, fmt, fs,
     path::{Path, PathBuf},
@@ -32,8 +35,8 @@ use jiff::Timestamp;
 use self::lock::TryLock;
 use super::Record;
 
+pub(super) use claim::Queue;
 pub use claim::{Claim, Claimed};
-pub(crate) use claim::{Passed, Queue};
 pub use error::SpoolError;
 pub use stats::SpoolStats;
 
@@ -51,7 +54,7 @@ const MEASURED_SHARE: u32 = 20;
 /// A measurement that says `full` is not trusted for longer than this.
 const FULL_FOR: Duration = Duration::from_millis(250);
 
-/// Tells apart what one process spools in one millisecond.
+/// Tells apart what one process does in one millisecond; nothing else depends on it.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// Where the spool is and how large it may become.
@@ -76,9 +79,10 @@ struct Shared {
     began: Instant,
     /// The bytes in the folder when it was last measured, and what was put since.
     used: AtomicU64,
-    /// When that was, and until when it is good, in milliseconds since `began`; 0 is never.
-    measured: AtomicU64,
+    /// Until when that is good, in milliseconds since `began`.
     good_until: AtomicU64,
+    /// Until when a measurement that found the folder full is good.
+    full_until: AtomicU64,
 }
 
 impl SpoolSettings {
@@ -98,8 +102,16 @@ impl Spool {
         if let Ok(absolute) = std::path::absolute(&settings.folder) {
             settings.folder = absolute;
         }
-        let (used, measured, good_until) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        Self { shared: Arc::new(Shared { settings, try_lock, began: Instant::now(), used, measured, good_until }) }
+        Self {
+            shared: Arc::new(Shared {
+                settings,
+                try_lock,
+                began: Instant::now(),
+                used: AtomicU64::new(0),
+                good_until: AtomicU64::new(0),
+                full_until: AtomicU64::new(0),
+            }),
+        }
     }
 
     /// The folder that an environment asks for: `WORKFLOW_EVENTS_SPOOL_DIR` (`off` or nothing in it
@@ -155,8 +167,7 @@ impl Spool {
         })?;
         let owner = folder::prepare(folder)?;
         self.check_room(bytes.len() as u64)?;
-        let number = NUMBER.fetch_add(1, Relaxed);
-        let stem = name::stem(now_ms(), destination, &record.event_id, process::id(), number);
+        let stem = name::stem(now_ms(), destination, &record.event_id, process::id(), number());
         let path = write::write(folder, owner, &stem, &bytes, self.try_lock())?;
         self.shared.used.fetch_add(bytes.len() as u64, Relaxed);
         Ok(path)
@@ -180,7 +191,7 @@ impl Spool {
     }
 
     /// Begins a pass over the spool.
-    pub(crate) fn queue(&self, destination: Option<&str>) -> Result<Queue, SpoolError> {
+    pub(super) fn queue(&self, destination: Option<&str>) -> Result<Queue, SpoolError> {
         Queue::open(self, destination)
     }
 
@@ -190,21 +201,18 @@ impl Spool {
 
     /// The folder is not measured for each event: a folder of 100,000 takes a tenth of a second.
     fn check_room(&self, needed: u64) -> Result<(), SpoolError> {
-        let Shared { settings, used, measured, good_until, .. } = &*self.shared;
+        let Shared { settings, used, good_until, full_until, .. } = &*self.shared;
         let now = self.elapsed();
         let fits = |used: u64| used.saturating_add(needed) <= settings.max_bytes;
-        let full_for = u64::try_from(FULL_FOR.as_millis()).unwrap_or(u64::MAX);
-        let is_good = if fits(used.load(Relaxed)) {
-            now < good_until.load(Relaxed)
-        } else {
-            measured.load(Relaxed) > 0 && now < measured.load(Relaxed) + full_for
-        };
+        let is_good = now < if fits(used.load(Relaxed)) { good_until } else { full_until }.load(Relaxed);
         if !is_good {
             let begin = Instant::now();
             used.store(folder::measure(self.folder())?.1, Relaxed);
-            let good_for = MEASURED_FOR.max(begin.elapsed() * MEASURED_SHARE);
-            measured.store(now.max(1), Relaxed);
-            good_until.store(now.saturating_add(u64::try_from(good_for.as_millis()).unwrap_or(u64::MAX)), Relaxed);
+            let until = |good_for: Duration| now.saturating_add(millis(good_for));
+            good_until.store(until(MEASURED_FOR.max(begin.elapsed() * MEASURED_SHARE)), Relaxed);
+            if !fits(used.load(Relaxed)) {
+                full_until.store(until(FULL_FOR), Relaxed);
+            }
         }
         let (used, max) = (used.load(Relaxed), settings.max_bytes);
         if fits(used) {
@@ -214,7 +222,7 @@ impl Spool {
     }
 
     fn elapsed(&self) -> u64 {
-        u64::try_from(self.shared.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        millis(self.shared.began.elapsed())
     }
 }
 
@@ -224,9 +232,15 @@ impl fmt::Debug for Spool {
     }
 }
 
+fn number() -> u64 {
+    NUMBER.fetch_add(1, Relaxed)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// The wall clock, in unix milliseconds.
 fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, millis)
 }

@@ -1,7 +1,7 @@
 //! The names of the files: what they say of an event before it is opened.
 //!
-//! `<unix ms>-<destination>-<event>-<pid>-<n>.event` waits; `<the same>.<unix ms>-<pid>.claim` is
-//! being published by a process since then; `.<the same>.tmp` is being written. The time comes
+//! `<unix ms>-<destination>-<event>-<pid>-<n>.event` waits; `<the same>.<unix ms>-<pid>-<n>.claim`
+//! is being published by a process since then; `.<the same>.tmp` is being written. The time comes
 //! first and has a fixed width, so that names sort by age. A name is a hint: the header inside
 //! decides. Pure: nothing here touches a disk or a clock.
 
@@ -54,8 +54,8 @@ pub(super) fn stem(now_ms: u64, destination: &str, event_id: &str, pid: u32, n: 
 }
 
 /// The name of a claim on it.
-pub(super) fn claim(stem: &str, now_ms: u64, pid: u32) -> String {
-    format!("{stem}.{now_ms}-{pid}{CLAIMED}")
+pub(super) fn claim(stem: &str, now_ms: u64, pid: u32, n: u64) -> String {
+    format!("{stem}.{now_ms}-{pid}-{n}{CLAIMED}")
 }
 
 /// When the event was spooled, in unix milliseconds; 0 where the name does not say.

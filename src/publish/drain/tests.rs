@@ -1,0 +1,172 @@
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::publish::spool::SpoolSettings;
+
+const HERE: &str = "broker:9092";
+
+fn spool() -> (TempDir, Spool) {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::new(SpoolSettings::new(dir.path().join("spool")));
+    (dir, spool)
+}
+
+fn put(spool: &Spool, id: &str, topic: &str) {
+    let json = format!(
+        r#"{{"event_id":"{id}","event_type":"WORKFLOW_COMPLETED","timestamp":"2026-01-31T12:00:00Z","source":"AIRFLOW","workflow_id":"etl","workflow_run_id":"run-1"}}"#
+    );
+    let record = Record::from_json(json.as_bytes(), &Arc::from(topic), None).unwrap();
+    spool.put(&record, HERE, "no broker").unwrap();
+}
+
+fn refused(record: &Record) -> PublishError {
+    PublishError::NotAcknowledged {
+        event_id: record.event_id().to_owned(),
+        topic: record.topic().to_string(),
+        reason: "nobody is there".into(),
+    }
+}
+
+/// A Kafka that has the topics for which `has` says so.
+fn kafka(has: impl Fn(&str) -> bool) -> impl FnMut(&[Record]) -> Vec<Result<Ack, PublishError>> {
+    move |records| {
+        let answer = |record: &Record| {
+            if has(record.topic()) { Ok(Ack { partition: 0, offset: 1 }) } else { Err(refused(record)) }
+        };
+        records.iter().map(answer).collect()
+    }
+}
+
+#[test]
+fn everything_that_is_acknowledged_leaves_the_spool() {
+    let (_dir, spool) = spool();
+    for n in 0..250 {
+        put(&spool, &format!("e-{n}"), "t");
+    }
+    let drained = drain(&spool, Some(HERE), Budget::ALL, &mut kafka(|_| true)).unwrap();
+    let destinations = BTreeMap::from([(HERE.to_owned(), 250)]);
+    assert_eq!(drained, Drained { published: 250, destinations, ..Drained::default() });
+    assert_eq!(spool.stats().unwrap().events, 0);
+}
+
+#[test]
+fn a_budget_of_events_is_kept_and_the_oldest_go_first() {
+    let (_dir, spool) = spool();
+    for n in 0..6 {
+        put(&spool, &format!("e-{n}"), "t");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let mut seen = Vec::new();
+    let budget = Budget { events: 4, time: Duration::MAX };
+    let drained = drain(&spool, None, budget, &mut |records| {
+        seen.extend(records.iter().map(|record| record.event_id().to_owned()));
+        records.iter().map(|_| Ok(Ack { partition: 0, offset: 1 })).collect()
+    });
+    let drained = drained.unwrap();
+    assert_eq!((drained.published, drained.left), (4, 2));
+    assert_eq!(seen, ["e-0", "e-1", "e-2", "e-3"]);
+}
+
+#[test]
+fn a_budget_without_time_sends_nothing() {
+    let (_dir, spool) = spool();
+    put(&spool, "e-0", "t");
+    let budget = Budget { events: 4, time: Duration::ZERO };
+    let drained = drain(&spool, None, budget, &mut |_| panic!("sent")).unwrap();
+    assert_eq!((drained.published, drained.left), (0, 1));
+}
+
+#[test]
+fn without_kafka_everything_is_put_back_and_the_drain_ends() {
+    let (_dir, spool) = spool();
+    for n in 0..1_000 {
+        put(&spool, &format!("e-{n}"), if n % 2 == 0 { "t" } else { "u" });
+    }
+    let mut batches = 0;
+    let mut nobody = kafka(|_| false);
+    let drained = drain(&spool, None, Budget::ALL, &mut |records| {
+        batches += 1;
+        nobody(records)
+    });
+    let drained = drained.unwrap();
+    assert!(batches <= 3, "{batches} batches were tried");
+    assert_eq!((drained.published, drained.left), (0, 1_000));
+    assert!(drained.error.unwrap().contains("nobody is there"));
+    let stats = spool.stats().unwrap();
+    assert_eq!((stats.events, stats.claimed), (1_000, 0));
+}
+
+#[test]
+fn a_topic_that_takes_nothing_holds_up_no_other() {
+    let (_dir, spool) = spool();
+    for n in 0..150 {
+        put(&spool, &format!("bad-{n}"), "absent");
+    }
+    for n in 0..150 {
+        put(&spool, &format!("good-{n}"), "t");
+    }
+    let drained = drain(&spool, None, Budget::ALL, &mut kafka(|topic| topic == "t")).unwrap();
+    assert_eq!((drained.published, drained.left), (150, 150));
+    assert!(drained.put_back <= 100, "the absent topic was tried again: {drained:?}");
+}
+
+#[test]
+fn what_no_topic_takes_goes_to_the_quarantine_with_the_reason() {
+    let (_dir, spool) = spool();
+    put(&spool, "large", "t");
+    put(&spool, "small", "t");
+    let drained = drain(&spool, None, Budget::ALL, &mut |records| {
+        let answer = |record: &Record| {
+            if record.event_id() == "small" {
+                return Ok(Ack { partition: 0, offset: 1 });
+            }
+            Err(PublishError::TooLarge { event_id: "large".into(), topic: "t".into(), bytes: 9 })
+        };
+        records.iter().map(answer).collect()
+    });
+    let drained = drained.unwrap();
+    assert_eq!((drained.published, drained.quarantined, drained.left), (1, 1, 0));
+    let folder = spool.folder().join("quarantine");
+    let reasons: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "reason"))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    assert_eq!(reasons.len(), 1);
+    assert!(reasons[0].contains("event large is too large for topic t (9 bytes)"), "{reasons:?}");
+}
+
+#[test]
+fn events_without_an_answer_are_put_back() {
+    let (_dir, spool) = spool();
+    put(&spool, "e-0", "t");
+    put(&spool, "e-1", "t");
+    let drained = drain(&spool, None, Budget::ALL, &mut |_| vec![Ok(Ack { partition: 0, offset: 1 })]).unwrap();
+    assert_eq!((drained.published, drained.put_back, drained.left), (1, 1, 1));
+    assert_eq!(spool.stats().unwrap().events, 1);
+}
+
+#[test]
+fn a_folder_that_fails_midway_ends_the_drain_with_what_was_done() {
+    let (_dir, spool) = spool();
+    for n in 0..150 {
+        put(&spool, &format!("e-{n}"), "t");
+    }
+    let folder = spool.folder().to_owned();
+    let drained = drain(&spool, None, Budget::ALL, &mut |records| {
+        // Where the file was is now a folder: it cannot be removed as a file.
+        for entry in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.extension().is_some_and(|ending| ending == "claim") {
+                std::fs::remove_file(&entry).unwrap();
+                std::fs::create_dir(&entry).unwrap();
+            }
+        }
+        records.iter().map(|_| Ok(Ack { partition: 0, offset: 1 })).collect()
+    });
+    let drained = drained.unwrap();
+    assert_eq!((drained.published, drained.left), (100, 50));
+    assert!(drained.error.unwrap().contains("removing a published event"));
+}

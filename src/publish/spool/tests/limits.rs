@@ -1,0 +1,205 @@
+use std::{
+    io,
+    os::unix::fs::{PermissionsExt as _, chown},
+    process::{Command, Stdio},
+    thread,
+};
+
+use rustix::process::{Uid, geteuid};
+
+use super::*;
+
+/// A user that is not the one who runs the tests.
+const OTHER: u32 = 54_321;
+
+#[test]
+fn at_the_limit_an_event_is_refused_and_nothing_older_goes() {
+    let size = {
+        let fixture = Fixture::new();
+        fs::metadata(fixture.put("e-0")).unwrap().len()
+    };
+    let fixture = Fixture::with(3 * size + 10, lock::try_lock);
+    for id in ["e-0", "e-1", "e-2"] {
+        fixture.put(id);
+    }
+    let error = fixture.spool.put(&record("e-3"), HERE, "no broker").unwrap_err();
+    assert_eq!(error.kind(), "full");
+    let text = error.to_string();
+    assert!(
+        text.contains("workflow-bridge spool drain") && text.contains(&format!("{} bytes", size * 3 + 10)),
+        "{text}"
+    );
+    assert_eq!(fixture.files().len(), 3, "{:?}", fixture.files());
+
+    // Another process, which has not seen any of these go in, counts what is there.
+    let other = Spool::new(SpoolSettings { folder: fixture.spool.folder().into(), max_bytes: 3 * size + 10 });
+    assert_eq!(other.put(&record("e-3"), HERE, "no broker").unwrap_err().kind(), "full");
+
+    // And room that is made is noticed.
+    for claimed in fixture.spool.claim(None, 1).unwrap() {
+        claimed.claim.done().unwrap();
+    }
+    let begin = Instant::now();
+    while let Err(error) = fixture.spool.put(&record("e-3"), HERE, "no broker") {
+        assert!(begin.elapsed() < Duration::from_secs(10), "{error}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn what_is_quarantined_keeps_out_nothing() {
+    let fixture = Fixture::with(2_000, lock::try_lock);
+    for round in 0..20 {
+        let path = fixture.put(&format!("e-{round}"));
+        fs::write(&path, vec![b'x'; 1_000]).unwrap();
+        assert!(fixture.spool.claim(None, 10).unwrap().is_empty());
+    }
+    let stats = fixture.spool.stats().unwrap();
+    assert_eq!((stats.events, stats.quarantined), (0, 20));
+    assert!(stats.quarantined_bytes >= 20_000);
+}
+
+#[test]
+fn a_path_that_is_a_file_is_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "mine").unwrap();
+    std::os::unix::fs::symlink("nowhere", dir.path().join("dangling")).unwrap();
+    for path in [file.clone(), file.join("below"), dir.path().join("dangling")] {
+        let spool = Spool::new(SpoolSettings::new(&path));
+        let error = spool.put(&record("e-1"), HERE, "no broker").unwrap_err();
+        assert_eq!(error.kind(), "not_a_folder", "{error}");
+        assert!(error.to_string().contains("WORKFLOW_EVENTS_SPOOL_DIR"), "{error}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+    }
+}
+
+#[test]
+fn a_folder_that_may_not_be_written_is_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let folder = dir.path().join("spool");
+    fs::create_dir(&folder).unwrap();
+    let put = |path: PathBuf| {
+        // For this thread alone, and only where the tests run as root, whom no mode keeps out.
+        if geteuid().is_root() {
+            rustix::thread::set_thread_uid(Uid::from_raw(OTHER)).unwrap();
+        }
+        Spool::new(SpoolSettings::new(path)).put(&record("e-1"), HERE, "no broker").unwrap_err()
+    };
+    let inside = |path: &Path| thread::scope(|scope| scope.spawn(|| put(path.to_owned())).join().unwrap());
+
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).unwrap();
+    for path in [folder.clone(), folder.join("below/it")] {
+        let error = inside(&path);
+        assert_eq!(error.kind(), "not_writable", "{error}");
+        assert!(error.to_string().contains("chown"), "{error}");
+    }
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn whose_folder_and_whose_file_may_be_used() {
+    let owner = |folder, user| folder::Owner { folder, group: 0, user };
+    // (folder, user): may the folder be used, and which of the files of 0, 7, 8 and 9 are read?
+    let cases = [
+        ((7, 7), true, vec![0, 7]),
+        ((0, 7), true, vec![0, 7]),
+        ((8, 7), false, vec![0, 7, 8]),
+        ((8, 0), true, vec![0, 7, 8, 9]),
+    ];
+    for ((folder, user), usable, files) in cases {
+        let owner = owner(folder, user);
+        assert_eq!(owner.may_use_folder(), usable, "{owner:?}");
+        let trusted: Vec<u32> = [0, 7, 8, 9].into_iter().filter(|file| owner.trusts(*file)).collect();
+        assert_eq!(trusted, files, "{owner:?}");
+    }
+}
+
+#[test]
+fn another_user_s_folder_is_refused_and_root_works_for_its_owner() {
+    // Only root can make files of two users; for all others the table above has to do.
+    if !geteuid().is_root() {
+        assert!(chown(tempfile::tempdir().unwrap().path(), Some(OTHER), None).is_err());
+        return;
+    }
+    let fixture = Fixture::new();
+    fixture.put("e-1");
+    let folder = fixture.spool.folder().to_owned();
+    chown(&folder, Some(OTHER), Some(OTHER)).unwrap();
+    let path = fixture.put("e-2");
+    fs::write(&fixture.put("e-3"), "damaged").unwrap();
+    let owner_of = |path: &Path| {
+        use std::os::unix::fs::MetadataExt as _;
+        fs::metadata(path).unwrap().uid()
+    };
+    assert_eq!(owner_of(&path), OTHER, "its owner could not drain it");
+    drop(fixture.spool.claim(None, 10).unwrap());
+    assert_eq!(owner_of(&folder.join("quarantine")), OTHER);
+    for entry in fs::read_dir(folder.join("quarantine")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "reason") {
+            assert_eq!(owner_of(&path), OTHER);
+        }
+    }
+    fs::set_permissions(fixture.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let refused = thread::scope(|scope| {
+        let spool = fixture.again();
+        let third = move || {
+            rustix::thread::set_thread_uid(Uid::from_raw(OTHER + 1)).unwrap();
+            spool.put(&record("e-4"), HERE, "no broker").unwrap_err()
+        };
+        scope.spawn(third).join().unwrap()
+    });
+    assert_eq!(refused.kind(), "not_ours", "{refused}");
+}
+
+#[test]
+fn every_answer_of_a_disk_has_its_kind() {
+    let kind = |code: i32| SpoolError::from_io(Path::new("/s"), "writing", &io::Error::from_raw_os_error(code));
+    let cases = [
+        (28, "disk_full"),
+        (122, "disk_full"),
+        (27, "disk_full"),
+        (13, "not_writable"),
+        (30, "not_writable"),
+        (5, "io"),
+    ];
+    for (code, expected) in cases {
+        let error = kind(code);
+        assert_eq!(error.kind(), expected, "{error}");
+        assert!(error.to_string().contains("expected"), "{error}");
+    }
+}
+
+const CHILD: &str = "WORKFLOW_BRIDGE_TEST_SPOOL";
+
+/// The child of the test below.
+#[test]
+fn child_whose_files_are_limited() {
+    let Some(folder) = env::var_os(CHILD) else { return };
+    let spool = Spool::new(SpoolSettings::new(PathBuf::from(folder)));
+    let large = json("e-2").replace("\"rows\":1", &format!("\"text\":\"{}\"", "x".repeat(100_000)));
+    let large = Record::from_json(large.as_bytes(), &Arc::from("workflow-events"), None).unwrap();
+    spool.put(&record("e-1"), HERE, "no broker").unwrap();
+    println!("put: {}", spool.put(&large, HERE, "no broker").unwrap_err());
+}
+
+#[test]
+fn a_disk_that_takes_half_an_event_is_left_without_it() {
+    let fixture = Fixture::new();
+    // A limit on files, without the signal that goes with it, is the nearest to a full disk without a disk.
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 32; exec \"$0\" \"$@\""])
+        .arg(env::current_exe().unwrap())
+        .args(["--exact", "publish::spool::tests::limits::child_whose_files_are_limited", "--nocapture"])
+        .env(CHILD, fixture.spool.folder())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("put: ") && text.contains("Free space"), "{text}");
+    assert_eq!(fixture.files().len(), 1, "{:?}", fixture.files());
+    assert_eq!(ids(&fixture.spool.claim(None, 10).unwrap()), ["e-1"]);
+}

@@ -1,0 +1,99 @@
+//! The spool on a real disk. What a name, a header and a claim mean is tested beside each other here,
+//! because on the disk they are one thing.
+
+mod claim;
+mod damage;
+mod limits;
+mod put;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tempfile::TempDir;
+
+use super::{
+    claim::STALE,
+    lock::{Locked, TryLock},
+    *,
+};
+
+const HERE: &str = "broker:9092";
+
+struct Fixture {
+    dir: TempDir,
+    spool: Spool,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self::with(DEFAULT_MAX_BYTES, lock::try_lock)
+    }
+
+    fn with(max_bytes: u64, try_lock: TryLock) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::with_lock(SpoolSettings { folder: dir.path().join("spool"), max_bytes }, try_lock);
+        Self { dir, spool }
+    }
+
+    fn put(&self, id: &str) -> PathBuf {
+        self.spool.put(&record(id), HERE, "no broker").unwrap()
+    }
+
+    /// As another process would see the folder.
+    fn again(&self) -> Spool {
+        Spool::new(SpoolSettings::new(self.spool.folder()))
+    }
+
+    /// Every file of the folder, the quarantine's with their folder.
+    fn files(&self) -> Vec<String> {
+        let mut files = Vec::new();
+        let mut add = |folder: &Path, prefix: &str| {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                if !entry.file_type().unwrap().is_dir() {
+                    files.push(format!("{prefix}{}", entry.file_name().to_string_lossy()));
+                }
+            }
+        };
+        add(self.spool.folder(), "");
+        add(&self.spool.folder().join("quarantine"), "quarantine/");
+        files.sort();
+        files
+    }
+
+    fn ends(&self, ending: &str) -> usize {
+        self.files().iter().filter(|file| file.ends_with(ending)).count()
+    }
+}
+
+fn json(id: &str) -> String {
+    format!(
+        r#"{{"event_id":"{id}","event_type":"WORKFLOW_COMPLETED","timestamp":"2026-01-31T12:00:00Z","source":"AIRFLOW","workflow_id":"etl","workflow_run_id":"run-1","payload":{{"data":{{"rows":1}}}},"metadata":{{}}}}"#
+    )
+}
+
+fn record(id: &str) -> Record {
+    record_for(id, "workflow-events")
+}
+
+fn record_for(id: &str, topic: &str) -> Record {
+    Record::from_json(json(id).as_bytes(), &Arc::from(topic), Some("00-trace")).unwrap()
+}
+
+fn ids(claimed: &[Claimed]) -> Vec<&str> {
+    claimed.iter().map(|claimed| &*claimed.record.event_id).collect()
+}
+
+/// The claims of a process that was killed: files with a claim's name and no lock.
+fn kill(claimed: Vec<Claimed>) {
+    for claimed in claimed {
+        let mut claim = claimed.claim;
+        claim.abandon();
+    }
+}
+
+fn no_locks(_: &fs::File) -> Locked {
+    Locked::Unsupported
+}

@@ -1,0 +1,150 @@
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn a_file_is_a_header_line_and_the_event_as_it_would_have_been_published() {
+    let fixture = Fixture::new();
+    let path = fixture.put("e-1");
+    let text = fs::read_to_string(&path).unwrap();
+    let (header, event) = text.split_once('\n').unwrap();
+    assert_eq!(event, format!("{}\n", json("e-1")));
+    let mut header: serde_json::Value = serde_json::from_str(header).unwrap();
+    let spooled_at = header.as_object_mut().unwrap().remove("spooled_at").unwrap();
+    assert!(spooled_at.as_str().unwrap().parse::<Timestamp>().is_ok(), "{spooled_at}");
+    let expected = serde_json::json!({
+        "format": 1, "topic": "workflow-events", "bootstrap_servers": HERE, "event_id": "e-1",
+        "traceparent": "00-trace", "reason": "no broker", "bytes": json("e-1").len(),
+    });
+    assert_eq!(header, expected);
+    assert_eq!(fixture.files().len(), 1, "{:?}", fixture.files());
+}
+
+#[test]
+fn a_file_is_its_owners_alone_in_a_folder_that_is_its_owners_alone() {
+    let fixture = Fixture::new();
+    let path = fixture.put("e-1");
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(mode(fixture.spool.folder()), 0o700);
+}
+
+#[test]
+fn an_event_comes_out_as_it_went_in() {
+    let fixture = Fixture::new();
+    fixture.put("e-1");
+    let claimed = fixture.again().claim(Some(HERE), 10).unwrap();
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(claimed[0].record, record("e-1"));
+    assert_eq!(claimed[0].bootstrap_servers, HERE);
+}
+
+#[test]
+fn what_is_drained_is_gone_and_the_oldest_goes_first() {
+    let fixture = Fixture::new();
+    let all: Vec<String> = (0..12).map(|n| format!("e-{n}")).collect();
+    for id in &all {
+        fixture.put(id);
+        // Names sort by the millisecond.
+        let begin = now_ms();
+        while now_ms() == begin {
+            std::thread::yield_now();
+        }
+    }
+    let mut seen = Vec::new();
+    loop {
+        let claimed = fixture.spool.claim(Some(HERE), 5).unwrap();
+        if claimed.is_empty() {
+            break;
+        }
+        for claimed in claimed {
+            seen.push(claimed.record.event_id.to_string());
+            claimed.claim.done().unwrap();
+        }
+    }
+    assert_eq!(seen, all);
+    assert!(fixture.files().is_empty(), "{:?}", fixture.files());
+}
+
+#[test]
+fn a_late_acknowledgement_takes_back_what_nobody_has_claimed() {
+    let fixture = Fixture::new();
+    let (first, second) = (fixture.put("e-1"), fixture.put("e-2"));
+    let claimed = fixture.spool.claim(Some(HERE), 1).unwrap();
+    assert_eq!(ids(&claimed), ["e-1"]);
+    fixture.spool.withdraw(&first);
+    fixture.spool.withdraw(&second);
+    assert_eq!(fixture.ends(".claim"), 1);
+    assert_eq!(fixture.ends(".event"), 0);
+}
+
+#[test]
+fn a_path_elsewhere_is_not_withdrawn() {
+    let fixture = Fixture::new();
+    fixture.put("e-1");
+    let other = fixture.dir.path().join("mine.event");
+    fs::write(&other, "mine").unwrap();
+    fixture.spool.withdraw(&other);
+    assert!(other.exists());
+}
+
+#[test]
+fn nothing_is_made_before_the_first_event() {
+    let fixture = Fixture::new();
+    assert!(fixture.spool.claim(None, 10).unwrap().is_empty());
+    assert_eq!(fixture.spool.stats().unwrap(), SpoolStats::default());
+    assert!(!fixture.spool.folder().exists());
+}
+
+#[test]
+fn the_default_folder_follows_the_environment() {
+    let folder = |pairs: &[(&str, &str)]| {
+        let pairs: Vec<(String, String)> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let env = move |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        Spool::default_folder(&env).map(|path| path.display().to_string())
+    };
+    let home = ("HOME", "/home/airflow");
+    assert_eq!(folder(&[(FOLDER_VARIABLE, "/spool"), home]).as_deref(), Some("/spool"));
+    for off in ["off", "OFF", "", " "] {
+        assert_eq!(folder(&[(FOLDER_VARIABLE, off), home]), None, "{off:?}");
+    }
+    assert_eq!(folder(&[("XDG_STATE_HOME", "/state"), home]).as_deref(), Some("/state/workflow-events/spool"));
+    let under_home = Some("/home/airflow/.local/state/workflow-events/spool");
+    assert_eq!(folder(&[home]).as_deref(), under_home);
+    assert_eq!(folder(&[("XDG_STATE_HOME", "relative"), home]).as_deref(), under_home);
+    let user = rustix::process::geteuid().as_raw();
+    let temporary = env::temp_dir().join(format!("workflow-events-{user}/spool")).display().to_string();
+    for homeless in ["", "/", "/nonexistent"] {
+        assert_eq!(folder(&[("HOME", homeless)]).as_deref(), Some(&*temporary), "{homeless:?}");
+    }
+}
+
+#[test]
+fn a_destination_is_the_same_in_every_spelling() {
+    let tag = name::destination_tag("b:9092,a:9093");
+    assert_eq!(tag.len(), 8);
+    for same in ["a:9093,b:9092", " A:9093 , b ", "b,a:9093,b:9092"] {
+        assert_eq!(name::destination_tag(same), tag, "{same}");
+    }
+    for other in ["a:9092,b:9092", "a:9093", "[::1]"] {
+        assert_ne!(name::destination_tag(other), tag, "{other}");
+    }
+    assert_eq!(name::normalised("[::1],[::2]:1"), "[::1]:9092,[::2]:1");
+}
+
+#[test]
+fn a_publisher_takes_what_is_for_its_own_brokers_and_an_operator_takes_everything() {
+    let fixture = Fixture::new();
+    fixture.put("e-1");
+    fixture.spool.put(&record("e-2"), "test-broker:9092", "no broker").unwrap();
+    let mine = fixture.spool.claim(Some("BROKER"), 10).unwrap();
+    assert_eq!(ids(&mine), ["e-1"]);
+    drop(mine);
+    let stats = fixture.spool.stats().unwrap();
+    assert_eq!((stats.events, stats.elsewhere(HERE), stats.elsewhere("nobody")), (2, 1, 2));
+    assert_eq!(stats.destinations.keys().collect::<Vec<_>>(), [HERE, "test-broker:9092"]);
+    assert_eq!(fixture.spool.claim(None, 10).unwrap().len(), 2);
+}
