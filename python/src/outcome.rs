@@ -13,7 +13,7 @@ use workflow_bridge::publish::{Ack, PublishError};
 /// event_id: the event; "" when it has none.
 /// partition, offset: where it stands in Kafka; None unless published, and offset -1 with acks=0.
 /// path: the file in the spool; None unless spooled.
-/// event: the event itself, in JSON; None unless lost.
+/// event: the event itself, in JSON, when it is in neither place; else None.
 /// message: all of this in one line, ready for a log.
 #[pyclass(frozen, module = "workflow_events")]
 #[derive(Debug, Clone, PartialEq, Eq)]

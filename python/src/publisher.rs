@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use pyo3::{create_exception, exceptions::PyException, prelude::*, pybacked::PyBackedBytes};
+use pyo3::{create_exception, exceptions::PyException, prelude::*, pybacked::PyBackedBytes, types::PyDict};
 use workflow_bridge::{
     connection::{Password, Security},
     publish::{
-        self, PublishError, Record,
+        self, Budget, PublishError, Record,
         spool::{DEFAULT_MAX_BYTES, Spool, SpoolSettings},
     },
 };
@@ -229,6 +229,29 @@ impl Publisher {
     /// What was enqueued and is not in Kafka, since the last call.
     fn take_failures(&self, py: Python<'_>) -> Vec<Outcome> {
         py.detach(|| failures(self.inner.take_failures()))
+    }
+
+    /// Publishes what waits in the spool for these brokers, within a budget; None: everything that is there. Raises
+    /// NativeError.
+    #[pyo3(signature = (max_events=None, timeout=None))]
+    fn drain<'py>(
+        &self,
+        py: Python<'py>,
+        max_events: Option<usize>,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let events = max_events.unwrap_or(Budget::ALL.events);
+        let time = timeout.map_or(Budget::ALL.time, duration);
+        let drained = py
+            .detach(|| self.inner.drain(Budget { events, time }))
+            .map_err(|error| NativeError::new_err(("spool", error.to_string())))?;
+        let found = PyDict::new(py);
+        found.set_item("published", drained.published)?;
+        found.set_item("put_back", drained.put_back)?;
+        found.set_item("quarantined", drained.quarantined)?;
+        found.set_item("left", drained.left)?;
+        found.set_item("error", drained.error)?;
+        Ok(found)
     }
 
     /// Where it publishes to.

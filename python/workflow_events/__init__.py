@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from .errors import KafkaConfigurationError, KafkaError, KafkaTimeoutError, NoBrokersAvailable
     from .models import WorkflowEvent, WorkflowEventMetadata, WorkflowEventPayload
     from .names import EventSource, EventType
-    from .producer import PublishSummary, WorkflowEventProducer
+    from .producer import WorkflowEventProducer
+    from .summary import DrainSummary, PublishSummary
 
     __version__: str
 
 # The module of each public name.
 _HOMES = {
     "AsyncWorkflowEventProducer": "aio",
+    "DrainSummary": "summary",
     "EventSource": "names",
     "EventType": "names",
     "KafkaConfigurationError": "errors",
@@ -27,7 +29,7 @@ _HOMES = {
     "KafkaTimeoutError": "errors",
     "NoBrokersAvailable": "errors",
     "Outcome": "_native",
-    "PublishSummary": "producer",
+    "PublishSummary": "summary",
     "WorkflowEvent": "models",
     "WorkflowEventMetadata": "models",
     "WorkflowEventPayload": "models",
@@ -37,6 +39,7 @@ _HOMES = {
 
 __all__ = [
     "AsyncWorkflowEventProducer",
+    "DrainSummary",
     "EventSource",
     "EventType",
     "KafkaConfigurationError",
@@ -53,15 +56,18 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # `importlib` is not needed for this, and `from . import x` would come back here.
-    module = __import__(f"{__name__}.{home}", fromlist=(name,))
-    value = getattr(module, name)
-    globals()[name] = value
-    return value
+# Not for type checkers, to whom it would say that there is no wrong name.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        # `importlib` is not needed for this, and `from . import x` would come back here.
+        module = __import__(f"{__name__}.{home}", fromlist=(name,))
+        value = getattr(module, name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

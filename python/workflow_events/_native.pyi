@@ -1,7 +1,7 @@
 # The native module: python/src. What an Outcome holds is said in its docstring.
 
 from collections.abc import Sequence
-from typing import Optional, final
+from typing import Optional, TypedDict, final
 
 __version__: str
 
@@ -10,6 +10,13 @@ class NativeError(Exception):
 
 class SettingsError(NativeError):
     args: tuple[list[tuple[str, str]]]  # type: ignore[assignment]
+
+class Drained(TypedDict):
+    published: int
+    put_back: int
+    quarantined: int
+    left: int
+    error: Optional[str]
 
 @final
 class Outcome:
@@ -84,6 +91,7 @@ class Publisher:
     def flush(self, timeout: Optional[float] = None) -> tuple[int, str]: ...
     def close(self, timeout: float) -> list[Outcome]: ...
     def take_failures(self) -> list[Outcome]: ...
+    def drain(self, max_events: Optional[int] = None, timeout: Optional[float] = None) -> Drained: ...
     @property
     def bootstrap_servers(self) -> str: ...
     @property

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from .checks import seconds
-from .producer import PublishSummary, WorkflowEventProducer
+from .producer import WorkflowEventProducer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ._native import Outcome
     from .producer import Servers
     from .settings import Path
+    from .summary import DrainSummary, PublishSummary
 
     _Result = TypeVar("_Result")
 
@@ -150,6 +151,10 @@ class AsyncWorkflowEventProducer:
     async def flush(self, timeout: Optional[float] = None) -> None:
         """As `WorkflowEventProducer.flush`. Raises KafkaTimeoutError."""
         await self._call(partial(self._producer.flush, timeout))
+
+    async def drain_spool(self, max_events: Optional[int] = None, timeout: Optional[float] = None) -> DrainSummary:
+        """As `WorkflowEventProducer.drain_spool`. Raises KafkaError."""
+        return await self._call(partial(self._producer.drain_spool, max_events, timeout))
 
     @property
     def closed(self) -> bool:

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 _LEGAL = str.maketrans(dict.fromkeys("._-", "a"))
 
 
-def seconds(value: float, name: str = "timeout") -> float:
+def seconds(value: float) -> float:
     """A time-out in seconds; one that has passed already is 0."""
     try:
         # Not a number is not more than 0 either.
         return number if (number := float(value)) > 0 else 0.0
     except (TypeError, ValueError):
-        raise TypeError(f"{name}: expected seconds as a number, found {value!r}") from None
+        raise TypeError(f"timeout: expected seconds as a number, found {value!r}") from None
 
 
 def check_topic(topic: Optional[str]) -> Optional[str]:

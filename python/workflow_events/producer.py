@@ -18,6 +18,7 @@ from .checks import check_topic, check_traceparent, seconds
 from .errors import KafkaError, KafkaTimeoutError, NoBrokersAvailable
 from .log import logger, report
 from .settings import Resolver
+from .summary import DrainSummary, PublishSummary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,24 +37,6 @@ FORGOTTEN_TIMEOUT = 1.0
 
 # Those that are not closed. A set of weak references needs no lock of ours, which a fork could leave locked.
 _open: weakref.WeakSet[WorkflowEventProducer] = weakref.WeakSet()
-
-
-class PublishSummary:
-    """What became of many events. `outcomes` has one for each, in the order of the events."""
-
-    __slots__ = ("published", "spooled", "failed", "outcomes")
-
-    def __init__(self, outcomes: list[Outcome]) -> None:
-        self.outcomes = outcomes
-        self.published = sum(outcome.status == "published" for outcome in outcomes)
-        """How many the broker acknowledged."""
-        self.spooled = sum(outcome.status == "spooled" for outcome in outcomes)
-        """How many wait in the spool."""
-        self.failed = len(outcomes) - self.published - self.spooled
-        """How many are in neither place, and only with the caller (and, for lost ones, in the log)."""
-
-    def __repr__(self) -> str:
-        return f"PublishSummary(published={self.published}, spooled={self.spooled}, failed={self.failed})"
 
 
 class WorkflowEventProducer:
@@ -109,8 +92,8 @@ class WorkflowEventProducer:
         spool_max_bytes: Optional[int] = None,
     ) -> None:
         self._closed = True  # Until it is open, so that `__del__` is safe.
-        within = None if connect_timeout is None else seconds(connect_timeout, "connect_timeout")
         resolver = Resolver()
+        within = None if connect_timeout is None else resolver.seconds("connect_timeout", connect_timeout)
         settings = resolver.resolve(
             {
                 "bootstrap_servers": bootstrap_servers,
@@ -140,7 +123,8 @@ class WorkflowEventProducer:
             self._native = _native.Publisher(**settings)
         except _native.SettingsError as error:
             raise resolver.error(error.args[0]) from None
-        self._spool = settings.get("spool_dir")
+        self.spool_dir: Optional[str] = settings.get("spool_dir")
+        """Where events wait that Kafka did not take in time; None: nowhere."""
         self._patience = delivery_timeout_ms / 1000 + 5
         self._closed = False
         _open.add(self)
@@ -181,7 +165,7 @@ class WorkflowEventProducer:
         except wire.InvalidEvent as error:
             outcome = _invalid(event, error)
         else:
-            outcome = _named(outcome, event_id)
+            outcome = _complete(outcome, event_id, encoded)
         self._report([outcome])
         return outcome
 
@@ -203,7 +187,7 @@ class WorkflowEventProducer:
                 outcomes.append(None)
                 ids.append(event_id)
                 encoded.append(value)
-        answers = map(_named, self._native.publish_many(encoded, topic, deadline) if encoded else (), ids)
+        answers = map(_complete, self._native.publish_many(encoded, topic, deadline) if encoded else (), ids, encoded)
         settled = [next(answers) if outcome is None else outcome for outcome in outcomes]
         self._report(settled)
         return PublishSummary(settled)
@@ -220,7 +204,7 @@ class WorkflowEventProducer:
         except wire.InvalidEvent as error:
             outcome = _invalid(event, error)
         else:
-            outcome = None if outcome is None else _named(outcome, event_id)
+            outcome = None if outcome is None else _complete(outcome, event_id, encoded)
         self._report([] if outcome is None else [outcome])
         return outcome is None
 
@@ -237,6 +221,19 @@ class WorkflowEventProducer:
             raise KafkaTimeoutError(
                 f"{pending} {plural} not acknowledged after {timeout} s, and still under way: {reason}", kind="flush"
             )
+
+    def drain_spool(self, max_events: Optional[int] = None, timeout: Optional[float] = None) -> DrainSummary:
+        """Publishes what waits in the spool for these brokers, the oldest first, whoever put it there.
+
+        max_events, timeout: how much and for how many seconds; None: everything that is there. Raises KafkaError when
+        the spool cannot be read; what cannot be published stays, and the summary says why.
+        """
+        within = None if timeout is None else seconds(timeout)
+        try:
+            return DrainSummary(**self._native.drain(max_events, within))
+        except _native.NativeError as error:
+            kind, message = error.args
+            raise KafkaError(message, kind=kind) from None
 
     def close(self, timeout: float = 10.0) -> None:
         """Flushes for at most `timeout` seconds, spools what is not acknowledged by then, and ends the connection.
@@ -295,11 +292,14 @@ def _invalid(event: object, error: wire.InvalidEvent) -> Outcome:
     return Outcome("failed", "invalid", event_id, f"event {event_id or 'without an id'} cannot be published: {error}")
 
 
-def _named(outcome: Outcome, event_id: str) -> Outcome:
-    """The outcome, which does not say yet which event was refused."""
-    if outcome.event_id:
+def _complete(outcome: Outcome, event_id: str, encoded: bytes) -> Outcome:
+    """The outcome; one of an event that is in neither place says which event, and what was in it."""
+    if outcome.status != "failed":
         return outcome
-    return Outcome(outcome.status, outcome.kind, event_id, f"event {event_id} cannot be published: {outcome.message}")
+    message = outcome.message
+    if event_id not in message:
+        message = f"event {event_id} cannot be published: {message}"
+    return Outcome("failed", outcome.kind, event_id, message, event=encoded.decode())
 
 
 def _close_open() -> None:

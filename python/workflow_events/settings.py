@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from .checks import seconds
 from .errors import KafkaConfigurationError
 
 TYPE_CHECKING = False
@@ -93,6 +94,13 @@ class Resolver:
                 parameter = f"{parameter} (or the variable {variable})"
             lines.append(f"{parameter}: {problem}")
         return KafkaConfigurationError("the producer's settings are wrong: " + "; ".join(lines), kind="settings")
+
+    def seconds(self, parameter: str, value: float) -> float:
+        """A time-out. Raises `KafkaConfigurationError`."""
+        try:
+            return seconds(value)
+        except TypeError:
+            raise self.error([(parameter, f"expected seconds as a number, found {value!r}")]) from None
 
     def _look_up(self, parameter: str, value: object) -> object:
         if value is not None:
