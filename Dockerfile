@@ -5,6 +5,9 @@ FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src src
+# A member of the workspace: cargo reads it, and builds nothing of it.
+COPY python/Cargo.toml python/Cargo.toml
+COPY python/src python/src
 # Compiled in by `demo`.
 COPY routing routing
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

@@ -10,12 +10,27 @@ MAKEFLAGS += --no-print-directory
 IT := target/it
 JARS := $(IT)/kafka/libs
 VENV := $(IT)/langgraph-venv
+PYTHON_VENV := $(IT)/python-venv
 
 TOOLS := target/tools
+PYTHON_TOOLS := $(TOOLS)/python-venv
 CARGO_DENY_VERSION := 0.20.2
 ADVISORIES := https://github.com/RustSec/advisory-db
 
-.PHONY: help demo test lint bench doctor test-setup kafka-jars langgraph-venv
+# A folder with a new virtual environment ($(1)) and what a file of pins ($(2)) says.
+define new-venv
+rm -rf $(1)
+if command -v uv >/dev/null; then
+  uv venv --quiet --python '>=3.11' $(1)
+  uv pip install --quiet --python $(1)/bin/python -r $(2)
+else
+  python3 -m venv $(1)
+  $(1)/bin/pip install --quiet --disable-pip-version-check -r $(2)
+fi
+cp $(2) $(1)/requirements.txt
+endef
+
+.PHONY: help demo test lint bench wheel doctor test-setup kafka-jars langgraph-venv python-venv python-tools
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -24,13 +39,17 @@ demo: ## The whole path in one process: broker, agent and events; prints what be
 	@tests/doctor build
 	cargo run --locked -- demo
 
-test: test-setup ## Every test, with a real Kafka and a real LangGraph server
+test: test-setup python-venv ## Every test, with a real Kafka and a real LangGraph server
 	cargo test --locked
+	$(PYTHON_VENV)/bin/python -m pytest -c python/pyproject.toml python/tests --ignore=python/tests/airflow
 
 lint: ## Format, clippy, dependencies (licences, sources, advisories)
-	@tests/doctor build
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	@tests/doctor build python
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(MAKE) python-tools
+	$(PYTHON_TOOLS)/bin/ruff format --check --config python/pyproject.toml python
+	$(PYTHON_TOOLS)/bin/ruff check --config python/pyproject.toml python
 	deny=$$(command -v cargo-deny || true)
 	if [ -z "$$deny" ]; then
 	  deny=$(TOOLS)/bin/cargo-deny
@@ -41,9 +60,9 @@ lint: ## Format, clippy, dependencies (licences, sources, advisories)
 	    rm -rf $(TOOLS)/build
 	  fi
 	fi
-	"$$deny" --log-level error --locked check bans licenses sources
+	"$$deny" --log-level error --locked --workspace check bans licenses sources
 	if GIT_TERMINAL_PROMPT=0 timeout 60 git ls-remote --exit-code $(ADVISORIES) HEAD >/dev/null 2>&1; then
-	  "$$deny" --log-level error --locked check advisories
+	  "$$deny" --log-level error --locked --workspace check advisories
 	else
 	  echo "NOT CHECKED: security advisories. Their database at $(ADVISORIES) cannot be reached from here."
 	fi
@@ -51,12 +70,16 @@ lint: ## Format, clippy, dependencies (licences, sources, advisories)
 bench: test-setup ## The figures, in the release profile
 	cargo bench --locked
 
+wheel: python-tools ## The Python package, in the release profile, into target/wheels
+	@tests/doctor build python
+	PATH=$$PWD/$(PYTHON_TOOLS)/bin:$$PATH maturin build --locked --release --manifest-path python/Cargo.toml --out target/wheels
+
 doctor: ## Say what is missing for all of this, and how to get it
-	@tests/doctor build test
+	@tests/doctor build python test
 	echo "Nothing is missing."
 
 test-setup: ## What the tests need: Kafka's jars and a LangGraph server, under target/it
-	@tests/doctor build test
+	@tests/doctor build python test
 	$(MAKE) kafka-jars langgraph-venv
 
 # Maven checks what it downloads, but not what it copies from its own repository: hence the sums.
@@ -78,12 +101,32 @@ langgraph-venv:
 	@pins=tests/langgraph/requirements.txt
 	if cmp -s $$pins $(VENV)/requirements.txt && $(VENV)/bin/langgraph --version >/dev/null 2>&1; then exit 0; fi
 	echo "Installing the LangGraph server into $(VENV)"
-	rm -rf $(VENV)
-	if command -v uv >/dev/null; then
-	  uv venv --quiet --python '>=3.11' $(VENV)
-	  uv pip install --quiet --python $(VENV)/bin/python -r $$pins
-	else
-	  python3 -m venv $(VENV)
-	  $(VENV)/bin/pip install --quiet --disable-pip-version-check -r $$pins
+	$(call new-venv,$(VENV),$$pins)
+
+# The wheel of the dev profile, which shares its build of librdkafka with `cargo test`, and what python/tests needs.
+python-venv: python-tools
+	@pins=python/tests/requirements.txt
+	if ! cmp -s $$pins $(PYTHON_VENV)/requirements.txt || ! $(PYTHON_VENV)/bin/python -m pytest --version >/dev/null 2>&1; then
+	  echo "Installing pytest and the Kafka clients into $(PYTHON_VENV)"
+	  $(call new-venv,$(PYTHON_VENV),$$pins)
 	fi
-	cp $$pins $(VENV)/requirements.txt
+	inputs=$$(find Cargo.toml Cargo.lock src python -type f -not -path 'python/tests/*' -not -name '*.pyc' -print0 \
+	  | sort -z | xargs -0 sha256sum | sha256sum)
+	if [ "$$inputs" = "$$(cat $(PYTHON_VENV)/wheel.sum 2>/dev/null)" ]; then exit 0; fi
+	echo "Building the wheel (dev profile) and installing it into $(PYTHON_VENV)"
+	rm -rf $(IT)/wheel
+	PATH=$$PWD/$(PYTHON_TOOLS)/bin:$$PATH maturin build --quiet --locked --profile dev \
+	  --manifest-path python/Cargo.toml --out $(IT)/wheel
+	if command -v uv >/dev/null; then
+	  uv pip install --quiet --python $(PYTHON_VENV)/bin/python --no-deps --reinstall $(IT)/wheel/*.whl
+	else
+	  $(PYTHON_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(IT)/wheel/*.whl
+	fi
+	echo "$$inputs" >$(PYTHON_VENV)/wheel.sum
+
+# maturin and ruff, of one version everywhere.
+python-tools:
+	@pins=python/tools.txt
+	if cmp -s $$pins $(PYTHON_TOOLS)/requirements.txt && $(PYTHON_TOOLS)/bin/maturin --version >/dev/null 2>&1; then exit 0; fi
+	echo "Installing maturin and ruff into $(PYTHON_TOOLS)"
+	$(call new-venv,$(PYTHON_TOOLS),$$pins)

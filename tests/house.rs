@@ -99,3 +99,16 @@ fn data_flows_as_the_architecture_draws_it() {
     assert!(arrows > 20, "only {arrows} arrows were found: the reader of `use` lines is broken");
     assert!(wrong.is_empty(), "arrows that ARCHITECTURE.md does not draw:\n{}", wrong.join("\n"));
 }
+
+#[test]
+fn only_the_fork_guard_is_unsafe() {
+    let source = root().join("src");
+    let mut files = Vec::new();
+    sources(&source, &mut files);
+    let unsafe_ones: Vec<_> = files
+        .iter()
+        .filter(|file| fs::read_to_string(file).unwrap().contains("unsafe_code"))
+        .map(|file| file.strip_prefix(&source).unwrap().display().to_string())
+        .collect();
+    assert_eq!(unsafe_ones, ["publish/fork.rs"]);
+}

@@ -28,7 +28,7 @@ pub struct Delivery {
     pub event: Arc<Event>,
     /// Where its record stands in Kafka.
     pub origin: Origin,
-    /// The record's value, as it was published.
+    /// The event as it was published, or in the native form if it was published in another dialect.
     pub raw: Bytes,
     /// The W3C trace context that came with the record.
     pub traceparent: Option<Arc<str>>,

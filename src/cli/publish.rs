@@ -135,7 +135,7 @@ impl Publish {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            match decode(Some(&line)) {
+            match decode(line.as_slice()) {
                 Ok(event) => sheet.take(number, &event, publisher.topic()),
                 Err(poison) => {
                     let hint = match poison {

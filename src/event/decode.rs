@@ -1,129 +1,115 @@
-//! Bytes to an event: read liberally, refuse with a reason.
+//! A record to an event: which dialect it is written in, read liberally, refused with a reason.
+//!
+//! Its invariant: each dialect is brought to the fields of a native event, and one reader makes the
+//! event of those; so whatever decodes can be encoded, and decodes to the same event again.
 
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use std::fmt;
+
 use serde_json::{Map, Value};
 
-use super::{Event, EventType, MAX_EVENT_ID_BYTES, Poison, Source};
+use super::{
+    Event, Poison, airflow, cloudevents, native,
+    read::{self, has},
+};
 
-/// Reads a record's value as an event in the native dialect.
-///
-/// Any case of the enum names and `workflow.completed` are understood, an unknown type or source is
-/// kept, a time without an offset is UTC, and unknown fields stay in the document. An absent
-/// `payload` reads as `{"data": {}}` and an absent `metadata` as `{}`.
+/// A record as it stands in Kafka, borrowed. A value alone is one too: `decode(bytes)`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Raw<'a> {
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its value; `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Its headers, name and value, in order. The last of a name counts.
+    pub headers: &'a [(&'a str, Option<&'a [u8]>)],
+    /// When it was published or appended, in milliseconds since 1970: the time of an event that has
+    /// none of its own, where its dialect allows that.
+    pub timestamp_ms: Option<i64>,
+}
+
+impl<'a> Raw<'a> {
+    /// The last header of this name, in any case, as text.
+    pub(super) fn header(&self, name: &str) -> Option<&'a str> {
+        let (_, value) = self.headers.iter().rfind(|(found, _)| found.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8((*value)?).ok()
+    }
+}
+
+impl<'a> From<&'a [u8]> for Raw<'a> {
+    fn from(value: &'a [u8]) -> Self {
+        Some(value).into()
+    }
+}
+
+impl<'a> From<Option<&'a [u8]>> for Raw<'a> {
+    fn from(value: Option<&'a [u8]>) -> Self {
+        Self { value, ..Self::default() }
+    }
+}
+
+/// How a publisher wrote an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// The project's own wire format.
+    Native,
+    /// What the event producer of Airflow's Kafka provider writes.
+    Airflow,
+    /// CloudEvents 1.0, the attributes and the data in the value.
+    CloudEventsStructured,
+    /// CloudEvents 1.0, the attributes in `ce_` headers.
+    CloudEventsBinary,
+}
+
+impl Dialect {
+    /// All of them.
+    pub const ALL: &[Self] = &[Self::Native, Self::Airflow, Self::CloudEventsStructured, Self::CloudEventsBinary];
+
+    /// A stable word for logs and documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Airflow => "airflow",
+            Self::CloudEventsStructured => "cloudevents-structured",
+            Self::CloudEventsBinary => "cloudevents-binary",
+        }
+    }
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Reads a record as an event, in whichever dialect it is written. docs/events.md has the mappings.
 ///
 /// # Errors
-/// [`Poison`] says what the record is instead of an event. Nesting deeper than 128 levels and a
+/// [`Poison`] says what the record is instead of an event. Nesting deeper than 127 levels and a
 /// number outside the range of f64 are refused as not JSON.
-pub fn decode(value: Option<&[u8]>) -> Result<Event, Poison> {
-    let mut fields = object(value.ok_or(Poison::Tombstone)?)?;
-
-    let id = text(&mut fields, "event_id")?;
-    check_event_id(&id)?;
-    let event_type = EventType::read(&non_empty(&mut fields, "event_type")?);
-    let timestamp = time(&text(&mut fields, "timestamp")?)?;
-    let source = Source::read(&non_empty(&mut fields, "source")?);
-    let workflow_id = non_empty(&mut fields, "workflow_id")?;
-    let workflow_run_id = non_empty(&mut fields, "workflow_run_id")?;
-    let payload = section(&mut fields, "payload")?
-        .unwrap_or_else(|| Map::from_iter([("data".to_owned(), Value::Object(Map::new()))]));
-    let metadata = section(&mut fields, "metadata")?.unwrap_or_default();
-
-    let mut document = Map::with_capacity(fields.len() + 8);
-    document.insert("event_id".into(), Value::String(id.clone()));
-    document.insert("event_type".into(), event_type.as_str().into());
-    document.insert("timestamp".into(), timestamp.to_string().into());
-    document.insert("source".into(), source.as_str().into());
-    document.insert("workflow_id".into(), Value::String(workflow_id.clone()));
-    document.insert("workflow_run_id".into(), Value::String(workflow_run_id.clone()));
-    document.insert("payload".into(), Value::Object(payload));
-    document.insert("metadata".into(), Value::Object(metadata));
-    document.extend(fields);
-
-    Ok(Event {
-        id: id.into(),
-        event_type,
-        source,
-        timestamp,
-        workflow_id: workflow_id.into(),
-        workflow_run_id: workflow_run_id.into(),
-        document: Value::Object(document),
-    })
+pub fn decode<'a>(record: impl Into<Raw<'a>>) -> Result<Event, Poison> {
+    let (fields, dialect) = fields(&record.into())?;
+    if dialect != Dialect::Native {
+        read::check_depth(&fields)?;
+    }
+    native::event(fields, dialect)
 }
 
-fn object(bytes: &[u8]) -> Result<Map<String, Value>, Poison> {
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let position = error.valid_up_to();
-        Poison::NotUtf8 { position, byte: bytes.get(position).copied().unwrap_or_default() }
-    })?;
-    if text.trim().is_empty() {
-        return Err(Poison::Empty);
+/// The fields of the native event that the record is, or stands for.
+fn fields(record: &Raw<'_>) -> Result<(Map<String, Value>, Dialect), Poison> {
+    let structured = cloudevents::is_declared(record.header("content-type"))?;
+    if !structured {
+        let attributes = cloudevents::attributes(record.headers)?;
+        if cloudevents::has_any_required(&attributes) {
+            return Ok((cloudevents::binary(attributes, record)?, Dialect::CloudEventsBinary));
+        }
     }
-    match serde_json::from_str(text) {
-        Ok(Value::Object(fields)) => Ok(fields),
-        Ok(other) => Err(Poison::NotAnObject { found: json_type(&other) }),
-        Err(error) => Err(Poison::NotJson { reason: error.to_string() }),
-    }
-}
-
-fn text(fields: &mut Map<String, Value>, field: &'static str) -> Result<String, Poison> {
-    match fields.shift_remove(field) {
-        None | Some(Value::Null) => Err(Poison::MissingField { field }),
-        Some(Value::String(text)) => Ok(text),
-        Some(other) => Err(Poison::WrongType { field, expected: "a string", found: json_type(&other) }),
-    }
-}
-
-fn non_empty(fields: &mut Map<String, Value>, field: &'static str) -> Result<String, Poison> {
-    let text = text(fields, field)?;
-    if text.trim().is_empty() {
-        return Err(Poison::InvalidValue { field, reason: "is empty".into() });
-    }
-    Ok(text)
-}
-
-fn section(fields: &mut Map<String, Value>, field: &'static str) -> Result<Option<Map<String, Value>>, Poison> {
-    match fields.shift_remove(field) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Object(section)) => Ok(Some(section)),
-        Some(other) => Err(Poison::WrongType { field, expected: "an object", found: json_type(&other) }),
-    }
-}
-
-fn check_event_id(id: &str) -> Result<(), Poison> {
-    let reason = if id.is_empty() {
-        "is empty".to_owned()
-    } else if id.len() > MAX_EVENT_ID_BYTES {
-        format!("has {} bytes, at most {MAX_EVENT_ID_BYTES} are allowed", id.len())
-    } else if id.chars().any(char::is_control) {
-        "has a control character".to_owned()
+    let body = read::object(record.value.ok_or(Poison::Tombstone)?)?;
+    if has(&body, "event_id") {
+        Ok((body, Dialect::Native))
+    } else if structured || has(&body, "specversion") {
+        Ok((cloudevents::structured(body, record)?, Dialect::CloudEventsStructured))
+    } else if airflow::is_body(&body) {
+        Ok((airflow::fields(body, record)?, Dialect::Airflow))
     } else {
-        return Ok(());
-    };
-    Err(Poison::InvalidValue { field: "event_id", reason })
-}
-
-fn time(text: &str) -> Result<Timestamp, Poison> {
-    if let Ok(timestamp) = text.parse::<Timestamp>() {
-        return Ok(timestamp);
-    }
-    text.parse::<DateTime>().and_then(|naive| naive.to_zoned(TimeZone::UTC)).map(|zoned| zoned.timestamp()).map_err(
-        |_| {
-            let shown: String = text.chars().take(64).collect();
-            Poison::InvalidValue {
-                field: "timestamp",
-                reason: format!("expected RFC 3339 such as 2026-01-31T12:00:00Z, found {shown:?}"),
-            }
-        },
-    )
-}
-
-fn json_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
+        Ok((body, Dialect::Native))
     }
 }

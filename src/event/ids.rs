@@ -20,6 +20,11 @@ fn length_prefixed(parts: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
+/// The id of an event that brings none: uuid5 over what it does bring, each part length-prefixed.
+pub(super) fn of_parts(parts: &[&[u8]]) -> String {
+    Uuid::new_v5(&NAMESPACE, &length_prefixed(parts)).to_string()
+}
+
 /// The identity of one delivery (one event to one agent for one rule): the `Idempotency-Key`, the
 /// `webhook-id` and the LangGraph thread that claims it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,14 +1,19 @@
 //! The workflow event: what it is, how it is read and written, and what is no event at all.
 //!
-//! Owns the wire format, the ids that are derived from an event, and the meaning of *poison*. Its
-//! invariant: a decoded [`Event`] always has an id, a type, a source, a time, a workflow and a run,
-//! and its [`document`](Event::document) says the same in the canonical spelling. It knows nothing
-//! of Kafka, of rules or of agents.
+//! Owns the wire format, the dialects that are read as well, the ids that are derived from an event,
+//! and the meaning of *poison*. Its invariant: a decoded [`Event`] always has an id, a type, a source,
+//! a time, a workflow and a run, and its [`document`](Event::document) says the same in the canonical
+//! spelling. It knows nothing of Kafka's client, of rules or of agents.
 
+mod airflow;
+mod base64;
+mod cloudevents;
 mod decode;
 mod ids;
 mod names;
+mod native;
 mod poison;
+mod read;
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +23,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-pub use decode::decode;
+pub use decode::{Dialect, Raw, decode};
 pub use ids::{DeliveryId, digest};
 pub use names::{EventType, Source};
 pub use poison::Poison;
@@ -26,8 +31,8 @@ pub use poison::Poison;
 /// The longest `event_id`, in bytes.
 pub const MAX_EVENT_ID_BYTES: usize = 255;
 
-/// One workflow event, decoded.
-#[derive(Debug, Clone, PartialEq)]
+/// One workflow event, decoded. Two are equal when they say the same, in whatever dialect.
+#[derive(Debug, Clone)]
 pub struct Event {
     id: Box<str>,
     event_type: EventType,
@@ -36,6 +41,13 @@ pub struct Event {
     workflow_id: Box<str>,
     workflow_run_id: Box<str>,
     document: Value,
+    dialect: Dialect,
+}
+
+impl PartialEq for Event {
+    fn eq(&self, other: &Self) -> bool {
+        self.document == other.document
+    }
 }
 
 impl Event {
@@ -75,12 +87,18 @@ impl Event {
         &self.document
     }
 
+    /// What it was written in.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
     /// The record key, and the first half of a lane: `workflow_id/workflow_run_id`.
     pub fn key(&self) -> String {
         format!("{}/{}", self.workflow_id, self.workflow_run_id)
     }
 
-    /// The wire format: one JSON object, UTF-8, with the canonical names first.
+    /// The wire format, native whatever it was read from: one JSON object, UTF-8, with the canonical
+    /// names first.
     pub fn encode(&self) -> Vec<u8> {
         self.document.to_string().into_bytes()
     }

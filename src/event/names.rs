@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Upper case, with `.`, `-` and blanks as `_`: `workflow.completed` is `WORKFLOW_COMPLETED`.
-fn canonical(name: &str) -> String {
+pub(super) fn canonical(name: &str) -> String {
     name.trim()
         .chars()
         .map(|c| match c {

@@ -39,6 +39,16 @@ pub enum Poison {
         /// The field's name.
         field: &'static str,
     },
+    /// An event in another dialect lacks something that has no default.
+    #[error("{what} lacks `{attribute}`: {remedy}")]
+    MissingAttribute {
+        /// What the record seems to be.
+        what: &'static str,
+        /// The field, attribute or header.
+        attribute: &'static str,
+        /// What to write, and where.
+        remedy: &'static str,
+    },
     /// A field has another JSON type.
     #[error("field `{field}`: expected {expected}, found {found}")]
     WrongType {
@@ -80,7 +90,7 @@ impl Poison {
             Self::NotUtf8 { .. } => "not_utf8",
             Self::NotJson { .. } => "not_json",
             Self::NotAnObject { .. } => "not_an_object",
-            Self::MissingField { .. } => "missing_field",
+            Self::MissingField { .. } | Self::MissingAttribute { .. } => "missing_field",
             Self::WrongType { .. } => "wrong_type",
             Self::InvalidValue { .. } => "invalid_value",
         }

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     agents::{Answer, Class, Delivery, Endpoint, Failure, RetrySpec},
     dedup::{LedgerError, Status},
-    event::{DeliveryId, Event},
+    event::{DeliveryId, Dialect, Event},
     kafka::DeadLetter,
     routing::Rule,
     telemetry,
@@ -290,10 +290,20 @@ fn compose(flight: &Flight, rule: &Rule, runtime: &AgentRuntime) -> Result<Deliv
         agent: Arc::clone(&runtime.spec.name),
         event: Arc::clone(event),
         origin: flight.received.origin.clone(),
-        raw: flight.received.value.clone().unwrap_or_default(),
-        traceparent: flight.received.header("traceparent").map(Into::into),
+        // An agent reads one dialect, whatever the publishers write.
+        raw: match event.dialect() {
+            Dialect::Native => flight.received.value.clone().unwrap_or_default(),
+            _ => event.encode().into(),
+        },
+        traceparent: traceparent(flight).map(Into::into),
         body,
     })
+}
+
+/// The trace that the record belongs to; CloudEvents have it as an extension attribute.
+fn traceparent(flight: &Flight) -> Option<&str> {
+    let metadata = &flight.event.document()["metadata"];
+    flight.received.header("traceparent").or_else(|| metadata["traceparent"].as_str())
 }
 
 fn attempted(agent: &str, result: &'static str) {

@@ -17,7 +17,7 @@ use super::{
     now_ms,
 };
 use crate::{
-    event::{Event, EventType, Origin, decode},
+    event::{Event, EventType, Origin, Raw, decode},
     kafka::{Incoming, Receive, Ticket},
     telemetry,
 };
@@ -65,7 +65,9 @@ impl Receive for Intake {
             // A time in the future must not switch the guard of the expiry off.
             self.shared.newest_record_ms.fetch_max(ms.min(now_ms()), Ordering::Relaxed);
         }
-        let event = match decode(record.value) {
+        let headers: Vec<_> = record.headers.iter().collect();
+        let raw = Raw { key: record.key, value: record.value, headers: &headers, timestamp_ms: record.timestamp_ms };
+        let event = match decode(raw) {
             Ok(event) => event,
             Err(poison) => {
                 let (received, ticket) = own(record);

@@ -69,6 +69,7 @@ struct Shared {
     idle: Condvar,
     complaint: Mutex<Option<(Code, String)>>,
     troubled: AtomicBool,
+    dead: AtomicBool,
     failures: Mutex<VecDeque<PublishError>>,
     spool: Option<Spool>,
     servers: String,
@@ -96,6 +97,7 @@ impl Engine {
             idle: Condvar::new(),
             complaint: Mutex::default(),
             troubled: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
             failures: Mutex::default(),
             spool,
             servers: servers.to_owned(),
@@ -136,6 +138,10 @@ impl Engine {
                 }
                 Err((error, _)) => {
                     self.shared.uncount();
+                    if let Some((code, text)) = self.producer.client().fatal_error() {
+                        self.shared.complain(code, &text);
+                        self.shared.dead.store(true, Ordering::Relaxed);
+                    }
                     return Err(self.shared.failure(&error, record.value.len()));
                 }
             }
@@ -183,6 +189,11 @@ impl Engine {
         if let Some(ended) = ended {
             let _ = ended.recv_timeout(within);
         }
+    }
+
+    /// Whether librdkafka has reached a state that it cannot leave.
+    pub(super) fn is_dead(&self) -> bool {
+        self.shared.dead.load(Ordering::Relaxed)
     }
 
     pub(super) fn take_failures(&self) -> Vec<PublishError> {
@@ -240,8 +251,8 @@ impl Shared {
 
     fn complain(&self, code: Code, text: &str) {
         let mut complaint = lock(&self.complaint);
-        // That all brokers are down follows from something else, which is worth more.
-        if complaint.is_none() || code != Code::AllBrokersDown {
+        // That all brokers are down, or that this is fatal, follows from something else, which is worth more.
+        if complaint.is_none() || !matches!(code, Code::AllBrokersDown | Code::Fatal) {
             *complaint = Some((code, text.to_owned()));
             self.troubled.store(true, Ordering::Relaxed);
         }
@@ -277,9 +288,13 @@ impl Shared {
                 let (complaint, advice) = self.silence();
                 Failure::new(format!("no broker took it in time: {complaint}: {advice}"))
             }
-            Some(Code::PurgeQueue | Code::PurgeInflight) => {
-                let (complaint, _) = self.silence();
-                Failure::new(format!("the client was closed before the broker acknowledged it: {complaint}"))
+            Some(Code::PurgeQueue | Code::PurgeInflight | Code::Fatal) => {
+                let (complaint, advice) = self.silence();
+                Failure::new(if self.dead.load(Ordering::Relaxed) {
+                    format!("the client has failed for good: {complaint}: {advice}")
+                } else {
+                    format!("the client was closed before the broker acknowledged it: {complaint}: {advice}")
+                })
             }
             Some(Code::QueueFull) => {
                 Failure::new("the client's queue is full: publish less at once, or wait for flush")
@@ -314,7 +329,11 @@ impl ClientContext for Ears {
     }
 
     fn error(&self, error: RdError, reason: &str) {
-        self.0.complain(error.rdkafka_error_code().unwrap_or(Code::Unknown), reason);
+        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        if code == Code::Fatal {
+            self.0.dead.store(true, Ordering::Relaxed);
+        }
+        self.0.complain(code, reason);
     }
 }
 

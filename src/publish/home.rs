@@ -91,13 +91,19 @@ impl Home {
 
     /// Takes the engine away.
     pub(super) fn take(&self) -> Option<Arc<Engine>> {
+        self.take_if(|_| true)
+    }
+
+    /// Takes the engine away if it is such a one.
+    pub(super) fn take_if(&self, such: impl FnOnce(&Engine) -> bool) -> Option<Arc<Engine>> {
         let mut state = self.0.lock();
-        match std::mem::take(&mut *state) {
-            State::Made(engine) => Some(engine),
-            other => {
-                *state = other;
-                None
+        match &*state {
+            State::Made(engine) if such(engine) => {
+                let engine = Arc::clone(engine);
+                *state = State::Empty;
+                Some(engine)
             }
+            _ => None,
         }
     }
 }

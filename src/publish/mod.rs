@@ -27,11 +27,14 @@ mod home;
 mod record;
 pub mod spool;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -52,6 +55,13 @@ pub use drain::{Budget, Drained, Send, drain};
 pub use error::{Ack, PublishError};
 pub use record::Record;
 
+/// What a publish may do for events that wait in the spool, once it knows that Kafka is there.
+const SHARE: Budget = Budget { events: 1_000, time: Duration::from_secs(1) };
+/// How soon it looks for such events again, and how soon after a drain that failed.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+/// How long `enqueue` waits for room in the queue.
+const HAND_OVER: Duration = Duration::from_secs(1);
 /// How long a close waits for librdkafka's threads, beyond its deadline.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -63,6 +73,9 @@ pub struct Publisher {
     spool: Option<Spool>,
     home: PerProcess<Home>,
     closed: AtomicBool,
+    began: Instant,
+    /// When the spool is looked at next, in milliseconds since `began`.
+    next_drain: AtomicU64,
 }
 
 impl Publisher {
@@ -72,7 +85,8 @@ impl Publisher {
     }
 
     fn new(config: ClientConfig, servers: String, topic: Arc<str>, spool: Option<Spool>) -> Self {
-        Self { config, servers, topic, spool, home: PerProcess::new(), closed: AtomicBool::new(false) }
+        let (closed, next_drain) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { config, servers, topic, spool, home: PerProcess::new(), closed, began: Instant::now(), next_drain }
     }
 
     /// The brokers that it was told of.
@@ -96,7 +110,7 @@ impl Publisher {
     /// [`PublishError::NoBroker`] with what librdkafka complains about.
     pub fn connect(&self, within: Duration) -> Result<(), PublishError> {
         self.open()?;
-        let until = Instant::now() + within;
+        let until = after(within);
         let none = |(reason, advice)| PublishError::NoBroker { servers: self.servers.clone(), within, reason, advice };
         let engine = self.engine(until).map_err(|failure| none((failure.reason, "see the reason")))?;
         if engine.find_broker(until.saturating_duration_since(Instant::now())) {
@@ -130,7 +144,7 @@ impl Publisher {
         if let Err(closed) = self.open() {
             return records.iter().map(|_| Err(closed.clone())).collect();
         }
-        let until = Instant::now() + deadline;
+        let until = after(deadline);
         let (batch, answers) = self.send_all(&records, deadline, until, self.spool.clone());
         let settle = |(index, (record, answer)): (usize, (&Record, Option<Result<Ack, Failure>>))| {
             let failure = match answer {
@@ -149,7 +163,40 @@ impl Publisher {
             };
             Err(self.rescue(record, &failure))
         };
-        records.iter().zip(answers).enumerate().map(settle).collect()
+        let answers: Vec<_> = records.iter().zip(answers).enumerate().map(settle).collect();
+        if answers.iter().any(Result::is_ok) {
+            self.drain_share(until);
+        }
+        answers
+    }
+
+    /// Kafka is there: a share of the time that is left goes to events that wait in the spool.
+    fn drain_share(&self, until: Instant) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let time = until.saturating_duration_since(Instant::now()).min(SHARE.time);
+        let due = self.next_drain.load(Ordering::Relaxed);
+        if self.spool.is_none() || time.is_zero() || now < due {
+            return;
+        }
+        let wait = |wait: Duration| now.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        // One of the threads that get here does it.
+        if self.next_drain.compare_exchange(due, wait(LOOK_AGAIN), Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return;
+        }
+        let error = match self.drain(Budget { time, ..SHARE }) {
+            Ok(drained) => {
+                if drained.published > 0 {
+                    let (published, left) = (drained.published, drained.left);
+                    tracing::info!(published, left, "published events from the spool");
+                }
+                drained.error
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(error) = error {
+            tracing::warn!(error, "the spool could not be drained; its events wait");
+            self.next_drain.store(wait(TRY_AGAIN), Ordering::Relaxed);
+        }
     }
 
     /// As [`publish_many`](Self::publish_many), but what fails is spooled by nobody: for events that
@@ -158,7 +205,7 @@ impl Publisher {
         if let Err(closed) = self.open() {
             return records.iter().map(|_| Err(closed.clone())).collect();
         }
-        let until = Instant::now() + deadline;
+        let until = after(deadline);
         let (_, answers) = self.send_all(records, deadline, until, None);
         let settle = |(record, answer): (&Record, Option<Result<Ack, Failure>>)| {
             answer.unwrap_or_else(|| Err(self.overdue(deadline))).map_err(|failure| unspooled(record, &failure))
@@ -174,8 +221,8 @@ impl Publisher {
     /// As [`publish`](Self::publish), when it could not even be handed over.
     pub fn enqueue(&self, record: &Record) -> Result<(), PublishError> {
         self.open()?;
-        let until = Instant::now() + Duration::from_secs(1);
-        let sent = self.engine(until).and_then(|engine| engine.send(record, Ticket::Enqueued, until));
+        let until = after(HAND_OVER);
+        let sent = self.engine(until).and_then(|mut engine| self.send(&mut engine, record, || Ticket::Enqueued, until));
         sent.map_err(|failure| self.rescue(record, &failure))
     }
 
@@ -186,7 +233,7 @@ impl Publisher {
     /// [`PublishError::FlushTimedOut`]; what is under way stays under way.
     pub fn flush(&self, deadline: Option<Duration>) -> Result<(), PublishError> {
         let Some(engine) = self.home.existing().and_then(Home::engine) else { return Ok(()) };
-        match engine.flush(deadline.map(|deadline| Instant::now() + deadline)) {
+        match engine.flush(deadline.map(|deadline| after(deadline))) {
             0 => Ok(()),
             pending => {
                 let (reason, advice) = engine.silence();
@@ -202,7 +249,7 @@ impl Publisher {
     pub fn close(&self, deadline: Duration) -> Vec<PublishError> {
         self.closed.store(true, Ordering::SeqCst);
         let Some(engine) = self.home.existing().and_then(Home::take) else { return Vec::new() };
-        engine.flush(Some(Instant::now() + deadline));
+        engine.flush(Some(after(deadline)));
         engine.stop(GRACE);
         let failures = engine.take_failures();
         engine.wait_ended(GRACE);
@@ -221,10 +268,32 @@ impl Publisher {
 
     fn engine(&self, until: Instant) -> Result<Arc<Engine>, Failure> {
         let home = self.home.get(Home::default);
+        // A state that librdkafka cannot leave: a fresh client may do better.
+        if let Some(dead) = home.take_if(Engine::is_dead) {
+            tracing::warn!(reason = dead.silence().0, "the Kafka client has failed for good: making a new one");
+            dead.stop(Duration::ZERO);
+        }
         home.open(until, || {
             let (config, servers, spool) = (self.config.clone(), self.servers.clone(), self.spool.clone());
             move || Engine::start(&config, &servers, spool)
         })
+    }
+
+    /// Hands a record over; to a fresh engine, if this one turns out to be dead.
+    fn send(
+        &self,
+        engine: &mut Arc<Engine>,
+        record: &Record,
+        ticket: impl Fn() -> Ticket,
+        until: Instant,
+    ) -> Result<(), Failure> {
+        match engine.send(record, ticket(), until) {
+            Err(_) if engine.is_dead() => {
+                *engine = self.engine(until)?;
+                engine.send(record, ticket(), until)
+            }
+            sent => sent,
+        }
     }
 
     /// Hands records over and waits for their answers. `None`: nothing was heard by then.
@@ -242,10 +311,10 @@ impl Publisher {
             return (batch, answers);
         }
         match self.engine(until) {
-            Ok(engine) => {
+            Ok(mut engine) => {
                 for (index, record) in records.iter().enumerate() {
-                    let ticket = Ticket::Waited { batch: Arc::clone(&batch), index };
-                    if let Err(failure) = engine.send(record, ticket, until) {
+                    let ticket = || Ticket::Waited { batch: Arc::clone(&batch), index };
+                    if let Err(failure) = self.send(&mut engine, record, ticket, until) {
                         batch.answer(index, Err(failure));
                     }
                 }
@@ -265,6 +334,12 @@ impl Publisher {
     fn rescue(&self, record: &Record, failure: &Failure) -> PublishError {
         rescue(record, failure, self.spool.as_ref(), &self.servers)
     }
+}
+
+/// So long from now. What no clock can express is a year, which outlasts every delivery timeout.
+fn after(wait: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(wait).unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 60 * 60))
 }
 
 /// Into the spool with it, if there is one.

@@ -100,7 +100,7 @@ fn everything_that_an_image_copies_is_there_and_not_ignored() {
 fn the_image_has_every_file_that_the_build_reads() {
     let copied: Vec<PathBuf> = copied("Dockerfile").iter().map(|path| repository().join(path)).collect();
     let is_copied = |path: &Path| copied.iter().any(|copied| path.starts_with(copied));
-    for path in ["Cargo.toml", "Cargo.lock", "src/lib.rs", "src/main.rs"] {
+    for path in ["Cargo.toml", "Cargo.lock", "src/lib.rs", "src/main.rs", "python/Cargo.toml", "python/src/lib.rs"] {
         assert!(is_copied(&repository().join(path)), "the Dockerfile does not copy {path}");
     }
     let script = repository().join("build.rs");

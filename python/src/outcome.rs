@@ -1,0 +1,160 @@
+//! What became of one event, as Python sees it.
+
+use std::{borrow::Cow, sync::Arc};
+
+use pyo3::prelude::*;
+use workflow_bridge::publish::{Ack, PublishError};
+
+/// What became of one event.
+///
+/// status: "published" (the broker acknowledged it), "spooled" (not in Kafka yet, and safe on disk), "failed" (in
+///     neither, because there is no spool or it is no event) or "lost" (in neither, and the spool was asked).
+/// kind: a stable word for labels: "published", "spooled", "lost", "not_acknowledged", "too_large", "closed", "invalid".
+/// event_id: the event; "" when it has none.
+/// partition, offset: where it stands in Kafka; None unless published, and offset -1 with acks=0.
+/// path: the file in the spool; None unless spooled.
+/// event: the event itself, in JSON, when it is in neither place; else None.
+/// message: all of this in one line, ready for a log.
+#[pyclass(frozen, module = "workflow_events")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    status: Cow<'static, str>,
+    kind: Cow<'static, str>,
+    event_id: String,
+    said: Said,
+    #[pyo3(get)]
+    partition: Option<i32>,
+    #[pyo3(get)]
+    offset: Option<i64>,
+    #[pyo3(get)]
+    path: Option<String>,
+    #[pyo3(get)]
+    event: Option<String>,
+}
+
+/// The message: put into words when it is asked for, because nobody asks for most of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Said {
+    Acknowledged { topic: Arc<str> },
+    Words(String),
+}
+
+#[pymethods]
+impl Outcome {
+    #[new]
+    #[pyo3(signature = (status, kind, event_id, message, *, partition=None, offset=None, path=None, event=None))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    fn new(
+        status: String,
+        kind: String,
+        event_id: String,
+        message: String,
+        partition: Option<i32>,
+        offset: Option<i64>,
+        path: Option<String>,
+        event: Option<String>,
+    ) -> Self {
+        let said = Said::Words(message);
+        Self { status: status.into(), kind: kind.into(), event_id, said, partition, offset, path, event }
+    }
+
+    #[getter]
+    fn status(&self) -> &str {
+        &self.status
+    }
+
+    #[getter]
+    fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    #[getter]
+    fn event_id(&self) -> &str {
+        &self.event_id
+    }
+
+    #[getter]
+    fn message(&self) -> Cow<'_, str> {
+        match &self.said {
+            Said::Words(words) => words.into(),
+            Said::Acknowledged { topic } => {
+                let (partition, offset) = (self.partition.unwrap_or_default(), self.offset.unwrap_or_default());
+                format!("event {} is in topic {topic}, partition {partition}, offset {offset}", self.event_id).into()
+            }
+        }
+    }
+
+    /// Whether the broker acknowledged it.
+    #[getter]
+    fn published(&self) -> bool {
+        self.status == "published"
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Outcome(status={:?}, kind={:?}, message={:?})", self.status, self.kind, self.message())
+    }
+
+    fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
+        other.cast::<Self>().is_ok_and(|other| other.get() == self)
+    }
+
+    fn __hash__(&self) -> u64 {
+        use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+        let mut hasher = DefaultHasher::new();
+        (&self.status, &self.event_id, &self.path, self.partition, self.offset).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+impl Outcome {
+    /// An event that the broker acknowledged.
+    pub fn acknowledged(event_id: String, topic: &Arc<str>, ack: Ack) -> Self {
+        Self {
+            status: "published".into(),
+            kind: "published".into(),
+            event_id,
+            said: Said::Acknowledged { topic: Arc::clone(topic) },
+            partition: Some(ack.partition),
+            offset: Some(ack.offset),
+            path: None,
+            event: None,
+        }
+    }
+
+    /// An event that it did not. `event_id` is for the errors that do not say it.
+    pub fn unacknowledged(event_id: String, error: PublishError) -> Self {
+        let (kind, message) = (error.kind(), error.to_string());
+        let mut outcome = Self::failed(event_id, kind, message);
+        match error {
+            PublishError::Spooled { event_id, path, .. } => {
+                outcome.status = "spooled".into();
+                outcome.event_id = event_id;
+                outcome.path = Some(path.to_string_lossy().into_owned());
+            }
+            PublishError::Lost { event_id, event, .. } => {
+                outcome.status = "lost".into();
+                outcome.event_id = event_id;
+                outcome.event = Some(event);
+            }
+            PublishError::NotAcknowledged { event_id, .. } | PublishError::TooLarge { event_id, .. } => {
+                outcome.event_id = event_id;
+            }
+            _ => {}
+        }
+        outcome
+    }
+
+    /// An event that is in neither place.
+    pub fn failed(event_id: String, kind: &'static str, message: String) -> Self {
+        Self {
+            status: "failed".into(),
+            kind: kind.into(),
+            event_id,
+            said: Said::Words(message),
+            partition: None,
+            offset: None,
+            path: None,
+            event: None,
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The publish client, as Python sees it.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use pyo3::{create_exception, exceptions::PyException, prelude::*, pybacked::PyBackedBytes, types::PyDict};
+use workflow_bridge::{
+    connection::{Password, Security},
+    publish::{
+        self, Budget, PublishError, Record,
+        spool::{DEFAULT_MAX_BYTES, Spool, SpoolSettings},
+    },
+};
+
+use crate::outcome::Outcome;
+
+create_exception!(workflow_events._native, NativeError, PyException, "(kind, message).");
+create_exception!(
+    workflow_events._native,
+    SettingsError,
+    NativeError,
+    "A list of (setting, problem): the names are those of the arguments."
+);
+
+/// How long Python's signals wait while a call does.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// Publishes events. Threads may share one; a forked child may go on with its parent's.
+#[pyclass(frozen, module = "workflow_events._native")]
+pub struct Publisher {
+    inner: publish::Publisher,
+}
+
+/// Seconds to a duration: not a number and less than nothing are none, and what no clock can hold is a century.
+fn duration(seconds: f64) -> Duration {
+    const CENTURY: Duration = Duration::from_secs(3_155_760_000);
+    if seconds > 0.0 { Duration::try_from_secs_f64(seconds).unwrap_or(CENTURY).min(CENTURY) } else { Duration::ZERO }
+}
+
+fn error(error: &PublishError) -> PyErr {
+    match error {
+        PublishError::Settings(errors) => SettingsError::new_err((errors
+            .iter()
+            .map(|error| (error.setting.clone(), error.problem.clone()))
+            .collect::<Vec<_>>(),)),
+        error => NativeError::new_err((error.kind(), error.to_string())),
+    }
+}
+
+#[pymethods]
+impl Publisher {
+    /// Checks the settings, and connects to nobody. Raises SettingsError.
+    #[new]
+    #[pyo3(signature = (
+        *, bootstrap_servers, topic, client_id, acks, retries, max_in_flight_requests_per_connection,
+        request_timeout_ms, delivery_timeout_ms, linger_ms=None, batch_size=None, compression_type=None,
+        security_protocol=None, sasl_mechanism=None, sasl_username=None, sasl_password=None, ssl_cafile=None,
+        ssl_certfile=None, ssl_keyfile=None, properties=BTreeMap::new(), spool_dir=None, spool_max_bytes=None,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    fn new(
+        py: Python<'_>,
+        bootstrap_servers: String,
+        topic: String,
+        client_id: String,
+        acks: String,
+        retries: u32,
+        max_in_flight_requests_per_connection: u32,
+        request_timeout_ms: u64,
+        delivery_timeout_ms: u64,
+        linger_ms: Option<u64>,
+        batch_size: Option<u32>,
+        compression_type: Option<String>,
+        security_protocol: Option<String>,
+        sasl_mechanism: Option<String>,
+        sasl_username: Option<String>,
+        sasl_password: Option<String>,
+        ssl_cafile: Option<PathBuf>,
+        ssl_certfile: Option<PathBuf>,
+        ssl_keyfile: Option<PathBuf>,
+        properties: BTreeMap<String, String>,
+        spool_dir: Option<PathBuf>,
+        spool_max_bytes: Option<u64>,
+    ) -> PyResult<Self> {
+        let security = Security {
+            protocol: security_protocol.unwrap_or_else(|| Security::default().protocol),
+            sasl_mechanism,
+            sasl_username,
+            sasl_password: sasl_password.map(Password::new),
+            ssl_cafile,
+            ssl_certfile,
+            ssl_keyfile,
+        };
+        let max_bytes = spool_max_bytes.unwrap_or(DEFAULT_MAX_BYTES);
+        let spool = spool_dir.map(|folder| Spool::new(SpoolSettings { folder, max_bytes }));
+        let mut builder = publish::Publisher::builder()
+            .bootstrap_servers(bootstrap_servers)
+            .topic(topic)
+            .client_id(client_id)
+            .acks(acks)
+            .retries(retries)
+            .max_in_flight(max_in_flight_requests_per_connection)
+            .request_timeout(Duration::from_millis(request_timeout_ms))
+            .delivery_timeout(Duration::from_millis(delivery_timeout_ms))
+            .security(security)
+            .spool(spool);
+        if let Some(linger) = linger_ms {
+            builder = builder.linger(Duration::from_millis(linger));
+        }
+        if let Some(bytes) = batch_size {
+            builder = builder.batch_bytes(bytes);
+        }
+        if let Some(codec) = compression_type {
+            builder = builder.compression(codec);
+        }
+        for (name, value) in properties {
+            builder = builder.property(name, value);
+        }
+        // It reads the TLS files.
+        let inner = py.detach(|| builder.build()).map_err(|found| error(&found))?;
+        Ok(Self { inner })
+    }
+
+    /// Looks for a broker for at most so many seconds. Raises NativeError.
+    fn connect(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
+        py.detach(|| self.inner.connect(duration(timeout))).map_err(|found| error(&found))
+    }
+
+    /// Publishes one event in JSON, and waits for its outcome for at most `deadline` seconds.
+    #[pyo3(signature = (event, topic=None, deadline=10.0, traceparent=None))]
+    #[expect(clippy::needless_pass_by_value, reason = "what Python hands over is owned")]
+    fn publish(
+        &self,
+        py: Python<'_>,
+        event: PyBackedBytes,
+        topic: Option<String>,
+        deadline: f64,
+        traceparent: Option<String>,
+    ) -> Outcome {
+        py.detach(|| {
+            let topic = self.topic(topic);
+            let record = match Record::from_json(&event, &topic, traceparent.as_deref()) {
+                Ok(record) => record,
+                Err(poison) => return Outcome::failed(String::new(), "invalid", poison.to_string()),
+            };
+            let event_id = record.event_id().to_owned();
+            outcome(event_id, &topic, self.inner.publish_record(record, duration(deadline)))
+        })
+    }
+
+    /// Publishes many events in JSON within one deadline: their outcomes, in the order of the events.
+    #[pyo3(signature = (events, topic=None, deadline=10.0))]
+    #[expect(clippy::needless_pass_by_value, reason = "what Python hands over is owned")]
+    fn publish_many(
+        &self,
+        py: Python<'_>,
+        events: Vec<PyBackedBytes>,
+        topic: Option<String>,
+        deadline: f64,
+    ) -> Vec<Outcome> {
+        py.detach(|| {
+            let topic = self.topic(topic);
+            let mut records = Vec::with_capacity(events.len());
+            let read: Vec<Result<String, String>> = events
+                .iter()
+                .map(|event| match Record::from_json(event, &topic, None) {
+                    Ok(record) => {
+                        let event_id = record.event_id().to_owned();
+                        records.push(record);
+                        Ok(event_id)
+                    }
+                    Err(poison) => Err(poison.to_string()),
+                })
+                .collect();
+            let mut answers = self.inner.publish_many(records, duration(deadline)).into_iter();
+            read.into_iter()
+                .map(|read| match read {
+                    Ok(event_id) => outcome(event_id, &topic, answers.next().unwrap_or(Err(PublishError::Closed))),
+                    Err(poison) => Outcome::failed(String::new(), "invalid", poison),
+                })
+                .collect()
+        })
+    }
+
+    /// Hands an event in JSON over and does not wait for its outcome. None: taken.
+    #[pyo3(signature = (event, topic=None, traceparent=None))]
+    #[expect(clippy::needless_pass_by_value, reason = "what Python hands over is owned")]
+    fn enqueue(
+        &self,
+        py: Python<'_>,
+        event: PyBackedBytes,
+        topic: Option<String>,
+        traceparent: Option<String>,
+    ) -> Option<Outcome> {
+        py.detach(|| match Record::from_json(&event, &self.topic(topic), traceparent.as_deref()) {
+            Ok(record) => {
+                let failed = self.inner.enqueue(&record).err()?;
+                Some(Outcome::unacknowledged(record.event_id().to_owned(), failed))
+            }
+            Err(poison) => Some(Outcome::failed(String::new(), "invalid", poison.to_string())),
+        })
+    }
+
+    /// Waits until everything has its outcome: how many events have none yet, and why.
+    #[pyo3(signature = (timeout=None))]
+    fn flush(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<(usize, String)> {
+        let mut left = timeout.map(duration);
+        loop {
+            let slice = left.unwrap_or(SLICE).min(SLICE);
+            match py.detach(|| self.inner.flush(Some(slice))) {
+                Ok(()) => return Ok((0, String::new())),
+                Err(PublishError::FlushTimedOut { pending, reason, .. }) => {
+                    left = left.map(|left| left.saturating_sub(slice));
+                    if left == Some(Duration::ZERO) {
+                        return Ok((pending, reason));
+                    }
+                }
+                Err(found) => return Err(error(&found)),
+            }
+            py.check_signals()?;
+        }
+    }
+
+    /// Waits for at most so many seconds, spools what has no outcome by then, and ends the connection: what was
+    /// enqueued and is not in Kafka.
+    fn close(&self, py: Python<'_>, timeout: f64) -> Vec<Outcome> {
+        py.detach(|| failures(self.inner.close(duration(timeout))))
+    }
+
+    /// What was enqueued and is not in Kafka, since the last call.
+    fn take_failures(&self, py: Python<'_>) -> Vec<Outcome> {
+        py.detach(|| failures(self.inner.take_failures()))
+    }
+
+    /// Publishes what waits in the spool for these brokers, within a budget; None: everything that is there. Raises
+    /// NativeError.
+    #[pyo3(signature = (max_events=None, timeout=None))]
+    fn drain<'py>(
+        &self,
+        py: Python<'py>,
+        max_events: Option<usize>,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let events = max_events.unwrap_or(Budget::ALL.events);
+        let time = timeout.map_or(Budget::ALL.time, duration);
+        let drained = py
+            .detach(|| self.inner.drain(Budget { events, time }))
+            .map_err(|error| NativeError::new_err(("spool", error.to_string())))?;
+        let found = PyDict::new(py);
+        found.set_item("published", drained.published)?;
+        found.set_item("put_back", drained.put_back)?;
+        found.set_item("quarantined", drained.quarantined)?;
+        found.set_item("left", drained.left)?;
+        found.set_item("error", drained.error)?;
+        Ok(found)
+    }
+
+    /// Where it publishes to.
+    #[getter]
+    fn bootstrap_servers(&self) -> &str {
+        self.inner.bootstrap_servers()
+    }
+
+    /// Where an event goes that names no topic.
+    #[getter(topic)]
+    fn default_topic(&self) -> &str {
+        self.inner.topic()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Publisher(bootstrap_servers={:?}, topic={:?})", self.inner.bootstrap_servers(), self.inner.topic())
+    }
+}
+
+impl Publisher {
+    fn topic(&self, topic: Option<String>) -> Arc<str> {
+        topic.map_or_else(|| Arc::clone(self.inner.topic()), Arc::from)
+    }
+}
+
+fn outcome(event_id: String, topic: &Arc<str>, answer: Result<publish::Ack, PublishError>) -> Outcome {
+    match answer {
+        Ok(ack) => Outcome::acknowledged(event_id, topic, ack),
+        Err(error) => Outcome::unacknowledged(event_id, error),
+    }
+}
+
+fn failures(errors: Vec<PublishError>) -> Vec<Outcome> {
+    errors.into_iter().map(|error| Outcome::unacknowledged(String::new(), error)).collect()
+}

@@ -1,0 +1,275 @@
+"""What test_fork.py runs: ``fork.py SCENE JOURNAL [NUMBER]``. Each scene publishes and writes down what it was told.
+
+The broker, the topic and the credentials come from the environment.
+"""
+
+import faulthandler
+import gc
+import logging
+import multiprocessing
+import os
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional
+
+from kit.programs import Journal, forked, reap
+from workflow_events import WorkflowEventProducer
+
+DEADLINE = 10.0
+
+journal = Journal(Path(sys.argv[2]))
+number = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+
+
+def an_event(note: str) -> Dict[str, Any]:
+    return {
+        "event_id": str(uuid.uuid4()),
+        "event_type": "WORKFLOW_COMPLETED",
+        "timestamp": "2026-01-01T00:00:00Z",
+        "source": "AIRFLOW",
+        "workflow_id": "fork",
+        "workflow_run_id": note,
+        "payload": {"data": {"pid": os.getpid()}},
+        "metadata": {"environment": "dev", "version": "1.0"},
+    }
+
+
+def publish(producer: WorkflowEventProducer, note: str, timeout: float = DEADLINE) -> str:
+    """Publishes one event and writes down what became of it."""
+    event = an_event(note)
+    began = time.monotonic()
+    outcome = producer.publish_event_outcome(event, timeout=timeout)
+    seconds = time.monotonic() - began
+    journal.write(outcome.status, event["event_id"])
+    if outcome.status != "published":
+        print("{} in {:.2f} s: {} {}".format(note, seconds, outcome.status, outcome.message), flush=True)
+    return str(outcome.status)
+
+
+def must(producer: WorkflowEventProducer, note: str) -> None:
+    status = publish(producer, note)
+    assert status == "published", "{}: {}".format(note, status)
+
+
+def inherited() -> None:
+    """A child uses its parent's client, and the parent goes on with it."""
+    producer = WorkflowEventProducer()
+    must(producer, "parent before")
+    for turn in range(5):
+        reap([forked(lambda: must(producer, "child"))])
+        must(producer, "parent after {}".format(turn))
+    producer.close()
+
+
+def lazily_inherited() -> None:
+    """As above, when the parent made the client but never used it."""
+    producer = WorkflowEventProducer(connect_timeout=None)
+    reap([forked(lambda: must(producer, "child"))])
+    must(producer, "parent after")
+    producer.close()
+
+
+def nested() -> None:
+    """Five generations of one client; each publishes before it forks and after its child has ended."""
+    producer = WorkflowEventProducer()
+
+    def generation(depth: int) -> None:
+        must(producer, "generation {} before".format(depth))
+        if depth < 5:
+            reap([forked(lambda: generation(depth + 1))])
+        must(producer, "generation {} after".format(depth))
+
+    generation(1)
+    producer.close()
+
+
+def two_hundred() -> None:
+    """200 forks, ten at a time, while four threads publish without a pause."""
+    producer = WorkflowEventProducer()
+    stop = threading.Event()
+    published = [0] * 4
+    failed: List[str] = []
+
+    def go_on(thread: int) -> None:
+        while not stop.is_set():
+            status = publish(producer, "thread")
+            if status == "published":
+                published[thread] += 1
+            else:
+                failed.append(status)
+
+    threads = [threading.Thread(target=go_on, args=(thread,)) for thread in range(4)]
+    for thread in threads:
+        thread.start()
+    began = time.monotonic()
+    children: List[int] = []
+    for _ in range(200):
+        children.append(forked(lambda: must(producer, "child"), within=60))
+        if len(children) == 10:
+            reap(children, within=90)
+            children = []
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not failed, failed
+    print("200 forks in {:.1f} s; the threads published {}".format(time.monotonic() - began, published))
+    assert min(published) > 0
+    producer.close()
+
+
+def while_constructing() -> None:
+    """Forks while other threads make and close clients; each child makes one of its own."""
+    stop = threading.Event()
+    made = [0, 0]
+
+    def make(thread: int) -> None:
+        while not stop.is_set():
+            producer = WorkflowEventProducer()
+            producer.close()
+            made[thread] += 1
+
+    def child() -> None:
+        with WorkflowEventProducer() as producer:
+            must(producer, "child")
+
+    threads = [threading.Thread(target=make, args=(thread,)) for thread in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(10):
+        reap([forked(child, within=60) for _ in range(5)], within=90)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    print("50 forks while {} clients were made".format(sum(made)))
+    assert min(made) > 0
+
+
+def while_waiting() -> None:
+    """Forks while a thread waits for a broker that does not answer: the child is not held up by the parent's wait."""
+    producer = WorkflowEventProducer(connect_timeout=None)
+    waiting = threading.Thread(target=lambda: publish(producer, "parent", timeout=8.0))
+    waiting.start()
+    began = time.monotonic()
+    pids = []
+    while waiting.is_alive() and time.monotonic() - began < 4:
+        pids.append(forked(lambda: publish(producer, "child", timeout=1.0) and None))
+        reap(pids[-1:])
+    waiting.join()
+    assert len(pids) >= 2
+    producer.close(timeout=1.0)
+
+
+def child_closes() -> None:
+    """A child closes the inherited client; a second drops it; a third leaves through the interpreter's own exit."""
+    producer: Optional[WorkflowEventProducer] = WorkflowEventProducer()
+    assert producer is not None
+    must(producer, "parent before")
+
+    def close() -> None:
+        assert producer is not None
+        producer.close()
+
+    def drop() -> None:
+        nonlocal producer
+        producer = None
+        gc.collect()
+
+    reap([forked(close), forked(drop)])
+    pid = os.fork()
+    if pid == 0:
+        faulthandler.dump_traceback_later(20, exit=True)
+        sys.exit(0)  # atexit and the interpreter's end, in the child
+    reap([pid])
+    pid = os.fork()
+    if pid == 0:
+        faulthandler.dump_traceback_later(20, exit=True)
+        must(producer, "child that leaves by sys.exit")
+        sys.exit(0)
+    reap([pid])
+    must(producer, "parent after")
+    producer.close()
+
+
+def with_enqueued() -> None:
+    """Forks with events under way in the parent: the parent's come once, the child's too."""
+    producer = WorkflowEventProducer(linger_ms=200)
+    for turn in range(50):
+        event = an_event("parent enqueued {}".format(turn))
+        assert producer.enqueue_event(event)
+        journal.write("enqueued", event["event_id"])
+        if turn % 10 == 5:
+            reap([forked(lambda: must(producer, "child"))])
+    producer.flush(timeout=DEADLINE)
+    producer.close()
+
+
+def exit_after_publish() -> None:
+    """The interpreter ends straight after: no close, no flush."""
+    producer = WorkflowEventProducer()
+    must(producer, "then exit")
+
+
+def exit_after_enqueue() -> None:
+    """The same with events that nobody has waited for."""
+    producer = WorkflowEventProducer(connect_timeout=None)
+    for turn in range(100):
+        event = an_event("enqueued {}".format(turn))
+        assert producer.enqueue_event(event)
+        journal.write("enqueued", event["event_id"])
+
+
+def hard_exit() -> None:
+    """os._exit straight after publish returned, whatever it returned."""
+    producer = WorkflowEventProducer(connect_timeout=None)
+    publish(producer, "then os._exit", timeout=1.0 if number else DEADLINE)
+    os._exit(0)
+
+
+_shared: Optional[WorkflowEventProducer] = None
+
+
+def _work(turn: int) -> str:
+    global _shared
+    if _shared is None:
+        _shared = WorkflowEventProducer()
+    return publish(_shared, "worker {}".format(turn))
+
+
+def pool(method: str) -> None:
+    """A multiprocessing pool. Under fork the workers inherit a client that is in use."""
+    global _shared
+    _shared = WorkflowEventProducer()
+    must(_shared, "before the pool")
+    with multiprocessing.get_context(method).Pool(4) as workers:
+        statuses = workers.map(_work, range(40))
+        workers.close()
+        workers.join()
+    assert statuses == ["published"] * 40, statuses
+    must(_shared, "after the pool")
+    _shared.close()
+
+
+SCENES: Dict[str, Callable[[], None]] = {
+    "inherited": inherited,
+    "lazily_inherited": lazily_inherited,
+    "nested": nested,
+    "two_hundred": two_hundred,
+    "while_constructing": while_constructing,
+    "while_waiting": while_waiting,
+    "child_closes": child_closes,
+    "with_enqueued": with_enqueued,
+    "exit_after_publish": exit_after_publish,
+    "exit_after_enqueue": exit_after_enqueue,
+    "hard_exit": hard_exit,
+    "pool_fork": lambda: pool("fork"),
+    "pool_spawn": lambda: pool("spawn"),
+    "pool_forkserver": lambda: pool("forkserver"),
+}
+
+if __name__ == "__main__":
+    faulthandler.enable()
+    logging.basicConfig(level=logging.WARNING)
+    SCENES[sys.argv[1]]()

@@ -1,0 +1,76 @@
+"""What test_spool.py runs: ``spool.py SCENE JOURNAL``. Broker, topic and spool come from the environment."""
+
+import faulthandler
+import logging
+import random
+import resource
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any, Callable, Dict
+
+from kit.programs import Journal
+from workflow_events import WorkflowEventProducer
+
+journal = Journal(Path(sys.argv[2]))
+
+
+def an_event() -> Dict[str, Any]:
+    return {
+        "event_id": str(uuid.uuid4()),
+        "event_type": "WORKFLOW_COMPLETED",
+        "timestamp": "2026-01-01T00:00:00Z",
+        "source": "AIRFLOW",
+        "workflow_id": "spool",
+        "workflow_run_id": str(random.randrange(50)),
+        "payload": {"data": {"padding": "x" * random.randrange(2000)}},
+        "metadata": {"environment": "dev", "version": "1.0"},
+    }
+
+
+def publish(producer: WorkflowEventProducer, timeout: float) -> str:
+    event = an_event()
+    began = time.monotonic()
+    outcome = producer.publish_event_outcome(event, timeout=timeout)
+    seconds = time.monotonic() - began
+    journal.write(outcome.status, event["event_id"])
+    if seconds > timeout + 2:
+        journal.write("late", "{:.2f}".format(seconds))
+    return str(outcome.status)
+
+
+def worker() -> None:
+    """Publishes until it is killed: with acknowledgement, straight into the spool, and enqueued."""
+    producer = WorkflowEventProducer(connect_timeout=None)
+    while True:
+        publish(producer, random.choice([0, 0.05, 0.5, 2.0]))
+        if random.random() < 0.02:
+            producer.close(timeout=1.0)
+            producer = WorkflowEventProducer(connect_timeout=None)
+
+
+def file_size_limit() -> None:
+    """A disk that takes no more: every write beyond 200 bytes of a file fails."""
+    producer = WorkflowEventProducer(connect_timeout=None)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+    event = an_event()
+    print("returned {}".format(producer.publish_event(event, timeout=0.2)))
+    print("event {}".format(event["event_id"]))
+
+
+def one() -> None:
+    """One publish to a broker that is not there."""
+    producer = WorkflowEventProducer(connect_timeout=None)
+    event = an_event()
+    event["payload"]["data"]["padding"] = "x" * 100_000
+    print("returned {}".format(producer.publish_event(event, timeout=0.2)))
+    print("event {}".format(event["event_id"]))
+
+
+SCENES: Dict[str, Callable[[], None]] = {"worker": worker, "file_size_limit": file_size_limit, "one": one}
+
+if __name__ == "__main__":
+    faulthandler.enable()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    SCENES[sys.argv[1]]()

@@ -1,0 +1,185 @@
+"""The asyncio producer: nothing that it awaits holds up the event loop, whatever the broker does."""
+
+import asyncio
+import time
+import uuid
+from typing import Any, Awaitable, Callable, Dict, List, Tuple
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from kit.bridge import Bridge
+from kit.broker import Broker
+from kit.poll import poll
+from kit.reader import Kafka
+from kit.silent import SilentServer
+from kit.spool import SpoolFolder
+from workflow_events import (
+    AsyncWorkflowEventProducer,
+    EventSource,
+    EventType,
+    KafkaError,
+    KafkaTimeoutError,
+    WorkflowEvent,
+    WorkflowEventMetadata,
+    WorkflowEventPayload,
+)
+
+TICK = 0.005
+# What a busy machine with two cores may cost a tick; a blocked loop costs a whole publish.
+MOST = 0.4
+
+
+def an_event(run_id: str = "run") -> WorkflowEvent:
+    return WorkflowEvent(
+        event_type=EventType.WORKFLOW_TRIGGERED,
+        source=EventSource.FASTAPI,
+        workflow_id="async",
+        workflow_run_id=run_id,
+        payload=WorkflowEventPayload(data={"triggered_by": "api"}),
+        metadata=WorkflowEventMetadata(environment="prod"),
+    )
+
+
+async def watched(work: Callable[[], Awaitable[Any]]) -> Tuple[Any, float, float]:
+    """What the work gave, how long it took, and the longest that the loop stood still meanwhile."""
+    gaps = [0.0]
+    done = False
+
+    async def tick() -> None:
+        last = time.monotonic()
+        while not done:
+            await asyncio.sleep(TICK)
+            now = time.monotonic()
+            gaps.append(now - last - TICK)
+            last = now
+
+    ticking = asyncio.ensure_future(tick())
+    await asyncio.sleep(0)
+    began = time.monotonic()
+    answer = await work()
+    seconds = time.monotonic() - began
+    done = True
+    await ticking
+    return answer, seconds, max(gaps)
+
+
+def application(producer: AsyncWorkflowEventProducer) -> FastAPI:
+    app = FastAPI()
+
+    @app.post("/workflow/trigger")
+    async def trigger(workflow_id: str) -> Dict[str, Any]:
+        event = an_event("run_{}".format(uuid.uuid4()))
+        return {"published": await producer.publish_event(event, timeout=2.0), "event_id": event.event_id}
+
+    return app
+
+
+def ask(app: FastAPI, times: int) -> Any:
+    """That many requests at once: their answers, the time of all, the loop's longest gap."""
+
+    async def all_at_once() -> Any:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as client:
+            requests = [client.post("/workflow/trigger", params={"workflow_id": "w"}) for _ in range(times)]
+
+            async def work() -> List[httpx.Response]:
+                return list(await asyncio.gather(*requests))
+
+            return await watched(work)
+
+    return asyncio.run(all_at_once())
+
+
+def test_an_application_publishes_what_the_bridge_accepts(kafka: Kafka, bridge: Bridge) -> None:
+    producer = AsyncWorkflowEventProducer(kafka.bootstrap)
+    answers, seconds, gap = ask(application(producer), 50)
+    asyncio.run(producer.stop())
+    print("50 requests in {:.3f} s, the loop's longest gap {:.3f} s".format(seconds, gap))
+    ids = [answer.json()["event_id"] for answer in answers]
+    assert [answer.json()["published"] for answer in answers] == [True] * 50
+    assert set(ids) <= set(kafka.event_ids("workflow-events"))
+    for event_id in ids:
+        assert bridge.accepted(event_id)["source"] == "FASTAPI"
+
+
+def test_a_silent_broker_holds_up_the_caller_and_not_the_loop(silent: SilentServer, spool: SpoolFolder) -> None:
+    producer = AsyncWorkflowEventProducer(silent.bootstrap, connect_timeout=None)
+    answers, seconds, gap = ask(application(producer), 8)
+    asyncio.run(producer.stop(timeout=0.5))
+    print("8 requests to a silent broker in {:.3f} s, the loop's longest gap {:.3f} s".format(seconds, gap))
+    assert [answer.json()["published"] for answer in answers] == [False] * 8
+    assert sorted(spool.event_ids()) == sorted(answer.json()["event_id"] for answer in answers)
+    assert 1.9 < seconds < 4.0
+    assert gap < MOST
+
+
+def test_far_more_requests_than_threads_each_end_at_their_deadline(silent: SilentServer, spool: SpoolFolder) -> None:
+    producer = AsyncWorkflowEventProducer(silent.bootstrap, connect_timeout=None)
+    answers, seconds, gap = ask(application(producer), 200)
+    asyncio.run(producer.stop(timeout=0.5))
+    print("200 requests to a silent broker in {:.3f} s, the loop's longest gap {:.3f} s".format(seconds, gap))
+    assert [answer.json()["published"] for answer in answers] == [False] * 200
+    assert len(set(spool.event_ids())) == 200
+    assert seconds < 6.0
+    assert gap < MOST
+
+
+def test_no_method_holds_up_the_loop(broker: Broker, spool: SpoolFolder) -> None:
+    topic = broker.kafka.topic()
+
+    async def all_methods() -> None:
+        async with AsyncWorkflowEventProducer(broker.bootstrap, topic=topic) as producer:
+            assert await producer.publish_event(an_event("first")) is True
+            broker.freeze()
+            for name, work in {
+                "publish_event": lambda: producer.publish_event(an_event(), timeout=1.0),
+                "publish_event_outcome": lambda: producer.publish_event_outcome(an_event(), timeout=1.0),
+                "publish_many": lambda: producer.publish_many([an_event(str(n)) for n in range(20)], timeout=1.0),
+                "enqueue_event": lambda: producer.enqueue_event(an_event()),
+            }.items():
+                _, seconds, gap = await watched(work)
+                print("{}: {:.3f} s, the loop's longest gap {:.3f} s".format(name, seconds, gap))
+                assert seconds < 2.5
+                assert gap < MOST
+
+            async def flush() -> None:
+                with pytest.raises(KafkaTimeoutError):
+                    await producer.flush(timeout=1.0)
+
+            _, seconds, gap = await watched(flush)
+            print("flush: {:.3f} s, the loop's longest gap {:.3f} s".format(seconds, gap))
+            assert gap < MOST
+            broker.thaw()
+            await producer.flush(timeout=30)
+
+    asyncio.run(all_methods())
+    poll(30, "what was late is in Kafka", lambda: len(broker.kafka.read(topic)), lambda count: count == 24)
+    poll(10, "the spool is empty", spool.everything, lambda files: files == [])
+
+
+def test_finding_no_broker_is_an_error_and_no_stop(silent: SilentServer) -> None:
+    """A constructor cannot await: entering the context looks for the broker, and the loop goes on."""
+
+    async def enter() -> None:
+        with pytest.raises(KafkaError):
+            async with AsyncWorkflowEventProducer(silent.bootstrap, connect_timeout=1.0):
+                pass
+
+    _, seconds, gap = asyncio.run(watched(enter))
+    print("no broker found in {:.3f} s, the loop's longest gap {:.3f} s".format(seconds, gap))
+    assert seconds < 3.0
+    assert gap < MOST
+
+
+def test_a_cancelled_request_loses_nothing(silent: SilentServer, spool: SpoolFolder) -> None:
+    event = an_event()
+
+    async def give_up() -> None:
+        producer = AsyncWorkflowEventProducer(silent.bootstrap, connect_timeout=None)
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(producer.publish_event(event, timeout=1.0), 0.2)
+        await producer.stop(timeout=1.0)
+
+    asyncio.run(give_up())
+    assert spool.event_ids() == [event.event_id]

@@ -1,0 +1,163 @@
+"""Fork, exit and os._exit: nothing hangs, and what was acknowledged or spooled is in Kafka or in the spool.
+
+Each scene of programs/fork.py runs in an interpreter of its own, under a deadline, and writes down what it was told.
+"""
+
+from pathlib import Path
+from typing import Dict, Iterator, List
+
+import pytest
+from kit import broker as users
+from kit.broker import Broker
+from kit.programs import Ended, Journal, run
+from kit.reader import Kafka
+from kit.silent import SilentServer
+from kit.spool import SpoolFolder
+
+
+class Stage:
+    """A cluster that scenes publish to, and where to look afterwards."""
+
+    def __init__(self, kafka: Kafka, variables: Dict[str, str], journal: Journal, spool: SpoolFolder) -> None:
+        self.kafka, self.journal, self.spool = kafka, journal, spool
+        self.topic = kafka.topic("fork")
+        self.variables = {**variables, "KAFKA_TOPIC": self.topic}
+
+    def play(self, scene: str, *arguments: str, within: float = 60.0) -> Ended:
+        ended = run("fork", scene, str(self.journal.path), *arguments, within=within, environment=self.variables)
+        print(ended.printed)
+        return ended
+
+    def in_kafka(self) -> List[str]:
+        return self.kafka.event_ids(self.topic)
+
+    def check(self, events: int) -> None:
+        """So many events, each acknowledged, each in Kafka once, none in the spool."""
+        promised = self.journal.ids("published", "enqueued")
+        assert len(promised) == len(self.journal.ids()) == events
+        assert sorted(self.in_kafka()) == sorted(promised)
+        assert self.spool.everything() == []
+
+
+@pytest.fixture(params=["plaintext", "sasl_ssl"])
+def stage(request: pytest.FixtureRequest, secured: Broker, tmp_path: Path, spool: SpoolFolder) -> Iterator[Stage]:
+    variables = {"KAFKA_BOOTSTRAP_SERVERS": secured.bootstrap}
+    if request.param == "sasl_ssl":
+        variables = {
+            "KAFKA_BOOTSTRAP_SERVERS": secured.sasl_ssl,
+            "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+            "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
+            "KAFKA_SASL_USERNAME": users.SCRAM_USER,
+            "KAFKA_SASL_PASSWORD": users.SCRAM_PASSWORD,
+            "KAFKA_SSL_CAFILE": secured.certs.ca,
+        }
+    yield Stage(secured.kafka, variables, Journal(tmp_path / "journal"), spool)
+
+
+def test_an_inherited_client_publishes_in_the_child_and_goes_on_in_the_parent(stage: Stage) -> None:
+    stage.play("inherited")
+    stage.check(11)
+
+
+def test_a_client_that_was_never_used_is_inherited_too(stage: Stage) -> None:
+    stage.play("lazily_inherited")
+    stage.check(2)
+
+
+def test_five_generations_share_one_client(stage: Stage) -> None:
+    stage.play("nested")
+    stage.check(10)
+
+
+def test_two_hundred_forks_while_four_threads_publish(stage: Stage) -> None:
+    stage.play("two_hundred", within=240)
+    assert len(stage.journal.ids("published")) > 200
+    stage.check(len(stage.journal.ids()))
+
+
+def test_forks_while_clients_are_being_made(stage: Stage) -> None:
+    stage.play("while_constructing", within=180)
+    stage.check(50)
+
+
+def test_a_child_may_close_or_drop_the_client_or_leave_by_sys_exit(stage: Stage) -> None:
+    stage.play("child_closes")
+    stage.check(3)
+
+
+def test_what_a_parent_has_under_way_comes_once_whatever_forks(stage: Stage) -> None:
+    stage.play("with_enqueued")
+    stage.check(55)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_multiprocessing_pool_publishes(stage: Stage, method: str) -> None:
+    stage.play("pool_{}".format(method), within=90)
+    stage.check(42)
+
+
+def test_the_interpreter_may_end_straight_after_a_publish(stage: Stage) -> None:
+    ended = stage.play("exit_after_publish", within=20)
+    assert ended.seconds < 10, "the whole program took {:.1f} s".format(ended.seconds)
+    stage.check(1)
+
+
+def test_the_interpreter_may_end_straight_after_an_enqueue(stage: Stage) -> None:
+    stage.play("exit_after_enqueue", within=30)
+    promised = stage.journal.ids("enqueued")
+    assert len(promised) == 100
+    kept = set(stage.in_kafka()) | set(stage.spool.event_ids())
+    assert set(promised) <= kept, "lost: {}".format(set(promised) - kept)
+    assert stage.in_kafka(), "the broker was there"
+
+
+def test_os_exit_straight_after_an_acknowledgement_loses_nothing(stage: Stage) -> None:
+    for _ in range(5):
+        stage.play("hard_exit", within=20)
+    stage.check(5)
+
+
+# Without a broker: the event is in the spool, whatever ends the process.
+
+
+def nowhere(servers: str) -> Dict[str, str]:
+    return {"KAFKA_BOOTSTRAP_SERVERS": servers, "KAFKA_TOPIC": "nowhere"}
+
+
+def play_without_broker(scene: str, servers: str, journal: Journal, *arguments: str) -> Ended:
+    ended = run("fork", scene, str(journal.path), *arguments, within=60, environment=nowhere(servers))
+    print(ended.printed)
+    return ended
+
+
+@pytest.mark.parametrize("where", ["refused", "silent"])
+def test_os_exit_straight_after_a_spooled_publish_loses_nothing(
+    where: str, silent: SilentServer, spool: SpoolFolder, tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path / "journal")
+    for _ in range(3):
+        play_without_broker("hard_exit", "127.0.0.1:1" if where == "refused" else silent.bootstrap, journal, "1")
+    assert len(journal.ids("spooled")) == len(journal.ids()) == 3
+    assert sorted(spool.event_ids()) == sorted(journal.ids("spooled"))
+
+
+@pytest.mark.parametrize("where", ["refused", "silent"])
+def test_the_interpreters_end_spools_what_was_enqueued(
+    where: str, silent: SilentServer, spool: SpoolFolder, tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path / "journal")
+    servers = "127.0.0.1:1" if where == "refused" else silent.bootstrap
+    ended = play_without_broker("exit_after_enqueue", servers, journal)
+    assert len(journal.ids("enqueued")) == 100
+    assert sorted(spool.event_ids()) == sorted(journal.ids("enqueued"))
+    assert ended.seconds < 30, "the whole program took {:.1f} s".format(ended.seconds)
+
+
+def test_a_child_is_not_held_up_by_a_parent_that_waits(
+    silent: SilentServer, spool: SpoolFolder, tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path / "journal")
+    play_without_broker("while_waiting", silent.bootstrap, journal)
+    assert set(journal.ids()) == set(journal.ids("spooled"))
+    assert len(journal.ids()) >= 3
+    assert sorted(spool.event_ids()) == sorted(journal.ids())

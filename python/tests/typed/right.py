@@ -1,0 +1,82 @@
+"""The public API as a typed program uses it: `mypy --strict` has nothing to say about this file."""
+
+import asyncio
+import uuid
+from datetime import datetime
+from typing import Any, Dict, List, Optional
+
+from workflow_events import (
+    AsyncWorkflowEventProducer,
+    EventSource,
+    EventType,
+    KafkaConfigurationError,
+    KafkaError,
+    KafkaTimeoutError,
+    NoBrokersAvailable,
+    Outcome,
+    PublishSummary,
+    WorkflowEvent,
+    WorkflowEventMetadata,
+    WorkflowEventPayload,
+    WorkflowEventProducer,
+    __version__,
+)
+from workflow_events.ids import derive
+
+event = WorkflowEvent(
+    event_type=EventType.WORKFLOW_COMPLETED,
+    source=EventSource.AIRFLOW,
+    workflow_id="example_dag",
+    workflow_run_id="run_123",
+    payload=WorkflowEventPayload(data={"status": "success"}),
+    metadata=WorkflowEventMetadata(environment="dev"),
+)
+loose = WorkflowEvent(
+    event_id=uuid.uuid4(),
+    event_type="workflow.completed",
+    timestamp=datetime.now(),
+    source="AIRFLOW",
+    workflow_id="example_dag",
+    workflow_run_id="run_123",
+    payload={"status": "success"},
+    metadata={"environment": "dev", "scope": "dag"},
+)
+kind: EventType = loose.event_type
+data: Dict[str, Any] = loose.payload.data
+wire: Dict[str, Any] = event.model_dump()
+text: str = event.model_dump_json() + event.event_id + event.key + __version__ + derive("a", 1)
+
+
+def publish(producer: WorkflowEventProducer) -> Optional[int]:
+    done: bool = producer.publish_event(event, topic="custom-topic", timeout=30)
+    done = producer.publish_event({"event_id": "a"}) and producer.enqueue_event(event)
+    outcome: Outcome = producer.publish_event_outcome(event, traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01")
+    summary: PublishSummary = producer.publish_many([event, loose], timeout=None)
+    both: List[Outcome] = summary.outcomes
+    try:
+        producer.flush(timeout=5.0)
+    except KafkaTimeoutError as error:
+        print(error.kind)
+    producer.close()
+    return outcome.offset if done else summary.published + summary.spooled + summary.failed + len(both)
+
+
+def connect() -> WorkflowEventProducer:
+    try:
+        return WorkflowEventProducer(bootstrap_servers=["a:9092", "b:9092"], acks=1, spool_dir=False)
+    except (KafkaConfigurationError, NoBrokersAvailable, KafkaError):
+        with WorkflowEventProducer(connect_timeout=None) as producer:
+            return producer
+
+
+async def asynchronous() -> bool:
+    async with AsyncWorkflowEventProducer(connect_timeout=None) as producer:
+        outcome: Outcome = await producer.publish_event_outcome(event)
+        summary: PublishSummary = await producer.publish_many([event])
+        await producer.flush(1.0)
+        return outcome.published and summary.failed == 0 and await producer.publish_event(event)
+
+
+if __name__ == "__main__":
+    publish(connect())
+    asyncio.run(asynchronous())

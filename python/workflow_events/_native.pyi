@@ -1,0 +1,98 @@
+# The native module: python/src. What an Outcome holds is said in its docstring.
+
+from collections.abc import Sequence
+from typing import Optional, TypedDict, final
+
+__version__: str
+
+class NativeError(Exception):
+    args: tuple[str, str]
+
+class SettingsError(NativeError):
+    args: tuple[list[tuple[str, str]]]  # type: ignore[assignment]
+
+class Drained(TypedDict):
+    published: int
+    put_back: int
+    quarantined: int
+    left: int
+    error: Optional[str]
+
+@final
+class Outcome:
+    def __new__(
+        cls,
+        status: str,
+        kind: str,
+        event_id: str,
+        message: str,
+        *,
+        partition: Optional[int] = None,
+        offset: Optional[int] = None,
+        path: Optional[str] = None,
+        event: Optional[str] = None,
+    ) -> Outcome: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def event_id(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def published(self) -> bool: ...
+    @property
+    def partition(self) -> Optional[int]: ...
+    @property
+    def offset(self) -> Optional[int]: ...
+    @property
+    def path(self) -> Optional[str]: ...
+    @property
+    def event(self) -> Optional[str]: ...
+
+@final
+class Publisher:
+    def __new__(
+        cls,
+        *,
+        bootstrap_servers: str,
+        topic: str,
+        client_id: str,
+        acks: str,
+        retries: int,
+        max_in_flight_requests_per_connection: int,
+        request_timeout_ms: int,
+        delivery_timeout_ms: int,
+        linger_ms: Optional[int] = None,
+        batch_size: Optional[int] = None,
+        compression_type: Optional[str] = None,
+        security_protocol: Optional[str] = None,
+        sasl_mechanism: Optional[str] = None,
+        sasl_username: Optional[str] = None,
+        sasl_password: Optional[str] = None,
+        ssl_cafile: Optional[str] = None,
+        ssl_certfile: Optional[str] = None,
+        ssl_keyfile: Optional[str] = None,
+        properties: dict[str, str] = {},
+        spool_dir: Optional[str] = None,
+        spool_max_bytes: Optional[int] = None,
+    ) -> Publisher: ...
+    def connect(self, timeout: float) -> None: ...
+    def publish(
+        self, event: bytes, topic: Optional[str] = None, deadline: float = 10.0, traceparent: Optional[str] = None
+    ) -> Outcome: ...
+    def publish_many(
+        self, events: Sequence[bytes], topic: Optional[str] = None, deadline: float = 10.0
+    ) -> list[Outcome]: ...
+    def enqueue(
+        self, event: bytes, topic: Optional[str] = None, traceparent: Optional[str] = None
+    ) -> Optional[Outcome]: ...
+    def flush(self, timeout: Optional[float] = None) -> tuple[int, str]: ...
+    def close(self, timeout: float) -> list[Outcome]: ...
+    def take_failures(self) -> list[Outcome]: ...
+    def drain(self, max_events: Optional[int] = None, timeout: Optional[float] = None) -> Drained: ...
+    @property
+    def bootstrap_servers(self) -> str: ...
+    @property
+    def topic(self) -> str: ...

@@ -1,0 +1,202 @@
+"""The producer for asyncio: the same calls, to be awaited, and none of them blocks the event loop.
+
+Owns the threads on which the calls of the plain producer wait. Its invariants: an event is turned into bytes when the
+call is made, and what was called is carried through, even when its awaiter is cancelled meanwhile; a call's time-out
+counts from the call, whatever else is waiting. It is imported when its name is first used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+from . import wire
+from .checks import seconds
+from .producer import WorkflowEventProducer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+    from typing import Any, Callable, Literal, Optional, TypeVar, Union
+
+    from ._native import Outcome
+    from .producer import Servers
+    from .settings import Path
+    from .summary import DrainSummary, PublishSummary
+
+    _Result = TypeVar("_Result")
+
+#: Calls that wait at once. More wait for a thread, and their time-out runs.
+THREADS = 16
+
+
+class AsyncWorkflowEventProducer:
+    """`WorkflowEventProducer` for asyncio: the same parameters, and the same calls to be awaited.
+
+    The constructor connects to nobody: `start` looks for a broker for at most `connect_timeout` seconds, and may be
+    left out. Cancelling a call does not take its event back: it is published, or spooled, all the same.
+
+        async with AsyncWorkflowEventProducer() as producer:
+            await producer.publish_event(event)
+
+    Raises KafkaConfigurationError, which names each mistake.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: Optional[Servers] = None,
+        acks: Union[str, int] = "all",
+        retries: int = 3,
+        max_in_flight_requests_per_connection: int = 1,
+        request_timeout_ms: int = 30000,
+        delivery_timeout_ms: int = 120000,
+        *,
+        connect_timeout: Optional[float] = 2.0,
+        topic: Optional[str] = None,
+        client_id: Optional[str] = None,
+        compression_type: Optional[str] = None,
+        linger_ms: Optional[int] = None,
+        batch_size: Optional[int] = None,
+        security_protocol: Optional[str] = None,
+        sasl_mechanism: Optional[str] = None,
+        sasl_username: Optional[str] = None,
+        sasl_password: Optional[str] = None,
+        ssl_cafile: Optional[Path] = None,
+        ssl_certfile: Optional[Path] = None,
+        ssl_keyfile: Optional[Path] = None,
+        properties: Optional[dict[str, str]] = None,
+        spool_dir: Union[Path, Literal[False], None] = None,
+        spool_max_bytes: Optional[int] = None,
+    ) -> None:
+        self._connect_timeout = connect_timeout
+        self._stopping = False
+        self._pool: Optional[tuple[int, ThreadPoolExecutor]] = None
+        self._under_way: set[Future[Any]] = set()
+        self._producer = WorkflowEventProducer(
+            bootstrap_servers,
+            acks,
+            retries,
+            max_in_flight_requests_per_connection,
+            request_timeout_ms,
+            delivery_timeout_ms,
+            connect_timeout=None,
+            topic=topic,
+            client_id=client_id,
+            compression_type=compression_type,
+            linger_ms=linger_ms,
+            batch_size=batch_size,
+            security_protocol=security_protocol,
+            sasl_mechanism=sasl_mechanism,
+            sasl_username=sasl_username,
+            sasl_password=sasl_password,
+            ssl_cafile=ssl_cafile,
+            ssl_certfile=ssl_certfile,
+            ssl_keyfile=ssl_keyfile,
+            properties=properties,
+            spool_dir=spool_dir,
+            spool_max_bytes=spool_max_bytes,
+        )
+
+    async def start(self) -> None:
+        """Looks for a broker. Raises NoBrokersAvailable, and the producer is closed then."""
+        if self._connect_timeout is not None:
+            await self._call(partial(self._producer.connect, self._connect_timeout))
+
+    async def stop(self, timeout: float = 10.0) -> None:
+        """Waits for the calls that are under way, then closes as `WorkflowEventProducer.close` does."""
+        if self._stopping:
+            return
+        within = seconds(timeout)
+        if self._under_way:
+            await asyncio.wait([asyncio.wrap_future(future) for future in self._under_way])
+        self._stopping = True
+        await self._call(partial(self._producer.close, within))
+        if self._pool is not None:
+            self._pool[1].shutdown(wait=False)
+
+    async def publish_event(
+        self, event: wire.Event, topic: Optional[str] = None, timeout: Optional[float] = 10.0
+    ) -> bool:
+        """As `WorkflowEventProducer.publish_event`."""
+        return (await self.publish_event_outcome(event, topic, timeout)).published
+
+    async def publish_event_outcome(
+        self,
+        event: wire.Event,
+        topic: Optional[str] = None,
+        timeout: Optional[float] = 10.0,
+        traceparent: Optional[str] = None,
+    ) -> Outcome:
+        """As `WorkflowEventProducer.publish_event_outcome`."""
+        frozen, left = wire.freeze(event), _left(timeout)
+        return await self._call(
+            lambda: self._producer.publish_event_outcome(frozen, topic, left(), traceparent=traceparent)
+        )
+
+    async def publish_many(
+        self, events: Iterable[wire.Event], topic: Optional[str] = None, timeout: Optional[float] = 10.0
+    ) -> PublishSummary:
+        """As `WorkflowEventProducer.publish_many`."""
+        frozen, left = [wire.freeze(event) for event in events], _left(timeout)
+        return await self._call(lambda: self._producer.publish_many(frozen, topic, left()))
+
+    async def enqueue_event(self, event: wire.Event, topic: Optional[str] = None) -> bool:
+        """As `WorkflowEventProducer.enqueue_event`."""
+        return await self._call(partial(self._producer.enqueue_event, wire.freeze(event), topic))
+
+    async def flush(self, timeout: Optional[float] = None) -> None:
+        """As `WorkflowEventProducer.flush`. Raises KafkaTimeoutError."""
+        await self._call(partial(self._producer.flush, timeout))
+
+    async def drain_spool(self, max_events: Optional[int] = None, timeout: Optional[float] = None) -> DrainSummary:
+        """As `WorkflowEventProducer.drain_spool`. Raises KafkaError."""
+        return await self._call(partial(self._producer.drain_spool, max_events, timeout))
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was stopped: then every event is refused."""
+        return self._producer.closed
+
+    async def __aenter__(self) -> AsyncWorkflowEventProducer:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        await self.stop()
+
+    def __repr__(self) -> str:
+        return f"Async{self._producer!r}"
+
+    async def _call(self, work: Callable[[], _Result]) -> _Result:
+        if self._producer.closed:
+            return work()  # It says so at once.
+        future = self._threads().submit(work)
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        # Cancelling the awaiter must not cancel what waits for a thread.
+        return await asyncio.shield(asyncio.wrap_future(future))
+
+    def _threads(self) -> ThreadPoolExecutor:
+        """This process's threads: a forked child has none of its parent's."""
+        if self._pool is None or self._pool[0] != os.getpid():
+            self._pool = os.getpid(), ThreadPoolExecutor(THREADS, thread_name_prefix="workflow-events")
+            self._under_way = set()
+        return self._pool[1]
+
+
+def _left(timeout: Optional[float]) -> Callable[[], Optional[float]]:
+    """What is left of a time-out that begins now."""
+    if timeout is None:
+        return lambda: None
+    until = time.monotonic() + seconds(timeout)
+    # The time-out of 0 is straight into the spool, and one that has passed is too.
+    return lambda: max(until - time.monotonic(), 0.0)

@@ -1,0 +1,35 @@
+"""What is checked of a call's arguments before they reach the native half."""
+
+from __future__ import annotations
+
+from .wire import InvalidEvent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+_LEGAL = str.maketrans(dict.fromkeys("._-", "a"))
+
+
+def seconds(value: float) -> float:
+    """A time-out in seconds; one that has passed already is 0."""
+    try:
+        # Not a number is not more than 0 either.
+        return number if (number := float(value)) > 0 else 0.0
+    except (TypeError, ValueError):
+        raise TypeError(f"timeout: expected seconds as a number, found {value!r}") from None
+
+
+def check_topic(topic: Optional[str]) -> Optional[str]:
+    """Kafka's own rule for names: what breaks it would wait in the spool for ever."""
+    if topic is None:
+        return None
+    if isinstance(topic, str) and 0 < len(topic) <= 249 and topic not in (".", ".."):
+        if topic.isascii() and topic.translate(_LEGAL).isalnum():
+            return topic
+    raise InvalidEvent(f"topic: expected 1 to 249 of letters, digits, `.`, `_` and `-`, found {topic!r}")
+
+
+def check_traceparent(value: Optional[str]) -> Optional[str]:
+    """A trace context, if it is one: no event is refused for it."""
+    return value if isinstance(value, str) and value.isascii() and value.isprintable() and value else None

@@ -1,0 +1,216 @@
+"""What the producer is told, and every mistake in it.
+
+Owns the defaults, and which variable of the environment stands in for which parameter: a parameter that is None takes
+the variable, and a variable that is unset or empty takes the default. Its invariant: what it returns has the types that
+the native half wants; the mistakes that are left are found there, and named here. No secret is part of a message.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .checks import seconds
+from .errors import KafkaConfigurationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any, Union
+
+    Settings = dict[str, Any]
+    Path = Union[str, os.PathLike[str]]
+
+# Parameter -> variable. docs/python.md has the same table.
+ENVIRONMENT = {
+    "bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS",
+    "topic": "KAFKA_TOPIC",
+    "security_protocol": "KAFKA_SECURITY_PROTOCOL",
+    "sasl_mechanism": "KAFKA_SASL_MECHANISM",
+    "sasl_username": "KAFKA_SASL_USERNAME",
+    "sasl_password": "KAFKA_SASL_PASSWORD",
+    "ssl_cafile": "KAFKA_SSL_CAFILE",
+    "ssl_certfile": "KAFKA_SSL_CERTFILE",
+    "ssl_keyfile": "KAFKA_SSL_KEYFILE",
+    "spool_dir": "WORKFLOW_EVENTS_SPOOL_DIR",
+    "spool_max_bytes": "WORKFLOW_EVENTS_SPOOL_MAX_BYTES",
+}
+
+# Parameter -> what it is when neither it nor its variable is given. The spool's folder is below.
+DEFAULTS = {
+    "bootstrap_servers": "localhost:9092",
+    "topic": "workflow-events",
+    "client_id": "workflow-events",
+    "security_protocol": "PLAINTEXT",
+    "spool_max_bytes": 268_435_456,
+}
+
+# What the native half calls a setting, where that differs.
+_PARAMETERS = {"security.protocol": "security_protocol"}
+
+_INTEGERS = {
+    "retries": 2**31 - 1,
+    "max_in_flight_requests_per_connection": 1_000_000,
+    "request_timeout_ms": 900_000,
+    "delivery_timeout_ms": 2**31 - 1,
+    "linger_ms": 900_000,
+    "batch_size": 2**31 - 1,
+    "spool_max_bytes": 2**63 - 1,
+}
+_SECRETS = frozenset({"sasl_password"})
+
+
+class Resolver:
+    """Turns parameters into settings of the native half, and its complaints into ours."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self._environment = environment
+        self._taken_from: dict[str, str] = {}
+
+    def resolve(self, given: Mapping[str, object]) -> Settings:
+        """The settings, without those that are None. Raises `KafkaConfigurationError` with every mistake."""
+        settings: Settings = {}
+        mistakes: list[tuple[str, str]] = []
+        for parameter, value in given.items():
+            try:
+                value = self._read(parameter, self._look_up(parameter, value))
+            except _Mistake as mistake:
+                mistakes.append((parameter, str(mistake)))
+                continue
+            if value is not None:
+                settings[parameter] = value
+        if mistakes:
+            raise self.error(mistakes)
+        return settings
+
+    def error(self, mistakes: Iterable[tuple[str, str]]) -> KafkaConfigurationError:
+        """One error for all mistakes: (setting, problem)."""
+        lines = []
+        for setting, problem in mistakes:
+            parameter = _PARAMETERS.get(setting, setting.replace("security.", "", 1))
+            variable = ENVIRONMENT.get(parameter)
+            if parameter in self._taken_from:
+                parameter = f"{parameter} (from the variable {variable})"
+            elif variable is not None:
+                parameter = f"{parameter} (or the variable {variable})"
+            lines.append(f"{parameter}: {problem}")
+        return KafkaConfigurationError("the producer's settings are wrong: " + "; ".join(lines), kind="settings")
+
+    def seconds(self, parameter: str, value: float) -> float:
+        """A time-out. Raises `KafkaConfigurationError`."""
+        try:
+            return seconds(value)
+        except TypeError:
+            raise self.error([(parameter, f"expected seconds as a number, found {value!r}")]) from None
+
+    def _look_up(self, parameter: str, value: object) -> object:
+        if value is not None:
+            return value
+        variable = ENVIRONMENT.get(parameter)
+        if variable is not None:
+            found = self._environment.get(variable, "")
+            # A password is taken as it is.
+            found = found if parameter in _SECRETS else found.strip()
+            if found:
+                self._taken_from[parameter] = variable
+                return found
+        if parameter == "spool_dir":
+            return self._default_spool()
+        return DEFAULTS.get(parameter)
+
+    def _read(self, parameter: str, value: object) -> object:
+        if value is None:
+            return None
+        if parameter in _INTEGERS:
+            return _integer(value, _INTEGERS[parameter], parameter in self._taken_from)
+        if parameter == "acks":
+            return _acks(value)
+        if parameter == "bootstrap_servers" and isinstance(value, (list, tuple)):
+            value = ",".join(_text(server) for server in value)
+        if parameter == "properties":
+            return _properties(value)
+        if parameter == "spool_dir":
+            return self._spool(value)
+        if parameter.startswith("ssl_") and not isinstance(value, str):
+            return _path(value)
+        return _text(value, secret=parameter in _SECRETS)
+
+    def _spool(self, value: object) -> object:
+        if value is False:
+            return None
+        if value is True:
+            return self._default_spool()
+        path = _path(value)
+        off = "spool_dir" in self._taken_from and path.lower() == "off"
+        return None if off or not path else os.path.abspath(path)
+
+    def _default_spool(self) -> str | None:
+        """As the Rust side of this project has it: `Spool::default_folder`."""
+        if "WORKFLOW_EVENTS_SPOOL_DIR" in self._environment:
+            return None  # It is there, and empty.
+        state, home = self._environment.get("XDG_STATE_HOME", ""), self._environment.get("HOME", "")
+        if os.path.isabs(state):
+            return os.path.join(state, "workflow-events", "spool")
+        # Users without a home have one of these.
+        if os.path.isabs(home) and home not in ("/", "/nonexistent"):
+            return os.path.join(home, ".local", "state", "workflow-events", "spool")
+        from tempfile import gettempdir
+
+        return os.path.join(gettempdir(), f"workflow-events-{os.geteuid()}", "spool")
+
+
+class _Mistake(ValueError):
+    """What was expected, what was found."""
+
+
+def _shown(value: object, secret: bool = False) -> str:
+    return f"a value of type {type(value).__name__} (not shown)" if secret else repr(value)
+
+
+def _text(value: object, secret: bool = False) -> str:
+    if not isinstance(value, str):
+        raise _Mistake(f"expected a string, found {_shown(value, secret)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _Mistake("expected text, found what has no form in UTF-8 (not shown)") from None
+    return str(value)
+
+
+def _path(value: object) -> str:
+    try:
+        path = os.fspath(value)  # type: ignore[call-overload]
+    except TypeError:
+        path = None
+    if not isinstance(path, str):
+        raise _Mistake(f"expected a path, found {value!r}")
+    return _text(path)
+
+
+def _integer(value: object, most: int, from_text: bool) -> int:
+    if from_text and isinstance(value, str):
+        try:
+            value = int(value)
+        except ValueError:
+            raise _Mistake(f"expected a whole number, found {value!r}") from None
+    # A bool is an int to Python, and a mistake here.
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        raise _Mistake(f"expected a whole number from 0 to {most}, found {value!r}")
+    return int(value)
+
+
+def _acks(value: object) -> str:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if text not in ("0", "1", "-1", "all"):
+        raise _Mistake(f"expected 'all', '1' or '0', found {value!r}")
+    return str(text)
+
+
+def _properties(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise _Mistake(f"expected a dict of librdkafka's properties, found {type(value).__name__}")
+    properties: dict[str, str] = {}
+    for name, setting in value.items():
+        if not isinstance(name, str) or not isinstance(setting, (str, int, float)):
+            raise _Mistake(f"expected names and values as strings, found {name!r} with a {type(setting).__name__}")
+        properties[name] = str(setting).lower() if isinstance(setting, bool) else str(setting)
+    return properties

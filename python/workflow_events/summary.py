@@ -1,0 +1,51 @@
+"""What became of many events."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from ._native import Outcome
+
+
+class PublishSummary:
+    """What `publish_many` did. `outcomes` has one for each, in the order of the events."""
+
+    __slots__ = ("published", "spooled", "failed", "outcomes")
+
+    def __init__(self, outcomes: list[Outcome]) -> None:
+        self.outcomes = outcomes
+        self.published = sum(outcome.status == "published" for outcome in outcomes)
+        """How many the broker acknowledged."""
+        self.spooled = sum(outcome.status == "spooled" for outcome in outcomes)
+        """How many wait in the spool."""
+        self.failed = len(outcomes) - self.published - self.spooled
+        """How many are in neither place, but with the caller and in the log."""
+
+    def __repr__(self) -> str:
+        return f"PublishSummary(published={self.published}, spooled={self.spooled}, failed={self.failed})"
+
+
+class DrainSummary:
+    """What `drain_spool` did."""
+
+    __slots__ = ("published", "put_back", "quarantined", "left", "error")
+
+    def __init__(self, published: int, put_back: int, quarantined: int, left: int, error: Optional[str]) -> None:
+        self.published = published
+        """How many the broker acknowledged; they are gone from the spool."""
+        self.put_back = put_back
+        """How many it did not; they wait again."""
+        self.quarantined = quarantined
+        """How many can never be published; they are in `quarantine/`, each with its reason."""
+        self.left = left
+        """How many wait still, those that other processes are draining counted in."""
+        self.error = error
+        """What went wrong last."""
+
+    def __repr__(self) -> str:
+        return (
+            f"DrainSummary(published={self.published}, put_back={self.put_back}, quarantined={self.quarantined}, "
+            f"left={self.left}, error={self.error!r})"
+        )

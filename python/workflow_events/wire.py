@@ -1,0 +1,158 @@
+"""Events to bytes: the wire format, one JSON object in UTF-8.
+
+Owns what a payload may hold beside JSON's own types, and the form of a timestamp. An event that has no JSON form is an
+`InvalidEvent`, here and nowhere later.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime, time, timezone
+from math import isfinite
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Union
+
+    from .models import WorkflowEvent
+
+    # What the producer takes: a model, or a dict of the wire format.
+    Event = Union[WorkflowEvent, Mapping[str, Any]]
+
+
+class InvalidEvent(ValueError):
+    """What was to be published is no event, or has no JSON form."""
+
+
+def rfc3339(moment: datetime) -> str:
+    """A moment as the wire format writes it, in UTC; one without an offset is UTC already."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+
+
+def now() -> str:
+    """This moment."""
+    return rfc3339(datetime.now(timezone.utc))
+
+
+class Encoded:
+    """An event that is bytes already."""
+
+    __slots__ = ("event_id", "value")
+
+    def __init__(self, event_id: str, value: bytes) -> None:
+        self.event_id = event_id
+        self.value = value
+
+
+def freeze(event: Event) -> Any:
+    """The event as it is now; one that has no JSON form as it is, for whoever reports it."""
+    try:
+        return Encoded(*encode(event))
+    except InvalidEvent:
+        return event
+
+
+def encode(event: Event) -> tuple[str, bytes]:
+    """The event's id, and its bytes.
+
+    A dict is of the wire format already; an id, a timestamp and the payload's `data` are put in where they are absent,
+    and the dict itself stays as it is. Raises `InvalidEvent`.
+    """
+    if isinstance(event, Encoded):
+        return event.event_id, event.value
+    if isinstance(event, dict):
+        fields = dict(event)
+    elif hasattr(event, "model_dump"):
+        # Also a model of the user's own making: the fields decide.
+        fields = event.model_dump()
+        if not isinstance(fields, dict):
+            raise InvalidEvent(f"expected model_dump() to return a dict, found {type(fields).__name__}")
+    else:
+        try:
+            fields = dict(event)
+        except (TypeError, ValueError):
+            raise InvalidEvent(f"expected a WorkflowEvent or a dict, found {type(event).__name__}") from None
+    event_id = fields.get("event_id")
+    if event_id is None:
+        from uuid import uuid4
+
+        event_id = uuid4()
+    fields["event_id"] = event_id = str(event_id)
+    timestamp = fields.get("timestamp")
+    if timestamp is None:
+        fields["timestamp"] = now()
+    elif isinstance(timestamp, datetime):
+        fields["timestamp"] = rfc3339(timestamp)
+    return event_id, to_json(fields)
+
+
+def to_json(value: object) -> bytes:
+    """JSON as the bridge reads it: UTF-8, no white space, null for what is no finite number. Raises `InvalidEvent`."""
+    try:
+        try:
+            return _encode(value).encode()
+        except ValueError as error:
+            if "float" not in str(error):
+                raise
+            return _encode(_finite(value)).encode()
+    except UnicodeEncodeError:
+        raise InvalidEvent("expected text, found a lone surrogate, which has no form in UTF-8") from None
+    except RecursionError:
+        raise InvalidEvent("expected data that ends, found a circular reference or data nested too deeply") from None
+    except Exception as error:  # Whatever a value's own methods raise.
+        raise InvalidEvent(f"the event has no JSON form: {type(error).__name__}: {error}") from error
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for each NaN and infinity."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return _finite(_default(value))
+
+
+def _default(value: Any) -> object:
+    """What stands for a value that JSON does not know."""
+    if isinstance(value, datetime):
+        return rfc3339(value) if value.tzinfo is not None else value.isoformat()
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if isinstance(value, (set, frozenset)):
+        # In the same order each time, so that the same event has the same bytes.
+        return sorted(value, key=repr)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value).decode()
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
+        return {name: getattr(value, name) for name in value.__dataclass_fields__}
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        return value.item()  # A number of numpy's.
+    if hasattr(value, "tolist"):
+        return value.tolist()  # An array of numpy's, a series of pandas'.
+    if hasattr(value, "__fspath__"):
+        return value.__fspath__()
+    if type(value).__module__ in ("uuid", "decimal", "ipaddress"):
+        return str(value)
+    if hasattr(value, "value") and hasattr(type(value), "__members__"):
+        return value.value  # An enum.
+    if hasattr(value, "keys") and hasattr(value, "__getitem__"):
+        return {key: value[key] for key in value.keys()}
+    if hasattr(value, "total_seconds"):
+        return value.total_seconds()
+    if hasattr(value, "__iter__") and hasattr(value, "__len__"):
+        return list(value)
+    raise TypeError(
+        f"a value of type {type(value).__module__}.{type(value).__qualname__} is not JSON: turn it into one"
+    )
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_default).encode

@@ -1,0 +1,61 @@
+//! The native dialect: the document that every other dialect is brought to.
+
+use serde_json::{Map, Value};
+
+use super::{
+    Dialect, Event, EventType, MAX_EVENT_ID_BYTES, Poison, Source,
+    read::{non_empty, section, text, time},
+};
+
+/// Reads the fields of a native event.
+///
+/// Any case of the enum names and `workflow.completed` are understood, an unknown type or source is
+/// kept, a time without an offset is UTC, and unknown fields stay in the document. An absent
+/// `payload` reads as `{"data": {}}` and an absent `metadata` as `{}`.
+pub(super) fn event(mut fields: Map<String, Value>, dialect: Dialect) -> Result<Event, Poison> {
+    let id = text(&mut fields, "event_id")?;
+    check_event_id(&id)?;
+    let event_type = EventType::read(&non_empty(&mut fields, "event_type")?);
+    let timestamp = time(&text(&mut fields, "timestamp")?, "timestamp")?;
+    let source = Source::read(&non_empty(&mut fields, "source")?);
+    let workflow_id = non_empty(&mut fields, "workflow_id")?;
+    let workflow_run_id = non_empty(&mut fields, "workflow_run_id")?;
+    let payload = section(&mut fields, "payload")?
+        .unwrap_or_else(|| Map::from_iter([("data".to_owned(), Value::Object(Map::new()))]));
+    let metadata = section(&mut fields, "metadata")?.unwrap_or_default();
+
+    let mut document = Map::with_capacity(fields.len() + 8);
+    document.insert("event_id".into(), Value::String(id.clone()));
+    document.insert("event_type".into(), event_type.as_str().into());
+    document.insert("timestamp".into(), timestamp.to_string().into());
+    document.insert("source".into(), source.as_str().into());
+    document.insert("workflow_id".into(), Value::String(workflow_id.clone()));
+    document.insert("workflow_run_id".into(), Value::String(workflow_run_id.clone()));
+    document.insert("payload".into(), Value::Object(payload));
+    document.insert("metadata".into(), Value::Object(metadata));
+    document.extend(fields);
+
+    Ok(Event {
+        id: id.into(),
+        event_type,
+        source,
+        timestamp,
+        workflow_id: workflow_id.into(),
+        workflow_run_id: workflow_run_id.into(),
+        document: Value::Object(document),
+        dialect,
+    })
+}
+
+fn check_event_id(id: &str) -> Result<(), Poison> {
+    let reason = if id.is_empty() {
+        "is empty".to_owned()
+    } else if id.len() > MAX_EVENT_ID_BYTES {
+        format!("has {} bytes, at most {MAX_EVENT_ID_BYTES} are allowed", id.len())
+    } else if id.chars().any(char::is_control) {
+        "has a control character".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Poison::InvalidValue { field: "event_id", reason })
+}

@@ -1,0 +1,101 @@
+use std::{sync::Arc, time::Duration};
+
+use rdkafka::{
+    mocking::MockCluster,
+    producer::DefaultProducerContext,
+    types::{RDKafkaApiKey, RDKafkaRespErr},
+};
+
+use super::*;
+use crate::event::decode;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn broker() -> MockCluster<'static, DefaultProducerContext> {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("workflow-events", 1, 1).unwrap();
+    cluster
+}
+
+fn record(publisher: &Publisher, id: &str) -> Record {
+    let event = format!(
+        r#"{{"event_id":"{id}","event_type":"WORKFLOW_COMPLETED","timestamp":"2026-01-01T00:00:00Z","source":"AIRFLOW",
+        "workflow_id":"etl","workflow_run_id":"r1"}}"#
+    );
+    Record::new(&decode(Some(event.as_bytes())).unwrap(), publisher.topic(), None)
+}
+
+#[test]
+fn a_client_that_has_failed_for_good_is_replaced_by_the_next_publish() {
+    let broker = broker();
+    let publisher = Publisher::builder().bootstrap_servers(broker.bootstrap_servers()).build().unwrap();
+    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+    broker.request_errors(RDKafkaApiKey::InitProducerId, &[denied]);
+    let error = publisher.publish_record(record(&publisher, "e-1"), PATIENCE).unwrap_err();
+    assert_eq!(error.kind(), "not_acknowledged");
+    assert!(error.to_string().contains("IDEMPOTENT_WRITE"), "{error}");
+    publisher.publish_record(record(&publisher, "e-2"), PATIENCE).unwrap();
+}
+
+#[test]
+fn a_record_that_is_refused_names_the_remedy() {
+    let broker = broker();
+    let publisher = Publisher::builder().bootstrap_servers(broker.bootstrap_servers()).build().unwrap();
+    for (code, kind, remedy) in [
+        (RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, "too_large", "max.message.bytes"),
+        (RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, "not_acknowledged", "WRITE"),
+    ] {
+        broker.request_errors(RDKafkaApiKey::Produce, &[code]);
+        let error = publisher.publish_record(record(&publisher, "e-1"), PATIENCE).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(remedy), "{error}");
+    }
+}
+
+#[test]
+fn threads_share_a_client_and_a_close_waits_for_what_they_enqueued() {
+    let broker = broker();
+    let publisher = Arc::new(Publisher::builder().bootstrap_servers(broker.bootstrap_servers()).build().unwrap());
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let publisher = Arc::clone(&publisher);
+            scope.spawn(move || {
+                for n in 0..50 {
+                    let record = record(&publisher, &format!("e-{thread}-{n}"));
+                    if n % 2 == 0 {
+                        publisher.publish_record(record, PATIENCE).unwrap();
+                    } else {
+                        publisher.enqueue(&record).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    assert!(publisher.close(PATIENCE).is_empty());
+    assert!(publisher.close(PATIENCE).is_empty(), "closing twice is nothing");
+}
+
+#[test]
+fn a_deadline_that_no_clock_can_express_is_a_long_one() {
+    let broker = broker();
+    let publisher = Publisher::builder().bootstrap_servers(broker.bootstrap_servers()).build().unwrap();
+    publisher.publish_record(record(&publisher, "e-1"), Duration::MAX).unwrap();
+    publisher.flush(Some(Duration::MAX)).unwrap();
+}
+
+#[test]
+fn an_event_is_written_as_the_bridge_reads_it() {
+    let topic: Arc<str> = "events".into();
+    let loose =
+        br#"{"event_type":"workflow.completed","event_id":"e","timestamp":"2026-01-01 00:00:00","source":"airflow",
+        "workflow_id":"etl","workflow_run_id":"r1","tenant":7}"#;
+    let record = Record::from_json(loose, &topic, None).unwrap();
+    assert_eq!((record.event_id(), record.key()), ("e", "etl/r1"));
+    let text = String::from_utf8(record.value().to_vec()).unwrap();
+    assert!(!text.contains('\n'), "{text}");
+    assert!(
+        text.starts_with(r#"{"event_id":"e","event_type":"WORKFLOW_COMPLETED","timestamp":"2026-01-01T00:00:00Z""#)
+    );
+    assert!(text.ends_with(r#""payload":{"data":{}},"metadata":{},"tenant":7}"#), "{text}");
+    assert_eq!(Record::from_json(b"{}", &topic, None).unwrap_err().kind(), "missing_field");
+}
