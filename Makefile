@@ -30,7 +30,8 @@ fi
 cp $(2) $(1)/requirements.txt
 endef
 
-.PHONY: help demo test lint bench wheel doctor test-setup kafka-jars langgraph-venv python-venv python-tools
+.PHONY: help demo test lint bench wheel doctor test-setup kafka-jars langgraph-venv python-venv python-tools \
+  test-airflow airflow-venvs
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +43,12 @@ demo: ## The whole path in one process: broker, agent and events; prints what be
 test: test-setup python-venv ## Every test, with a real Kafka and a real LangGraph server
 	cargo test --locked
 	$(PYTHON_VENV)/bin/python -m pytest -c python/pyproject.toml python/tests --ignore=python/tests/airflow
+
+test-airflow: test-setup python-venv ## The Python package on real Airflow 2.8.4 and 3.3.2; needs Python 3.11
+	@tests/doctor airflow
+	cargo build --locked
+	$(MAKE) airflow-venvs
+	$(PYTHON_VENV)/bin/python -m pytest -c python/pyproject.toml python/tests/airflow
 
 lint: ## Format, clippy, dependencies (licences, sources, advisories)
 	@tests/doctor build python
@@ -75,7 +82,7 @@ wheel: python-tools ## The Python package, in the release profile, into target/w
 	PATH=$$PWD/$(PYTHON_TOOLS)/bin:$$PATH maturin build --locked --release --manifest-path python/Cargo.toml --out target/wheels
 
 doctor: ## Say what is missing for all of this, and how to get it
-	@tests/doctor build python test
+	@tests/doctor build python test airflow
 	echo "Nothing is missing."
 
 test-setup: ## What the tests need: Kafka's jars and a LangGraph server, under target/it
@@ -123,6 +130,32 @@ python-venv: python-tools
 	  $(PYTHON_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(IT)/wheel/*.whl
 	fi
 	echo "$$inputs" >$(PYTHON_VENV)/wheel.sum
+
+# Airflow 2.8.4 runs on no Python after 3.11, and the pins hold all that it needs: nothing is resolved again.
+airflow-venvs:
+	@for version in 2 3; do
+	  pins=python/tests/airflow/requirements-$$version.txt
+	  venv=$(IT)/airflow-$$version-venv
+	  if ! cmp -s $$pins $$venv/requirements.txt || ! [ -x $$venv/bin/airflow ]; then
+	    echo "Installing $$(sed -n 's/^apache-airflow==/Airflow /p' $$pins) into $$venv"
+	    rm -rf $$venv
+	    if command -v uv >/dev/null; then
+	      uv venv --quiet --python 3.11 $$venv
+	      uv pip install --quiet --python $$venv/bin/python --no-deps -r $$pins
+	    else
+	      python3.11 -m venv $$venv
+	      $$venv/bin/pip install --quiet --disable-pip-version-check --no-deps -r $$pins
+	    fi
+	    cp $$pins $$venv/requirements.txt
+	  fi
+	  if cmp -s $(PYTHON_VENV)/wheel.sum $$venv/wheel.sum; then continue; fi
+	  if command -v uv >/dev/null; then
+	    uv pip install --quiet --python $$venv/bin/python --no-deps --reinstall $(IT)/wheel/*.whl
+	  else
+	    $$venv/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(IT)/wheel/*.whl
+	  fi
+	  cp $(PYTHON_VENV)/wheel.sum $$venv/wheel.sum
+	done
 
 # maturin and ruff, of one version everywhere.
 python-tools:

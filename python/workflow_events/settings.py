@@ -118,8 +118,8 @@ class Resolver:
         return DEFAULTS.get(parameter)
 
     def _read(self, parameter: str, value: object) -> object:
-        if value is None:
-            return None
+        if value is None or (value == "" and parameter.startswith(("sasl_", "ssl_"))):
+            return None  # An empty text: none, whatever the environment says.
         if parameter in _INTEGERS:
             return _integer(value, _INTEGERS[parameter], parameter in self._taken_from)
         if parameter == "acks":

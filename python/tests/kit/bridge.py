@@ -55,16 +55,19 @@ class HttpAgent:
 
 
 class Bridge:
-    """A bridge that reads one topic and sends every workflow event to its agent."""
+    """A bridge that reads one topic and sends every workflow event to its agent, unless ``routing`` (YAML) says
+    otherwise."""
 
-    def __init__(self, kafka: Kafka, topic: str, environment: Optional[Dict[str, str]] = None) -> None:
+    def __init__(
+        self, kafka: Kafka, topic: str, environment: Optional[Dict[str, str]] = None, routing: Optional[str] = None
+    ) -> None:
         program = ROOT / "target" / "debug" / "workflow-bridge"
         assert program.is_file(), "{} is not there: run `cargo build`".format(program)
         self.agent = HttpAgent()
         self._scratch = Scratch("bridge")
         folder = self._scratch.path
         (folder / "routing").mkdir()
-        (folder / "routing" / "rules.yaml").write_text(_ROUTING.format(url=self.agent.url))
+        (folder / "routing" / "rules.yaml").write_text(routing or _ROUTING.format(url=self.agent.url))
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "BRIDGE_", "RUST_"))
         }

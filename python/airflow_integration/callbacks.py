@@ -1,0 +1,90 @@
+"""Callbacks for ``on_success_callback``, ``on_failure_callback`` and ``on_retry_callback`` of DAGs and of tasks.
+
+Their invariant: as every helper, none raises; a DAG callback takes at most a second, since it runs in a process that
+parses DAGs. A DAG callback's ``ti`` is only the last task instance that Airflow looked at: it is never what the event
+is about. With ``functools.partial`` they take ``topic=``, ``metadata=``, ``key=``, ``timeout=`` and ``producer=``.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from . import shaping
+from .coerce import text_of, to_json
+from .context import Given, attempt_of, look_up, number, read, task_instance
+from .publish import IN_A_DAG_CALLBACK, How, never_raises, publish_dag, publish_task
+
+log = logging.getLogger("airflow_integration")
+
+MAX_MESSAGE = 2_000
+"""Characters of an exception's message that go into an event."""
+
+
+@never_raises
+def dag_success_callback(context: Any, **how: Any) -> bool:
+    """``on_success_callback`` of a DAG: WORKFLOW_COMPLETED, scope ``dag``."""
+    return _dag(shaping.COMPLETED, "success", context, how)
+
+
+@never_raises
+def dag_failure_callback(context: Any, **how: Any) -> bool:
+    """``on_failure_callback`` of a DAG: WORKFLOW_FAILED, scope ``dag``."""
+    return _dag(shaping.FAILED, "failed", context, how)
+
+
+@never_raises
+def task_success_callback(context: Any, **how: Any) -> bool:
+    """``on_success_callback`` of a task: WORKFLOW_COMPLETED, scope ``task``."""
+    given = Given(context=context, alone=True)
+    return publish_task(shaping.COMPLETED, None, given, {"status": "success"}, How(**how))
+
+
+@never_raises
+def task_failure_callback(context: Any, **how: Any) -> bool:
+    """``on_failure_callback`` (and, if wanted, ``on_retry_callback``) of a task: WORKFLOW_FAILED, scope ``task``."""
+    data = failure_of(look_up(context, "exception"), context)
+    return publish_task(shaping.FAILED, None, Given(context=context, alone=True), data, How(**how))
+
+
+def failure_of(error: Any, context: Any) -> dict[str, Any]:
+    """What an event says of a failed attempt: its status, the error, and whether Airflow will try again."""
+    data: dict[str, Any] = {"status": "failed"}
+    if error is not None:
+        data["error_message"] = text_of(error)[:MAX_MESSAGE]
+    if isinstance(error, BaseException):
+        data["error_type"] = type(error).__name__
+    again = will_retry(error, task_instance(context))
+    if again is not None:
+        data["will_retry"] = again
+    return data
+
+
+def will_retry(error: Any, ti: Any) -> bool | None:
+    """Whether Airflow will try a failed attempt again, as far as the task instance says; ``None`` when it does not."""
+    if any(kind.__name__ == "AirflowFailException" for kind in type(error).__mro__):
+        return False
+    attempt, retries = attempt_of(ti), number(read(read(ti, "task"), "retries"))
+    if attempt is None or attempt.max_tries is None or attempt.try_number is None:
+        return None
+    return attempt.try_number <= attempt.max_tries and retries != 0
+
+
+def facts_of_run(dag_run: Any) -> dict[str, Any]:
+    """What an event says of a DAG run besides its ids."""
+    facts: dict[str, Any] = {}
+    for name in ("run_type", "logical_date", "data_interval_start", "data_interval_end"):
+        value, notes = to_json(read(dag_run, name))
+        if isinstance(value, str) and not any(note.endswith("its text") for note in notes):
+            facts[name] = value
+    return facts
+
+
+def _dag(event_type: str, status: str, context: Any, how: dict[str, Any]) -> bool:
+    dag_run = look_up(context, "dag_run")
+    data: dict[str, Any] = {"status": status, **facts_of_run(dag_run)}
+    reason = look_up(context, "reason")
+    if reason is not None:
+        data["reason"] = text_of(reason)[:MAX_MESSAGE]
+    how.setdefault("timeout", IN_A_DAG_CALLBACK)
+    return publish_dag(event_type, Given(context=context, alone=True), data, How(**how), blind=True)

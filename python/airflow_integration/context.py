@@ -1,0 +1,182 @@
+"""What an event is about: which DAG, which run, which task, which attempt.
+
+Owns the way from what a caller has (arguments, an Airflow context, the environment of a task process) to a
+``Subject``. Its invariant: it reads attributes and single keys and nothing else; it never iterates, copies or
+unpacks a context (Airflow 2.8 warns on its deprecated keys), never imports Airflow, and never raises for an
+object that is not what it seems. It knows nothing of events or Kafka.
+
+Ids are looked for in this order: arguments, ``dag_run``, ``ti``/``task_instance``, ``dag.dag_id`` with ``run_id``,
+the context of the task that runs in this process, ``AIRFLOW_CTX_*``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, Callable, NamedTuple
+
+from .identity import Attempt
+
+_ABSENT = object()
+
+
+class Subject(NamedTuple):
+    """What an event is about, and who publishes it."""
+
+    dag_id: str
+    run_id: str
+    clear_number: int | None
+    """Of the DAG run; ``None`` when no DAG run could be seen."""
+    publisher: Attempt | None
+    """The task instance that runs this code, as far as it is known."""
+    blind: bool
+    """Inside a task's environment, but without its task instance: neither a retry nor a map index can be told."""
+
+
+class Given(NamedTuple):
+    """What the caller passed, before anything is looked up."""
+
+    dag_id: Any = None
+    run_id: Any = None
+    clear_number: Any = None
+    map_index: Any = None
+    max_tries: Any = None
+    try_number: Any = None
+    context: Any = None
+    alone: bool = False
+    """Nothing but what is given here counts: a callback's context is not that of the task that runs here."""
+
+
+def read(holder: Any, name: str) -> Any:
+    """An attribute, or ``None`` when it is absent or raises."""
+    try:
+        return getattr(holder, name, None)
+    except Exception:
+        return None
+
+
+def look_up(context: Any, name: str) -> Any:
+    """One key of a context, or ``None``. A context that was passed whole, as ``context=``, is looked into as well."""
+    for holder in (context, _key(context, "context")):
+        value = _key(holder, name)
+        if value is not _ABSENT and value is not None:
+            return value
+    return None
+
+
+def text(value: Any) -> str | None:
+    """The value when it is a text that says something."""
+    return str(value) if isinstance(value, str) and value.strip() else None
+
+
+def number(value: Any) -> int | None:
+    """The value when it is a whole number."""
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def attempt_of(ti: Any) -> Attempt | None:
+    """The coordinates of a task instance of Airflow 2 or 3; ``None`` when it does not say what it is of."""
+    dag_id, run_id, task_id = text(read(ti, "dag_id")), _run_id(ti), text(read(ti, "task_id"))
+    if dag_id is None or run_id is None or task_id is None:
+        return None
+    return Attempt(dag_id, run_id, task_id, number(read(ti, "map_index")), number(read(ti, "max_tries")), tries(ti))
+
+
+def tries(ti: Any) -> int | None:
+    """The number of this attempt, from 1. Airflow 2 says one more in callbacks and listeners, hence ``_try_number``."""
+    hidden = number(read(ti, "_try_number"))
+    if hidden is not None:
+        return max(hidden, 1)
+    return number(read(ti, "try_number"))
+
+
+def current_context() -> Any:
+    """The context of the task that runs in this process, if Airflow is loaded and runs one."""
+    for module in ("airflow.sdk", "airflow.operators.python"):
+        loaded = sys.modules.get(module)
+        get_current_context = read(loaded, "get_current_context") if loaded is not None else None
+        if get_current_context is not None:
+            try:
+                return get_current_context()
+            except Exception:
+                continue
+    return None
+
+
+def resolve(
+    given: Given,
+    environ: Mapping[str, str] | None = None,
+    current: Callable[[], Any] = current_context,
+) -> Subject | None:
+    """What the event is about; ``None`` when neither a DAG nor a run can be found anywhere."""
+    environ = {} if given.alone else os.environ if environ is None else environ
+    sources = (given.context, None if given.alone else _quietly(current))
+    dag_runs = [look_up(source, "dag_run") for source in sources]
+    tis = [task_instance(source) for source in sources]
+
+    dag_id = _first(
+        text(given.dag_id),
+        text(read(dag_runs[0], "dag_id")),
+        text(read(tis[0], "dag_id")),
+        text(read(look_up(given.context, "dag"), "dag_id")),
+        text(read(dag_runs[1], "dag_id")),
+        text(read(tis[1], "dag_id")),
+        text(environ.get("AIRFLOW_CTX_DAG_ID")),
+    )
+    run_id = _first(
+        text(given.run_id),
+        text(read(dag_runs[0], "run_id")),
+        _run_id(tis[0]),
+        text(look_up(given.context, "run_id")),
+        text(read(dag_runs[1], "run_id")),
+        _run_id(tis[1]),
+        text(environ.get("AIRFLOW_CTX_DAG_RUN_ID")),
+    )
+    if dag_id is None or run_id is None:
+        return None
+
+    publisher = _first(*(attempt_of(ti) for ti in tis))
+    of_environment = environ.get("AIRFLOW_CTX_TASK_ID") if publisher is None else None
+    return Subject(
+        dag_id,
+        run_id,
+        _first(number(given.clear_number), *(_clear_number(run, dag_id, run_id) for run in dag_runs)),
+        publisher,
+        blind=bool(of_environment),
+    )
+
+
+def task_instance(context: Any) -> Any:
+    """The task instance of a context, under either of its names."""
+    ti = look_up(context, "ti")
+    return look_up(context, "task_instance") if ti is None else ti
+
+
+def _clear_number(dag_run: Any, dag_id: str, run_id: str) -> int | None:
+    if (read(dag_run, "dag_id"), read(dag_run, "run_id")) != (dag_id, run_id):
+        return None
+    return number(read(dag_run, "clear_number"))
+
+
+def _run_id(ti: Any) -> str | None:
+    # No Airflow has `ti.dag_run_id`, but stand-ins written after older guides do.
+    return text(read(ti, "run_id")) or text(read(ti, "dag_run_id"))
+
+
+def _key(holder: Any, name: str) -> Any:
+    try:
+        return holder[name]
+    except Exception:
+        return _ABSENT
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _quietly(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except Exception:
+        return None

@@ -1,0 +1,121 @@
+"""``@publishes_completion``: put under ``@task``, it publishes how the task ended.
+
+Its invariant: the task's value and its exception pass through untouched, whatever becomes of the event. It reads the
+attempt from the running task's context and knows nothing of how an event is sent.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Callable
+
+from . import shaping
+from .callbacks import failure_of
+from .context import Given, current_context
+from .publish import How, never_raises, publish_task
+
+MAX_RESULT_BYTES = 65_536
+"""How much of what a task returned goes into its event."""
+
+# Airflow's ways to leave a task that are no failure of it, by the name of their class: nothing of Airflow is imported.
+_NO_FAILURE = frozenset(
+    (
+        "AirflowSkipException",
+        "AirflowRescheduleException",
+        "TaskDeferred",
+        "TaskAwaitingInput",
+        "DownstreamTasksSkipped",
+        "DagRunTriggerException",
+        "GeneratorExit",
+    )
+)
+
+
+def publishes_completion(
+    function: Callable[..., Any] | None = None,
+    *,
+    topic: str | None = None,
+    metadata: Any = None,
+    key: str | None = None,
+    timeout: float | None = None,
+    include_result: bool = True,
+    max_result_bytes: int = MAX_RESULT_BYTES,
+    producer: Any = None,
+) -> Callable[..., Any]:
+    """Publishes WORKFLOW_COMPLETED (scope ``task``) when the function returns, WORKFLOW_FAILED when it raises.
+
+    With and without parentheses, under ``@task``::
+
+        @task
+        @publishes_completion
+        def load(rows): ...
+
+    What the function returned is ``payload.data.result`` when JSON can carry it in ``max_result_bytes``, and is left
+    out, with the reason, when not or without ``include_result``. A task that skips, defers or reschedules itself
+    publishes nothing.
+    """
+    if function is None:
+        return functools.partial(
+            publishes_completion,
+            topic=topic,
+            metadata=metadata,
+            key=key,
+            timeout=timeout,
+            include_result=include_result,
+            max_result_bytes=max_result_bytes,
+            producer=producer,
+        )
+    how = How(metadata, topic, key, timeout, producer)
+
+    def returned(value: Any) -> None:
+        _returned(value, include_result, max_result_bytes, how)
+
+    if _is_coroutine_function(function):
+
+        @functools.wraps(function)
+        async def awaited(*args: Any, **kwargs: Any) -> Any:
+            try:
+                value = await function(*args, **kwargs)
+            except BaseException as error:
+                _raised(error, how)
+                raise
+            returned(value)
+            return value
+
+        return awaited
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        try:
+            value = function(*args, **kwargs)
+        except BaseException as error:
+            _raised(error, how)
+            raise
+        returned(value)
+        return value
+
+    return called
+
+
+@never_raises
+def _returned(value: Any, include_result: bool, max_result_bytes: int, how: How) -> bool:
+    data: dict[str, Any] = {"status": "success"}
+    if include_result and value is not None:
+        data.update(shaping.result_of(value, max_result_bytes))
+    return publish_task(shaping.COMPLETED, None, Given(context=current_context()), data, how)
+
+
+@never_raises
+def _raised(error: BaseException, how: How) -> bool:
+    if any(kind.__name__ in _NO_FAILURE for kind in type(error).__mro__):
+        return False
+    if isinstance(error, SystemExit) and error.code in (None, 0):
+        return _returned(None, False, 0, how)
+    context = current_context()
+    return publish_task(shaping.FAILED, None, Given(context=context), failure_of(error, context), how)
+
+
+def _is_coroutine_function(function: Any) -> bool:
+    import inspect  # 5 ms that a module level import would cost every DAG file
+
+    return inspect.iscoroutinefunction(function)

@@ -1,0 +1,100 @@
+"""What Airflow's listener hooks publish: the events of chosen DAGs, with no change to any DAG.
+
+Its invariant: no hook raises, and none that runs in the scheduler (or in an API server) waits for Kafka: those only
+ever spool. It knows nothing of pluggy or of Airflow's classes; ``plugin`` hands it to Airflow.
+
+``WORKFLOW_EVENTS_LISTENER_DAGS`` chooses the DAGs: globs, separated by commas; all of them when it is not set.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from . import shaping
+from .callbacks import MAX_MESSAGE, facts_of_run, failure_of
+from .coerce import text_of
+from .context import Given, attempt_of, read, text
+from .publish import IN_A_TASK, SPOOL_ONLY, How, never_raises, publish_dag, publish_task
+
+SWITCH = "WORKFLOW_EVENTS_LISTENER"
+DAGS = "WORKFLOW_EVENTS_LISTENER_DAGS"
+
+
+def switched_on(environ: Mapping[str, str]) -> bool:
+    """Whether ``WORKFLOW_EVENTS_LISTENER`` says so: 1, true, yes or on."""
+    return environ.get(SWITCH, "").strip().lower() in ("1", "true", "yes", "on")
+
+
+def chosen(dag_id: Any, environ: Mapping[str, str]) -> bool:
+    """Whether the events of this DAG are wanted."""
+    globs = [glob.strip() for glob in environ.get(DAGS, "").split(",") if glob.strip()] or ["*"]
+    return isinstance(dag_id, str) and any(fnmatch.fnmatchcase(dag_id, glob) for glob in globs)
+
+
+def task_deadline(ti: Any, environ: Mapping[str, str]) -> float:
+    """5 s in the process that runs the task, else 0: Airflow also calls the hooks where a state is set by hand."""
+    if any(kind.__name__ == "RuntimeTaskInstance" for kind in type(ti).__mro__):
+        return IN_A_TASK
+    attempt = attempt_of(ti)
+    names = ("AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_DAG_RUN_ID", "AIRFLOW_CTX_TASK_ID")
+    here = attempt is not None and tuple(environ.get(name) for name in names) == tuple(attempt[:3])
+    return IN_A_TASK if here else SPOOL_ONLY
+
+
+class WorkflowEventsListener:
+    """One method for each hook, with the arguments that Airflow 2.8 and 3 have in common."""
+
+    def __init__(self, environ: Mapping[str, str] | None = None, producer: Any = None) -> None:
+        self.environ: Mapping[str, str] = os.environ if environ is None else environ
+        self.producer = producer
+
+    def on_dag_run_running(self, dag_run: Any, msg: Any) -> None:
+        """WORKFLOW_TRIGGERED, scope ``dag``."""
+        self._dag(shaping.TRIGGERED, "running", dag_run, msg)
+
+    def on_dag_run_success(self, dag_run: Any, msg: Any) -> None:
+        """WORKFLOW_COMPLETED, scope ``dag``."""
+        self._dag(shaping.COMPLETED, "success", dag_run, msg)
+
+    def on_dag_run_failed(self, dag_run: Any, msg: Any) -> None:
+        """WORKFLOW_FAILED, scope ``dag``."""
+        self._dag(shaping.FAILED, "failed", dag_run, msg)
+
+    def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:
+        """WORKFLOW_COMPLETED, scope ``task``."""
+        self._task(shaping.COMPLETED, {"status": "success"}, task_instance)
+
+    def on_task_instance_failed(self, previous_state: Any, task_instance: Any) -> None:
+        """WORKFLOW_FAILED, scope ``task``: each failed attempt, also one that Airflow will try again."""
+        self._task(shaping.FAILED, None, task_instance)
+
+    def _dag(self, event_type: str, status: str, dag_run: Any, msg: Any) -> None:
+        _spool_dag(event_type, status, dag_run, msg, self.environ, self.producer)
+
+    def _task(self, event_type: str, data: dict[str, Any] | None, ti: Any) -> None:
+        _publish_task(event_type, data, ti, self.environ, self.producer)
+
+
+@never_raises
+def _spool_dag(event_type: str, status: str, dag_run: Any, msg: Any, environ: Mapping[str, str], producer: Any) -> bool:
+    if not chosen(read(dag_run, "dag_id"), environ):
+        return False
+    data: dict[str, Any] = {"status": status, **facts_of_run(dag_run)}
+    if text(msg):
+        data["reason"] = text_of(msg)[:MAX_MESSAGE]
+    given = Given(context={"dag_run": dag_run}, alone=True)
+    return publish_dag(event_type, given, data, How(timeout=SPOOL_ONLY, producer=producer), blind=True)
+
+
+@never_raises
+def _publish_task(
+    event_type: str, data: dict[str, Any] | None, ti: Any, environ: Mapping[str, str], producer: Any
+) -> bool:
+    if not chosen(read(ti, "dag_id"), environ):
+        return False
+    context = {"ti": ti}
+    how = How(timeout=task_deadline(ti, environ), producer=producer)
+    return publish_task(event_type, None, Given(context=context, alone=True), data or failure_of(None, context), how)

@@ -1,0 +1,37 @@
+"""The plugin that Airflow finds in the wheel's entry points: the listener, off unless it is switched on.
+
+The only module that imports Airflow, which loads it. It decides whether the listener is there, and nothing else:
+``WORKFLOW_EVENTS_LISTENER=1`` in the environment of the scheduler and of the workers.
+"""
+
+from __future__ import annotations
+
+import os
+
+from airflow.plugins_manager import AirflowPlugin
+
+from . import listener
+
+
+def _listeners() -> list[object]:
+    if not listener.switched_on(os.environ):
+        return []
+    from airflow.listeners import hookimpl
+
+    class Hooked(listener.WorkflowEventsListener):
+        """The hooks, marked as Airflow wants them. ``error`` is left out: 2.8 has no such argument."""
+
+        on_dag_run_running = hookimpl(listener.WorkflowEventsListener.on_dag_run_running)
+        on_dag_run_success = hookimpl(listener.WorkflowEventsListener.on_dag_run_success)
+        on_dag_run_failed = hookimpl(listener.WorkflowEventsListener.on_dag_run_failed)
+        on_task_instance_success = hookimpl(listener.WorkflowEventsListener.on_task_instance_success)
+        on_task_instance_failed = hookimpl(listener.WorkflowEventsListener.on_task_instance_failed)
+
+    return [Hooked()]
+
+
+class WorkflowEventsPlugin(AirflowPlugin):
+    """Publishes DAG-run and task events of chosen DAGs."""
+
+    name = "workflow_events"
+    listeners = _listeners()

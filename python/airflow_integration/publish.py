@@ -1,0 +1,398 @@
+"""The helpers that a task calls. Each gives back ``True`` when Kafka acknowledged the event, else ``False``.
+
+Their invariant: none raises an ``Exception``, whatever is passed and whatever is broken, and none takes longer than
+its deadline (5 s in a task); an event that Kafka did not acknowledge by then is in the spool, and the log says so.
+They know Airflow only through ``context``, and Kafka only through a producer's ``publish_event_outcome``.
+
+What an event is about decides its ``metadata.scope``:
+
+- ``dag``: ``publish_dag_completion_event``, the DAG callbacks, the listener's DAG-run events, a generic publish where
+  no task instance of that run is known, and ``scope="dag"``;
+- ``task``: everything else; ``metadata.task_id`` names the task.
+
+Every helper takes ``producer=``: anything with ``publish_event_outcome(event, topic=, timeout=)``, instead of the
+shared producer.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+import logging
+import math
+import os
+from typing import Any, Callable, NamedTuple
+
+from . import identity, shaping
+from .coerce import text_of
+from .context import Given, Subject, number, resolve, text
+from .identity import Attempt
+from .producer import forget, get_kafka_producer, get_spooling_producer
+
+log = logging.getLogger("airflow_integration")
+
+IN_A_TASK = 5.0
+"""Seconds that a helper may take in a task process."""
+IN_A_DAG_CALLBACK = 1.0
+"""Seconds that a DAG callback may take: it runs in a process that parses DAGs."""
+SPOOL_ONLY = 0.0
+"""In the scheduler: straight into the spool."""
+
+
+class How(NamedTuple):
+    """How an event is sent: what every helper takes besides what the event says."""
+
+    metadata: Any = None
+    topic: str | None = None
+    key: Any = None
+    timeout: Any = None
+    producer: Any = None
+
+
+def never_raises(function: Callable[..., bool]) -> Callable[..., bool]:
+    """Turns any ``Exception`` of a publish, wrong arguments included, into a log with its traceback and ``False``."""
+
+    @functools.wraps(function)
+    def quiet(*args: Any, **kwargs: Any) -> bool:
+        try:
+            return bool(function(*args, **kwargs))
+        except Exception:
+            try:
+                log.exception("%s published nothing; the task goes on", function.__name__)
+            except Exception:  # a handler that raises must not fail a task either
+                return False
+            return False
+
+    return quiet
+
+
+@never_raises
+def publish_workflow_event(
+    event_type: Any,
+    workflow_id: str | None = None,
+    workflow_run_id: str | None = None,
+    payload: Any = None,
+    metadata: Any = None,
+    topic: str | None = None,
+    *,
+    key: str | None = None,
+    timeout: float | None = None,
+    scope: str | None = None,
+    producer: Any = None,
+    **context: Any,
+) -> bool:
+    """Publishes an event of any type. Several of one type in one task are told apart by ``key``, else their payload."""
+    given = Given(
+        workflow_id if workflow_id is not None else context.get("dag_id"),
+        workflow_run_id if workflow_run_id is not None else context.get("dag_run_id"),
+        context=context,
+    )
+    how = How(metadata, topic, key, timeout, producer)
+    return publish_generic(shaping.event_type_name(event_type), given, payload, scope, how)
+
+
+@never_raises
+def publish_event_from_taskflow_context(
+    event_type: Any,
+    payload: Any = None,
+    metadata: Any = None,
+    topic: str | None = None,
+    *,
+    dag_id: str | None = None,
+    dag_run_id: str | None = None,
+    key: str | None = None,
+    timeout: float | None = None,
+    scope: str | None = None,
+    producer: Any = None,
+    **context: Any,
+) -> bool:
+    """Publishes an event about the run that the task's ``**context`` belongs to.
+
+    ``run_id`` is of the context, and stands behind its ``dag_run`` and ``ti``; ``dag_run_id`` stands before them.
+    """
+    given = Given(dag_id, dag_run_id, context=context)
+    how = How(metadata, topic, key, timeout, producer)
+    return publish_generic(shaping.event_type_name(event_type), given, payload, scope, how)
+
+
+@never_raises
+def publish_task_completion_event(
+    task_id: str | None = None,
+    dag_id: str | None = None,
+    dag_run_id: str | None = None,
+    task_result: Any = None,
+    task_status: Any = "success",
+    error_message: Any = None,
+    metadata: Any = None,
+    topic: str | None = None,
+    *,
+    run_id: str | None = None,
+    map_index: int | None = None,
+    max_tries: int | None = None,
+    try_number: int | None = None,
+    key: str | None = None,
+    timeout: float | None = None,
+    producer: Any = None,
+    **context: Any,
+) -> bool:
+    """Publishes that a task completed or failed, as ``task_status`` says (``success``, ``failed``).
+
+    ``map_index``, ``max_tries`` and ``try_number`` are those of the running task unless given.
+    """
+    event_type, status = shaping.type_of_status(task_status)
+    data: dict[str, Any] = {"status": status}
+    if task_result is not None:
+        data["result"] = task_result
+    if error_message is not None:
+        data["error_message"] = error_message
+    given = Given(
+        dag_id, dag_run_id if dag_run_id is not None else run_id, None, map_index, max_tries, try_number, context
+    )
+    return publish_task(event_type, task_id, given, data, How(metadata, topic, key, timeout, producer))
+
+
+@never_raises
+def publish_dag_completion_event(
+    dag_id: str | None = None,
+    dag_run_id: str | None = None,
+    dag_status: Any = "success",
+    task_results: Any = None,
+    error_message: Any = None,
+    metadata: Any = None,
+    topic: str | None = None,
+    *,
+    run_id: str | None = None,
+    clear_number: int | None = None,
+    key: str | None = None,
+    timeout: float | None = None,
+    producer: Any = None,
+    **context: Any,
+) -> bool:
+    """Publishes that a whole DAG run completed or failed, as ``dag_status`` says (``success``, ``failed``).
+
+    ``clear_number`` is that of the DAG run in sight unless given.
+    """
+    event_type, status = shaping.type_of_status(dag_status)
+    data: dict[str, Any] = {"status": status}
+    if task_results is not None:
+        data["task_results"] = task_results
+    if error_message is not None:
+        data["error_message"] = error_message
+    given = Given(dag_id, dag_run_id if dag_run_id is not None else run_id, clear_number, context=context)
+    return publish_dag(event_type, given, data, How(metadata, topic, key, timeout, producer))
+
+
+def publish_generic(event_type: str, given: Given, payload: Any, scope: Any, how: How) -> bool:
+    """A generic event: about the task that publishes it, when that is of the same run, else about the run."""
+    subject = _subject(given)
+    if subject is None:
+        return False
+    task = subject.publisher if subject.publisher and subject.publisher.is_of(subject.dag_id, subject.run_id) else None
+    wanted = scope if scope is None else str(scope).strip().lower()
+    if wanted not in (None, identity.DAG, identity.TASK):
+        log.warning("scope is %s; expected 'dag' or 'task'", text_of(scope))
+        wanted = None
+    if wanted == identity.DAG:
+        task = None
+    shaped = shaping.payload_of(payload)
+    told_apart_by = _told_apart_by(how.key, subject) or f"digest:{identity.digest(shaped)}"
+    event_id = identity.event_id(
+        identity.EVENT,
+        subject.dag_id,
+        subject.run_id,
+        event_type,
+        clear_number=None if task else subject.clear_number,
+        task=task,
+        told_apart_by=told_apart_by,
+        publisher=_other_run(subject),
+    )
+    known = _of_task(task) if task else {"scope": wanted or identity.DAG}
+    return _send(event_id, event_type, subject, shaped, known, how)
+
+
+def publish_task(event_type: str, task_id: Any, given: Given, data: dict[str, Any], how: How) -> bool:
+    """The completion of one task instance: one event for each clear and, when it failed, for each attempt."""
+    subject = _subject(given)
+    if subject is None:
+        return False
+    wanted = text(task_id) or (subject.publisher.task_id if subject.publisher else text(_ctx("TASK_ID")))
+    if wanted is None:
+        log.error("a task completion needs a task_id: pass task_id=, or **context; nothing was published")
+        return False
+    seen = subject.publisher if subject.publisher and subject.publisher.is_of(*subject[:2], wanted) else None
+    tried = number(given.try_number)
+    if tried is None and seen is None and subject.blind and wanted == _ctx("TASK_ID"):
+        tried = _digits(_ctx("TRY_NUMBER"))
+    task = Attempt(
+        subject.dag_id,
+        subject.run_id,
+        wanted,
+        _known(given.map_index, seen.map_index if seen else None),
+        _known(given.max_tries, seen.max_tries if seen else None),
+        tried if tried is not None else seen.try_number if seen else None,
+    )
+    told_apart = task.max_tries is not None and task.map_index is not None
+    event_id = identity.event_id(
+        identity.TASK,
+        subject.dag_id,
+        subject.run_id,
+        event_type,
+        task=task,
+        told_apart_by=_told_apart_by(how.key, subject._replace(blind=subject.blind and not told_apart)),
+        publisher=None if seen else subject.publisher,
+    )
+    shaped = shaping.payload_of({"data": {"task_id": wanted, **data}})
+    return _send(event_id, event_type, subject, shaped, _of_task(task), how)
+
+
+def publish_dag(event_type: str, given: Given, data: dict[str, Any], how: How, *, blind: bool = False) -> bool:
+    """The completion (or the start) of a DAG run: one event for each clear of the run.
+
+    ``blind``: called where a clear should be seen and is not, so that the id must not be the one before it.
+    """
+    subject = _subject(given)
+    if subject is None:
+        return False
+    unknown = subject.clear_number is None and (blind or subject.blind)
+    event_id = identity.event_id(
+        identity.DAG,
+        subject.dag_id,
+        subject.run_id,
+        event_type,
+        clear_number=subject.clear_number,
+        told_apart_by=_told_apart_by(how.key, subject._replace(blind=unknown)),
+        publisher=_other_run(subject),
+    )
+    shaped = shaping.payload_of({"data": {"dag_id": subject.dag_id, **data}})
+    known = {"scope": identity.DAG}
+    return _send(event_id, event_type, subject, shaped, known, how)
+
+
+def _send(
+    event_id: str,
+    event_type: str,
+    subject: Subject,
+    payload: dict[str, Any],
+    known: dict[str, Any],
+    how: How,
+) -> bool:
+    event = {
+        "event_id": event_id,
+        "event_type": event_type,
+        "timestamp": shaping.timestamp(datetime.datetime.now(datetime.timezone.utc)),
+        "source": "AIRFLOW",
+        "workflow_id": subject.dag_id,
+        "workflow_run_id": subject.run_id,
+        "payload": payload,
+        "metadata": shaping.metadata_of(how.metadata, known, os.environ),
+    }
+    outcome = _outcome(event, how)
+    if getattr(outcome, "kind", None) == "too_large":
+        log.error("event %s is too large for the topic: its large values are left out", event_id)
+        event["payload"] = shaping.shrunk(payload)
+        outcome = _outcome(event, how)
+    return _say(event, outcome)
+
+
+def _outcome(event: dict[str, Any], how: How) -> Any:
+    timeout = _seconds(how.timeout, IN_A_TASK)
+    if how.producer is not None:
+        return how.producer.publish_event_outcome(event, topic=how.topic, timeout=timeout)
+    try:
+        shared = get_kafka_producer()
+    except Exception as error:
+        return _spooled(event, how.topic, error)
+    outcome = shared.publish_event_outcome(event, topic=how.topic, timeout=timeout)
+    if getattr(outcome, "kind", None) == "closed":
+        forget(shared)
+        outcome = get_kafka_producer().publish_event_outcome(event, topic=how.topic, timeout=timeout)
+    return outcome
+
+
+def _spooled(event: dict[str, Any], topic: str | None, error: Exception) -> Any:
+    """No producer can be made, so the event is kept: in the spool, and when that fails in the log."""
+    log.error("%s. Until that is mended, events wait in the spool", error)
+    try:
+        return get_spooling_producer().publish_event_outcome(event, topic=topic, timeout=SPOOL_ONLY)
+    except Exception:
+        log.critical("EVENT LOST, keep it and publish it again: %s", json.dumps(event))
+        raise
+
+
+def _say(event: dict[str, Any], outcome: Any) -> bool:
+    status = getattr(outcome, "status", None)
+    what = (event["event_type"], event["event_id"], event["workflow_id"], event["workflow_run_id"])
+    if status == "published":
+        log.info("published %s %s of %s/%s", *what)
+        return True
+    if status == "spooled":
+        log.warning("%s %s of %s/%s is in the spool, not yet in Kafka", *what)
+    else:
+        log.error("%s %s of %s/%s was not published: %s", *what, getattr(outcome, "message", outcome))
+    return False
+
+
+def _subject(given: Given) -> Subject | None:
+    subject = resolve(given)
+    if subject is None:
+        log.error(
+            "no DAG or run is known, so nothing was published: pass **context, or the ids of the DAG and of its run "
+            "(in dag_run, ti, dag and run_id, and AIRFLOW_CTX_DAG_ID and AIRFLOW_CTX_DAG_RUN_ID there was nothing)"
+        )
+    return subject
+
+
+def _other_run(subject: Subject) -> Attempt | None:
+    """The task that publishes, when the event is about another run than its own."""
+    publisher = subject.publisher
+    return None if publisher is None or publisher.is_of(subject.dag_id, subject.run_id) else publisher
+
+
+def _told_apart_by(key: Any, subject: Subject) -> str:
+    if key is not None:
+        return f"key:{text_of(key)}"
+    if not subject.blind:
+        return ""
+    log.warning(
+        "the attempt of %s/%s is not known here, so a retry of this publish cannot be told from a clear: it gets an "
+        "id of its own. Pass key= or **context for an id that a retry keeps",
+        subject.dag_id,
+        subject.run_id,
+    )
+    return f"once:{os.urandom(16).hex()}"
+
+
+def _of_task(task: Attempt) -> dict[str, Any]:
+    return {
+        "scope": identity.TASK,
+        "task_id": task.task_id,
+        "map_index": task.map_index,
+        "try_number": task.try_number,
+    }
+
+
+def _seconds(timeout: Any, otherwise: float) -> float:
+    if timeout is None:
+        return otherwise
+    try:
+        seconds = float(timeout)
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if not math.isfinite(seconds) or seconds < 0:
+        log.warning("timeout is %s; expected a number of seconds, so it is %s", text_of(timeout), otherwise)
+        return otherwise
+    return seconds
+
+
+def _known(given: Any, seen: int | None) -> int | None:
+    value = number(given)
+    return seen if value is None else value
+
+
+def _digits(value: str | None) -> int | None:
+    return int(value) if value and value.isdecimal() else None
+
+
+def _ctx(name: str) -> str | None:
+    return os.environ.get(f"AIRFLOW_CTX_{name}")

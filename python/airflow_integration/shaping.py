@@ -1,0 +1,153 @@
+"""The dict of an event, as it goes on the wire: ``payload`` wrapped once, ``metadata`` filled in.
+
+Pure but for the two environment variables and the clock that are passed in. Its invariant: whatever is passed,
+what comes back is a dict that JSON can carry; what had to change is logged with its path, and nothing is left out.
+It knows neither pydantic (a model is met by its ``model_dump``) nor Kafka.
+"""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from . import coerce
+
+log = logging.getLogger("airflow_integration")
+
+ENVIRONMENTS = ("dev", "staging", "prod")
+
+TRIGGERED = "WORKFLOW_TRIGGERED"
+COMPLETED = "WORKFLOW_COMPLETED"
+FAILED = "WORKFLOW_FAILED"
+EVENT_TYPES = (TRIGGERED, COMPLETED, FAILED)
+
+_NOTES_IN_A_LOG = 10
+_SMALL = 1_024
+
+_TYPE_OF_STATUS = {
+    **dict.fromkeys(("success", "succeeded", "successful", "completed", "complete", "done", "ok"), COMPLETED),
+    **dict.fromkeys(("failed", "failure", "error", "errored", "upstream_failed", "up_for_retry", "timeout"), FAILED),
+    **dict.fromkeys(("triggered", "started", "running", "queued"), TRIGGERED),
+}
+
+
+def event_type_name(event_type: Any) -> str:
+    """The name on the wire of an ``EventType``, of its name in any case, or of ``workflow.completed``.
+
+    Raises ``ValueError`` for what is no text at all. A name that is not one of the three is kept: it is an event
+    that no rule names.
+    """
+    value = _plain(event_type)
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(
+            f"event_type is {coerce.text_of(event_type)!r}; expected an EventType or one of {', '.join(EVENT_TYPES)}"
+        )
+    name = value.strip().upper().replace(".", "_").replace("-", "_")
+    if name not in EVENT_TYPES:
+        log.warning("event_type %r is none of %s; it is published as it stands", value, ", ".join(EVENT_TYPES))
+        return value.strip()
+    return name
+
+
+def type_of_status(status: Any) -> tuple[str, str]:
+    """The event type that a status of a task or of a DAG run calls for, and the status as a text."""
+    value = _plain(status)
+    words = value.strip().lower() if isinstance(value, str) else coerce.text_of(value).lower()
+    event_type = _TYPE_OF_STATUS.get(words)
+    if event_type is None:
+        log.warning("status %r is not known (success, failed or running are); it is published as %s", words, FAILED)
+        event_type = FAILED
+    return event_type, words
+
+
+def payload_of(payload: Any) -> dict[str, Any]:
+    """``{"data": {...}}`` of a dict, of ``{"data": {...}}``, of a model, of ``None``, or of any other value
+    (``{"data": {"value": ...}}``)."""
+    plain, notes = coerce.to_json(payload, "payload")
+    _tell(notes)
+    if plain is None:
+        return {"data": {}}
+    if not isinstance(plain, dict):
+        return {"data": {"value": plain}}
+    if set(plain) == {"data"} and isinstance(plain["data"], dict):
+        return plain
+    return {"data": plain}
+
+
+def metadata_of(metadata: Any, known: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """What the environment says, then what is known of the task, then what the caller passed, who has the last word."""
+    plain, notes = coerce.to_json(metadata, "metadata")
+    _tell(notes)
+    merged: dict[str, Any] = {
+        "environment": environ.get("ENVIRONMENT", "").strip() or "dev",
+        "version": environ.get("EVENT_SCHEMA_VERSION", "").strip() or "1.0",
+    }
+    merged.update((name, value) for name, value in known.items() if value is not None)
+    if isinstance(plain, dict):
+        merged.update((name, value) for name, value in plain.items() if value is not None or name not in merged)
+    elif plain is not None:
+        log.warning("metadata is a %s; expected a dict or a WorkflowEventMetadata", coerce.type_name(metadata))
+        merged["metadata"] = plain
+    if merged["environment"] not in ENVIRONMENTS:
+        log.error(
+            "the environment of this event is %r; the variable ENVIRONMENT, or metadata['environment'], must be one of "
+            "%s. The event is published with the value as it stands",
+            merged["environment"],
+            ", ".join(ENVIRONMENTS),
+        )
+    return merged
+
+
+def timestamp(now: datetime.datetime) -> str:
+    """RFC 3339 in UTC, with microseconds."""
+    return now.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def result_of(value: Any, limit: int) -> dict[str, Any]:
+    """What a task returned, for its completion event: ``{"result": ...}``, or why it was left out.
+
+    A result is left out (``{"result_omitted": {"reason", "type", "bytes"}}``) when it is longer than ``limit``
+    bytes as JSON, or when it is an object that has no form in JSON, such as a data frame.
+    """
+    plain, notes = coerce.to_json(value, "result")
+    if any(note.startswith("result: ") and note.endswith("became its text") for note in notes):
+        return {"result_omitted": {"reason": "no form in JSON", "type": coerce.type_name(value)}}
+    size = json_bytes(plain)
+    if size > limit:
+        return {"result_omitted": {"reason": "too large", "type": coerce.type_name(value), "bytes": size}}
+    _tell(notes)
+    return {"result": plain}
+
+
+def shrunk(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The payload without its large values, each replaced by its size, for an event that no broker takes whole."""
+    data = payload.get("data")
+    if not isinstance(data, dict):
+        return {"data": {"omitted_bytes": json_bytes(data)}}
+    kept: dict[str, Any] = {}
+    for name, value in data.items():
+        size = json_bytes(value)
+        kept[name[:200]] = value if size <= _SMALL else {"omitted_bytes": size}
+    if json_bytes(kept) > 64 * _SMALL:
+        return {"data": {"omitted_bytes": json_bytes(data)}}
+    return {"data": kept}
+
+
+def json_bytes(plain: Any) -> int:
+    """The length of a plain value as JSON in UTF-8."""
+    import json
+
+    return len(json.dumps(plain, ensure_ascii=False).encode("utf-8"))
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, enum.Enum) else value
+
+
+def _tell(notes: list[str]) -> None:
+    if notes:
+        more = f", and {len(notes) - _NOTES_IN_A_LOG} more" if len(notes) > _NOTES_IN_A_LOG else ""
+        log.warning("JSON cannot carry this as it is: %s%s", "; ".join(notes[:_NOTES_IN_A_LOG]), more)

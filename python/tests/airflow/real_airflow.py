@@ -1,0 +1,179 @@
+"""A real Airflow with a home, a database and a DAG folder of its own, driven as an operator drives it.
+
+Its invariant: nothing it starts outlives the tests; whatever Airflow forks is found by the home in its environment and
+ended by its pid. It knows Airflow's command line and nothing of its Python API.
+"""
+
+import os
+import shutil
+import signal
+import sqlite3
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Tuple
+
+from kit.poll import poll
+from kit.process import ROOT, Process, Scratch, free_port, prepared
+
+HERE = Path(__file__).resolve().parent
+EXAMPLES = ROOT / "examples" / "airflow" / "dags"
+DATE = "2025-01-01"
+
+PREFIXES = ("KAFKA_", "WORKFLOW_EVENTS_", "AIRFLOW_", "PYTHON", "VIRTUAL_ENV")
+NAMES = ("ENVIRONMENT", "EVENT_SCHEMA_VERSION", "XDG_STATE_HOME")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that ended."""
+
+    status: int
+    text: str
+    seconds: float
+
+
+class Airflow:
+    """One Airflow: ``version`` is 2 (2.8.4) or 3 (3.3.2)."""
+
+    def __init__(self, version: int) -> None:
+        self.version = version
+        self.bin = prepared(f"airflow-{version}-venv/bin")
+        assert (self.bin / "airflow").is_file(), f"Airflow is not in {self.bin}: run `make airflow-venvs`"
+        self._scratch = Scratch(f"airflow-{version}")
+        self.folder = self._scratch.path
+        self.home = self.folder / "home"
+        self.dags = self.folder / "dags"
+        self.dags.mkdir()
+        for source in (*EXAMPLES.glob("*.py"), *(HERE / "dags").glob("*.py")):
+            shutil.copy(str(source), str(self.dags))
+        self.port = free_port()
+        self.run("db", "migrate", within=300)
+
+    def env(self, **more: str) -> Dict[str, str]:
+        """The environment of a process of this Airflow: nothing of ours but what is passed."""
+        clean = {
+            name: value for name, value in os.environ.items() if not name.startswith(PREFIXES) and name not in NAMES
+        }
+        clean.update(
+            AIRFLOW_HOME=str(self.home),
+            AIRFLOW__CORE__LOAD_EXAMPLES="False",
+            AIRFLOW__CORE__DAGS_FOLDER=str(self.dags),
+            AIRFLOW__CORE__UNIT_TEST_MODE="False",
+            AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC="1",
+            AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL="5",
+            PATH="{}{}{}".format(self.bin, os.pathsep, clean.get("PATH", "")),
+            PYTHONUNBUFFERED="1",
+            PYTHONDONTWRITEBYTECODE="1",
+            NO_COLOR="1",
+            TEST_FOLDER=str(self.folder),
+        )
+        if self.version == 3:
+            url = f"http://127.0.0.1:{self.port}"
+            clean.update(
+                AIRFLOW__API__HOST="127.0.0.1",
+                AIRFLOW__API__PORT=str(self.port),
+                AIRFLOW__API__WORKERS="1",
+                AIRFLOW__API__BASE_URL=url,
+                AIRFLOW__CORE__EXECUTION_API_SERVER_URL=url + "/execution/",
+                AIRFLOW__API_AUTH__JWT_SECRET="a-secret-of-the-tests-and-of-nobody-else",
+                AIRFLOW__CORE__PARALLELISM="2",
+                AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES="1",
+            )
+        clean.update(more)
+        return clean
+
+    def run(self, *arguments: str, within: float = 180, check: bool = True, **env: str) -> Ended:
+        """Runs ``airflow`` with these arguments to its end."""
+        return self._end("airflow " + " ".join(arguments), [str(self.bin / "airflow"), *arguments], within, check, env)
+
+    def python(self, *arguments: str, within: float = 60, **env: str) -> Ended:
+        """Runs this Airflow's own Python to its end."""
+        return self._end("python " + " ".join(arguments), [str(self.bin / "python"), *arguments], within, True, env)
+
+    def dags_test(self, dag_id: str, **env: str) -> Ended:
+        """``airflow dags test``: the whole run, in one process."""
+        return self.run("dags", "test", dag_id, DATE, **env)
+
+    def tasks_run(self, dag_id: str, task_id: str, run_id: str, **env: str) -> Ended:
+        """``airflow tasks run --local`` of Airflow 2: the task in a fork, left by ``os._exit``."""
+        flags = ("--local", "--ignore-all-dependencies", "--force")
+        return self.run("tasks", "run", dag_id, task_id, run_id, *flags, **env)
+
+    def state(self, table: str, **where: str) -> str:
+        """The ``state`` of a row of Airflow's database, read without asking Airflow, which takes seconds to answer."""
+        database = sqlite3.connect(f"file:{self.home / 'airflow.db'}?mode=ro", uri=True, timeout=10)
+        try:
+            names = " and ".join(f"{name} = ?" for name in where)
+            rows = database.execute(f"select state from {table} where {names}", list(where.values())).fetchall()
+        finally:
+            database.close()
+        return ",".join(str(row[0]) for row in rows)
+
+    @contextmanager
+    def scheduler(self, **env: str) -> Iterator[Dict[str, Process]]:
+        """The scheduler and what it needs beside it (from 3 on: an API server and a DAG processor)."""
+        names = {2: ["scheduler"], 3: ["api-server", "dag-processor", "scheduler"]}[self.version]
+        started: Dict[str, Process] = {}
+        try:
+            for name in names:
+                log = self.folder / f"{name}.log"
+                command = [str(self.bin / "airflow"), name]
+                started[name] = Process("airflow " + name, command, log, self.folder, self.env(**env))
+            yield started
+        finally:
+            for process in reversed(list(started.values())):
+                process.signal(signal.SIGTERM)
+            ends = time.monotonic() + 15
+            while time.monotonic() < ends and any(process.status() is None for process in started.values()):
+                time.sleep(0.1)
+            for process in started.values():
+                process.kill()
+            self._end_children()
+
+    def close(self) -> None:
+        self._end_children()
+        self._scratch.remove()
+
+    def _end(self, what: str, command: List[str], within: float, check: bool, env: Dict[str, str]) -> Ended:
+        log = self.folder / "command.log"
+        began = time.monotonic()
+        process = Process(what, command, log, self.folder, self.env(**env))
+        try:
+            status = process.wait(within)
+        finally:
+            process.kill()
+        ended = Ended(status, "\n".join(process.lines()), time.monotonic() - began)
+        assert not check or status == 0, f"{what} ended with {status}:\n{ended.text[-6000:]}"
+        return ended
+
+    def _end_children(self) -> None:
+        marker = f"AIRFLOW_HOME={self.home}".encode()
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if marker in environment.read_bytes().split(b"\0"):
+                    os.kill(int(environment.parent.name), signal.SIGKILL)
+            except (OSError, ValueError):
+                continue
+
+
+def seen(airflow: Airflow, name: str) -> List[str]:
+    """The lines of a file that the test DAGs write into the tests' folder."""
+    path = airflow.folder / name
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def wait_for(within: float, what: str, look: Callable[[], Any], processes: Dict[str, Process]) -> None:
+    """``poll`` that ends at once when one of these processes does, and in any case with their logs."""
+
+    def look_at_both() -> Tuple[List[str], Any]:
+        ended = [process.what for process in processes.values() if process.status() is not None]
+        return ended, None if ended else look()
+
+    try:
+        ended, _ = poll(within, what, look_at_both, lambda seen: seen[0] or seen[1], every=0.5)
+        assert not ended, "{} ended while this was waited for: {}".format(", ".join(ended), what)
+    except AssertionError as error:
+        logs = "\n".join(f"--- {one.what}\n{one.tail(80)}" for one in processes.values())
+        raise AssertionError(f"{error}\n{logs}") from None

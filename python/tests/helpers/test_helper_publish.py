@@ -1,0 +1,308 @@
+"""The helpers: shapes, scopes, deadlines, and that nothing whatever makes them raise."""
+
+import datetime
+import enum
+import itertools
+import logging
+import re
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+
+import airflow_integration
+import pytest
+from airflow_integration import (
+    dag_failure_callback,
+    dag_success_callback,
+    publish_dag_completion_event,
+    publish_event_from_taskflow_context,
+    publish_task_completion_event,
+    publish_workflow_event,
+    task_failure_callback,
+    task_success_callback,
+)
+from recording import Context, Recording, RuntimeTaskInstance, TaskInstance2, context, dag_run
+
+PUBLISHING = [
+    publish_workflow_event,
+    publish_task_completion_event,
+    publish_dag_completion_event,
+    publish_event_from_taskflow_context,
+    dag_success_callback,
+    dag_failure_callback,
+    task_success_callback,
+    task_failure_callback,
+]
+
+
+class EventType(str, enum.Enum):
+    WORKFLOW_COMPLETED = "WORKFLOW_COMPLETED"
+
+
+class Model:
+    def __init__(self, **fields):
+        self.fields = fields
+
+    def model_dump(self, **_):
+        return self.fields
+
+
+def test_an_event_has_the_wire_format(producer):
+    assert publish_workflow_event(
+        EventType.WORKFLOW_COMPLETED,
+        "etl",
+        "run-1",
+        {"status": "success"},
+        {"team": "x"},
+        "my-topic",
+        producer=producer,
+    )
+    ((event, topic, timeout),) = producer.calls
+    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", event.pop("event_id"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event.pop("timestamp"))
+    assert event == {
+        "event_type": "WORKFLOW_COMPLETED",
+        "source": "AIRFLOW",
+        "workflow_id": "etl",
+        "workflow_run_id": "run-1",
+        "payload": {"data": {"status": "success"}},
+        "metadata": {"environment": "dev", "version": "1.0", "scope": "dag", "team": "x"},
+    }
+    assert (topic, timeout) == ("my-topic", 5.0)
+
+
+@pytest.mark.parametrize(
+    ("payload", "data"),
+    [
+        ({"a": 1}, {"a": 1}),
+        ({"data": {"a": 1}}, {"a": 1}),
+        (Model(data={"a": 1}), {"a": 1}),
+        ({"data": [1]}, {"data": [1]}),
+        ({"data": {"a": 1}, "b": 2}, {"data": {"a": 1}, "b": 2}),
+        (None, {}),
+        ([1, 2], {"value": [1, 2]}),
+        ("x", {"value": "x"}),
+    ],
+)
+def test_a_payload_is_wrapped_exactly_once(payload, data, producer):
+    assert publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", payload, producer=producer)
+    assert producer.event["payload"] == {"data": data}
+
+
+@pytest.mark.parametrize("ti", [TaskInstance2(attempt=2), RuntimeTaskInstance(attempt=2)])
+def test_a_task_is_named_in_the_metadata(ti, producer, monkeypatch):
+    monkeypatch.setenv("ENVIRONMENT", "prod")
+    monkeypatch.setenv("EVENT_SCHEMA_VERSION", "2.0")
+    one = context(ti)
+    publish_event_from_taskflow_context("workflow.completed", {"a": 1}, producer=producer, context=one)
+    publish_task_completion_event(producer=producer, task_result={"n": 1}, context=one)
+    generic, completion = (event for event, _, _ in producer.calls)
+    expected = {
+        "environment": "prod",
+        "version": "2.0",
+        "scope": "task",
+        "task_id": "load",
+        "map_index": -1,
+        "try_number": 2,
+    }
+    assert generic["metadata"] == completion["metadata"] == expected
+    assert generic["event_type"] == "WORKFLOW_COMPLETED"
+    assert completion["payload"] == {"data": {"task_id": "load", "status": "success", "result": {"n": 1}}}
+
+
+def test_a_dag_completion_says_dag_also_from_within_a_task(producer):
+    publish_dag_completion_event("etl", "run-1", "success", {"t": "success"}, producer=producer, context=context())
+    publish_event_from_taskflow_context("WORKFLOW_COMPLETED", scope="dag", producer=producer, context=context())
+    for event, _, _ in producer.calls:
+        assert event["metadata"] == {"environment": "dev", "version": "1.0", "scope": "dag"}
+    assert producer.calls[0][0]["payload"] == {
+        "data": {"dag_id": "etl", "status": "success", "task_results": {"t": "success"}}
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "event_type"),
+    [
+        ("success", "WORKFLOW_COMPLETED"),
+        ("Failed", "WORKFLOW_FAILED"),
+        ("running", "WORKFLOW_TRIGGERED"),
+        (7, "WORKFLOW_FAILED"),
+    ],
+)
+def test_the_status_decides_the_type(status, event_type, producer):
+    publish_task_completion_event("load", "etl", "run-1", task_status=status, error_message="boom", producer=producer)
+    publish_dag_completion_event("etl", "run-1", dag_status=status, error_message="boom", producer=producer)
+    for event, _, _ in producer.calls:
+        assert event["event_type"] == event_type
+        assert event["payload"]["data"]["error_message"] == "boom"
+
+
+def test_ids_come_from_arguments_then_dag_run_then_ti_then_dag_then_environment(producer, monkeypatch):
+    def seen(**given):
+        recorder = Recording()
+        assert publish_event_from_taskflow_context("WORKFLOW_COMPLETED", producer=recorder, **given)
+        return recorder.event["workflow_id"], recorder.event["workflow_run_id"]
+
+    run, ti = dag_run(dag_id="of-run", run_id="run-r"), TaskInstance2()
+    dag = SimpleNamespace(dag_id="of-dag")
+    assert seen(dag_id="given", dag_run_id="run-g", dag_run=run, ti=ti) == ("given", "run-g")
+    assert seen(dag_run=run, ti=ti, dag=dag, run_id="run-c") == ("of-run", "run-r")
+    assert seen(task_instance=ti, dag=dag, run_id="run-c") == ("etl", "run-1")
+    assert seen(dag=dag, run_id="run-c") == ("of-dag", "run-c")
+    monkeypatch.setenv("AIRFLOW_CTX_DAG_ID", "of-env")
+    monkeypatch.setenv("AIRFLOW_CTX_DAG_RUN_ID", "run-e")
+    assert seen() == ("of-env", "run-e")
+
+
+def test_both_names_of_the_run_are_accepted(producer):
+    publish_task_completion_event(task_id="t", dag_id="d", run_id="r", producer=producer)
+    publish_task_completion_event(task_id="t", dag_id="d", dag_run_id="r", producer=producer)
+    publish_dag_completion_event(dag_id="d", run_id="r", producer=producer)
+    publish_workflow_event("WORKFLOW_COMPLETED", dag_id="d", dag_run_id="r", producer=producer)
+    publish_workflow_event("WORKFLOW_COMPLETED", dag_id="d", run_id="r", producer=producer)
+    assert {event["workflow_run_id"] for event, _, _ in producer.calls} == {"r"}
+
+
+def test_a_missing_context_is_logged_and_false(producer, caplog):
+    assert publish_event_from_taskflow_context("WORKFLOW_COMPLETED", {"a": 1}, producer=producer) is False
+    assert producer.calls == []
+    assert "pass **context" in caplog.text
+
+
+def test_a_wrong_environment_is_named_and_the_event_is_published(producer, monkeypatch, caplog):
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    assert publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {}, producer=producer)
+    assert producer.event["metadata"]["environment"] == "production"
+    assert [record.levelname for record in caplog.records if "ENVIRONMENT" in record.message] == ["ERROR"]
+    assert "dev, staging, prod" in caplog.text
+
+
+def test_the_deadlines_are_those_of_the_place(producer):
+    publish_task_completion_event("t", "etl", "run-1", producer=producer)
+    task_success_callback(context(), producer=producer)
+    dag_success_callback(context(), producer=producer)
+    publish_task_completion_event("t", "etl", "run-1", producer=producer, timeout=0.5)
+    publish_task_completion_event("t", "etl", "run-1", producer=producer, timeout="soon")
+    publish_task_completion_event("t", "etl", "run-1", producer=producer, timeout=float("nan"))
+    publish_task_completion_event("t", "etl", "run-1", producer=producer, timeout=-1)
+    assert [timeout for _, _, timeout in producer.calls] == [5.0, 5.0, 1.0, 0.5, 5.0, 5.0, 5.0]
+
+
+@pytest.mark.parametrize("status", ["spooled", "lost", "failed", None])
+def test_only_an_acknowledged_event_is_true(status, caplog):
+    producer = Recording(status)
+    assert publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {}, producer=producer) is False
+    wanted = logging.WARNING if status == "spooled" else logging.ERROR
+    assert [record.levelno for record in caplog.records if record.name == "airflow_integration"] == [wanted]
+
+
+def test_an_event_too_large_is_published_without_its_large_values(caplog):
+    producer = Recording("published")
+    producer.answers.insert(0, SimpleNamespace(status="failed", kind="too_large", message="too large"))
+    payload = {"rows": "x" * 5_000, "status": "success"}
+    assert publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", payload, producer=producer)
+    assert producer.ids[0] == producer.ids[1]
+    assert producer.calls[1][0]["payload"] == {"data": {"rows": {"omitted_bytes": 5_002}, "status": "success"}}
+
+
+class Bad:
+    """Raises whatever is done to it."""
+
+    def _raise(self, *_, **__):
+        raise RuntimeError("bad")
+
+    __getattr__ = __getitem__ = __str__ = __repr__ = __bool__ = __eq__ = __hash__ = __iter__ = __len__ = _raise
+    __float__ = __index__ = __call__ = _raise
+
+
+@pytest.mark.parametrize("publish", PUBLISHING)
+def test_nothing_that_is_passed_makes_a_helper_raise(publish):
+    odd = [
+        None,
+        0,
+        -1,
+        "",
+        "x",
+        [],
+        {},
+        {"a": {1}},
+        object(),
+        Bad(),
+        MagicMock(),
+        float("nan"),
+        b"\xff",
+        print,
+        Context(),
+    ]
+    for one, other in itertools.product(odd, odd):
+        for given in (
+            (),
+            (one,),
+            (one, other),
+            (one, other, one),
+            (one, other, one, other, one, other, one, other, one),
+        ):
+            assert publish(*given, producer=Recording()) in (True, False)
+        names = (
+            "dag_id",
+            "dag_run",
+            "ti",
+            "task_instance",
+            "run_id",
+            "dag",
+            "key",
+            "timeout",
+            "payload",
+            "metadata",
+            "topic",
+        )
+        for name in names:
+            assert publish(event_type="WORKFLOW_COMPLETED", **{name: one}, producer=other) in (True, False)
+
+
+def test_a_producer_that_raises_is_logged_with_its_traceback(caplog):
+    producer = SimpleNamespace(publish_event_outcome=MagicMock(side_effect=ValueError("boom")))
+    assert publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {}, producer=producer) is False
+    assert "ValueError: boom" in caplog.text
+
+
+def test_an_exception_that_is_none_of_ours_passes(producer):
+    class Timeout(BaseException):
+        """As Airflow's AirflowTaskTimeout, raised by a signal."""
+
+    producer.publish_event_outcome = MagicMock(side_effect=Timeout)
+    with pytest.raises(Timeout):
+        publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {}, producer=producer)
+
+
+def test_callbacks_say_what_happened(producer):
+    failed = Context(ti=TaskInstance2(attempt=2, running=False), dag_run=dag_run(), exception=ValueError("boom"))
+    task_failure_callback(failed, producer=producer)
+    event = producer.event
+    assert event["event_type"] == "WORKFLOW_FAILED"
+    assert event["metadata"]["try_number"] == 2
+    assert event["payload"]["data"] == {
+        "task_id": "load",
+        "status": "failed",
+        "error_message": "boom",
+        "error_type": "ValueError",
+        "will_retry": True,
+    }
+    producer.calls.clear()
+    run = dag_run()
+    run.logical_date = datetime.datetime(2026, 1, 2, tzinfo=datetime.timezone.utc)
+    dag_failure_callback(Context(dag_run=run, ti=TaskInstance2(), reason="task_failure"), producer=producer)
+    assert producer.event["payload"]["data"] == {
+        "dag_id": "etl",
+        "status": "failed",
+        "run_type": "manual",
+        "logical_date": "2026-01-02T00:00:00+00:00",
+        "reason": "task_failure",
+    }
+    assert producer.event["metadata"]["scope"] == "dag"
+
+
+def test_the_old_name_of_the_package_warns_and_works():
+    with pytest.warns(DeprecationWarning, match="airflow_integration"):
+        import workflow_integration
+    assert workflow_integration.publish_workflow_event is publish_workflow_event
+    assert set(workflow_integration.__all__) == set(airflow_integration.__all__)
