@@ -1,8 +1,10 @@
 //! The service: builds the rooms, joins them, and owns the order of start and stop.
 //!
-//! Start: rules, the admin address, ledger, dead letters, lanes, and the consumer last. Stop: no new work,
+//! Start: rules, the admin address, ledger, dead letters, lanes, the consumer, and the spool's drain last. Stop: no new work,
 //! attempts under way, the ledger's flush, the commit, and the admin pages last. Nothing is committed
 //! that the ledger does not cover.
+
+mod spool;
 
 use std::{
     net::SocketAddr,
@@ -16,6 +18,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
+use self::spool::{SpoolDrain, SpoolStatus};
 use crate::{
     admin::{self, BindError, Bound, MetricsError, Probe, View},
     agents::{ClaimPolicy, ConnectError},
@@ -24,6 +27,7 @@ use crate::{
     event::Poison,
     kafka::{Consumer, ConsumerHandle, ConsumerStatus, DeadLetters, KafkaError, StatusView},
     pipeline::{self, AgentStatus, Observer, Parts, Pipeline, PipelineError, stop},
+    publish::PublishError,
     routing::{LoadOptions, Problems, Routing},
     telemetry,
 };
@@ -34,6 +38,8 @@ const STUCK_AFTER: Duration = Duration::from_secs(15);
 const CLOSING_SHARE: u32 = 4;
 /// What closing the consumer is granted at least.
 const CLOSE_AT_LEAST: Duration = Duration::from_secs(1);
+/// How long the spool's thread has to put back what it took.
+const SPOOL_STOP: Duration = Duration::from_secs(1);
 /// Signals that come within this time of the first are the same signal.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// Two writes of the ledger into one flush.
@@ -68,6 +74,9 @@ pub enum BridgeError {
     /// The Kafka client ended.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
+    /// The client for the spool's events cannot be made.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
     /// A defect.
     #[error("{0}")]
     Lost(String),
@@ -77,7 +86,7 @@ impl BridgeError {
     /// The exit code, by sysexits.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Routing { .. } | Self::Agent(_) => 78,
+            Self::Routing { .. } | Self::Agent(_) | Self::Publish(_) => 78,
             Self::Open(_) | Self::Ledger(_) => 74,
             Self::Bind(_) | Self::Kafka(_) => 69,
             Self::Metrics(_) | Self::Lost(_) => 70,
@@ -145,6 +154,8 @@ pub async fn run(
     info!(rules = routing.rules().count(), folder = %config.routing_dir.display(), "routing folder loaded");
 
     let bound = Bound::bind(&config.admin_addr).await?;
+    let client = |folder| spool_publisher(&config.kafka).map(|client| (folder, client));
+    let spool_client = config.spool_dir.as_deref().map(client).transpose()?;
     let ledger = open_ledger(&config)?;
     let dead_letters = DeadLetters::connect(&config.kafka)?;
     let (stopper, stop_signal) = stop();
@@ -173,12 +184,14 @@ pub async fn run(
     };
     let consumer = Consumer::start(&config.kafka, Box::new(intake), on_cluster)?;
     reading.get_or_init(|| consumer.view());
+    let spool = spool_client.map(|(folder, client)| SpoolDrain::start(folder, client));
     let view = Arc::new(Overview {
         consumer: consumer.view(),
         agents: Box::new(pipeline.agents_view()),
         ledger: ledger.clone(),
         routing,
         group: config.kafka.group_id.clone(),
+        spool: spool.as_ref().map(|spool| Box::new(spool.view()) as _),
     });
     let pages = bound.serve(recorder.clone(), view);
     let upkeep = tokio::spawn(recorder.upkeep());
@@ -198,6 +211,7 @@ pub async fn run(
         }),
     };
     stopper.stop();
+    let spool_stopped = spool.map(|spool| tokio::task::spawn_blocking(move || spool.stop(SPOOL_STOP)));
     let result = match ended {
         Ok(()) => drain(&config, &mut pipeline, &ledger, consumer).await,
         Err(error) => {
@@ -209,6 +223,11 @@ pub async fn run(
             Err(error)
         }
     };
+    if let Some(stopped) = spool_stopped
+        && stopped.await.is_err()
+    {
+        error!("stopping the spool's thread failed");
+    }
     upkeep.abort();
     drop(pages);
     result
@@ -293,6 +312,7 @@ struct Overview {
     ledger: Ledger,
     routing: Arc<Routing>,
     group: String,
+    spool: Option<Box<dyn Fn() -> SpoolStatus + Send + Sync>>,
 }
 
 impl Overview {
@@ -331,6 +351,7 @@ impl View for Overview {
             "group": self.group,
             "consumer": consumer_status(&self.consumer.status()),
             "agents": (self.agents)(),
+            "spool": self.spool.as_ref().map(|spool| spool()),
             "ledger": {"records": self.ledger.len()},
             "rules": self.routing.rules().map(|rule| json!({
                 "rule": &**rule.name(),
@@ -396,3 +417,4 @@ pub fn signals() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 pub use pipeline::Outcome;
+pub(crate) use spool::{BATCH_TIME as SPOOL_BATCH_TIME, publisher as spool_publisher};

@@ -60,6 +60,10 @@ metrics! {
     Gauge DEDUP_RECORDS = "dedup_records" [] "Records in the ledger.";
     Counter DEDUP_EXPIRED = "dedup_expired_total" [] "Records that left the ledger at the end of the window.";
     Histogram DEDUP_FLUSH_DURATION = "dedup_flush_duration_seconds" [] "How long a flush of the ledger took.";
+    Counter SPOOL_EVENTS = "spool_events_total" ["outcome"] "Events of the spool folder: published, put_back when Kafka did not take them, or quarantined.";
+    Gauge SPOOL_WAITING = "spool_waiting_events" [] "Events that wait in the spool folder. Alert when it lasts.";
+    Gauge SPOOL_OLDEST = "spool_oldest_event_seconds" [] "How long the oldest of them has waited; 0 when none does.";
+    Gauge SPOOL_QUARANTINED = "spool_quarantined_events" [] "Events in the spool folder that can never be published. Alert above 0.";
     Gauge RULES_LOADED = "rules_loaded" [] "Rules in force.";
     Counter ROUTING_LOADS = "routing_loads_total" ["result"] "Loads of the routing folder: ok or error.";
 }

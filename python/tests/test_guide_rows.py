@@ -137,7 +137,7 @@ class TestTaskCompletion:
         event = published.event()
         assert event["event_type"] == "WORKFLOW_COMPLETED"
         assert (event["metadata"]["scope"], event["metadata"]["task_id"]) == ("task", "load")
-        assert event["payload"]["data"]["task_result"] == {"rows": 3}
+        assert event["payload"]["data"]["result"] == {"rows": 3}
 
     def test_a_task_that_failed_is_a_failure_with_its_message(self, published: Published) -> None:
         assert publish_task_completion_event(

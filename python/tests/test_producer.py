@@ -155,7 +155,8 @@ def test_many_events_have_their_outcomes_in_order_and_one_line_for_each_kind(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with producer(tmp_path) as used:
-        summary = used.publish_many((an_event("a"), None, an_event("b"), {}, an_event("c")), timeout=0)
+        events: Any = (an_event("a"), None, an_event("b"), {}, an_event("c"))
+        summary = used.publish_many(events, timeout=0)
         assert used.publish_many([]).outcomes == []
     assert (summary.published, summary.spooled, summary.failed) == (0, 3, 2)
     assert [outcome.status for outcome in summary.outcomes] == ["spooled", "failed", "spooled", "failed", "spooled"]

@@ -13,6 +13,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
+from . import wire
 from .checks import seconds
 from .producer import WorkflowEventProducer
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Callable, Literal, Optional, TypeVar, Union
 
-    from . import wire
     from ._native import Outcome
     from .producer import Servers
     from .settings import Path

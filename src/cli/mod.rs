@@ -6,6 +6,7 @@ mod healthcheck;
 mod logging;
 mod publish;
 mod run;
+mod spool;
 
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
@@ -46,6 +47,8 @@ enum Command {
     Check(check::Check),
     /// Publish events to Kafka: one JSON event a line.
     Publish(publish::Publish),
+    /// What waits in a spool folder, and publishing it.
+    Spool(spool::SpoolCommand),
     /// Ask a running bridge whether it is well; for container health checks.
     Healthcheck(healthcheck::Healthcheck),
 }
@@ -112,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => demo.main(),
         Command::Check(check) => check.main(),
         Command::Publish(publish) => publish.main(),
+        Command::Spool(spool) => spool.main(),
         Command::Healthcheck(healthcheck) => healthcheck.main(),
     }
 }

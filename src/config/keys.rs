@@ -42,6 +42,7 @@ keys! {
     DEAD_LETTERS = "kafka.dead_letter_topic" "BRIDGE_DEAD_LETTER_TOPIC" None, "", "dead-letter topic; by default the topic's name and .dlq";
     ROUTING = "routing_dir" "BRIDGE_ROUTING_DIR" Some("--routing"), "routing", "folder of routing files";
     DATA = "data_dir" "BRIDGE_DATA_DIR" Some("--data-dir"), "data", "folder of the dedup ledger";
+    SPOOL = "spool_dir" "WORKFLOW_EVENTS_SPOOL_DIR" None, "", "spool folder of publishers on this host, which the bridge empties; none by default";
     ADMIN = "admin_addr" "BRIDGE_ADMIN_ADDR" Some("--admin"), "127.0.0.1:9464", "address of /metrics, /healthz, /readyz and /api/status";
     WINDOW = "dedup.window" "BRIDGE_DEDUP_WINDOW" None, "7d", "how long an event is remembered";
     CACHE = "dedup.cache_bytes" "BRIDGE_DEDUP_CACHE_BYTES" None, "33554432", "cache of the ledger, in bytes; the process takes several times that";

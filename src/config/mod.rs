@@ -35,6 +35,8 @@ pub struct Config {
     pub routing_dir: PathBuf,
     /// The folder of the ledger.
     pub data_dir: PathBuf,
+    /// The spool folder that the bridge empties, if any.
+    pub spool_dir: Option<PathBuf>,
     /// Where the admin pages listen.
     pub admin_addr: String,
     /// How long an event is remembered.
@@ -111,6 +113,7 @@ impl Config {
         let config = Self {
             routing_dir: get.text(keys::ROUTING).into(),
             data_dir: get.text(keys::DATA).into(),
+            spool_dir: get.optional(keys::SPOOL).filter(|folder| !is_off(folder)).map(PathBuf::from),
             admin_addr: get.text(keys::ADMIN),
             dedup_window: get.duration(keys::WINDOW),
             dedup_cache_bytes: get.parsed(keys::CACHE, "a number of bytes such as 33554432"),
@@ -174,6 +177,11 @@ impl Config {
             ));
         }
     }
+}
+
+/// How publishers are told to have no spool, by the same variable.
+fn is_off(folder: &str) -> bool {
+    folder.trim().eq_ignore_ascii_case("off")
 }
 
 impl std::str::FromStr for LogFormat {

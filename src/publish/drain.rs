@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     Ack, PublishError, Publisher, Record,
-    spool::{Claimed, Queue, Spool, SpoolError},
+    spool::{Claimed, Queue, Spool, SpoolError, same_destination},
 };
 
 /// Events that are sent together.
@@ -58,8 +58,18 @@ pub struct Drained {
     pub error: Option<String>,
 }
 
-/// Publishes what waits in the spool, for one destination or for all, with `send`: it gets events and
-/// answers for each, in the same order.
+impl Drained {
+    /// What was published here though it had been spooled for other bootstrap servers than these.
+    pub fn elsewhere<'a>(&'a self, bootstrap_servers: &'a str) -> impl Iterator<Item = (&'a str, u64)> {
+        let others = self.destinations.iter().filter(move |(servers, _)| !same_destination(servers, bootstrap_servers));
+        others.map(|(servers, events)| (servers.as_str(), *events))
+    }
+}
+
+/// Who hands events to Kafka: an answer for each, in the same order.
+pub type Send<'a> = dyn FnMut(&[Record]) -> Vec<Result<Ack, PublishError>> + 'a;
+
+/// Publishes what waits in the spool, for one destination or for all, with `send`.
 ///
 /// # Errors
 /// The folder cannot be listed, or is another's. What goes wrong later ends the drain, and is in
@@ -68,7 +78,7 @@ pub fn drain(
     spool: &Spool,
     destination: Option<&str>,
     budget: Budget,
-    send: &mut dyn FnMut(&[Record]) -> Vec<Result<Ack, PublishError>>,
+    send: &mut Send<'_>,
 ) -> Result<Drained, SpoolError> {
     let began = Instant::now();
     let mut queue = spool.queue(destination)?;
@@ -121,7 +131,7 @@ fn publish(
     claimed: Vec<Claimed>,
     queue: &mut Queue,
     drained: &mut Drained,
-    send: &mut dyn FnMut(&[Record]) -> Vec<Result<Ack, PublishError>>,
+    send: &mut Send<'_>,
 ) -> Result<(), SpoolError> {
     let (mut records, mut claims) = (Vec::with_capacity(claimed.len()), Vec::with_capacity(claimed.len()));
     for Claimed { record, bootstrap_servers, claim } in claimed {

@@ -34,7 +34,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -51,10 +51,15 @@ use self::{
 use crate::event::Event;
 
 pub use builder::Builder;
-pub use drain::{Budget, Drained, drain};
+pub use drain::{Budget, Drained, Send, drain};
 pub use error::{Ack, PublishError};
 pub use record::Record;
 
+/// What a publish may do for events that wait in the spool, once it knows that Kafka is there.
+const SHARE: Budget = Budget { events: 1_000, time: Duration::from_secs(1) };
+/// How soon it looks for such events again, and how soon after a drain that failed.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const TRY_AGAIN: Duration = Duration::from_secs(10);
 /// How long `enqueue` waits for room in the queue.
 const HAND_OVER: Duration = Duration::from_secs(1);
 /// How long a close waits for librdkafka's threads, beyond its deadline.
@@ -68,6 +73,9 @@ pub struct Publisher {
     spool: Option<Spool>,
     home: PerProcess<Home>,
     closed: AtomicBool,
+    began: Instant,
+    /// When the spool is looked at next, in milliseconds since `began`.
+    next_drain: AtomicU64,
 }
 
 impl Publisher {
@@ -77,7 +85,8 @@ impl Publisher {
     }
 
     fn new(config: ClientConfig, servers: String, topic: Arc<str>, spool: Option<Spool>) -> Self {
-        Self { config, servers, topic, spool, home: PerProcess::new(), closed: AtomicBool::new(false) }
+        let (closed, next_drain) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { config, servers, topic, spool, home: PerProcess::new(), closed, began: Instant::now(), next_drain }
     }
 
     /// The brokers that it was told of.
@@ -154,7 +163,40 @@ impl Publisher {
             };
             Err(self.rescue(record, &failure))
         };
-        records.iter().zip(answers).enumerate().map(settle).collect()
+        let answers: Vec<_> = records.iter().zip(answers).enumerate().map(settle).collect();
+        if answers.iter().any(Result::is_ok) {
+            self.drain_share(until);
+        }
+        answers
+    }
+
+    /// Kafka is there: a share of the time that is left goes to events that wait in the spool.
+    fn drain_share(&self, until: Instant) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let time = until.saturating_duration_since(Instant::now()).min(SHARE.time);
+        let due = self.next_drain.load(Ordering::Relaxed);
+        if self.spool.is_none() || time.is_zero() || now < due {
+            return;
+        }
+        let wait = |wait: Duration| now.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        // One of the threads that get here does it.
+        if self.next_drain.compare_exchange(due, wait(LOOK_AGAIN), Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return;
+        }
+        let error = match self.drain(Budget { time, ..SHARE }) {
+            Ok(drained) => {
+                if drained.published > 0 {
+                    let (published, left) = (drained.published, drained.left);
+                    tracing::info!(published, left, "published events from the spool");
+                }
+                drained.error
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(error) = error {
+            tracing::warn!(error, "the spool could not be drained; its events wait");
+            self.next_drain.store(wait(TRY_AGAIN), Ordering::Relaxed);
+        }
     }
 
     /// As [`publish_many`](Self::publish_many), but what fails is spooled by nobody: for events that

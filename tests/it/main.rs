@@ -23,4 +23,5 @@ mod ledger;
 mod poison;
 mod publish;
 mod readme;
+mod spool;
 mod stall;

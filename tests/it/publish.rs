@@ -210,3 +210,23 @@ fn every_mistake_in_the_settings_is_told_at_once() {
         assert!(settings.iter().any(|found| found.starts_with(setting)), "{setting} is not among {settings:?}");
     }
 }
+
+#[test]
+fn the_next_publish_brings_along_what_waits_in_the_spool_for_the_same_brokers() {
+    let (topic, folder) = (kafka().topic("along", 1), Scratch::new("along"));
+    let folder = folder.join("spool");
+    let elsewhere = client("127.0.0.1:1", &topic, &folder).build().expect("the settings are right");
+    elsewhere.publish(&an_event("elsewhere"), Duration::ZERO).expect_err("straight into the spool");
+    let publisher = client(kafka().bootstrap(), &topic, &folder).build().expect("the settings are right");
+    for n in 0..10 {
+        let error = publisher.publish(&an_event(&format!("waits-{n}")), Duration::ZERO).expect_err("straight there");
+        assert_eq!(error.kind(), "spooled", "{error}");
+    }
+    assert_eq!(spooled(&folder).len(), 11);
+    publisher.publish(&an_event("now"), Duration::from_secs(30)).expect("the broker acknowledges");
+    let ids: Vec<_> = kafka().read_all(&topic).iter().filter_map(|record| record.header("event_id")).collect();
+    assert_eq!(ids[0], "now", "the caller's own event does not wait for the spool");
+    assert_eq!(ids[1..].len(), 10, "{ids:?}");
+    assert_eq!(spooled(&folder).len(), 1, "what was spooled for other brokers is left alone");
+    publisher.close(Duration::from_secs(5));
+}

@@ -52,8 +52,13 @@ fn every_command_in_the_documents_is_one_that_a_test_runs() {
         ("KAFKA_BOOTSTRAP_SERVERS=localhost:9092 workflow-bridge run --routing routing", "below"),
         ("workflow-bridge publish events.jsonl", "below"),
         ("mv data data.bad", "ledger.rs"),
+        ("workflow-bridge spool status", "spool.rs"),
+        ("workflow-bridge spool drain", "spool.rs"),
         ("workflow-bridge run", "ledger.rs"),
         ("pip install -r ../../tests/langgraph/requirements.txt", "`make langgraph-venv`"),
+        ("pip install target/wheels/workflow_events-*.whl", "`make python-venv`, with the wheel of the dev profile"),
+        ("python -m workflow_events drain", "python/tests/test_drain_command.py"),
+        ("python -m workflow_events drain --watch 30", "python/tests/test_drain_command.py, with less patience"),
         ("langgraph dev --no-browser --port 8123 --n-jobs-per-worker 10", "the kit, on a free port"),
     ]);
     let makefile = read("Makefile");

@@ -115,13 +115,19 @@ def _wchan(thread: Path) -> str:
     return (thread / "wchan").read_text().strip() or "?"
 
 
+def under_alarm(within: float) -> None:
+    """This process has so many seconds left: then it prints its stacks and dies, in whatever call it is. No thread does
+    this (faulthandler has one, which a grandchild would wait for)."""
+    faulthandler.register(signal.SIGALRM, all_threads=True, chain=True)
+    signal.alarm(int(within))
+
+
 def forked(child: Callable[[], None], within: float = 30.0) -> int:
     """Forks; the child runs the function under an alarm and leaves by ``os._exit``: 0, or 3 when it raised. Its pid."""
     pid = os.fork()
     if pid:
         return pid
-    faulthandler.dump_traceback_later(within, exit=True)
-    signal.alarm(int(within) + 3)  # in case even that thread cannot run
+    under_alarm(within)
     try:
         child()
     except BaseException:

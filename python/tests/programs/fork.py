@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
-from kit.programs import Journal, forked, reap
+from kit.programs import Journal, forked, reap, under_alarm
 from workflow_events import WorkflowEventProducer
 
 DEADLINE = 10.0
@@ -180,12 +180,12 @@ def child_closes() -> None:
     reap([forked(close), forked(drop)])
     pid = os.fork()
     if pid == 0:
-        faulthandler.dump_traceback_later(20, exit=True)
+        under_alarm(20)
         sys.exit(0)  # atexit and the interpreter's end, in the child
     reap([pid])
     pid = os.fork()
     if pid == 0:
-        faulthandler.dump_traceback_later(20, exit=True)
+        under_alarm(20)
         must(producer, "child that leaves by sys.exit")
         sys.exit(0)
     reap([pid])

@@ -43,14 +43,12 @@ impl Owner {
 
 /// Makes the folder when it is absent, and checks whose it is.
 pub(super) fn prepare(folder: &Path) -> Result<Owner, SpoolError> {
-    match look(folder)? {
-        Some(owner) => Ok(owner),
-        None => {
-            make(folder).map_err(|error| SpoolError::from_io(folder, "making the folder", &error))?;
-            let gone = || io::Error::from(io::ErrorKind::NotFound);
-            look(folder)?.ok_or_else(|| SpoolError::from_io(folder, "making the folder", &gone()))
-        }
+    if let Some(owner) = look(folder)? {
+        return Ok(owner);
     }
+    let failed = |error: io::Error| SpoolError::from_io(folder, "making the folder", &error);
+    make(folder).map_err(failed)?;
+    look(folder)?.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
 }
 
 /// Checks the folder; `None` when there is none.

@@ -126,13 +126,11 @@ impl Spool {
         // Users without a home have one of these.
         let home = absolute("HOME").filter(|home| home != Path::new("/") && home != Path::new("/nonexistent"));
         let state = absolute("XDG_STATE_HOME").or_else(|| Some(home?.join(".local/state")));
-        Some(match state {
-            Some(state) => state.join("workflow-events/spool"),
-            None => {
-                let user = rustix::process::geteuid().as_raw();
-                env::temp_dir().join(format!("workflow-events-{user}")).join("spool")
-            }
-        })
+        let temporary = || {
+            let user = rustix::process::geteuid().as_raw();
+            env::temp_dir().join(format!("workflow-events-{user}")).join("spool")
+        };
+        Some(state.map_or_else(temporary, |state| state.join("workflow-events/spool")))
     }
 
     /// The folder.
@@ -230,6 +228,11 @@ impl fmt::Debug for Spool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Spool").field("settings", &self.shared.settings).finish_non_exhaustive()
     }
+}
+
+/// Whether two lists of bootstrap servers are one destination.
+pub fn same_destination(one: &str, other: &str) -> bool {
+    name::normalised(one) == name::normalised(other)
 }
 
 fn number() -> u64 {

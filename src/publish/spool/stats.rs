@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Spool, SpoolError, folder, name, now_ms, quarantine};
+use super::{Spool, SpoolError, folder, name, now_ms, quarantine, same_destination};
 
 /// A header is read this far for its destination.
 const HEADER: u64 = 16 * 1024;
@@ -40,12 +40,8 @@ pub struct SpoolStats {
 impl SpoolStats {
     /// Events that are for other bootstrap servers than these.
     pub fn elsewhere(&self, bootstrap_servers: &str) -> u64 {
-        let here = name::normalised(bootstrap_servers);
-        self.destinations
-            .iter()
-            .filter(|(servers, _)| name::normalised(servers) != here)
-            .map(|(_, events)| events)
-            .sum()
+        let others = self.destinations.iter().filter(|(servers, _)| !same_destination(servers, bootstrap_servers));
+        others.map(|(_, events)| events).sum()
     }
 }
 

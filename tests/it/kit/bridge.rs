@@ -294,7 +294,9 @@ impl Bridge {
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_workflow-bridge"));
         for (name, _) in std::env::vars_os() {
-            if name.to_str().is_some_and(|name| ["KAFKA_", "BRIDGE_", "RUST_LOG"].iter().any(|p| name.starts_with(p))) {
+            if name.to_str().is_some_and(|name| {
+                ["KAFKA_", "BRIDGE_", "WORKFLOW_EVENTS_", "RUST_LOG"].iter().any(|p| name.starts_with(p))
+            }) {
                 command.env_remove(name);
             }
         }

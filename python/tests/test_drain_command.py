@@ -1,0 +1,148 @@
+"""`python -m workflow_events drain`: what it does, says and returns."""
+
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any, Dict, Iterator, List
+
+import pytest
+from kit.poll import poll
+from kit.reader import Kafka
+from kit.spool import SpoolFolder
+from workflow_events import KafkaError, WorkflowEventProducer
+
+NOWHERE = "127.0.0.1:1"
+
+
+def command(servers: str, *arguments: str) -> "tuple[List[str], Dict[str, str]]":
+    environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": servers}
+    return [sys.executable, "-m", "workflow_events", *arguments], environment
+
+
+def drain(servers: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    line, environment = command(servers, "drain", *arguments)
+    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def put(servers: str, topic: str, count: int = 1, **settings: Any) -> List[str]:
+    """That many events for those brokers, in the spool: their ids."""
+    ids = [str(uuid.uuid4()) for _ in range(count)]
+    with WorkflowEventProducer(servers, connect_timeout=None, topic=topic, **settings) as producer:
+        for event_id in ids:
+            event = {
+                "event_id": event_id,
+                "event_type": "WORKFLOW_COMPLETED",
+                "source": "AIRFLOW",
+                "workflow_id": "d",
+                "workflow_run_id": "r",
+                "payload": {"data": {}},
+            }
+            assert producer.publish_event_outcome(event, timeout=0).status == "spooled"
+    return ids
+
+
+def test_a_drain_says_what_it_did(kafka: Kafka, topic: str, spool: SpoolFolder) -> None:
+    ids = put(kafka.bootstrap, topic, 3)
+    done = drain(kafka.bootstrap)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"3 published, 0 put back, 0 quarantined, 0 left in {spool.path}\n"
+    assert sorted(kafka.event_ids(topic)) == sorted(ids)
+    assert drain(kafka.bootstrap).stdout.startswith("0 published, 0 put back"), "there is nothing left"
+
+
+def test_a_drain_without_a_broker_leaves_everything_and_says_why(spool: SpoolFolder) -> None:
+    put(NOWHERE, "t", 2)
+    done = drain(NOWHERE, "--timeout", "1")
+    assert done.returncode == 69, done.stderr
+    assert "0 published, 2 put back, 0 quarantined, 2 left" in done.stdout
+    assert "Connection refused" in done.stderr
+    assert len(spool.files()) == 2
+
+
+def test_a_drain_takes_no_more_than_it_is_told(kafka: Kafka, topic: str, spool: SpoolFolder) -> None:
+    put(kafka.bootstrap, topic, 3)
+    done = drain(kafka.bootstrap, "--max-events", "2")
+    assert (done.returncode, done.stdout.split(",")[0]) == (0, "2 published"), done.stderr
+    assert len(spool.files()) == 1
+
+
+def test_the_options_come_before_the_environment(kafka: Kafka, topic: str, tmp_path: Path) -> None:
+    folder = tmp_path / "another"
+    put(kafka.bootstrap, topic, spool_dir=folder)
+    done = drain(NOWHERE, "--bootstrap-servers", kafka.bootstrap, "--spool-dir", str(folder))
+    assert (done.returncode, done.stdout.split(",")[0]) == (0, "1 published"), done.stderr
+
+
+@pytest.fixture
+def watching(kafka: Kafka, tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    line, environment = command(kafka.bootstrap, "drain", "--watch", "0.1")
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(line, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True)
+        yield process
+        process.kill()
+        process.wait(timeout=30)
+
+
+def test_a_watch_publishes_what_comes_and_ends_with_sigterm(
+    watching: "subprocess.Popen[str]", kafka: Kafka, topic: str, spool: SpoolFolder
+) -> None:
+    ids = put(kafka.bootstrap, topic)
+    poll(30, "the first is published", lambda: kafka.event_ids(topic), lambda found: sorted(found) == sorted(ids))
+    ids += put(kafka.bootstrap, topic)
+    poll(30, "the second is published", lambda: kafka.event_ids(topic), lambda found: sorted(found) == sorted(ids))
+    poll(10, "the spool is empty", spool.everything, lambda files: files == [])
+    assert watching.poll() is None
+    watching.terminate()
+    assert watching.wait(timeout=30) == -15
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "code", "complaint"),
+    [
+        (["drain"], {"KAFKA_SECURITY_PROTOCOL": "TLS"}, 78, "from the variable KAFKA_SECURITY_PROTOCOL"),
+        (
+            ["drain"],
+            {"WORKFLOW_EVENTS_SPOOL_DIR": "off"},
+            78,
+            "there is no spool: WORKFLOW_EVENTS_SPOOL_DIR switches it off",
+        ),
+        (["drain", "--spool-dir", "/dev/null"], {}, 74, "/dev/null"),
+        (["drain", "--watch", "0"], {}, 2, "expected a number above 0, found 0"),
+        (["drain", "--max-events", "none"], {}, 2, "--max-events"),
+        (["empty"], {}, 2, "invalid choice: 'empty'"),
+        ([], {}, 2, "COMMAND"),
+    ],
+)
+def test_a_mistake_has_its_exit_code_and_its_reason(
+    arguments: List[str], environment: Dict[str, str], code: int, complaint: str
+) -> None:
+    line, inherited = command(NOWHERE, *arguments)
+    done = subprocess.run(line, env={**inherited, **environment}, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, complaint in done.stderr) == (code, True), done.stderr
+
+
+def test_the_help_has_the_exit_codes() -> None:
+    line, environment = command(NOWHERE, "drain", "--help")
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert all(code in done.stdout for code in ("0 done", "69", "74", "78", "KAFKA_BOOTSTRAP_SERVERS"))
+
+
+def test_a_producer_drains_its_own_brokers_events_and_leaves_the_others(
+    kafka: Kafka, topic: str, spool: SpoolFolder
+) -> None:
+    mine, others = put(kafka.bootstrap, topic, 2), put(NOWHERE, topic)
+    with WorkflowEventProducer(kafka.bootstrap, topic=topic) as producer:
+        done = producer.drain_spool(timeout=30)
+        assert repr(done) == "DrainSummary(published=2, put_back=0, quarantined=0, left=0, error=None)"
+    assert sorted(kafka.event_ids(topic)) == sorted(mine)
+    assert spool.event_ids() == others
+
+
+def test_a_spool_that_cannot_be_read_is_an_error_of_the_call() -> None:
+    with WorkflowEventProducer(NOWHERE, connect_timeout=None, spool_dir="/dev/null") as producer:
+        with pytest.raises(KafkaError, match="/dev/null") as caught:
+            producer.drain_spool()
+        assert caught.value.kind == "spool"

@@ -1,0 +1,203 @@
+//! `spool`: what waits in a spool folder, and publishing it.
+
+use std::{path::PathBuf, process::ExitCode, thread, time::Duration};
+
+use clap::{Args, Subcommand};
+
+use super::{Settings, exit, fail, logging};
+use crate::{
+    bridge::{SPOOL_BATCH_TIME, process_environment, spool_publisher},
+    config::Config,
+    publish::{
+        Budget, Drained, drain,
+        spool::{FOLDER_VARIABLE, Spool, SpoolError, SpoolSettings, SpoolStats, same_destination},
+    },
+};
+
+/// How long a broker is looked for.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// How long the events are waited for that another process is draining.
+const OTHERS_TIME: Duration = Duration::from_secs(15);
+const OTHERS_PAUSE: Duration = Duration::from_millis(250);
+
+/// Flags of `spool`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: workflow-bridge spool status\n\
+Example: workflow-bridge spool drain --spool /home/airflow/.local/state/workflow-events/spool\n\n\
+A spool keeps the events that a publisher could not hand to Kafka in time: one file each, for any brokers and topic. \
+`drain` publishes all of them to the configured brokers, each to its own topic, the oldest first. It may run while \
+publishers and a bridge use the folder. Run it as the user of the publishers, or as root.\n\n\
+Exit codes of drain: 0 everything is published, 69 Kafka is away and events are left, 65 events can never be published \
+or read (in the folder's quarantine, with the reason), 78 the settings or the folder are wrong.")]
+pub(super) struct SpoolCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Publish what waits in the folder.
+    Drain(Flags),
+    /// Say what waits in the folder; asks no broker.
+    Status(Flags),
+}
+
+#[derive(Debug, Args)]
+struct Flags {
+    /// Folder of the spool [default: WORKFLOW_EVENTS_SPOOL_DIR, else where publishers of this user keep theirs]
+    #[arg(long, value_name = "DIR")]
+    spool: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl SpoolCommand {
+    pub(super) fn main(&self) -> ExitCode {
+        let (Action::Drain(flags) | Action::Status(flags)) = &self.action;
+        let config = match flags.settings.load(&process_environment()) {
+            Ok(config) => config,
+            Err(error) => return fail(exit::CONFIG, &error),
+        };
+        logging::install(config.log_format, "error");
+        let folder = flags.spool.clone().or_else(|| config.spool_dir.clone());
+        let Some(folder) = folder.or_else(|| Spool::default_folder(&*process_environment())) else {
+            return fail(
+                exit::CONFIG,
+                &format_args!("{FOLDER_VARIABLE} switches the spool off: name a folder with --spool"),
+            );
+        };
+        let spool = Spool::new(SpoolSettings::new(folder));
+        let done = match self.action {
+            Action::Drain(_) => drained(&spool, &config),
+            Action::Status(_) => status(&spool, &config),
+        };
+        done.unwrap_or_else(|error| match error {
+            SpoolError::Io { .. } => fail(exit::UNAVAILABLE, &error),
+            _ => fail(exit::CONFIG, &error),
+        })
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn drained(spool: &Spool, config: &Config) -> Result<ExitCode, SpoolError> {
+    let folder = spool.folder().display();
+    let before = spool.stats()?;
+    if before.events == 0 {
+        println!("{}", nothing(spool, &before));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let publisher = match spool_publisher(&config.kafka) {
+        Ok(publisher) => publisher,
+        Err(error) => return Ok(fail(exit::CONFIG, &error)),
+    };
+    if let Err(error) = publisher.connect(CONNECT_TIME) {
+        let left = count(before.events, "event");
+        return Ok(fail(exit::UNAVAILABLE, &format_args!("{error} ({left} left in {folder}, none published)")));
+    }
+
+    let mut all = Drained::default();
+    let mut waited = Duration::ZERO;
+    loop {
+        let pass = drain(spool, None, Budget::ALL, &mut |records| publisher.send_unspooled(records, SPOOL_BATCH_TIME))?;
+        let (is_over, progress) = (pass.left == pass.left_alone, pass.published > 0);
+        let failed = pass.put_back > 0;
+        add(&mut all, pass);
+        if is_over || (failed && !progress) || waited >= OTHERS_TIME {
+            break;
+        }
+        if !progress {
+            // The rest is in the hands of other processes at the moment.
+            thread::sleep(OTHERS_PAUSE);
+            waited += OTHERS_PAUSE;
+        }
+    }
+    publisher.close(Duration::ZERO);
+
+    let here = publisher.bootstrap_servers();
+    println!("{} published to {here} from {folder}", count(all.published, "event"));
+    for (servers, events) in all.elsewhere(here) {
+        println!("  {} of them had been spooled for {servers}", count(events, "event"));
+    }
+    let reason = all.error.as_deref().unwrap_or("another process is draining them at the moment");
+    if all.left > all.left_alone {
+        let left = count(all.left, "event");
+        return Ok(fail(exit::UNAVAILABLE, &format_args!("{left} left in {folder}: {reason}")));
+    }
+    if all.quarantined + all.left_alone > 0 {
+        let bad = count(all.quarantined, "event");
+        let alone = count(all.left_alone, "event");
+        return Ok(fail(
+            exit::DATA,
+            &format_args!(
+                "{bad} moved to {folder}/quarantine, where a .reason beside each says why it can never be published; \
+                 {alone} left alone: {reason}"
+            ),
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sums up passes: what is left is what the last one left.
+fn add(all: &mut Drained, pass: Drained) {
+    all.published += pass.published;
+    all.put_back += pass.put_back;
+    all.quarantined += pass.quarantined;
+    all.left = pass.left;
+    all.left_alone = pass.left_alone;
+    all.error = pass.error.or(all.error.take());
+    for (servers, events) in pass.destinations {
+        *all.destinations.entry(servers).or_default() += events;
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn status(spool: &Spool, config: &Config) -> Result<ExitCode, SpoolError> {
+    let stats = spool.stats()?;
+    let folder = spool.folder().display();
+    if stats.events == 0 {
+        println!("{}", nothing(spool, &stats));
+    } else {
+        let oldest = stats.oldest.map_or_else(String::new, |oldest| {
+            format!(", the oldest for {}", humantime::format_duration(Duration::from_secs(oldest.as_secs())))
+        });
+        println!("{folder}: {} ({} bytes){oldest}", count(stats.events, "event"), stats.bytes);
+        let here = &config.kafka.bootstrap_servers;
+        for (servers, events) in &stats.destinations {
+            let is_here = same_destination(servers, here);
+            let note = if is_here { String::new() } else { format!(", which is not {here}") };
+            println!("  {} for {servers}{note}", count(*events, "event"));
+        }
+        if stats.claimed > 0 {
+            println!("  {} being drained at the moment", count(stats.claimed, "event"));
+        }
+    }
+    if stats.quarantined > 0 {
+        let (events, bytes) = (count(stats.quarantined, "event"), stats.quarantined_bytes);
+        println!(
+            "{folder}/quarantine: {events} ({bytes} bytes) can never be published; a .reason beside each says why"
+        );
+    }
+    if stats.strangers > 0 {
+        println!("{folder}: {} no file of a spool, left alone", count(stats.strangers, "entry"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn nothing(spool: &Spool, stats: &SpoolStats) -> String {
+    let folder = spool.folder().display();
+    if spool.folder().exists() {
+        let quarantined = if stats.quarantined > 0 { "; see its quarantine" } else { "" };
+        format!("{folder}: no event waits{quarantined}")
+    } else {
+        format!("{folder}: no such folder: nothing was ever spooled there")
+    }
+}
+
+fn count(number: u64, noun: &str) -> String {
+    let noun = match (number, noun) {
+        (1, noun) => noun.to_owned(),
+        (_, "entry") => "entries".to_owned(),
+        (_, noun) => format!("{noun}s"),
+    };
+    format!("{number} {noun}")
+}
