@@ -9,7 +9,7 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -20,7 +20,7 @@ use std::{
 use tracing::debug;
 
 use super::{
-    MAX_EVENT_BYTES, Spool, SpoolError,
+    MAX_EVENT_BYTES, Spool, SpoolError, dir,
     entry::{Entry, Unreadable},
     folder::{self, Found, Owner},
     lock::{self, Locked},
@@ -52,7 +52,6 @@ pub struct Claim {
     stem: String,
     /// Held for its lock.
     file: File,
-    owner: Owner,
     /// A child of a fork has no part in its parent's claims.
     pid: u32,
     ended: bool,
@@ -87,7 +86,7 @@ impl Claim {
     /// # Errors
     /// The file could not be moved.
     pub fn quarantine(mut self, reason: &str) -> Result<PathBuf, SpoolError> {
-        let moved = quarantine::take(&self.folder, self.owner, &self.path, &self.stem, reason);
+        let moved = quarantine::take(&self.folder, &self.path, &self.stem, reason);
         // A file that could not be moved is put back by the drop.
         self.ended = moved.is_ok();
         moved
@@ -242,7 +241,7 @@ impl Queue {
     fn take_one(&self, owner: Owner, found: &Found) -> Result<Taken, SpoolError> {
         let folder = self.spool.folder();
         let path = folder.join(&found.file);
-        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+        let file = match dir::open_plain(&path, true) {
             Ok(file) => file,
             Err(error) => return passed_by(folder, &error).map(Taken::Passed),
         };
@@ -270,7 +269,7 @@ impl Queue {
             }
         }
         let (folder, stem) = (folder.to_owned(), found.stem.clone());
-        let claim = Claim { folder, path: claimed, stem, file, owner, pid: process::id(), ended: false };
+        let claim = Claim { folder, path: claimed, stem, file, pid: process::id(), ended: false };
         Ok(Taken::Claimed(Box::new(Claimed { record, bootstrap_servers, claim })))
     }
 
@@ -318,7 +317,7 @@ impl Queue {
                 ))));
             }
             Err(Unreadable::Damaged(reason)) => {
-                return match quarantine::take(folder, owner, path, &found.stem, &reason) {
+                return match quarantine::take(folder, path, &found.stem, &reason) {
                     Ok(_) => Ok(Err(Reason::Quarantined(reason))),
                     // Another process was faster.
                     Err(_) if fs::symlink_metadata(path).is_err() => Ok(Err(Reason::Gone)),

@@ -7,6 +7,7 @@
 //! and nothing to repair. It knows neither librdkafka nor the bridge, and connects to nobody.
 
 mod claim;
+mod dir;
 mod entry;
 mod error;
 mod folder;
@@ -32,7 +33,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use self::lock::TryLock;
+use self::{dir::Dir, lock::TryLock};
 use super::Record;
 
 pub(super) use claim::Queue;
@@ -163,10 +164,10 @@ impl Spool {
             operation: "writing a header",
             reason: error.to_string(),
         })?;
-        let owner = folder::prepare(folder)?;
+        let dir = folder::prepare(folder)?;
         self.check_room(bytes.len() as u64)?;
         let stem = name::stem(now_ms(), destination, &record.event_id, process::id(), number());
-        let path = write::write(folder, owner, &stem, &bytes, self.try_lock())?;
+        let path = write::write(&dir, folder, &stem, &bytes, self.try_lock(), Dir::sync)?;
         self.shared.used.fetch_add(bytes.len() as u64, Relaxed);
         Ok(path)
     }

@@ -203,3 +203,29 @@ fn a_disk_that_takes_half_an_event_is_left_without_it() {
     assert_eq!(fixture.files().len(), 1, "{:?}", fixture.files());
     assert_eq!(ids(&fixture.spool.claim(None, 10).unwrap()), ["e-1"]);
 }
+
+#[test]
+fn a_file_system_that_sets_no_owner_and_no_mode_costs_no_event() {
+    let answer = |code: i32| dir::if_it_can(Err(io::Error::from_raw_os_error(code)));
+    for refused in [1, 13, 22, 38, 95] {
+        answer(refused).unwrap();
+    }
+    assert!(answer(5).is_err() && answer(28).is_err());
+    if !geteuid().is_root() {
+        return;
+    }
+    // Where root may not give files away: a thread without that capability.
+    let fixture = Fixture::new();
+    fixture.put("e-1");
+    chown(fixture.spool.folder(), Some(OTHER), Some(OTHER)).unwrap();
+    thread::scope(|scope| {
+        let put = || {
+            let mut sets = rustix::thread::capabilities(None).unwrap();
+            sets.effective.remove(rustix::thread::CapabilitySet::CHOWN);
+            rustix::thread::set_capabilities(None, sets).unwrap();
+            fixture.put("e-2")
+        };
+        assert!(scope.spawn(put).join().unwrap().exists());
+    });
+    assert_eq!(fixture.spool.claim(None, 10).unwrap().len(), 2);
+}
