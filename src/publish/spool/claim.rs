@@ -15,6 +15,7 @@ use std::{
     path::{Path, PathBuf},
     process,
     sync::Arc,
+    time::Instant,
 };
 
 use tracing::debug;
@@ -197,16 +198,21 @@ impl Queue {
         self.skipped.insert(topic);
     }
 
-    /// Takes the next events: at most `limit`, and no further one once they have `bytes` together.
-    /// Fewer, or none, when there are no more.
+    /// Takes the next events: at most `limit`, and no further one once they have `bytes` together, or
+    /// when it is later than `until`. Fewer, or none, when there are no more.
     ///
     /// # Errors
     /// The folder itself is at fault. What was taken until then is put back.
-    pub(in crate::publish) fn take(&mut self, limit: usize, bytes: usize) -> Result<Vec<Claimed>, SpoolError> {
+    pub(in crate::publish) fn take(
+        &mut self,
+        limit: usize,
+        bytes: usize,
+        until: Option<Instant>,
+    ) -> Result<Vec<Claimed>, SpoolError> {
         let mut taken = Vec::new();
         let mut size = 0;
         let Some(owner) = self.owner else { return Ok(taken) };
-        while taken.len() < limit && size < bytes {
+        while taken.len() < limit && size < bytes && until.is_none_or(|until| Instant::now() < until) {
             let Some(found) = self.found.pop_front() else { break };
             match self.take_one(owner, &found)? {
                 Taken::Claimed(claimed) => {

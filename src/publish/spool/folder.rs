@@ -1,11 +1,14 @@
 //! The folder of the spool: made when absent, refused when it is another's, listed and measured.
 
 use std::{
+    env,
     fs::{self, DirBuilder, File, Metadata},
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, fchown},
-    path::Path,
+    path::{Path, PathBuf},
 };
+
+use rustix::process::geteuid;
 
 use super::{
     SpoolError,
@@ -27,7 +30,7 @@ pub(super) struct Owner {
 impl Owner {
     /// Of a folder.
     pub(super) fn of(folder: &Metadata) -> Self {
-        Self { folder: folder.uid(), group: folder.gid(), user: rustix::process::geteuid().as_raw() }
+        Self { folder: folder.uid(), group: folder.gid(), user: geteuid().as_raw() }
     }
 
     /// Root may use every folder, and everybody may use root's (a mounted volume often is).
@@ -59,8 +62,37 @@ pub(super) fn prepare(folder: &Path) -> Result<Dir, SpoolError> {
     Dir::open(folder).map_err(|error| SpoolError::from_io(folder, "opening the folder", &error))
 }
 
+/// The spool of a user without a home, in the folder for temporary files.
+pub(super) fn temporary() -> PathBuf {
+    env::temp_dir().join(format!("workflow-events-{}", geteuid().as_raw())).join("spool")
+}
+
+/// Everybody may write in the folder for temporary files: what is trusted there was made by this user,
+/// root included, and nobody else can write it.
+fn check_private(folder: &Path) -> Result<(), SpoolError> {
+    let user = geteuid().as_raw();
+    for path in folder.parent().into_iter().chain([folder]) {
+        let found = match fs::symlink_metadata(path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(SpoolError::from_io(folder, "looking at the folder", &error)),
+        };
+        let fault = match found.mode() & 0o777 {
+            _ if !found.is_dir() => "a file or a link".to_owned(),
+            _ if found.uid() != user => format!("a folder of user {}", found.uid()),
+            mode if mode & 0o022 != 0 => format!("one that others may write (mode {mode:03o})"),
+            _ => continue,
+        };
+        return Err(SpoolError::NotPrivate { folder: folder.into(), path: path.into(), user, found: fault });
+    }
+    Ok(())
+}
+
 /// Checks the folder; `None` when there is none.
 pub(super) fn look(folder: &Path) -> Result<Option<Owner>, SpoolError> {
+    if folder == temporary() {
+        check_private(folder)?;
+    }
     let found = match fs::metadata(folder) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

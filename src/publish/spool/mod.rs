@@ -21,7 +21,7 @@ mod write;
 mod tests;
 
 use std::{
-    env, fmt, fs,
+    fmt, fs,
     path::{Path, PathBuf},
     process,
     sync::{
@@ -127,11 +127,7 @@ impl Spool {
         // Users without a home have one of these.
         let home = absolute("HOME").filter(|home| home != Path::new("/") && home != Path::new("/nonexistent"));
         let state = absolute("XDG_STATE_HOME").or_else(|| Some(home?.join(".local/state")));
-        let temporary = || {
-            let user = rustix::process::geteuid().as_raw();
-            env::temp_dir().join(format!("workflow-events-{user}")).join("spool")
-        };
-        Some(state.map_or_else(temporary, |state| state.join("workflow-events/spool")))
+        Some(state.map_or_else(folder::temporary, |state| state.join("workflow-events/spool")))
     }
 
     /// The folder.
@@ -186,7 +182,7 @@ impl Spool {
     /// # Errors
     /// The folder cannot be listed or written, or is another's.
     pub fn claim(&self, destination: Option<&str>, limit: usize) -> Result<Vec<Claimed>, SpoolError> {
-        self.queue(destination)?.take(limit, usize::MAX)
+        self.queue(destination)?.take(limit, usize::MAX, None)
     }
 
     /// Begins a pass over the spool.

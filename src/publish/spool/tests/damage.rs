@@ -77,7 +77,7 @@ fn a_file_of_a_newer_version_is_left_alone_and_told_of() {
     fs::write(&path, text.replacen("\"format\":1", "\"format\":2", 1)).unwrap();
     fixture.put("e-2");
     let mut queue = fixture.spool.queue(None).unwrap();
-    let claimed = queue.take(10, usize::MAX).unwrap();
+    let claimed = queue.take(10, usize::MAX, None).unwrap();
     assert_eq!(ids(&claimed), ["e-2"]);
     assert_eq!((queue.passed().left_alone, queue.passed().quarantined), (1, 0));
     assert!(queue.passed().note.as_ref().unwrap().contains("format 2"), "{:?}", queue.passed());
@@ -207,8 +207,8 @@ fn an_event_whose_name_may_not_have_reached_the_disk_is_not_half_kept() {
     let fixture = Fixture::new();
     fixture.put("e-1");
     let (folder, bytes) = (fixture.spool.folder(), b"an event");
-    let dir = dir::Dir::open(folder).unwrap();
-    let broken = |_: &dir::Dir| Err(std::io::Error::from_raw_os_error(5));
+    let dir = Dir::open(folder).unwrap();
+    let broken = |_: &Dir| Err(std::io::Error::from_raw_os_error(5));
     let error = write::write(&dir, folder, "1-x", bytes, lock::try_lock, broken).unwrap_err();
     assert_eq!(error.kind(), "io");
     assert_eq!(fixture.files().len(), 1, "{:?}", fixture.files());
