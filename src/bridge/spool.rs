@@ -148,7 +148,7 @@ impl Shared {
     fn pass(&self) -> Result<Drained, SpoolError> {
         drain(&self.spool, None, Budget::ALL, &mut |records| {
             if self.stopped.load(Ordering::SeqCst) {
-                Vec::new()
+                Vec::new().into()
             } else {
                 self.publisher.send_unspooled(records, BATCH_TIME)
             }

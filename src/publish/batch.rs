@@ -16,7 +16,6 @@ use super::{Ack, engine::Failure, spool::Spool, traffic::Traffic};
 pub(super) struct Batch {
     slots: Mutex<Slots>,
     answered: Condvar,
-    spool: Option<Spool>,
     /// Where its records are counted.
     traffic: OnceLock<Arc<Traffic>>,
 }
@@ -34,14 +33,14 @@ enum Slot {
     Answered(Result<Ack, Failure>),
     /// The caller waits no longer.
     Abandoned,
-    /// And has put it into the spool.
-    Spooled(PathBuf),
+    /// And it is in the spool.
+    Spooled(PathBuf, Spool),
 }
 
 impl Batch {
-    pub(super) fn new(records: usize, spool: Option<Spool>) -> Self {
+    pub(super) fn new(records: usize) -> Self {
         let slots = Slots { slots: vec![Slot::Waiting; records], waiting: records };
-        Self { slots: Mutex::new(slots), answered: Condvar::new(), spool, traffic: OnceLock::new() }
+        Self { slots: Mutex::new(slots), answered: Condvar::new(), traffic: OnceLock::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Slots> {
@@ -66,13 +65,11 @@ impl Batch {
                 }
             }
             Slot::Abandoned => *slot = Slot::Answered(answer),
-            Slot::Spooled(path) => {
+            Slot::Spooled(path, spool) => {
                 if let Some(traffic) = self.traffic.get() {
                     traffic.safe_no_more();
                 }
-                if answer.is_ok()
-                    && let Some(spool) = &self.spool
-                {
+                if answer.is_ok() {
                     spool.withdraw(path);
                 }
                 *slot = Slot::Answered(answer);
@@ -81,8 +78,12 @@ impl Batch {
         }
     }
 
-    /// Waits for all answers, at most until then. A record without one is abandoned: `None`.
-    pub(super) fn wait(&self, until: Instant) -> Vec<Option<Result<Ack, Failure>>> {
+    /// Waits until nothing is waited for, at most until then.
+    pub(super) fn settle(&self, until: Instant) {
+        drop(self.wait_all(until));
+    }
+
+    fn wait_all(&self, until: Instant) -> MutexGuard<'_, Slots> {
         let mut slots = self.lock();
         while slots.waiting > 0 {
             let left = until.saturating_duration_since(Instant::now());
@@ -91,27 +92,39 @@ impl Batch {
             }
             slots = self.answered.wait_timeout(slots, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        slots.waiting = 0;
         slots
-            .slots
-            .iter_mut()
-            .map(|slot| match slot {
-                Slot::Answered(answer) => Some(answer.clone()),
-                _ => {
-                    *slot = Slot::Abandoned;
-                    None
-                }
-            })
-            .collect()
+    }
+
+    /// Waits for all answers, at most until then. A record without one is abandoned: `None`.
+    pub(super) fn wait(&self, until: Instant) -> Vec<Option<Result<Ack, Failure>>> {
+        let mut slots = self.wait_all(until);
+        slots.waiting = 0;
+        let answers = slots.slots.iter_mut().map(|slot| match slot {
+            Slot::Answered(answer) => Some(answer.clone()),
+            _ => {
+                *slot = Slot::Abandoned;
+                None
+            }
+        });
+        answers.collect()
+    }
+
+    /// A record is tried again: its answer is forgotten.
+    pub(super) fn again(&self, index: usize) {
+        let mut slots = self.lock();
+        if let Some(slot @ Slot::Answered(_)) = slots.slots.get_mut(index) {
+            *slot = Slot::Waiting;
+            slots.waiting += 1;
+        }
     }
 
     /// An abandoned record is in the spool now: the acknowledgement, if it has come meanwhile.
-    pub(super) fn spooled(&self, index: usize, path: PathBuf) -> Option<Ack> {
+    pub(super) fn spooled(&self, index: usize, path: PathBuf, spool: &Spool) -> Option<Ack> {
         let mut slots = self.lock();
         match slots.slots.get_mut(index)? {
             Slot::Answered(Ok(ack)) => Some(*ack),
             Slot::Abandoned => {
-                *slots.slots.get_mut(index)? = Slot::Spooled(path);
+                *slots.slots.get_mut(index)? = Slot::Spooled(path, spool.clone());
                 if let Some(traffic) = self.traffic.get() {
                     traffic.safe();
                 }

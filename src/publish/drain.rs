@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     Ack, PublishError, Publisher, Record,
+    batch::Batch,
     spool::{Claimed, Queue, Spool, SpoolError, same_destination},
 };
 
@@ -21,7 +22,8 @@ const BATCH: usize = 100;
 const BATCH_BYTES: usize = 1024 * 1024;
 /// How long Kafka has for them.
 const BATCH_TIME: Duration = Duration::from_secs(30);
-/// After as many batches without a single acknowledgement the fault is Kafka's, not a topic's.
+/// After as many batches without a single acknowledgement, and with failures that no topic alone is to
+/// blame for, the fault is Kafka's.
 const FRUITLESS: u32 = 3;
 
 /// How much a drain may do.
@@ -68,8 +70,33 @@ impl Drained {
     }
 }
 
+/// What Kafka said of some events by a deadline, in the same order.
+pub struct Sent {
+    answers: Vec<Result<Ack, PublishError>>,
+    /// Who hears what is said later.
+    batch: Option<Arc<Batch>>,
+}
+
+impl Sent {
+    pub(super) fn new(answers: Vec<Result<Ack, PublishError>>, batch: Arc<Batch>) -> Self {
+        Self { answers, batch: Some(batch) }
+    }
+
+    /// The answers.
+    pub fn into_answers(self) -> Vec<Result<Ack, PublishError>> {
+        self.answers
+    }
+}
+
+impl From<Vec<Result<Ack, PublishError>>> for Sent {
+    /// Answers after which nothing comes.
+    fn from(answers: Vec<Result<Ack, PublishError>>) -> Self {
+        Self { answers, batch: None }
+    }
+}
+
 /// Who hands events to Kafka: an answer for each, in the same order.
-pub type Send<'a> = dyn FnMut(&[Record]) -> Vec<Result<Ack, PublishError>> + 'a;
+pub type Send<'a> = dyn FnMut(&[Record]) -> Sent + 'a;
 
 /// Publishes what waits in the spool, for one destination or for all, with `send`.
 ///
@@ -98,11 +125,16 @@ pub fn drain(
         };
         room -= claimed.len();
         let published = drained.published;
-        if let Err(error) = publish(claimed, &mut queue, &mut drained, send) {
-            drained.error = Some(error.to_string());
-            break;
+        match publish(spool, claimed, &mut queue, &mut drained, send) {
+            Ok(_) if drained.published > published => fruitless = 0,
+            // A topic is tried once only: the next batch is of others.
+            Ok(true) => {}
+            Ok(false) => fruitless += 1,
+            Err(error) => {
+                drained.error = Some(error.to_string());
+                break;
+            }
         }
-        fruitless = if drained.published > published { 0 } else { fruitless + 1 };
     }
     let passed = queue.passed();
     drained.quarantined += passed.quarantined;
@@ -129,25 +161,31 @@ impl Publisher {
     }
 }
 
-/// Sends some events, and does with each file what its answer says.
+/// Sends some events, and does with each file what its answer says: whether all that failed did so
+/// through the fault of its topic.
 fn publish(
+    spool: &Spool,
     claimed: Vec<Claimed>,
     queue: &mut Queue,
     drained: &mut Drained,
     send: &mut Send<'_>,
-) -> Result<(), SpoolError> {
+) -> Result<bool, SpoolError> {
     let (mut records, mut claims) = (Vec::with_capacity(claimed.len()), Vec::with_capacity(claimed.len()));
     for Claimed { record, bootstrap_servers, claim } in claimed {
         claims.push((Arc::clone(&record.topic), bootstrap_servers, claim));
         records.push(record);
     }
-    let mut answers = send(&records).into_iter();
-    let mut result = Ok(());
-    for (topic, bootstrap_servers, claim) in claims {
+    let Sent { answers, batch } = send(&records);
+    let mut answers = answers.into_iter();
+    let (mut result, mut of_topics) = (Ok(()), true);
+    for (index, (topic, bootstrap_servers, claim)) in claims.into_iter().enumerate() {
+        let published = || {
+            drained.published += 1;
+            *drained.destinations.entry(bootstrap_servers).or_default() += 1;
+        };
         let outcome = match answers.next() {
             Some(Ok(_)) => {
-                drained.published += 1;
-                *drained.destinations.entry(bootstrap_servers).or_default() += 1;
+                published();
                 claim.done()
             }
             Some(Err(error @ PublishError::TooLarge { .. })) => {
@@ -155,19 +193,25 @@ fn publish(
                 drained.note = Some(error.to_string());
                 claim.quarantine(&error.to_string()).map(|_| ())
             }
-            answer => {
+            answer => claim.release().map(|path| {
+                // Its acknowledgement may come late: then it is taken out, or it would be sent again and again.
+                let acknowledged = batch.as_ref().and_then(|batch| batch.spooled(index, path.clone(), spool));
+                if acknowledged.is_some() {
+                    spool.withdraw(&path);
+                    return published();
+                }
                 drained.put_back += 1;
+                of_topics &= matches!(answer, Some(Err(PublishError::NotAcknowledged { of_topic: true, .. })));
                 if let Some(Err(error)) = answer {
                     drained.error = Some(error.to_string());
                 }
                 queue.skip(topic);
-                claim.release()
-            }
+            }),
         };
         // Every file gets its answer, whatever went wrong with another one.
         result = result.and(outcome);
     }
-    result
+    result.map(|()| of_topics)
 }
 
 #[cfg(test)]

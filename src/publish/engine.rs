@@ -41,11 +41,13 @@ pub(super) struct Failure {
     pub(super) reason: String,
     /// The topic does not take a record of this size.
     pub(super) too_large: bool,
+    /// The topic alone is at fault: others may take records.
+    pub(super) of_topic: bool,
 }
 
 impl Failure {
     pub(super) fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), too_large: false }
+        Self { reason: reason.into(), too_large: false, of_topic: false }
     }
 }
 
@@ -221,12 +223,13 @@ impl Shared {
     fn failure(&self, error: &RdError, bytes: usize) -> Failure {
         let code = error.rdkafka_error_code();
         match code {
-            Some(Code::MessageSizeTooLarge) => Failure {
+            Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge) => Failure {
                 reason: format!(
                     "it is too large for the topic ({bytes} bytes): raise the topic's max.message.bytes, or put a \
                      reference into the payload"
                 ),
                 too_large: true,
+                of_topic: true,
             },
             Some(Code::MessageTimedOut | Code::RequestTimedOut) => {
                 let (complaint, advice) = self.silence();
@@ -243,15 +246,32 @@ impl Shared {
             Some(Code::QueueFull) => {
                 Failure::new("the client's queue is full: publish less at once, or wait for flush")
             }
-            code => Failure::new(match code {
-                Some(code) => {
-                    let reason = reason(error);
-                    format!("{reason}: {}", advice_on(code, &reason))
+            Some(code) => {
+                let reason = reason(error);
+                Failure {
+                    of_topic: is_of_topic(code),
+                    ..Failure::new(format!("{reason}: {}", advice_on(code, &reason)))
                 }
-                None => reason(error),
-            }),
+            }
+            None => Failure::new(reason(error)),
         }
     }
+}
+
+/// Whether an error says something of one topic only.
+fn is_of_topic(code: Code) -> bool {
+    matches!(
+        code,
+        Code::UnknownTopic
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownPartition
+            | Code::TopicAuthorizationFailed
+            | Code::InvalidTopic
+            | Code::InvalidRecord
+            | Code::PolicyViolation
+            | Code::NotEnoughReplicas
+            | Code::NotEnoughReplicasAfterAppend
+    )
 }
 
 /// librdkafka's callbacks.

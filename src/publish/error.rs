@@ -1,6 +1,9 @@
 //! What became of an event that is not in Kafka, in words for whoever has to act.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::connection::SettingError;
 
@@ -68,12 +71,15 @@ pub enum PublishError {
         topic: String,
         /// What librdkafka says, and what to do.
         reason: String,
+        /// Whether the topic alone is at fault, so that others may take events.
+        of_topic: bool,
         /// The event itself, in JSON.
         event: String,
     },
     /// Kafka will never take it as it is.
     #[error(
-        "event {event_id} is too large for topic {topic} ({bytes} bytes): raise the topic's max.message.bytes, or put a reference into the payload"
+        "event {event_id} is too large for topic {topic} ({bytes} bytes): raise the topic's max.message.bytes, or put a reference into the payload{}",
+        where_kept(kept.as_deref())
     )]
     TooLarge {
         /// The event.
@@ -82,6 +88,8 @@ pub enum PublishError {
         topic: String,
         /// The size of its value.
         bytes: usize,
+        /// The file in the spool's quarantine that holds it; without one only the caller has it now.
+        kept: Option<PathBuf>,
         /// The event itself, in JSON.
         event: String,
     },
@@ -114,6 +122,15 @@ impl PublishError {
             Self::Closed => "closed",
         }
     }
+}
+
+fn where_kept(kept: Option<&Path>) -> String {
+    kept.map_or_else(String::new, |path| {
+        let path = path.display();
+        format!(
+            ". It is kept in {path}: once the topic takes it, move it to the spool's folder, which is the one above"
+        )
+    })
 }
 
 fn join(errors: &[SettingError]) -> String {

@@ -34,6 +34,7 @@ mod tests;
 
 use std::{
     fmt,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -54,7 +55,7 @@ use self::{
 use crate::event::Event;
 
 pub use builder::Builder;
-pub use drain::{Budget, Drained, Send, drain};
+pub use drain::{Budget, Drained, Send, Sent, drain};
 pub use error::{Ack, PublishError};
 pub use record::Record;
 
@@ -128,6 +129,7 @@ impl Publisher {
     ///
     /// # Errors
     /// [`PublishError::Spooled`] when the event is safe, but not in Kafka yet;
+    /// [`PublishError::TooLarge`] when no later time will change that: it is kept in the spool's quarantine;
     /// [`PublishError::Lost`] when it is in neither. It may be in Kafka all the same when an
     /// acknowledgement was lost: publishing it again is safe, because its id tells.
     pub fn publish(&self, event: &Event, deadline: Duration) -> Result<Ack, PublishError> {
@@ -149,19 +151,19 @@ impl Publisher {
             return records.iter().map(|_| Err(closed.clone())).collect();
         }
         let until = after(deadline);
-        let (batch, answers) = self.send_all(&records, deadline, until, self.spool.clone());
+        let (batch, answers) = self.send_all(&records, deadline, until);
         let settle = |(index, (record, answer)): (usize, (&Record, Option<Result<Ack, Failure>>))| {
             let failure = match answer {
                 Some(Ok(ack)) => return Ok(ack),
                 Some(Err(failure)) => failure,
                 None => {
                     let error = self.rescue(record, &self.overdue(deadline));
-                    let PublishError::Spooled { path, .. } = &error else { return Err(error) };
-                    let Some(ack) = batch.spooled(index, path.clone()) else { return Err(error) };
+                    let (PublishError::Spooled { path, .. }, Some(spool)) = (&error, &self.spool) else {
+                        return Err(error);
+                    };
+                    let Some(ack) = batch.spooled(index, path.clone(), spool) else { return Err(error) };
                     // It was acknowledged while it was being spooled.
-                    if let Some(spool) = &self.spool {
-                        spool.withdraw(path);
-                    }
+                    spool.withdraw(path);
                     return Ok(ack);
                 }
             };
@@ -205,16 +207,16 @@ impl Publisher {
 
     /// As [`publish_many`](Self::publish_many), but what fails is spooled by nobody: for events that
     /// are in the spool already.
-    pub fn send_unspooled(&self, records: &[Record], deadline: Duration) -> Vec<Result<Ack, PublishError>> {
+    pub fn send_unspooled(&self, records: &[Record], deadline: Duration) -> Sent {
         if let Err(closed) = self.open() {
-            return records.iter().map(|_| Err(closed.clone())).collect();
+            return records.iter().map(|_| Err(closed.clone())).collect::<Vec<_>>().into();
         }
         let until = after(deadline);
-        let (_, answers) = self.send_all(records, deadline, until, None);
+        let (batch, answers) = self.send_all(records, deadline, until);
         let settle = |(record, answer): (&Record, Option<Result<Ack, Failure>>)| {
             answer.unwrap_or_else(|| Err(self.overdue(deadline))).map_err(|failure| unspooled(record, &failure))
         };
-        records.iter().zip(answers).map(settle).collect()
+        Sent::new(records.iter().zip(answers).map(settle).collect(), batch)
     }
 
     /// Hands an event over and does not wait. What fails later goes to the spool, and is told by
@@ -312,9 +314,8 @@ impl Publisher {
         records: &[Record],
         deadline: Duration,
         until: Instant,
-        spool: Option<Spool>,
     ) -> (Arc<Batch>, Vec<Option<Result<Ack, Failure>>>) {
-        let batch = Arc::new(Batch::new(records.len(), spool));
+        let batch = Arc::new(Batch::new(records.len()));
         if deadline.is_zero() {
             let straight = Failure::new("it was published with a deadline of 0, which is straight into the spool");
             let answers = records.iter().map(|_| Some(Err(straight.clone()))).collect();
@@ -332,7 +333,31 @@ impl Publisher {
             Err(failure) => (0..records.len()).for_each(|index| batch.answer(index, Err(failure.clone()))),
         }
         let answers = batch.wait(until);
+        let is_too_large =
+            |answer: &Option<Result<Ack, Failure>>| matches!(answer, Some(Err(failure)) if failure.too_large);
+        if records.len() == 1 || !answers.iter().any(is_too_large) {
+            return (batch, answers);
+        }
+        let refused = answers.iter().enumerate().filter(|(_, answer)| is_too_large(answer));
+        refused.for_each(|(index, _)| self.send_alone(&records[index], &batch, index, until));
+        let answers = batch.wait(until);
         (batch, answers)
+    }
+
+    /// The broker's verdict is on all records of a topic that it was sent at once: this one gets its own.
+    fn send_alone(&self, record: &Record, batch: &Arc<Batch>, index: usize, until: Instant) {
+        batch.again(index);
+        if Instant::now() >= until {
+            let reason = "it was refused as too large together with others, and there was no time to try it alone";
+            batch.answer(index, Err(Failure::new(reason)));
+            return;
+        }
+        let ticket = || Ticket::Waited { batch: Arc::clone(batch), index };
+        let sent = self.engine(until).and_then(|mut engine| self.send(&mut engine, record, ticket, until));
+        if let Err(failure) = sent {
+            batch.answer(index, Err(failure));
+        }
+        batch.settle(until);
     }
 
     fn overdue(&self, deadline: Duration) -> Failure {
@@ -356,7 +381,13 @@ fn after(wait: Duration) -> Instant {
 fn rescue(record: &Record, failure: &Failure, spool: Option<&Spool>, servers: &str) -> PublishError {
     let Some(spool) = spool else { return unspooled(record, failure) };
     let (event_id, topic) = (record.event_id.to_string(), record.topic.to_string());
-    match spool.put(record, servers, &failure.reason) {
+    let kept = if failure.too_large {
+        spool.keep_refused(record, servers, &failure.reason)
+    } else {
+        spool.put(record, servers, &failure.reason)
+    };
+    match kept {
+        Ok(path) if failure.too_large => too_large(record, Some(path)),
         Ok(path) => PublishError::Spooled { event_id, topic, path, reason: failure.reason.clone() },
         Err(error) => PublishError::Lost {
             event_id,
@@ -372,9 +403,20 @@ fn unspooled(record: &Record, failure: &Failure) -> PublishError {
     let (event_id, topic) = (record.event_id.to_string(), record.topic.to_string());
     let event = String::from_utf8_lossy(&record.value).into_owned();
     if failure.too_large {
-        return PublishError::TooLarge { event_id, topic, bytes: record.value.len(), event };
+        return too_large(record, None);
     }
-    PublishError::NotAcknowledged { event_id, topic, reason: failure.reason.clone(), event }
+    let (reason, of_topic) = (failure.reason.clone(), failure.of_topic);
+    PublishError::NotAcknowledged { event_id, topic, reason, of_topic, event }
+}
+
+fn too_large(record: &Record, kept: Option<PathBuf>) -> PublishError {
+    PublishError::TooLarge {
+        event_id: record.event_id.to_string(),
+        topic: record.topic.to_string(),
+        bytes: record.value.len(),
+        kept,
+        event: String::from_utf8_lossy(&record.value).into_owned(),
+    }
 }
 
 impl fmt::Debug for Publisher {

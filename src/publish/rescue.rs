@@ -69,7 +69,11 @@ impl Rescues {
                 };
                 rescue
             };
-            let Rescue { record, failure, spool, servers, traffic } = rescue;
+            let Rescue { record, mut failure, spool, servers, traffic } = rescue;
+            if spool.is_some() {
+                // It was sent in company, and the verdict may be on that: the drain tries it alone.
+                failure.too_large = false;
+            }
             let error = super::rescue(&record, &failure, spool.as_ref(), &servers);
             self.tell(error);
             traffic.end();

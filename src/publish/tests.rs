@@ -99,3 +99,46 @@ fn an_event_is_written_as_the_bridge_reads_it() {
     assert!(text.ends_with(r#""payload":{"data":{}},"metadata":{},"tenant":7}"#), "{text}");
     assert_eq!(Record::from_json(b"{}", &topic, None).unwrap_err().kind(), "missing_field");
 }
+
+const TOO_LARGE: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+
+fn spooling(broker: &MockCluster<'static, DefaultProducerContext>) -> (tempfile::TempDir, Publisher) {
+    let dir = tempfile::tempdir().unwrap();
+    let builder = Publisher::builder().bootstrap_servers(broker.bootstrap_servers()).linger(Duration::from_millis(200));
+    let spool = Spool::new(spool::SpoolSettings::new(dir.path().join("spool")));
+    (dir, builder.spool(spool).build().unwrap())
+}
+
+#[test]
+fn what_is_refused_as_too_large_in_company_is_tried_alone() {
+    let broker = broker();
+    let (_dir, publisher) = spooling(&broker);
+    publisher.connect(PATIENCE).unwrap();
+    // One batch is refused, then one record alone.
+    broker.request_errors(RDKafkaApiKey::Produce, &[TOO_LARGE, TOO_LARGE]);
+    let records = ["e-1", "e-2", "e-3"].map(|id| record(&publisher, id));
+    let answers = publisher.publish_many(records.to_vec(), PATIENCE);
+    let kinds: Vec<&str> =
+        answers.iter().map(|answer| answer.as_ref().map_or_else(PublishError::kind, |_| "ok")).collect();
+    assert_eq!(kinds, ["too_large", "ok", "ok"]);
+
+    for record in &records {
+        publisher.spool().unwrap().put(record, publisher.bootstrap_servers(), "a test").unwrap();
+    }
+    broker.request_errors(RDKafkaApiKey::Produce, &[TOO_LARGE, TOO_LARGE]);
+    let drained = publisher.drain(Budget { time: PATIENCE, ..Budget::ALL }).unwrap();
+    assert_eq!((drained.published, drained.quarantined, drained.left), (2, 1, 0), "{drained:?}");
+}
+
+#[test]
+fn an_event_that_is_too_large_is_kept_and_says_where() {
+    let broker = broker();
+    let (_dir, publisher) = spooling(&broker);
+    broker.request_errors(RDKafkaApiKey::Produce, &[TOO_LARGE]);
+    let error = publisher.publish_record(record(&publisher, "e-1"), PATIENCE).unwrap_err();
+    let PublishError::TooLarge { kept: Some(path), .. } = &error else { panic!("{error}") };
+    assert!(path.exists() && path.parent().unwrap().ends_with("spool/quarantine"), "{path:?}");
+    assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+    let stats = publisher.spool().unwrap().stats().unwrap();
+    assert_eq!((stats.events, stats.quarantined), (0, 1));
+}

@@ -26,17 +26,18 @@ fn refused(record: &Record) -> PublishError {
         event_id: record.event_id().to_owned(),
         topic: record.topic().to_string(),
         reason: "nobody is there".into(),
+        of_topic: false,
         event: String::new(),
     }
 }
 
 /// A Kafka that has the topics for which `has` says so.
-fn kafka(has: impl Fn(&str) -> bool) -> impl FnMut(&[Record]) -> Vec<Result<Ack, PublishError>> {
+fn kafka(has: impl Fn(&str) -> bool) -> impl FnMut(&[Record]) -> Sent {
     move |records| {
         let answer = |record: &Record| {
             if has(record.topic()) { Ok(Ack { partition: 0, offset: 1 }) } else { Err(refused(record)) }
         };
-        records.iter().map(answer).collect()
+        records.iter().map(answer).collect::<Vec<_>>().into()
     }
 }
 
@@ -63,7 +64,7 @@ fn a_budget_of_events_is_kept_and_the_oldest_go_first() {
     let budget = Budget { events: 4, time: Duration::MAX };
     let drained = drain(&spool, None, budget, &mut |records| {
         seen.extend(records.iter().map(|record| record.event_id().to_owned()));
-        records.iter().map(|_| Ok(Ack { partition: 0, offset: 1 })).collect()
+        records.iter().map(|_| Ok(Ack { partition: 0, offset: 1 })).collect::<Vec<_>>().into()
     });
     let drained = drained.unwrap();
     assert_eq!((drained.published, drained.left), (4, 2));
@@ -123,9 +124,15 @@ fn what_no_topic_takes_goes_to_the_quarantine_with_the_reason() {
             if record.event_id() == "small" {
                 return Ok(Ack { partition: 0, offset: 1 });
             }
-            Err(PublishError::TooLarge { event_id: "large".into(), topic: "t".into(), bytes: 9, event: String::new() })
+            Err(PublishError::TooLarge {
+                event_id: "large".into(),
+                topic: "t".into(),
+                bytes: 9,
+                kept: None,
+                event: String::new(),
+            })
         };
-        records.iter().map(answer).collect()
+        records.iter().map(answer).collect::<Vec<_>>().into()
     });
     let drained = drained.unwrap();
     assert_eq!((drained.published, drained.quarantined, drained.left), (1, 1, 0));
@@ -145,7 +152,7 @@ fn events_without_an_answer_are_put_back() {
     let (_dir, spool) = spool();
     put(&spool, "e-0", "t");
     put(&spool, "e-1", "t");
-    let drained = drain(&spool, None, Budget::ALL, &mut |_| vec![Ok(Ack { partition: 0, offset: 1 })]).unwrap();
+    let drained = drain(&spool, None, Budget::ALL, &mut |_| vec![Ok(Ack { partition: 0, offset: 1 })].into()).unwrap();
     assert_eq!((drained.published, drained.put_back, drained.left), (1, 1, 1));
     assert_eq!(spool.stats().unwrap().events, 1);
 }
@@ -165,7 +172,7 @@ fn a_folder_that_fails_midway_ends_the_drain_with_what_was_done() {
                 std::fs::create_dir(&entry).unwrap();
             }
         }
-        records.iter().map(|_| Ok(Ack { partition: 0, offset: 1 })).collect()
+        records.iter().map(|_| Ok(Ack { partition: 0, offset: 1 })).collect::<Vec<_>>().into()
     });
     let drained = drained.unwrap();
     assert_eq!((drained.published, drained.left), (100, 50));
@@ -193,4 +200,55 @@ fn what_is_passed_by_takes_no_longer_than_the_budget() {
     let time = Duration::from_millis(5) + listing;
     let drained = drain(&spool, None, Budget { events: usize::MAX, time }, &mut kafka(|_| false)).unwrap();
     assert_eq!((drained.published, drained.left), (0, 10_001));
+}
+
+#[test]
+fn topics_that_are_at_fault_themselves_starve_no_other_however_many_they_are() {
+    let (_dir, spool) = spool();
+    for topic in 0..5 {
+        // A batch each.
+        for n in 0..BATCH {
+            put(&spool, &format!("bad-{topic}-{n}"), &format!("absent-{topic}"));
+        }
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_millis(2) {
+            std::thread::yield_now();
+        }
+    }
+    put(&spool, "good", "t");
+    let mut send = |records: &[Record]| {
+        let answer = |record: &Record| match refused(record) {
+            _ if &**record.topic() == "t" => Ok(Ack { partition: 0, offset: 1 }),
+            PublishError::NotAcknowledged { event_id, topic, reason, event, .. } => {
+                Err(PublishError::NotAcknowledged { event_id, topic, reason, of_topic: true, event })
+            }
+            other => Err(other),
+        };
+        records.iter().map(answer).collect::<Vec<_>>().into()
+    };
+    let drained = drain(&spool, None, Budget::ALL, &mut send).unwrap();
+    assert_eq!((drained.published, drained.left), (1, 500));
+}
+
+#[test]
+fn an_acknowledgement_that_comes_after_the_deadline_takes_the_event_out() {
+    let (_dir, spool) = spool();
+    for id in ["late", "meanwhile", "never"] {
+        put(&spool, id, "t");
+    }
+    let batch = Arc::new(Batch::new(3));
+    let ack = Ack { partition: 0, offset: 1 };
+    let mut order = Vec::new();
+    let drained = drain(&spool, None, Budget::ALL, &mut |records| {
+        order = records.iter().map(|record| record.event_id().to_owned()).collect();
+        let overdue = batch.wait(Instant::now());
+        assert!(overdue.iter().all(Option::is_none));
+        batch.answer(order.iter().position(|id| id == "meanwhile").unwrap(), Ok(ack));
+        Sent::new(records.iter().map(|record| Err(refused(record))).collect(), Arc::clone(&batch))
+    });
+    let drained = drained.unwrap();
+    assert_eq!((drained.published, drained.put_back, drained.left), (1, 2, 2));
+    batch.answer(order.iter().position(|id| id == "late").unwrap(), Ok(ack));
+    let left = spool.claim(None, 10).unwrap();
+    assert_eq!(left.iter().map(|claimed| claimed.record.event_id()).collect::<Vec<_>>(), ["never"]);
 }

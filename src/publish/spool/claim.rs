@@ -27,7 +27,7 @@ use super::{
     lock::{self, Locked},
     name, now_ms, number, quarantine, write,
 };
-use crate::publish::Record;
+use crate::{connection::bad_topic, publish::Record};
 
 /// How old a claim may become, in milliseconds: far above what any drain holds one.
 pub(super) const STALE: u64 = 15 * 60 * 1000;
@@ -74,11 +74,11 @@ impl Claim {
         }
     }
 
-    /// It could not be published now: it waits again.
+    /// It could not be published now: it waits again, there.
     ///
     /// # Errors
     /// The file could not be renamed; its claim is taken over by the next who looks.
-    pub fn release(mut self) -> Result<(), SpoolError> {
+    pub fn release(mut self) -> Result<PathBuf, SpoolError> {
         self.put_back().map_err(|error| SpoolError::from_io(&self.folder, "putting an event back", &error))
     }
 
@@ -100,13 +100,14 @@ impl Claim {
         lock::unlock(&self.file);
     }
 
-    fn put_back(&mut self) -> io::Result<()> {
+    fn put_back(&mut self) -> io::Result<PathBuf> {
         self.ended = true;
         // The lock first: whoever takes the file over between the two has it, and the rename fails.
         lock::unlock(&self.file);
-        match fs::rename(&self.path, self.folder.join(format!("{}{}", self.stem, name::WAITING))) {
+        let waiting = self.folder.join(format!("{}{}", self.stem, name::WAITING));
+        match fs::rename(&self.path, &waiting) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+            _ => Ok(waiting),
         }
     }
 }
@@ -309,6 +310,9 @@ impl Queue {
             Err(error) => return passed_by(folder, &error).map(Err),
         };
         let entry = entry.and_then(|entry| {
+            if let Some(problem) = bad_topic(&entry.topic) {
+                return Err(Unreadable::Damaged(format!("no topic has this name: {problem}")));
+            }
             let topic: Arc<str> = Arc::from(entry.topic.as_str());
             let record = Record::from_json(&entry.value, &topic, entry.traceparent.as_deref());
             let record =

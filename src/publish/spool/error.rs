@@ -25,6 +25,21 @@ pub enum SpoolError {
         /// The limit, in bytes.
         max: u64,
     },
+    /// The quarantine holds as much as the spool may.
+    #[error(
+        "spool {folder}: expected room for {needed} more bytes in its quarantine, found {used} of {max} bytes in use. \
+         Look at the .reason files there, and move back or delete what they are about", folder = folder.display()
+    )]
+    QuarantineFull {
+        /// The spool's folder.
+        folder: PathBuf,
+        /// What the event would take, in bytes.
+        needed: u64,
+        /// What is in use, in bytes.
+        used: u64,
+        /// The limit, in bytes.
+        max: u64,
+    },
     /// One event is larger than any that is kept.
     #[error(
         "spool {folder}: expected an event of at most {max} bytes, found {bytes}: no topic takes it either; make the \
@@ -120,6 +135,7 @@ impl SpoolError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Full { .. } => "full",
+            Self::QuarantineFull { .. } => "quarantine_full",
             Self::TooLarge { .. } => "too_large",
             Self::DiskFull { .. } => "disk_full",
             Self::NotWritable { .. } => "not_writable",

@@ -142,9 +142,39 @@ impl Spool {
     /// The event is not in the spool, and there is no half of it either.
     pub fn put(&self, record: &Record, destination: &str, reason: &str) -> Result<PathBuf, SpoolError> {
         let folder = self.folder();
+        let bytes = self.encode(record, destination, reason)?;
+        let dir = folder::prepare(folder)?;
+        self.check_room(bytes.len() as u64)?;
+        let stem = name::stem(now_ms(), destination, &record.event_id, process::id(), number());
+        let path = write::write(&dir, folder, &stem, &bytes, self.try_lock(), Dir::sync)?;
+        self.shared.used.fetch_add(bytes.len() as u64, Relaxed);
+        Ok(path)
+    }
+
+    /// Keeps an event that its topic will never take as it is: in the quarantine, with the reason beside
+    /// it, as safe as [`put`](Self::put) does. The quarantine may grow in this way to the size limit of
+    /// the spool.
+    ///
+    /// # Errors
+    /// It is not kept.
+    pub fn keep_refused(&self, record: &Record, destination: &str, reason: &str) -> Result<PathBuf, SpoolError> {
+        let folder = self.folder();
+        let bytes = self.encode(record, destination, reason)?;
+        let dir = folder::prepare(folder)?;
+        let (needed, max) = (bytes.len() as u64, self.shared.settings.max_bytes);
+        let (_, used) = quarantine::measure(folder)?;
+        if used.saturating_add(needed) > max {
+            return Err(SpoolError::QuarantineFull { folder: folder.to_owned(), needed, used, max });
+        }
+        let stem = name::stem(now_ms(), destination, &record.event_id, process::id(), number());
+        quarantine::keep(&dir, folder, &stem, &bytes, reason, self.try_lock())
+    }
+
+    fn encode(&self, record: &Record, destination: &str, reason: &str) -> Result<Vec<u8>, SpoolError> {
+        let folder = self.folder().to_owned();
         let size = record.value.len() as u64;
         if size > MAX_EVENT_BYTES {
-            return Err(SpoolError::TooLarge { folder: folder.to_owned(), bytes: size, max: MAX_EVENT_BYTES });
+            return Err(SpoolError::TooLarge { folder, bytes: size, max: MAX_EVENT_BYTES });
         }
         let entry = entry::NewEntry {
             topic: &record.topic,
@@ -155,17 +185,8 @@ impl Spool {
             reason,
             value: &record.value,
         };
-        let bytes = entry.encode().map_err(|error| SpoolError::Io {
-            folder: folder.to_owned(),
-            operation: "writing a header",
-            reason: error.to_string(),
-        })?;
-        let dir = folder::prepare(folder)?;
-        self.check_room(bytes.len() as u64)?;
-        let stem = name::stem(now_ms(), destination, &record.event_id, process::id(), number());
-        let path = write::write(&dir, folder, &stem, &bytes, self.try_lock(), Dir::sync)?;
-        self.shared.used.fetch_add(bytes.len() as u64, Relaxed);
-        Ok(path)
+        let operation = "writing a header";
+        entry.encode().map_err(|error| SpoolError::Io { folder, operation, reason: error.to_string() })
     }
 
     /// Takes back what [`put`](Self::put) kept, because it was published after all. If a process has

@@ -14,7 +14,8 @@ use super::{
     SpoolError,
     dir::Dir,
     folder::{self, QUARANTINE},
-    name,
+    lock::TryLock,
+    name, write,
 };
 
 const REASON: &str = ".reason";
@@ -38,6 +39,26 @@ pub(super) fn take(folder: &Path, path: &Path, stem: &str, reason: &str) -> Resu
     let to = quarantine.path(&to);
     error!(file = %to.display(), reason, "an event in the spool can never be published: it is in the quarantine");
     Ok(to)
+}
+
+/// Writes an event there, and why.
+pub(super) fn keep(
+    spool: &Dir,
+    folder: &Path,
+    stem: &str,
+    bytes: &[u8],
+    reason: &str,
+    try_lock: TryLock,
+) -> Result<PathBuf, SpoolError> {
+    let failed = |error: io::Error| SpoolError::from_io(folder, "keeping an event in the quarantine", &error);
+    let quarantine = spool.sub(QUARANTINE).map_err(failed)?;
+    let stem = note(&quarantine, stem, reason).map_err(failed)?;
+    let kept = write::write(&quarantine, folder, &stem, bytes, try_lock, Dir::sync);
+    if kept.is_err() {
+        // A reason without a file says nothing.
+        let _ = quarantine.remove(&format!("{stem}{REASON}"));
+    }
+    kept
 }
 
 /// Writes why, under a name that is free there for the event too: the name, without its ending.

@@ -213,3 +213,28 @@ fn an_event_whose_name_may_not_have_reached_the_disk_is_not_half_kept() {
     assert_eq!(error.kind(), "io");
     assert_eq!(fixture.files().len(), 1, "{:?}", fixture.files());
 }
+
+#[test]
+fn a_topic_that_no_kafka_can_have_is_quarantined() {
+    let fixture = Fixture::new();
+    fixture.spool.put(&record_for("e-1", "no such topic"), HERE, "").unwrap();
+    fixture.put("e-2");
+    assert_eq!(ids(&fixture.spool.claim(None, 10).unwrap()), ["e-2"]);
+    assert!(quarantined(&fixture).1.contains("found `no such topic`"));
+}
+
+#[test]
+fn what_is_refused_for_good_is_kept_in_the_quarantine_and_can_be_moved_back() {
+    let fixture = Fixture::with(2_000, lock::try_lock);
+    let path = fixture.spool.keep_refused(&record("e-1"), HERE, "too large").unwrap();
+    assert_eq!(path.parent().unwrap(), fixture.spool.folder().join("quarantine"));
+    assert_eq!(quarantined(&fixture).1, "too large\n");
+    assert!(fixture.spool.claim(None, 10).unwrap().is_empty());
+    fs::rename(&path, fixture.spool.folder().join(path.file_name().unwrap())).unwrap();
+    let claimed = fixture.spool.claim(None, 10).unwrap();
+    assert_eq!(claimed[0].record, record("e-1"));
+    // It does not grow without end.
+    let error = (0..10).find_map(|_| fixture.spool.keep_refused(&record("e-1"), HERE, "too large").err()).unwrap();
+    assert_eq!(error.kind(), "quarantine_full");
+    assert!(fixture.spool.stats().unwrap().quarantined_bytes <= 2_100);
+}
