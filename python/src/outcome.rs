@@ -8,11 +8,11 @@ use workflow_bridge::publish::{Ack, PublishError};
 /// What became of one event.
 ///
 /// status: "published" (the broker acknowledged it), "spooled" (not in Kafka yet, and safe on disk), "failed" (in
-///     neither, because there is no spool or it is no event) or "lost" (in neither, and the spool was asked).
+///     neither, because there is no spool or it is no event; or too large for the topic, and kept at `path`) or "lost" (in neither, and the spool was asked).
 /// kind: a stable word for labels: "published", "spooled", "lost", "not_acknowledged", "too_large", "closed", "invalid".
 /// event_id: the event; "" when it has none.
 /// partition, offset: where it stands in Kafka; None unless published, and offset -1 with acks=0.
-/// path: the file in the spool; None unless spooled.
+/// path: the file in the spool, or in its quarantine ("too_large"); None unless it is kept there.
 /// event: the event itself, in JSON, when it is in neither place; else None.
 /// message: all of this in one line, ready for a log.
 #[pyclass(frozen, module = "workflow_events")]
@@ -135,6 +135,10 @@ impl Outcome {
                 outcome.status = "lost".into();
                 outcome.event_id = event_id;
                 outcome.event = Some(event);
+            }
+            PublishError::TooLarge { event_id, kept: Some(path), .. } => {
+                outcome.event_id = event_id;
+                outcome.path = Some(path.to_string_lossy().into_owned());
             }
             PublishError::NotAcknowledged { event_id, event, .. } | PublishError::TooLarge { event_id, event, .. } => {
                 outcome.event_id = event_id;

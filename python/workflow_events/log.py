@@ -22,8 +22,9 @@ def report(outcomes: list[Outcome]) -> None:
         return
     alike: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
-        # What has no spool is as lost as what no spool took. What was refused as no event is not.
-        lost = outcome.status == "lost" or (outcome.status == "failed" and outcome.kind != "invalid")
+        # What has no spool is as lost as what no spool took. What was refused as no event is not, nor what is kept.
+        unkept = outcome.kind != "invalid" and outcome.path is None
+        lost = outcome.status == "lost" or (outcome.status == "failed" and unkept)
         alike.setdefault("lost" if lost else outcome.status, []).append(outcome)
     for status, group in alike.items():
         if status == "lost":
