@@ -77,7 +77,7 @@ def play(airflow: Airflow, kafka: Kafka) -> Play:
     airflow.run("dags", "reserialize")
     for dag_id, run_id in (("identity_proof", RUN), ("listened_plain", "heard-1")):
         airflow.run("dags", "unpause", "-y", dag_id) if airflow.version == 3 else airflow.run("dags", "unpause", dag_id)
-        airflow.run("dags", "trigger", "-r", run_id, dag_id)
+        airflow.trigger(dag_id, run_id)
     with airflow.scheduler(**env) as processes:
         wait_for(WITHIN, "the first attempt is retried", lambda: flaky_ended(2), processes)
         heard = {"dag_id": "listened_plain", "run_id": "heard-1"}
