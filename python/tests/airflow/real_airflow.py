@@ -21,6 +21,9 @@ from kit.process import ROOT, Process, Scratch, free_port, prepared
 HERE = Path(__file__).resolve().parent
 EXAMPLES = ROOT / "examples" / "airflow" / "dags"
 DATE = "2025-01-01"
+"""Of ``dags test``."""
+TRIGGERED = "2025-01-02"
+"""Of runs that are triggered with a date: a DAG has one run of a date."""
 
 PREFIXES = ("KAFKA_", "WORKFLOW_EVENTS_", "AIRFLOW_", "PYTHON", "VIRTUAL_ENV")
 NAMES = ("ENVIRONMENT", "EVENT_SCHEMA_VERSION", "XDG_STATE_HOME")
@@ -100,7 +103,7 @@ class Airflow:
 
     def trigger(self, dag_id: str, run_id: str) -> None:
         """Makes a run. On Airflow 3 with a date: ``airflow tasks clear`` finds no run that has none."""
-        dated = ("-l", DATE) if self.version == 3 else ()
+        dated = ("-l", TRIGGERED) if self.version == 3 else ()
         self.run("dags", "trigger", "-r", run_id, *dated, dag_id)
 
     def tasks_run(self, dag_id: str, task_id: str, run_id: str, **env: str) -> Ended:
