@@ -30,7 +30,7 @@ fi
 cp $(2) $(1)/requirements.txt
 endef
 
-.PHONY: help demo test lint bench wheel doctor test-setup kafka-jars langgraph-venv python-venv python-tools \
+.PHONY: help demo test lint bench bench-publish wheel doctor test-setup kafka-jars langgraph-venv python-venv python-tools \
   test-airflow airflow-venvs
 
 help: ## Show this
@@ -76,6 +76,21 @@ lint: ## Format, clippy, dependencies (licences, sources, advisories)
 
 bench: test-setup ## The figures, in the release profile
 	cargo bench --locked
+
+bench-publish: kafka-jars wheel ## The Python package beside confluent-kafka and kafka-python, on one broker
+	@pins=benches/publish/requirements.txt
+	venv=$(IT)/bench-publish-venv
+	if ! cmp -s $$pins $$venv/requirements.txt; then
+	  echo "Installing the clients to compare with into $$venv"
+	  $(call new-venv,$$venv,$$pins)
+	fi
+	wheel=$$(ls -t target/wheels/workflow_events-*.whl | head -n 1)
+	if command -v uv >/dev/null; then
+	  uv pip install --quiet --python $$venv/bin/python --no-deps --reinstall $$wheel
+	else
+	  $$venv/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $$wheel
+	fi
+	$$venv/bin/python benches/publish/bench.py
 
 wheel: python-tools ## The Python package, in the release profile, into target/wheels
 	@tests/doctor build python

@@ -103,18 +103,16 @@ class KafkaPython:
     def __init__(self, servers):
         from kafka import KafkaProducer
 
-        def serialise(event):
-            return json.dumps(event).encode()
+        self.producer = KafkaProducer(bootstrap_servers=servers, acks="all", enable_idempotence=True, linger_ms=0)
 
-        self.producer = KafkaProducer(
-            bootstrap_servers=servers, acks="all", enable_idempotence=True, linger_ms=0, value_serializer=serialise
-        )
+    def _send(self, topic, event):
+        return self.producer.send(topic, json.dumps(event).encode(), key(event))
 
     def publish(self, topic, event):
-        self.producer.send(topic, event, key(event)).get(30)
+        self._send(topic, event).get(30)
 
     def publish_many(self, topic, many):
-        futures = [self.producer.send(topic, event, key(event)) for event in many]
+        futures = [self._send(topic, event) for event in many]
         self.producer.flush(300)
         for future in futures:
             future.get(0)

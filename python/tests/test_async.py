@@ -26,8 +26,10 @@ from workflow_events import (
 )
 
 TICK = 0.005
-# What a busy machine with two cores may cost a tick; a blocked loop costs a whole publish.
-MOST = 0.4
+# How long each publish here waits for a broker that does not answer.
+WAIT = 2.0
+# A loop that is held up stands still for all of that; what else the machine does costs a tick much less.
+MOST = WAIT / 2
 
 
 def an_event(run_id: str = "run") -> WorkflowEvent:
@@ -70,7 +72,7 @@ def application(producer: AsyncWorkflowEventProducer) -> FastAPI:
     @app.post("/workflow/trigger")
     async def trigger(workflow_id: str) -> Dict[str, Any]:
         event = an_event("run_{}".format(uuid.uuid4()))
-        return {"published": await producer.publish_event(event, timeout=2.0), "event_id": event.event_id}
+        return {"published": await producer.publish_event(event, timeout=WAIT), "event_id": event.event_id}
 
     return app
 
@@ -110,7 +112,7 @@ def test_a_silent_broker_holds_up_the_caller_and_not_the_loop(silent: SilentServ
     print("8 requests to a silent broker in {:.3f} s, the loop's longest gap {:.3f} s".format(seconds, gap))
     assert [answer.json()["published"] for answer in answers] == [False] * 8
     assert sorted(spool.event_ids()) == sorted(answer.json()["event_id"] for answer in answers)
-    assert 1.9 < seconds < 4.0
+    assert WAIT - 0.1 < seconds < WAIT + 2.0
     assert gap < MOST
 
 
@@ -121,7 +123,7 @@ def test_far_more_requests_than_threads_each_end_at_their_deadline(silent: Silen
     print("200 requests to a silent broker in {:.3f} s, the loop's longest gap {:.3f} s".format(seconds, gap))
     assert [answer.json()["published"] for answer in answers] == [False] * 200
     assert len(set(spool.event_ids())) == 200
-    assert seconds < 6.0
+    assert seconds < WAIT + 4.0
     assert gap < MOST
 
 
@@ -133,19 +135,19 @@ def test_no_method_holds_up_the_loop(broker: Broker, spool: SpoolFolder) -> None
             assert await producer.publish_event(an_event("first")) is True
             broker.freeze()
             for name, work in {
-                "publish_event": lambda: producer.publish_event(an_event(), timeout=1.0),
-                "publish_event_outcome": lambda: producer.publish_event_outcome(an_event(), timeout=1.0),
-                "publish_many": lambda: producer.publish_many([an_event(str(n)) for n in range(20)], timeout=1.0),
+                "publish_event": lambda: producer.publish_event(an_event(), timeout=WAIT),
+                "publish_event_outcome": lambda: producer.publish_event_outcome(an_event(), timeout=WAIT),
+                "publish_many": lambda: producer.publish_many([an_event(str(n)) for n in range(20)], timeout=WAIT),
                 "enqueue_event": lambda: producer.enqueue_event(an_event()),
             }.items():
                 _, seconds, gap = await watched(work)
                 print("{}: {:.3f} s, the loop's longest gap {:.3f} s".format(name, seconds, gap))
-                assert seconds < 2.5
+                assert seconds < WAIT + 1.5
                 assert gap < MOST
 
             async def flush() -> None:
                 with pytest.raises(KafkaTimeoutError):
-                    await producer.flush(timeout=1.0)
+                    await producer.flush(timeout=WAIT)
 
             _, seconds, gap = await watched(flush)
             print("flush: {:.3f} s, the loop's longest gap {:.3f} s".format(seconds, gap))
@@ -163,12 +165,12 @@ def test_finding_no_broker_is_an_error_and_no_stop(silent: SilentServer) -> None
 
     async def enter() -> None:
         with pytest.raises(KafkaError):
-            async with AsyncWorkflowEventProducer(silent.bootstrap, connect_timeout=1.0):
+            async with AsyncWorkflowEventProducer(silent.bootstrap, connect_timeout=WAIT):
                 pass
 
     _, seconds, gap = asyncio.run(watched(enter))
     print("no broker found in {:.3f} s, the loop's longest gap {:.3f} s".format(seconds, gap))
-    assert seconds < 3.0
+    assert seconds < WAIT + 2.0
     assert gap < MOST
 
 

@@ -162,11 +162,11 @@ impl Shared {
         stats: &Result<SpoolStats, SpoolError>,
         told: &mut Told,
     ) -> bool {
-        let mut status = self.status();
+        let mut page = self.status();
         if let Ok(stats) = stats {
-            status.waiting = stats.events;
-            status.oldest_seconds = stats.oldest.map(|oldest| oldest.as_secs());
-            status.quarantined = stats.quarantined;
+            page.waiting = stats.events;
+            page.oldest_seconds = stats.oldest.map(|oldest| oldest.as_secs());
+            page.quarantined = stats.quarantined;
             gauge!(telemetry::SPOOL_WAITING).set(stats.events as f64);
             gauge!(telemetry::SPOOL_OLDEST).set(stats.oldest.unwrap_or_default().as_secs_f64());
             gauge!(telemetry::SPOOL_QUARANTINED).set(stats.quarantined as f64);
@@ -174,8 +174,8 @@ impl Shared {
         let drained = match drained {
             Ok(drained) => drained,
             Err(error) => {
-                status.last_error = Some(error.to_string());
-                told.problem(&error.to_string());
+                page.last_error = Some(error.to_string());
+                told.problem(page.last_error.as_deref());
                 return false;
             }
         };
@@ -184,16 +184,13 @@ impl Shared {
         {
             counter!(telemetry::SPOOL_EVENTS, "outcome" => outcome).increment(events);
         }
-        status.published += drained.published;
-        status.last_error.clone_from(&drained.error);
+        page.published += drained.published;
+        page.last_error = drained.error.clone().or_else(|| drained.note.clone());
         if drained.published > 0 {
             info!(published = drained.published, left = drained.left, "spooled events published");
         }
         told.destinations(drained, self.publisher.bootstrap_servers());
-        match &drained.error {
-            Some(error) => told.problem(error),
-            None => told.problem = None,
-        }
+        told.problem(page.last_error.as_deref());
         drained.error.is_none() || drained.published > 0
     }
 }
@@ -206,11 +203,13 @@ struct Told {
 }
 
 impl Told {
-    fn problem(&mut self, problem: &str) {
-        if self.problem.as_deref() != Some(problem) {
-            warn!(error = problem, "the spool is not drained to its end, and is tried again");
-            self.problem = Some(problem.to_owned());
+    fn problem(&mut self, problem: Option<&str>) {
+        if let Some(error) = problem
+            && self.problem.as_deref() != problem
+        {
+            warn!(error, "not everything in the spool could be published");
         }
+        self.problem = problem.map(str::to_owned);
     }
 
     fn destinations(&mut self, drained: &Drained, here: &str) {

@@ -130,7 +130,8 @@ fn drained(spool: &Spool, config: &Config) -> Result<ExitCode, SpoolError> {
             exit::DATA,
             &format_args!(
                 "{bad} moved to {folder}/quarantine, where a .reason beside each says why it can never be published; \
-                 {alone} left alone: {reason}"
+                 {alone} left alone: {}",
+                all.note.as_deref().unwrap_or_default()
             ),
         ));
     }
@@ -144,6 +145,7 @@ fn add(all: &mut Drained, pass: Drained) {
     all.quarantined += pass.quarantined;
     all.left = pass.left;
     all.left_alone = pass.left_alone;
+    all.note = pass.note.or(all.note.take());
     all.error = pass.error.or(all.error.take());
     for (servers, events) in pass.destinations {
         *all.destinations.entry(servers).or_default() += events;

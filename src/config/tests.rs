@@ -59,6 +59,16 @@ fn a_flag_goes_before_the_environment_and_that_before_the_file_and_the_default()
 }
 
 #[test]
+fn there_is_no_spool_unless_one_is_named() {
+    let spool = |case: Case| case.load().unwrap().spool_dir;
+    assert_eq!(spool(Case::new("{}")), None);
+    assert_eq!(spool(Case::new("spool_dir: /spool\n")), Some(PathBuf::from("/spool")));
+    let named = |value| Case::new("spool_dir: /spool\n").env("WORKFLOW_EVENTS_SPOOL_DIR", value);
+    assert_eq!(spool(named("/other")), Some(PathBuf::from("/other")));
+    assert_eq!(spool(named("off")), None);
+}
+
+#[test]
 fn topics_are_a_list_in_the_file_and_comma_separated_in_the_environment() {
     assert_eq!(Case::new("kafka: {topics: [a, b]}").load().unwrap().kafka.topics, ["a", "b"]);
     assert_eq!(Case::new("kafka: {topics: one}").load().unwrap().kafka.topics, ["one"]);

@@ -7,6 +7,7 @@
 
 mod airflow;
 mod base64;
+mod canonical;
 mod cloudevents;
 mod decode;
 mod ids;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
+pub use canonical::Canonical;
 pub use decode::{Dialect, Raw, decode};
 pub use ids::{DeliveryId, digest};
 pub use names::{EventType, Source};

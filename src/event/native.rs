@@ -47,7 +47,7 @@ pub(super) fn event(mut fields: Map<String, Value>, dialect: Dialect) -> Result<
     })
 }
 
-fn check_event_id(id: &str) -> Result<(), Poison> {
+pub(super) fn check_event_id(id: &str) -> Result<(), Poison> {
     let reason = if id.is_empty() {
         "is empty".to_owned()
     } else if id.len() > MAX_EVENT_ID_BYTES {

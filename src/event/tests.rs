@@ -134,3 +134,48 @@ fn the_digest_tells_content_from_repetition() {
         assert_ne!(digest(&event), digest(&read(&with(field, json!("OTHER"))).unwrap()), "{field}");
     }
 }
+
+#[test]
+fn what_is_canonical_already_decodes_to_the_same_event() {
+    let deep = "[".repeat(200) + &"]".repeat(200);
+    let mut events = vec![native().to_string()];
+    for (field, value) in [
+        ("event_id", json!("")),
+        ("event_id", json!("a\u{7}b")),
+        ("event_id", json!("\u{e9}\"quoted\"")),
+        ("event_type", json!("workflow.completed")),
+        ("event_type", json!("workflow.paused")),
+        ("source", json!("airflow")),
+        ("timestamp", json!("2026-01-31T12:00:00")),
+        ("timestamp", json!("2026-01-31T12:00:00+01:00")),
+        ("timestamp", json!("2026-01-31T12:00:00.120Z")),
+        ("timestamp", json!("yesterdayZ")),
+        ("workflow_id", json!("  ")),
+        ("workflow_run_id", json!(null)),
+        ("payload", json!([])),
+        ("payload", json!({"data": {"n": [1, -2, 1.5, true, null, "x"]}})),
+        ("metadata", json!(null)),
+        ("tenant", json!({"id": 7})),
+    ] {
+        events.push(with(field, value).to_string());
+    }
+    let text = native().to_string();
+    events.push(text.replace("\"success\"", "1e400"));
+    events.push(text.replace("\"success\"", &deep));
+    events.push(text.replacen('{', &format!("{{\"unknown\": {deep}, "), 1));
+    events.push(text.replacen('{', "{\"unknown\": 1e400, ", 1));
+    events.push(text.replacen('{', "{\"event_id\": \"twice\", ", 1));
+    events.push(text.replacen('{', "{\n", 1));
+    events.push(text.clone() + "x");
+    let mut canonical = 0;
+    for text in &events {
+        let decoded = decode(Some(text.as_bytes()));
+        let Some(read) = Canonical::read(text.as_bytes()) else { continue };
+        canonical += 1;
+        let event = decoded.unwrap_or_else(|poison| panic!("{text}: {poison}"));
+        assert_eq!(event.id(), read.event_id);
+        assert_eq!(event.event_type().as_str(), read.event_type);
+        assert_eq!(event.key(), format!("{}/{}", read.workflow_id, read.workflow_run_id));
+    }
+    assert_eq!(canonical, 5, "what needs the decoder goes to the decoder, and nothing else");
+}

@@ -54,7 +54,9 @@ pub struct Drained {
     pub left_alone: u64,
     /// Published events by the bootstrap servers that they were spooled for.
     pub destinations: BTreeMap<String, u64>,
-    /// What went wrong last.
+    /// Why the last of those was left alone or quarantined.
+    pub note: Option<String>,
+    /// What went wrong last: why events were put back, or what ended the drain.
     pub error: Option<String>,
 }
 
@@ -105,7 +107,7 @@ pub fn drain(
     drained.quarantined += passed.quarantined;
     drained.left_alone = passed.left_alone;
     drained.left = drained.put_back + passed.busy + passed.skipped + passed.left_alone + queue.remaining();
-    drained.error = drained.error.or_else(|| passed.note.clone());
+    drained.note = drained.note.or_else(|| passed.note.clone());
     Ok(drained)
 }
 
@@ -149,7 +151,7 @@ fn publish(
             }
             Some(Err(error @ PublishError::TooLarge { .. })) => {
                 drained.quarantined += 1;
-                drained.error = Some(error.to_string());
+                drained.note = Some(error.to_string());
                 claim.quarantine(&error.to_string()).map(|_| ())
             }
             answer => {

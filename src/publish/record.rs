@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rdkafka::message::{Header, OwnedHeaders};
 
-use crate::event::{Event, Poison, decode};
+use crate::event::{Canonical, Event, Poison, decode};
 
 /// One event, encoded and addressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,16 @@ impl Record {
     /// # Errors
     /// [`Poison`] when the bridge could not read it either.
     pub fn from_json(value: &[u8], topic: &Arc<str>, traceparent: Option<&str>) -> Result<Self, Poison> {
+        if let Some(event) = Canonical::read(value) {
+            return Ok(Self {
+                topic: Arc::clone(topic),
+                key: format!("{}/{}", event.workflow_id, event.workflow_run_id).into(),
+                event_id: event.event_id.into(),
+                event_type: event.event_type.into(),
+                value: value.to_vec(),
+                traceparent: traceparent.map(Into::into),
+            });
+        }
         decode(Some(value)).map(|event| Self::new(&event, topic, traceparent))
     }
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sqlite3
 import time
+import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,10 @@ class Airflow:
             for name in names:
                 log = self.folder / f"{name}.log"
                 command = [str(self.bin / "airflow"), name]
+                # A task that starts before the API server listens is a failed attempt.
                 started[name] = Process("airflow " + name, command, log, self.folder, self.env(**env))
+                if name == "api-server":
+                    poll(120, "the API server answers", self._api_answers, every=0.2)
             yield started
         finally:
             for process in reversed(list(started.values())):
@@ -131,6 +135,10 @@ class Airflow:
             for process in started.values():
                 process.kill()
             self._end_children()
+
+    def _api_answers(self) -> bool:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v2/version", timeout=5) as answer:
+            return bool(answer.status == 200)
 
     def close(self) -> None:
         self._end_children()

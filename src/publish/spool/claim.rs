@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use tracing::warn;
+use tracing::debug;
 
 use super::{
     MAX_EVENT_BYTES, Spool, SpoolError,
@@ -227,7 +227,8 @@ impl Queue {
             Reason::Busy => passed.busy += 1,
             Reason::Skipped => passed.skipped += 1,
             Reason::LeftAlone(reason) => {
-                warn!(file = found.file, reason, "an event in the spool is left alone");
+                // Told by whoever asked, once: it is seen at each pass.
+                debug!(file = found.file, reason, "an event in the spool is left alone");
                 passed.left_alone += 1;
                 passed.note = Some(format!("{}: {reason}", found.file));
             }

@@ -128,7 +128,7 @@ fn another_user_s_folder_is_refused_and_root_works_for_its_owner() {
     let folder = fixture.spool.folder().to_owned();
     chown(&folder, Some(OTHER), Some(OTHER)).unwrap();
     let path = fixture.put("e-2");
-    fs::write(&fixture.put("e-3"), "damaged").unwrap();
+    fs::write(fixture.put("e-3"), "damaged").unwrap();
     let owner_of = |path: &Path| {
         use std::os::unix::fs::MetadataExt as _;
         fs::metadata(path).unwrap().uid()
