@@ -136,8 +136,9 @@ impl Outcome {
                 outcome.event_id = event_id;
                 outcome.event = Some(event);
             }
-            PublishError::NotAcknowledged { event_id, .. } | PublishError::TooLarge { event_id, .. } => {
+            PublishError::NotAcknowledged { event_id, event, .. } | PublishError::TooLarge { event_id, event, .. } => {
                 outcome.event_id = event_id;
+                outcome.event = Some(event);
             }
             _ => {}
         }

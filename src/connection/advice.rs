@@ -2,6 +2,21 @@
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
+/// What to do about an error, where its text tells more than its code.
+pub(crate) fn advice_on(code: Code, text: &str) -> &'static str {
+    if text.contains("alert bad certificate")
+        || text.contains("alert certificate")
+        || text.contains("alert unknown ca")
+        || text.contains("alert handshake failure")
+    {
+        return "the broker refuses our certificate, or wants one and has got none: check ssl_certfile and ssl_keyfile (its dates, and whether the broker trusts who signed it)";
+    }
+    if text.contains("security.protocol") {
+        return "the listener speaks another protocol: check security.protocol and the port";
+    }
+    advice(code).1
+}
+
 /// What kind of error a code is, for the metric's label, and what to do about it.
 pub(crate) fn advice(code: Code) -> (&'static str, &'static str) {
     match code {
@@ -16,16 +31,16 @@ pub(crate) fn advice(code: Code) -> (&'static str, &'static str) {
             "tls",
             "the TLS handshake failed: check security.ssl_cafile, the broker's certificate (its host names and dates), ssl_certfile and ssl_keyfile",
         ),
-        Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve | Code::OperationTimedOut => (
-            "transport",
-            "the broker does not answer: check bootstrap_servers, security.protocol and the network; waiting for it",
-        ),
+        Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve | Code::OperationTimedOut => {
+            ("transport", "the broker does not answer: check bootstrap_servers, security.protocol and the network")
+        }
         Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::InvalidTopic => {
-            ("topic", "the topic does not exist yet: create it, or check topics; waiting for it")
+            ("topic", "the topic does not exist yet: create it, or check the topic's name")
         }
-        Code::TopicAuthorizationFailed => {
-            ("topic", "our user may not use the topic: grant it READ and DESCRIBE (and WRITE on the dead-letter topic)")
-        }
+        Code::TopicAuthorizationFailed => (
+            "topic",
+            "our user may not use the topic: grant it WRITE to publish (a dead-letter topic too), READ and DESCRIBE to read",
+        ),
         Code::GroupAuthorizationFailed => {
             ("authentication", "our user may not use the consumer group: grant it READ on the group, or check group_id")
         }
@@ -50,12 +65,21 @@ mod tests {
             (Code::Authentication, "authentication", "sasl_password"),
             (Code::SSL, "tls", "ssl_cafile"),
             (Code::AllBrokersDown, "transport", "bootstrap_servers"),
-            (Code::UnknownTopicOrPartition, "topic", "topics"),
+            (Code::UnknownTopicOrPartition, "topic", "topic's name"),
             (Code::GroupAuthorizationFailed, "authentication", "group_id"),
         ] {
             let (found, advice) = advice(code);
             assert_eq!(found, kind);
             assert!(advice.contains(setting), "{code:?}: {advice}");
         }
+    }
+
+    #[test]
+    fn a_refused_certificate_and_another_protocol_are_told_by_their_text() {
+        let transport = Code::BrokerTransportFailure;
+        let alert = "SSL handshake failed: ssl/tls alert bad certificate: SSL alert number 42";
+        assert!(advice_on(transport, alert).contains("ssl_certfile"));
+        assert!(advice_on(transport, "might be caused by incorrect security.protocol").contains("the port"));
+        assert_eq!(advice_on(transport, "Connection refused"), advice(transport).1);
     }
 }

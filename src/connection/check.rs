@@ -20,7 +20,9 @@ impl SettingError {
 
 /// Whether a librdkafka property holds a secret.
 pub(crate) fn is_secret(property: &str) -> bool {
-    ["password", "secret", ".pem", "oauthbearer.config", "jaas"].iter().any(|part| property.contains(part))
+    ["password", "passphrase", "secret", ".pem", "oauthbearer.config", "jaas"]
+        .iter()
+        .any(|part| property.contains(part))
 }
 
 /// The mistakes in a list of `host:port`.

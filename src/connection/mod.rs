@@ -10,7 +10,7 @@ mod security;
 
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 
-pub(crate) use advice::advice;
+pub(crate) use advice::{advice, advice_on};
 pub use check::SettingError;
 pub(crate) use check::{bad_topic, check_property, check_servers, is_secret, reason};
 pub use security::{Password, Security};

@@ -11,7 +11,10 @@ use std::{
 
 use rdkafka::{ClientContext, config::RDKafkaLogLevel, error::KafkaError as RdError, error::RDKafkaErrorCode as Code};
 
-use crate::{connection::advice, telemetry};
+use crate::{
+    connection::{advice, advice_on},
+    telemetry,
+};
 
 const QUIET: Duration = Duration::from_secs(30);
 
@@ -70,8 +73,7 @@ impl Reporter {
 
     /// An error of librdkafka's.
     pub(super) fn report(&self, code: Code, reason: &str) {
-        let (kind, advice) = advice(code);
-        self.complain(kind, advice, &format!("{code:?}"), reason);
+        self.complain(advice(code).0, advice_on(code, reason), &format!("{code:?}"), reason);
     }
 
     pub(super) fn last_error(&self) -> Option<String> {

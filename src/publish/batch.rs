@@ -6,17 +6,19 @@
 
 use std::{
     path::PathBuf,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Instant,
 };
 
-use super::{Ack, engine::Failure, spool::Spool};
+use super::{Ack, engine::Failure, spool::Spool, traffic::Traffic};
 
 /// The records of one call.
 pub(super) struct Batch {
     slots: Mutex<Slots>,
     answered: Condvar,
     spool: Option<Spool>,
+    /// Where its records are counted.
+    traffic: OnceLock<Arc<Traffic>>,
 }
 
 struct Slots {
@@ -39,11 +41,16 @@ enum Slot {
 impl Batch {
     pub(super) fn new(records: usize, spool: Option<Spool>) -> Self {
         let slots = Slots { slots: vec![Slot::Waiting; records], waiting: records };
-        Self { slots: Mutex::new(slots), answered: Condvar::new(), spool }
+        Self { slots: Mutex::new(slots), answered: Condvar::new(), spool, traffic: OnceLock::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says where its records are counted.
+    pub(super) fn carried_by(&self, traffic: &Arc<Traffic>) {
+        self.traffic.get_or_init(|| Arc::clone(traffic));
     }
 
     /// librdkafka's word on one record.
@@ -60,11 +67,15 @@ impl Batch {
             }
             Slot::Abandoned => *slot = Slot::Answered(answer),
             Slot::Spooled(path) => {
+                if let Some(traffic) = self.traffic.get() {
+                    traffic.safe_no_more();
+                }
                 if answer.is_ok()
                     && let Some(spool) = &self.spool
                 {
                     spool.withdraw(path);
                 }
+                *slot = Slot::Answered(answer);
             }
             Slot::Answered(_) => {}
         }
@@ -99,10 +110,14 @@ impl Batch {
         let mut slots = self.lock();
         match slots.slots.get_mut(index)? {
             Slot::Answered(Ok(ack)) => Some(*ack),
-            slot => {
-                *slot = Slot::Spooled(path);
+            Slot::Abandoned => {
+                *slots.slots.get_mut(index)? = Slot::Spooled(path);
+                if let Some(traffic) = self.traffic.get() {
+                    traffic.safe();
+                }
                 None
             }
+            _ => None,
         }
     }
 }

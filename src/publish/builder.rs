@@ -55,6 +55,8 @@ const OWNED: &[(&str, &str)] = &[
     ("acks", "acks"),
     ("request.required.acks", "acks"),
     ("enable.idempotence", "acks, retries and max_in_flight_requests_per_connection, which decide it"),
+    ("transactional.id", "nothing: the client writes no transactions"),
+    ("delivery.report.only.error", "nothing: an event counts when its acknowledgement was heard"),
     ("security.protocol", "security_protocol"),
     ("sasl.mechanism", "sasl_mechanism"),
     ("sasl.mechanisms", "sasl_mechanism"),
@@ -63,6 +65,15 @@ const OWNED: &[(&str, &str)] = &[
     ("ssl.ca.location", "ssl_cafile"),
     ("ssl.certificate.location", "ssl_certfile"),
     ("ssl.key.location", "ssl_keyfile"),
+];
+
+/// Other names of properties that a setting sets. librdkafka takes the one that it is told last.
+const ALIASES: &[(&str, &str)] = &[
+    ("message.send.max.retries", "retries"),
+    ("max.in.flight", "max.in.flight.requests.per.connection"),
+    ("delivery.timeout.ms", "message.timeout.ms"),
+    ("queue.buffering.max.ms", "linger.ms"),
+    ("compression.codec", "compression.type"),
 ];
 
 impl Builder {
@@ -178,7 +189,7 @@ impl Builder {
         }
         let config = self.config();
         let topic = Arc::from(self.topic);
-        Ok(Publisher::new(config, self.bootstrap_servers, topic, self.spool))
+        Ok(Publisher::new(config, self.bootstrap_servers.into(), topic, self.spool))
     }
 
     fn mistakes(&self) -> Vec<SettingError> {
@@ -257,7 +268,8 @@ impl Builder {
         // The partition that Java clients choose for the key, so that one key has one partition.
         config.set("partitioner", "murmur2_random");
         for (name, value) in &self.properties {
-            config.set(name, value);
+            let alias = ALIASES.iter().find(|(alias, _)| alias == name);
+            config.set(alias.map_or(name.as_str(), |(_, property)| property), value);
         }
         config
     }

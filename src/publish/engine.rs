@@ -1,13 +1,11 @@
-//! One process's producer: librdkafka's handle, the thread that hears its reports, and the counting
-//! of what is under way.
+//! One process's producer: librdkafka's handle, and the thread that hears its reports.
 //!
-//! Owns everything that must not outlive a fork. Its invariants: what was sent is counted until its
-//! report was heard, and the thread listens as long as anything is counted. It listens to nothing
-//! else, so that an idle client costs nothing and closes at once. It knows no deadline of a caller.
+//! Owns everything that must not outlive a fork. Its invariant: the thread listens as long as anything
+//! is under way. It listens to nothing else, so that an idle client costs nothing and closes at once.
+//! It knows no deadline of a caller.
 
 use std::{
-    collections::VecDeque,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::AtomicBool, atomic::Ordering, mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool, atomic::Ordering, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -20,15 +18,21 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig},
 };
 
-use super::{Ack, PublishError, Record, batch::Batch, spool::Spool};
-use crate::connection::{advice, reason};
+use super::{
+    Ack, Record,
+    batch::Batch,
+    rescue::{Rescue, Rescues},
+    spool::Spool,
+    traffic::Traffic,
+};
+use crate::connection::{advice_on, reason};
 
 /// How long the thread listens before it looks whether anybody still waits.
 const LISTEN: Duration = Duration::from_millis(5);
 /// How long a full queue is left alone before it is tried again.
 const ROOM: Duration = Duration::from_millis(1);
-/// Failures of enqueued events that are kept for `take_failures`.
-const KEPT_FAILURES: usize = 10_000;
+/// How long an end waits for a report or a rescue that does not come.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why the broker does not have a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,26 +66,13 @@ pub(super) struct Engine {
 
 /// What the thread, the callbacks and the callers share.
 struct Shared {
-    counts: Mutex<Counts>,
-    /// There is something to listen for, or the thread shall end.
-    wake: Condvar,
-    /// Nothing is under way.
-    idle: Condvar,
+    traffic: Arc<Traffic>,
     complaint: Mutex<Option<(Code, String)>>,
     troubled: AtomicBool,
     dead: AtomicBool,
-    failures: Mutex<VecDeque<PublishError>>,
+    rescues: Arc<Rescues>,
     spool: Option<Spool>,
-    servers: String,
-}
-
-#[derive(Default)]
-struct Counts {
-    /// Records that were sent and not reported on.
-    under_way: usize,
-    /// Callers that wait for something else than a report.
-    listeners: usize,
-    stop: bool,
+    servers: Arc<str>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -90,27 +81,32 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Engine {
     /// Makes the handle and starts the thread; connects in the background.
-    pub(super) fn start(config: &ClientConfig, servers: &str, spool: Option<Spool>) -> Result<Self, Failure> {
+    pub(super) fn start(
+        config: &ClientConfig,
+        servers: &Arc<str>,
+        spool: Option<Spool>,
+        rescues: Arc<Rescues>,
+    ) -> Result<Self, Failure> {
         let shared = Arc::new(Shared {
-            counts: Mutex::default(),
-            wake: Condvar::new(),
-            idle: Condvar::new(),
+            traffic: Arc::default(),
             complaint: Mutex::default(),
             troubled: AtomicBool::new(false),
             dead: AtomicBool::new(false),
-            failures: Mutex::default(),
+            rescues,
             spool,
-            servers: servers.to_owned(),
+            servers: Arc::clone(servers),
         });
         let producer = BaseProducer::from_config_and_context(config, Ears(Arc::clone(&shared)))
             .map(Arc::new)
             .map_err(|error| Failure::new(format!("librdkafka refuses to make a client: {}", reason(&error))))?;
         let (end, ended) = mpsc::channel();
-        let (ears, counts) = (Arc::clone(&producer), Arc::clone(&shared));
+        let (ears, traffic) = (Arc::clone(&producer), Arc::clone(&shared.traffic));
         thread::Builder::new()
             .name("workflow-events".into())
             .spawn(move || {
-                counts.listen(&ears);
+                while traffic.wait() {
+                    ears.poll(LISTEN);
+                }
                 // Dropping the handle waits for librdkafka's threads; whoever closes may wait for this one.
                 drop(ears);
                 // Nobody waits for it any more: then nobody has to be told.
@@ -124,7 +120,10 @@ impl Engine {
 
     /// Hands a record to librdkafka, and waits for room in its queue, at most until then.
     pub(super) fn send(&self, record: &Record, ticket: Ticket, until: Instant) -> Result<(), Failure> {
-        self.shared.count(1);
+        if let Ticket::Waited { batch, .. } = &ticket {
+            batch.carried_by(&self.shared.traffic);
+        }
+        self.shared.traffic.begin();
         let mut message = BaseRecord::with_opaque_to(&record.topic, Box::new(ticket))
             .key(&*record.key)
             .payload(&record.value)
@@ -137,7 +136,7 @@ impl Engine {
                     thread::park_timeout(ROOM);
                 }
                 Err((error, _)) => {
-                    self.shared.uncount();
+                    self.shared.traffic.end();
                     if let Some((code, text)) = self.producer.client().fatal_error() {
                         self.shared.complain(code, &text);
                         self.shared.dead.store(true, Ordering::Relaxed);
@@ -148,37 +147,22 @@ impl Engine {
         }
     }
 
-    /// Waits until nothing is under way, at most until then: how much still is.
+    /// Waits until nothing is under way that is not safe, at most until then: how much still is.
     pub(super) fn flush(&self, until: Option<Instant>) -> usize {
-        let mut counts = lock(&self.shared.counts);
-        while counts.under_way > 0 {
-            counts = match until.map(|until| until.saturating_duration_since(Instant::now())) {
-                None => self.shared.idle.wait(counts).unwrap_or_else(PoisonError::into_inner),
-                Some(Duration::ZERO) => break,
-                Some(left) => self.shared.idle.wait_timeout(counts, left).unwrap_or_else(PoisonError::into_inner).0,
-            };
-        }
-        counts.under_way
+        self.shared.traffic.flush(until)
     }
 
     /// Whether a broker is there, asked for at most so long.
     pub(super) fn find_broker(&self, within: Duration) -> bool {
-        {
-            let mut counts = lock(&self.shared.counts);
-            counts.listeners += 1;
-            self.shared.wake.notify_all();
-        }
-        let found = self.producer.client().fetch_cluster_id(within).is_some();
-        lock(&self.shared.counts).listeners -= 1;
-        found
+        let _listening = self.shared.traffic.listen();
+        self.producer.client().fetch_cluster_id(within).is_some()
     }
 
-    /// Ends the thread and the handle. What is still under way is reported as failed first.
-    pub(super) fn stop(&self, within: Duration) {
+    /// Ends the thread and the handle. What is still under way fails first, and what nobody waits for is
+    /// rescued, however long the disk takes.
+    pub(super) fn stop(&self) {
         self.producer.purge(PurgeConfig::default().queue().inflight());
-        self.flush(Some(Instant::now() + within));
-        lock(&self.shared.counts).stop = true;
-        self.shared.wake.notify_all();
+        self.shared.traffic.wind_up(PATIENCE);
     }
 
     /// Waits until the thread has ended, at most so long. One that takes longer ends by itself.
@@ -196,10 +180,6 @@ impl Engine {
         self.shared.dead.load(Ordering::Relaxed)
     }
 
-    pub(super) fn take_failures(&self) -> Vec<PublishError> {
-        lock(&self.shared.failures).drain(..).collect()
-    }
-
     /// Why nothing was heard: what librdkafka complained about last, and what to do.
     pub(super) fn silence(&self) -> (String, &'static str) {
         self.shared.silence()
@@ -208,47 +188,11 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        lock(&self.shared.counts).stop = true;
-        self.shared.wake.notify_all();
+        self.shared.traffic.stop();
     }
 }
 
 impl Shared {
-    fn count(&self, records: usize) {
-        let mut counts = lock(&self.counts);
-        counts.under_way += records;
-        if counts.under_way == records {
-            self.wake.notify_all();
-        }
-    }
-
-    fn uncount(&self) {
-        let mut counts = lock(&self.counts);
-        counts.under_way = counts.under_way.saturating_sub(1);
-        if counts.under_way == 0 {
-            self.idle.notify_all();
-        }
-    }
-
-    /// The thread: hears reports as long as anything is under way.
-    fn listen(&self, producer: &BaseProducer<Ears>) {
-        loop {
-            {
-                let mut counts = lock(&self.counts);
-                while counts.under_way == 0 && counts.listeners == 0 {
-                    if counts.stop {
-                        return;
-                    }
-                    counts = self.wake.wait(counts).unwrap_or_else(PoisonError::into_inner);
-                }
-                if counts.stop {
-                    return;
-                }
-            }
-            producer.poll(LISTEN);
-        }
-    }
-
     fn complain(&self, code: Code, text: &str) {
         let mut complaint = lock(&self.complaint);
         // That all brokers are down, or that this is fatal, follows from something else, which is worth more.
@@ -266,7 +210,7 @@ impl Shared {
 
     fn silence(&self) -> (String, &'static str) {
         match &*lock(&self.complaint) {
-            Some((code, text)) => (text.clone(), advice(*code).1),
+            Some((code, text)) => (text.clone(), advice_on(*code, text)),
             None => (
                 "nothing was heard, and no error either".into(),
                 "check that bootstrap_servers names a Kafka listener, and that the broker is not overloaded",
@@ -300,20 +244,13 @@ impl Shared {
                 Failure::new("the client's queue is full: publish less at once, or wait for flush")
             }
             code => Failure::new(match code {
-                Some(code) => format!("{}: {}", reason(error), advice(code).1),
+                Some(code) => {
+                    let reason = reason(error);
+                    format!("{reason}: {}", advice_on(code, &reason))
+                }
                 None => reason(error),
             }),
         }
-    }
-
-    /// Nobody waits for it: into the spool, or it is lost.
-    fn rescue(&self, record: &Record, failure: &Failure) {
-        let error = super::rescue(record, failure, self.spool.as_ref(), &self.servers);
-        let mut failures = lock(&self.failures);
-        if failures.len() == KEPT_FAILURES {
-            failures.pop_front();
-        }
-        failures.push_back(error);
     }
 }
 
@@ -352,11 +289,20 @@ impl ProducerContext for Ears {
             Ticket::Waited { batch, index } => batch.answer(index, answer),
             Ticket::Enqueued => {
                 if let (Err(failure), Err((_, message))) = (answer, result) {
-                    self.0.rescue(&read_back(message), &failure);
+                    let Shared { spool, servers, traffic, rescues, .. } = &*self.0;
+                    rescues.add(Rescue {
+                        record: read_back(message),
+                        failure,
+                        spool: spool.clone(),
+                        servers: Arc::clone(servers),
+                        traffic: Arc::clone(traffic),
+                    });
+                    // It is under way until it is rescued.
+                    return;
                 }
             }
         }
-        self.0.uncount();
+        self.0.traffic.end();
     }
 }
 

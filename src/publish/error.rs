@@ -68,6 +68,8 @@ pub enum PublishError {
         topic: String,
         /// What librdkafka says, and what to do.
         reason: String,
+        /// The event itself, in JSON.
+        event: String,
     },
     /// Kafka will never take it as it is.
     #[error(
@@ -80,6 +82,8 @@ pub enum PublishError {
         topic: String,
         /// The size of its value.
         bytes: usize,
+        /// The event itself, in JSON.
+        event: String,
     },
     /// Not everything was acknowledged in time. It stays under way.
     #[error("{pending} events are not acknowledged after {within:?}: {reason}")]

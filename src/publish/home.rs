@@ -10,11 +10,17 @@ use std::{
     time::Instant,
 };
 
-use super::engine::{Engine, Failure};
+use super::{
+    engine::{Engine, Failure},
+    rescue::Rescues,
+};
 
-/// One process's engine.
+/// One process's engine, and what it leaves to be told.
 #[derive(Default)]
-pub(super) struct Home(Arc<Inner>);
+pub(super) struct Home {
+    inner: Arc<Inner>,
+    rescues: Arc<Rescues>,
+}
 
 #[derive(Default)]
 struct Inner {
@@ -38,21 +44,26 @@ impl Inner {
 }
 
 impl Home {
+    /// The failures of what nobody waits for; they outlive an engine.
+    pub(super) fn rescues(&self) -> &Arc<Rescues> {
+        &self.rescues
+    }
+
     /// The engine, waited for at most until then. `recipe` is asked for how to make one only when
     /// there is none. A failure is told to those who wait for it; the next caller tries again.
     pub(super) fn open<M>(&self, until: Instant, recipe: impl FnOnce() -> M) -> Result<Arc<Engine>, Failure>
     where
         M: FnOnce() -> Result<Engine, Failure> + Send + 'static,
     {
-        let mut state = self.0.lock();
+        let mut state = self.inner.lock();
         if let State::Made(engine) = &*state {
             return Ok(Arc::clone(engine));
         }
         if matches!(*state, State::Empty | State::Failed(_)) {
-            let (make, inner) = (recipe(), Arc::clone(&self.0));
+            let (make, inner) = (recipe(), Arc::clone(&self.inner));
             let maker = thread::Builder::new().name("workflow-events-new".into()).spawn(move || {
-                let made = make();
-                *inner.lock() = match made {
+                let result = make();
+                *inner.lock() = match result {
                     Ok(engine) => State::Made(Arc::new(engine)),
                     Err(failure) => State::Failed(failure),
                 };
@@ -75,7 +86,7 @@ impl Home {
                             "librdkafka did not make a client in time: is the machine overloaded?",
                         ));
                     }
-                    state = self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+                    state = self.inner.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
                 }
             }
         }
@@ -83,7 +94,7 @@ impl Home {
 
     /// The engine, if it is made.
     pub(super) fn engine(&self) -> Option<Arc<Engine>> {
-        match &*self.0.lock() {
+        match &*self.inner.lock() {
             State::Made(engine) => Some(Arc::clone(engine)),
             _ => None,
         }
@@ -96,7 +107,7 @@ impl Home {
 
     /// Takes the engine away if it is such a one.
     pub(super) fn take_if(&self, such: impl FnOnce(&Engine) -> bool) -> Option<Arc<Engine>> {
-        let mut state = self.0.lock();
+        let mut state = self.inner.lock();
         match &*state {
             State::Made(engine) if such(engine) => {
                 let engine = Arc::clone(engine);

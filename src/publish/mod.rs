@@ -25,7 +25,9 @@ mod error;
 mod fork;
 mod home;
 mod record;
+mod rescue;
 pub mod spool;
+mod traffic;
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -68,7 +71,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Publishes events. Every method takes `&self`; threads may share one.
 pub struct Publisher {
     config: ClientConfig,
-    servers: String,
+    servers: Arc<str>,
     topic: Arc<str>,
     spool: Option<Spool>,
     home: PerProcess<Home>,
@@ -84,7 +87,7 @@ impl Publisher {
         Builder::default()
     }
 
-    fn new(config: ClientConfig, servers: String, topic: Arc<str>, spool: Option<Spool>) -> Self {
+    fn new(config: ClientConfig, servers: Arc<str>, topic: Arc<str>, spool: Option<Spool>) -> Self {
         let (closed, next_drain) = (AtomicBool::new(false), AtomicU64::new(0));
         Self { config, servers, topic, spool, home: PerProcess::new(), closed, began: Instant::now(), next_drain }
     }
@@ -111,7 +114,8 @@ impl Publisher {
     pub fn connect(&self, within: Duration) -> Result<(), PublishError> {
         self.open()?;
         let until = after(within);
-        let none = |(reason, advice)| PublishError::NoBroker { servers: self.servers.clone(), within, reason, advice };
+        let none =
+            |(reason, advice)| PublishError::NoBroker { servers: self.servers.to_string(), within, reason, advice };
         let engine = self.engine(until).map_err(|failure| none((failure.reason, "see the reason")))?;
         if engine.find_broker(until.saturating_duration_since(Instant::now())) {
             return Ok(());
@@ -226,8 +230,8 @@ impl Publisher {
         sent.map_err(|failure| self.rescue(record, &failure))
     }
 
-    /// Waits until everything that was handed over has its answer; without a deadline, for as long
-    /// as that takes (at most the delivery timeout).
+    /// Waits until nothing is under way that is not in the spool already; without a deadline, for as
+    /// long as that takes: the delivery timeout at most, if nobody goes on publishing.
     ///
     /// # Errors
     /// [`PublishError::FlushTimedOut`]; what is under way stays under way.
@@ -243,23 +247,24 @@ impl Publisher {
         }
     }
 
-    /// Flushes, spools what is not acknowledged by then, and ends the connection: the failures of
-    /// what was enqueued. In a forked child it closes the child's connection only. Closing twice is
+    /// Flushes, spools what is not acknowledged by then, however long the disk takes for it, and ends
+    /// the connection: the failures of what was enqueued. In a forked child it closes the child's connection only. Closing twice is
     /// nothing.
     pub fn close(&self, deadline: Duration) -> Vec<PublishError> {
         self.closed.store(true, Ordering::SeqCst);
-        let Some(engine) = self.home.existing().and_then(Home::take) else { return Vec::new() };
-        engine.flush(Some(after(deadline)));
-        engine.stop(GRACE);
-        let failures = engine.take_failures();
-        engine.wait_ended(GRACE);
-        failures
+        let Some(home) = self.home.existing() else { return Vec::new() };
+        if let Some(engine) = home.take() {
+            engine.flush(Some(after(deadline)));
+            engine.stop();
+            engine.wait_ended(GRACE);
+        }
+        home.rescues().take_failures()
     }
 
-    /// What became of enqueued events that were not acknowledged, since the last call; the newest
-    /// 10,000 at most.
+    /// What became of enqueued events that were not acknowledged, since the last call. Of those that
+    /// are in the spool, the newest 10,000 at most.
     pub fn take_failures(&self) -> Vec<PublishError> {
-        self.home.existing().and_then(Home::engine).map_or_else(Vec::new, |engine| engine.take_failures())
+        self.home.existing().map_or_else(Vec::new, |home| home.rescues().take_failures())
     }
 
     fn open(&self) -> Result<(), PublishError> {
@@ -271,11 +276,16 @@ impl Publisher {
         // A state that librdkafka cannot leave: a fresh client may do better.
         if let Some(dead) = home.take_if(Engine::is_dead) {
             tracing::warn!(reason = dead.silence().0, "the Kafka client has failed for good: making a new one");
-            dead.stop(Duration::ZERO);
+            // What it owes takes its time; without a thread it is paid here.
+            let retire = Arc::clone(&dead);
+            if thread::Builder::new().name("workflow-events-end".into()).spawn(move || retire.stop()).is_err() {
+                dead.stop();
+            }
         }
         home.open(until, || {
-            let (config, servers, spool) = (self.config.clone(), self.servers.clone(), self.spool.clone());
-            move || Engine::start(&config, &servers, spool)
+            let (config, servers) = (self.config.clone(), Arc::clone(&self.servers));
+            let (spool, rescues) = (self.spool.clone(), Arc::clone(home.rescues()));
+            move || Engine::start(&config, &servers, spool, rescues)
         })
     }
 
@@ -360,10 +370,11 @@ fn rescue(record: &Record, failure: &Failure, spool: Option<&Spool>, servers: &s
 
 fn unspooled(record: &Record, failure: &Failure) -> PublishError {
     let (event_id, topic) = (record.event_id.to_string(), record.topic.to_string());
+    let event = String::from_utf8_lossy(&record.value).into_owned();
     if failure.too_large {
-        return PublishError::TooLarge { event_id, topic, bytes: record.value.len() };
+        return PublishError::TooLarge { event_id, topic, bytes: record.value.len(), event };
     }
-    PublishError::NotAcknowledged { event_id, topic, reason: failure.reason.clone() }
+    PublishError::NotAcknowledged { event_id, topic, reason: failure.reason.clone(), event }
 }
 
 impl fmt::Debug for Publisher {

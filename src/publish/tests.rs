@@ -56,7 +56,7 @@ fn a_record_that_is_refused_names_the_remedy() {
 fn threads_share_a_client_and_a_close_waits_for_what_they_enqueued() {
     let broker = broker();
     let publisher = Arc::new(Publisher::builder().bootstrap_servers(broker.bootstrap_servers()).build().unwrap());
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for thread in 0..8 {
             let publisher = Arc::clone(&publisher);
             scope.spawn(move || {

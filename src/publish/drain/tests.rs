@@ -26,6 +26,7 @@ fn refused(record: &Record) -> PublishError {
         event_id: record.event_id().to_owned(),
         topic: record.topic().to_string(),
         reason: "nobody is there".into(),
+        event: String::new(),
     }
 }
 
@@ -122,7 +123,7 @@ fn what_no_topic_takes_goes_to_the_quarantine_with_the_reason() {
             if record.event_id() == "small" {
                 return Ok(Ack { partition: 0, offset: 1 });
             }
-            Err(PublishError::TooLarge { event_id: "large".into(), topic: "t".into(), bytes: 9 })
+            Err(PublishError::TooLarge { event_id: "large".into(), topic: "t".into(), bytes: 9, event: String::new() })
         };
         records.iter().map(answer).collect()
     });

@@ -1,0 +1,93 @@
+//! What nobody waits for and Kafka did not take: into the spool, one after the other, on a thread that
+//! is there only as long as there is something to do.
+//!
+//! Owns the failures that are still to be told. Its invariant: a failure of an event that is in neither
+//! place is never dropped. It is not done by the thread that hears Kafka's reports, because a slow disk
+//! would make everybody else's acknowledgements late.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+use super::{PublishError, Record, engine::Failure, spool::Spool, traffic::Traffic};
+
+/// Failures of spooled events that are kept until somebody asks.
+const KEPT: usize = 10_000;
+
+/// The rescues of one process.
+#[derive(Default)]
+pub(super) struct Rescues {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Rescue>,
+    is_running: bool,
+    failures: VecDeque<PublishError>,
+}
+
+/// An event to be rescued.
+pub(super) struct Rescue {
+    pub(super) record: Record,
+    pub(super) failure: Failure,
+    pub(super) spool: Option<Spool>,
+    pub(super) servers: Arc<str>,
+    /// Where it is counted until it is safe.
+    pub(super) traffic: Arc<Traffic>,
+}
+
+impl Rescues {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Rescues an event, soon; here and now, if no thread can be started.
+    pub(super) fn add(self: &Arc<Self>, rescue: Rescue) {
+        let mut state = self.lock();
+        state.waiting.push_back(rescue);
+        if state.is_running {
+            return;
+        }
+        state.is_running = true;
+        drop(state);
+        let rescues = Arc::clone(self);
+        if thread::Builder::new().name("workflow-events-spool".into()).spawn(move || rescues.work()).is_err() {
+            self.work();
+        }
+    }
+
+    fn work(&self) {
+        loop {
+            let rescue = {
+                let mut state = self.lock();
+                let Some(rescue) = state.waiting.pop_front() else {
+                    state.is_running = false;
+                    return;
+                };
+                rescue
+            };
+            let Rescue { record, failure, spool, servers, traffic } = rescue;
+            let error = super::rescue(&record, &failure, spool.as_ref(), &servers);
+            self.tell(error);
+            traffic.end();
+        }
+    }
+
+    fn tell(&self, error: PublishError) {
+        let mut state = self.lock();
+        if state.failures.len() >= KEPT
+            && let Some(spooled) = state.failures.iter().position(|failure| failure.kind() == "spooled")
+        {
+            state.failures.remove(spooled);
+        }
+        state.failures.push_back(error);
+    }
+
+    /// What became of them since the last call.
+    pub(super) fn take_failures(&self) -> Vec<PublishError> {
+        self.lock().failures.drain(..).collect()
+    }
+}
