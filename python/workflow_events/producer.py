@@ -32,10 +32,9 @@ if TYPE_CHECKING:
 
 #: Events that `publish_many` hands over together.
 AT_ONCE = 200
-#: Seconds that everything that is still open has together when the interpreter ends; what is left goes to the spool.
+#: Seconds that everything that is still open has together when the interpreter ends, and one producer alone that nobody
+#: holds any more; what is not acknowledged by then goes to the spool.
 EXIT_TIMEOUT = 5.0
-#: Seconds for a producer that nobody holds any more and that was never closed.
-FORGOTTEN_TIMEOUT = 1.0
 
 # Those that are not closed. A set of weak references needs no lock of ours, which a fork could leave locked.
 _open: weakref.WeakSet[WorkflowEventProducer] = weakref.WeakSet()
@@ -283,7 +282,7 @@ class WorkflowEventProducer:
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
-            self.close(timeout=FORGOTTEN_TIMEOUT)
+            self.close(timeout=EXIT_TIMEOUT)
 
     def __repr__(self) -> str:
         native = getattr(self, "_native", None)
