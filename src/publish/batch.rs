@@ -103,12 +103,12 @@ impl Batch {
         slots
             .slots
             .iter_mut()
-            .map(|slot| match slot {
-                Slot::Answered(answer) => Some(answer.clone()),
-                _ => {
-                    *slot = Slot::Abandoned;
-                    None
+            .map(|slot| {
+                if let Slot::Answered(answer) = slot {
+                    return Some(answer.clone());
                 }
+                *slot = Slot::Abandoned;
+                None
             })
             .collect()
     }
