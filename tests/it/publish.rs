@@ -35,8 +35,9 @@ fn client(servers: &str, topic: &str, folder: &Path) -> Builder {
 fn spooled(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     entries
-        .map(|entry| entry.expect("the spool can be listed").file_name().to_string_lossy().into_owned())
-        .filter(|name| name.ends_with(".event"))
+        .map(|entry| entry.expect("the spool can be listed").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "event"))
+        .map(|path| path.display().to_string())
         .collect()
 }
 
@@ -229,4 +230,20 @@ fn the_next_publish_brings_along_what_waits_in_the_spool_for_the_same_brokers() 
     assert_eq!(ids[1..].len(), 10, "{ids:?}");
     assert_eq!(spooled(&folder).len(), 1, "what was spooled for other brokers is left alone");
     publisher.close(Duration::from_secs(5));
+}
+
+#[test]
+fn a_close_spools_everything_that_was_enqueued_however_much_it_is() {
+    let folder = Scratch::new("much");
+    let topic: Arc<str> = Arc::from("workflow-events");
+    let publisher = client("127.0.0.1:1", &topic, &folder.join("spool")).build().expect("the settings are right");
+    let count = 5_000;
+    for n in 0..count {
+        publisher.enqueue(&Record::new(&an_event(&format!("much-{n}")), &topic, None)).expect("there is room");
+    }
+    let begin = Instant::now();
+    let failures = publisher.close(Duration::ZERO);
+    println!("{count} enqueued events were spooled by a close in {:?}", begin.elapsed());
+    assert_eq!(failures.len(), count);
+    assert_eq!(spooled(&folder.join("spool")).len(), count);
 }
