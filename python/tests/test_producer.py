@@ -276,7 +276,10 @@ def test_a_signal_ends_a_flush_and_what_is_pending_stays_pending(tmp_path: Path)
     assert len(spooled(tmp_path)) == 1
 
 
-def test_a_producer_that_nobody_holds_any_more_spools_what_it_had(tmp_path: Path) -> None:
+def test_a_producer_that_nobody_holds_any_more_spools_what_it_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflow_events.producer.EXIT_TIMEOUT", 0.1)
     used = producer(tmp_path)
     used.enqueue_event(an_event())
     del used

@@ -39,13 +39,21 @@ enum Slot {
 }
 
 impl Batch {
-    pub(super) fn new(records: usize, spool: Option<Spool>) -> Self {
-        let slots = Slots { slots: vec![Slot::Waiting; records], waiting: records };
+    pub(super) fn new(spool: Option<Spool>) -> Self {
+        let slots = Slots { slots: Vec::new(), waiting: 0 };
         Self { slots: Mutex::new(slots), answered: Condvar::new(), spool, traffic: OnceLock::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more record: its place.
+    pub(super) fn add(&self) -> usize {
+        let mut slots = self.lock();
+        slots.slots.push(Slot::Waiting);
+        slots.waiting += 1;
+        slots.slots.len() - 1
     }
 
     /// Says where its records are counted.
@@ -95,12 +103,12 @@ impl Batch {
         slots
             .slots
             .iter_mut()
-            .map(|slot| match slot {
-                Slot::Answered(answer) => Some(answer.clone()),
-                _ => {
-                    *slot = Slot::Abandoned;
-                    None
+            .map(|slot| {
+                if let Slot::Answered(answer) = slot {
+                    return Some(answer.clone());
                 }
+                *slot = Slot::Abandoned;
+                None
             })
             .collect()
     }

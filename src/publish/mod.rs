@@ -81,6 +81,18 @@ pub struct Publisher {
     next_drain: AtomicU64,
 }
 
+/// Records of one call that are on their way, until [`Publisher::finish`] waits for them. Without it
+/// they are published, and what fails is told to nobody.
+#[must_use = "what fails is spooled by `finish`"]
+pub struct Many {
+    batch: Arc<Batch>,
+    records: Vec<Record>,
+    engine: Option<Arc<Engine>>,
+    deadline: Duration,
+    until: Instant,
+    is_closed: bool,
+}
+
 impl Publisher {
     /// The settings, with their defaults.
     pub fn builder() -> Builder {
@@ -145,11 +157,37 @@ impl Publisher {
 
     /// Publishes many events within one deadline; the answers come in the order of the records.
     pub fn publish_many(&self, records: Vec<Record>, deadline: Duration) -> Vec<Result<Ack, PublishError>> {
-        if let Err(closed) = self.open() {
-            return records.iter().map(|_| Err(closed.clone())).collect();
-        }
+        let mut many = self.begin(deadline);
+        self.add(&mut many, records);
+        self.finish(many)
+    }
+
+    /// Begins what [`publish_many`](Self::publish_many) does at once, for whoever makes the records while
+    /// the first of them are on their way.
+    pub fn begin(&self, deadline: Duration) -> Many {
         let until = after(deadline);
-        let (batch, answers) = self.send_all(&records, deadline, until, self.spool.clone());
+        let (batch, is_closed) = (Arc::new(Batch::new(self.spool.clone())), self.open().is_err());
+        Many { batch, records: Vec::new(), engine: None, deadline, until, is_closed }
+    }
+
+    /// Hands more records over, and does not wait for their answers.
+    pub fn add(&self, many: &mut Many, records: Vec<Record>) {
+        for record in records {
+            let index = many.batch.add();
+            if let Err(failure) = self.hand_over(many, &record, index) {
+                many.batch.answer(index, Err(failure));
+            }
+            many.records.push(record);
+        }
+    }
+
+    /// Waits for the answers; they come in the order of the records.
+    pub fn finish(&self, many: Many) -> Vec<Result<Ack, PublishError>> {
+        let Many { batch, records, deadline, until, is_closed, .. } = many;
+        if is_closed {
+            return records.iter().map(|_| Err(PublishError::Closed)).collect();
+        }
+        let answers = batch.wait(until);
         let settle = |(index, (record, answer)): (usize, (&Record, Option<Result<Ack, Failure>>))| {
             let failure = match answer {
                 Some(Ok(ack)) => return Ok(ack),
@@ -209,8 +247,14 @@ impl Publisher {
         if let Err(closed) = self.open() {
             return records.iter().map(|_| Err(closed.clone())).collect();
         }
-        let until = after(deadline);
-        let (_, answers) = self.send_all(records, deadline, until, None);
+        let mut many = Many { batch: Arc::new(Batch::new(None)), ..self.begin(deadline) };
+        for record in records {
+            let index = many.batch.add();
+            if let Err(failure) = self.hand_over(&mut many, record, index) {
+                many.batch.answer(index, Err(failure));
+            }
+        }
+        let answers = many.batch.wait(many.until);
         let settle = |(record, answer): (&Record, Option<Result<Ack, Failure>>)| {
             answer.unwrap_or_else(|| Err(self.overdue(deadline))).map_err(|failure| unspooled(record, &failure))
         };
@@ -306,33 +350,19 @@ impl Publisher {
         }
     }
 
-    /// Hands records over and waits for their answers. `None`: nothing was heard by then.
-    fn send_all(
-        &self,
-        records: &[Record],
-        deadline: Duration,
-        until: Instant,
-        spool: Option<Spool>,
-    ) -> (Arc<Batch>, Vec<Option<Result<Ack, Failure>>>) {
-        let batch = Arc::new(Batch::new(records.len(), spool));
-        if deadline.is_zero() {
-            let straight = Failure::new("it was published with a deadline of 0, which is straight into the spool");
-            let answers = records.iter().map(|_| Some(Err(straight.clone()))).collect();
-            return (batch, answers);
+    fn hand_over(&self, many: &mut Many, record: &Record, index: usize) -> Result<(), Failure> {
+        if many.deadline.is_zero() {
+            return Err(Failure::new("it was published with a deadline of 0, which is straight into the spool"));
         }
-        match self.engine(until) {
-            Ok(mut engine) => {
-                for (index, record) in records.iter().enumerate() {
-                    let ticket = || Ticket::Waited { batch: Arc::clone(&batch), index };
-                    if let Err(failure) = self.send(&mut engine, record, ticket, until) {
-                        batch.answer(index, Err(failure));
-                    }
-                }
-            }
-            Err(failure) => (0..records.len()).for_each(|index| batch.answer(index, Err(failure.clone()))),
+        if self.open().is_err() {
+            return Err(Failure::new("the client was closed meanwhile: make a new one"));
         }
-        let answers = batch.wait(until);
-        (batch, answers)
+        let engine = match &mut many.engine {
+            Some(engine) => engine,
+            none => none.insert(self.engine(many.until)?),
+        };
+        let ticket = || Ticket::Waited { batch: Arc::clone(&many.batch), index };
+        self.send(engine, record, ticket, many.until)
     }
 
     fn overdue(&self, deadline: Duration) -> Failure {
