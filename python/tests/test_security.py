@@ -116,8 +116,8 @@ MECHANISM = ("sasl_mechanism", "KAFKA_SASL_MECHANISM")
 CAFILE = ("ssl_cafile", "KAFKA_SSL_CAFILE")
 CERTFILE = ("ssl_certfile", "KAFKA_SSL_CERTFILE")
 PROTOCOL = ("security_protocol", "security.protocol", "KAFKA_SECURITY_PROTOCOL")
-# What librdkafka guesses, rather than that all brokers are down.
-HINT = ("incorrect security.protocol", "PLAINTEXT broker listener", "security.protocol configuration")
+# What happened, rather than that all brokers are down.
+HINT = ("closed the connection at the first request", "PLAINTEXT broker listener")
 
 BAD = {
     "wrong password, scram": Bad(lambda b: scram(b, sasl_password=WRONG_PASSWORD), [AUTHENTICATION, PASSWORD]),

@@ -9,7 +9,7 @@ from real_airflow import Airflow
 
 README = (ROOT / "README.md").read_text()
 
-DAG = '''
+DAG = """
 from datetime import datetime
 
 from airflow.decorators import dag
@@ -21,7 +21,7 @@ def etl_orders():
 
 
 etl_orders()
-'''
+"""
 
 
 def test_the_lines_of_the_readme_publish_the_completion(
