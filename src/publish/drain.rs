@@ -83,11 +83,12 @@ pub fn drain(
     send: &mut Send<'_>,
 ) -> Result<Drained, SpoolError> {
     let began = Instant::now();
+    let until = began.checked_add(budget.time);
     let mut queue = spool.queue(destination)?;
     let mut drained = Drained::default();
     let (mut room, mut fruitless) = (budget.events, 0);
-    while room > 0 && began.elapsed() < budget.time && fruitless < FRUITLESS {
-        let claimed = match queue.take(room.min(BATCH), BATCH_BYTES) {
+    while room > 0 && until.is_none_or(|until| Instant::now() < until) && fruitless < FRUITLESS {
+        let claimed = match queue.take(room.min(BATCH), BATCH_BYTES, until) {
             Ok(claimed) if claimed.is_empty() => break,
             Ok(claimed) => claimed,
             Err(error) => {

@@ -171,3 +171,26 @@ fn a_folder_that_fails_midway_ends_the_drain_with_what_was_done() {
     assert_eq!((drained.published, drained.left), (100, 50));
     assert!(drained.error.unwrap().contains("removing a published event"));
 }
+
+#[test]
+fn what_is_passed_by_takes_no_longer_than_the_budget() {
+    let (_dir, spool) = spool();
+    put(&spool, "e-0", "absent");
+    let first = std::fs::read_dir(spool.folder()).unwrap().next().unwrap().unwrap().path();
+    for n in 0..10_000 {
+        std::fs::copy(&first, first.with_file_name(format!("2-by-hand-{n}.event"))).unwrap();
+    }
+    let listing = Instant::now();
+    spool.stats().unwrap();
+    let listing = listing.elapsed();
+    // Every file but the first hundred is for a topic that is skipped: only looked at.
+    let mut queue = spool.queue(None).unwrap();
+    queue.skip("absent".into());
+    let begin = Instant::now();
+    queue.take(BATCH, BATCH_BYTES, Some(begin + Duration::from_millis(5))).unwrap();
+    assert!(queue.remaining() > 0, "all were looked at, in {:?}", begin.elapsed());
+
+    let time = Duration::from_millis(5) + listing;
+    let drained = drain(&spool, None, Budget { events: usize::MAX, time }, &mut kafka(|_| false)).unwrap();
+    assert_eq!((drained.published, drained.left), (0, 10_001));
+}

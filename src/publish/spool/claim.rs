@@ -9,18 +9,19 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process,
     sync::Arc,
+    time::Instant,
 };
 
 use tracing::debug;
 
 use super::{
-    MAX_EVENT_BYTES, Spool, SpoolError,
+    MAX_EVENT_BYTES, Spool, SpoolError, dir,
     entry::{Entry, Unreadable},
     folder::{self, Found, Owner},
     lock::{self, Locked},
@@ -52,7 +53,6 @@ pub struct Claim {
     stem: String,
     /// Held for its lock.
     file: File,
-    owner: Owner,
     /// A child of a fork has no part in its parent's claims.
     pid: u32,
     ended: bool,
@@ -87,7 +87,7 @@ impl Claim {
     /// # Errors
     /// The file could not be moved.
     pub fn quarantine(mut self, reason: &str) -> Result<PathBuf, SpoolError> {
-        let moved = quarantine::take(&self.folder, self.owner, &self.path, &self.stem, reason);
+        let moved = quarantine::take(&self.folder, &self.path, &self.stem, reason);
         // A file that could not be moved is put back by the drop.
         self.ended = moved.is_ok();
         moved
@@ -198,16 +198,21 @@ impl Queue {
         self.skipped.insert(topic);
     }
 
-    /// Takes the next events: at most `limit`, and no further one once they have `bytes` together.
-    /// Fewer, or none, when there are no more.
+    /// Takes the next events: at most `limit`, and no further one once they have `bytes` together, or
+    /// when it is later than `until`. Fewer, or none, when there are no more.
     ///
     /// # Errors
     /// The folder itself is at fault. What was taken until then is put back.
-    pub(in crate::publish) fn take(&mut self, limit: usize, bytes: usize) -> Result<Vec<Claimed>, SpoolError> {
+    pub(in crate::publish) fn take(
+        &mut self,
+        limit: usize,
+        bytes: usize,
+        until: Option<Instant>,
+    ) -> Result<Vec<Claimed>, SpoolError> {
         let mut taken = Vec::new();
         let mut size = 0;
         let Some(owner) = self.owner else { return Ok(taken) };
-        while taken.len() < limit && size < bytes {
+        while taken.len() < limit && size < bytes && until.is_none_or(|until| Instant::now() < until) {
             let Some(found) = self.found.pop_front() else { break };
             match self.take_one(owner, &found)? {
                 Taken::Claimed(claimed) => {
@@ -242,7 +247,7 @@ impl Queue {
     fn take_one(&self, owner: Owner, found: &Found) -> Result<Taken, SpoolError> {
         let folder = self.spool.folder();
         let path = folder.join(&found.file);
-        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+        let file = match dir::open_plain(&path, true) {
             Ok(file) => file,
             Err(error) => return passed_by(folder, &error).map(Taken::Passed),
         };
@@ -270,7 +275,7 @@ impl Queue {
             }
         }
         let (folder, stem) = (folder.to_owned(), found.stem.clone());
-        let claim = Claim { folder, path: claimed, stem, file, owner, pid: process::id(), ended: false };
+        let claim = Claim { folder, path: claimed, stem, file, pid: process::id(), ended: false };
         Ok(Taken::Claimed(Box::new(Claimed { record, bootstrap_servers, claim })))
     }
 
@@ -318,7 +323,7 @@ impl Queue {
                 ))));
             }
             Err(Unreadable::Damaged(reason)) => {
-                return match quarantine::take(folder, owner, path, &found.stem, &reason) {
+                return match quarantine::take(folder, path, &found.stem, &reason) {
                     Ok(_) => Ok(Err(Reason::Quarantined(reason))),
                     // Another process was faster.
                     Err(_) if fs::symlink_metadata(path).is_err() => Ok(Err(Reason::Gone)),

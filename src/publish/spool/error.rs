@@ -85,6 +85,21 @@ pub enum SpoolError {
         /// Our own user id.
         user: u32,
     },
+    /// Another user may have made it: every user may write where it is.
+    #[error(
+        "spool {folder}: expected {path} to be a folder of user {user} that nobody else may write, found {found}. Remove \
+         it, or set WORKFLOW_EVENTS_SPOOL_DIR to a folder of this user", folder = folder.display(), path = path.display()
+    )]
+    NotPrivate {
+        /// The spool's folder.
+        folder: PathBuf,
+        /// The folder at fault: that, or the one above it.
+        path: PathBuf,
+        /// Our own user id.
+        user: u32,
+        /// What stands there.
+        found: String,
+    },
     /// The file system failed otherwise.
     #[error(
         "spool {folder}: {operation}: expected it to succeed, found: {reason}. Check the disk and the mount",
@@ -110,6 +125,7 @@ impl SpoolError {
             Self::NotWritable { .. } => "not_writable",
             Self::NotAFolder { .. } => "not_a_folder",
             Self::NotOurs { .. } => "not_ours",
+            Self::NotPrivate { .. } => "not_private",
             Self::Io { .. } => "io",
         }
     }

@@ -1,20 +1,23 @@
 //! The folder of the spool: made when absent, refused when it is another's, listed and measured.
 
 use std::{
-    fs::{self, DirBuilder, File, Metadata, Permissions},
+    env,
+    fs::{self, DirBuilder, File, Metadata},
     io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, fchown},
-    path::Path,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, fchown},
+    path::{Path, PathBuf},
 };
+
+use rustix::process::geteuid;
 
 use super::{
     SpoolError,
+    dir::{self, Dir, FOLDER_MODE},
     name::{self, Named},
 };
 
 /// Where what cannot be published goes, within the folder.
 pub(super) const QUARANTINE: &str = "quarantine";
-const FOLDER_MODE: u32 = 0o700;
 
 /// Who owns the folder, and who we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +28,11 @@ pub(super) struct Owner {
 }
 
 impl Owner {
+    /// Of a folder.
+    pub(super) fn of(folder: &Metadata) -> Self {
+        Self { folder: folder.uid(), group: folder.gid(), user: geteuid().as_raw() }
+    }
+
     /// Root may use every folder, and everybody may use root's (a mounted volume often is).
     pub(super) fn may_use_folder(self) -> bool {
         self.user == 0 || self.folder == 0 || self.folder == self.user
@@ -37,22 +45,54 @@ impl Owner {
 
     /// What root makes in another's folder is that user's, or he could not drain it.
     pub(super) fn hand_over(self, file: &File) -> io::Result<()> {
-        if self.user == 0 && self.folder != 0 { fchown(file, Some(self.folder), Some(self.group)) } else { Ok(()) }
+        if self.user != 0 || self.folder == 0 {
+            return Ok(());
+        }
+        dir::if_it_can(fchown(file, Some(self.folder), Some(self.group)))
     }
 }
 
-/// Makes the folder when it is absent, and checks whose it is.
-pub(super) fn prepare(folder: &Path) -> Result<Owner, SpoolError> {
-    if let Some(owner) = look(folder)? {
-        return Ok(owner);
-    }
+/// Makes the folder when it is absent, checks whose it is, and opens it.
+pub(super) fn prepare(folder: &Path) -> Result<Dir, SpoolError> {
     let failed = |error: io::Error| SpoolError::from_io(folder, "making the folder", &error);
-    make(folder).map_err(failed)?;
-    look(folder)?.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
+    if look(folder)?.is_none() {
+        make(folder).map_err(failed)?;
+        look(folder)?.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+    }
+    Dir::open(folder).map_err(|error| SpoolError::from_io(folder, "opening the folder", &error))
+}
+
+/// The spool of a user without a home, in the folder for temporary files.
+pub(super) fn temporary() -> PathBuf {
+    env::temp_dir().join(format!("workflow-events-{}", geteuid().as_raw())).join("spool")
+}
+
+/// Everybody may write in the folder for temporary files: what is trusted there was made by this user,
+/// root included, and nobody else can write it.
+fn check_private(folder: &Path) -> Result<(), SpoolError> {
+    let user = geteuid().as_raw();
+    for path in folder.parent().into_iter().chain([folder]) {
+        let found = match fs::symlink_metadata(path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(SpoolError::from_io(folder, "looking at the folder", &error)),
+        };
+        let fault = match found.mode() & 0o777 {
+            _ if !found.is_dir() => "a file or a link".to_owned(),
+            _ if found.uid() != user => format!("a folder of user {}", found.uid()),
+            mode if mode & 0o022 != 0 => format!("one that others may write (mode {mode:03o})"),
+            _ => continue,
+        };
+        return Err(SpoolError::NotPrivate { folder: folder.into(), path: path.into(), user, found: fault });
+    }
+    Ok(())
 }
 
 /// Checks the folder; `None` when there is none.
 pub(super) fn look(folder: &Path) -> Result<Option<Owner>, SpoolError> {
+    if folder == temporary() {
+        check_private(folder)?;
+    }
     let found = match fs::metadata(folder) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -70,7 +110,7 @@ pub(super) fn look(folder: &Path) -> Result<Option<Owner>, SpoolError> {
     if !found.is_dir() {
         return Err(SpoolError::NotAFolder { folder: folder.to_owned(), found: "a file".into() });
     }
-    let owner = Owner { folder: found.uid(), group: found.gid(), user: rustix::process::geteuid().as_raw() };
+    let owner = Owner::of(&found);
     if owner.may_use_folder() {
         Ok(Some(owner))
     } else {
@@ -79,7 +119,7 @@ pub(super) fn look(folder: &Path) -> Result<Option<Owner>, SpoolError> {
 }
 
 /// Makes a folder and those above it that are absent, for the user alone whatever the umask is.
-pub(super) fn make(folder: &Path) -> io::Result<()> {
+fn make(folder: &Path) -> io::Result<()> {
     let create = || DirBuilder::new().mode(FOLDER_MODE).create(folder);
     let created = match create() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -91,7 +131,7 @@ pub(super) fn make(folder: &Path) -> io::Result<()> {
     };
     match created {
         Ok(()) => {
-            fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE))?;
+            dir::restrict(&dir::open_plain(folder, false)?, FOLDER_MODE)?;
             folder.parent().map_or(Ok(()), sync)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -99,14 +139,11 @@ pub(super) fn make(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Has the names in a folder reach the disk. A file system that cannot be asked for it says so with
-/// an error that means nothing else.
-pub(super) fn sync(folder: &Path) -> io::Result<()> {
-    use io::ErrorKind as Kind;
-
-    match File::open(folder).and_then(|folder| folder.sync_all()) {
-        Err(error) if matches!(error.kind(), Kind::InvalidInput | Kind::Unsupported | Kind::PermissionDenied) => Ok(()),
-        done => done,
+/// Has the names in a folder reach the disk; one that may not be read cannot be asked for it.
+fn sync(folder: &Path) -> io::Result<()> {
+    match Dir::open(folder) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        opened => opened?.sync(),
     }
 }
 

@@ -7,6 +7,7 @@
 //! and nothing to repair. It knows neither librdkafka nor the bridge, and connects to nobody.
 
 mod claim;
+mod dir;
 mod entry;
 mod error;
 mod folder;
@@ -20,7 +21,7 @@ mod write;
 mod tests;
 
 use std::{
-    env, fmt, fs,
+    fmt, fs,
     path::{Path, PathBuf},
     process,
     sync::{
@@ -32,7 +33,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use self::lock::TryLock;
+use self::{dir::Dir, lock::TryLock};
 use super::Record;
 
 pub(super) use claim::Queue;
@@ -126,11 +127,7 @@ impl Spool {
         // Users without a home have one of these.
         let home = absolute("HOME").filter(|home| home != Path::new("/") && home != Path::new("/nonexistent"));
         let state = absolute("XDG_STATE_HOME").or_else(|| Some(home?.join(".local/state")));
-        let temporary = || {
-            let user = rustix::process::geteuid().as_raw();
-            env::temp_dir().join(format!("workflow-events-{user}")).join("spool")
-        };
-        Some(state.map_or_else(temporary, |state| state.join("workflow-events/spool")))
+        Some(state.map_or_else(folder::temporary, |state| state.join("workflow-events/spool")))
     }
 
     /// The folder.
@@ -163,10 +160,10 @@ impl Spool {
             operation: "writing a header",
             reason: error.to_string(),
         })?;
-        let owner = folder::prepare(folder)?;
+        let dir = folder::prepare(folder)?;
         self.check_room(bytes.len() as u64)?;
         let stem = name::stem(now_ms(), destination, &record.event_id, process::id(), number());
-        let path = write::write(folder, owner, &stem, &bytes, self.try_lock())?;
+        let path = write::write(&dir, folder, &stem, &bytes, self.try_lock(), Dir::sync)?;
         self.shared.used.fetch_add(bytes.len() as u64, Relaxed);
         Ok(path)
     }
@@ -185,7 +182,7 @@ impl Spool {
     /// # Errors
     /// The folder cannot be listed or written, or is another's.
     pub fn claim(&self, destination: Option<&str>, limit: usize) -> Result<Vec<Claimed>, SpoolError> {
-        self.queue(destination)?.take(limit, usize::MAX)
+        self.queue(destination)?.take(limit, usize::MAX, None)
     }
 
     /// Begins a pass over the spool.

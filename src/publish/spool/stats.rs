@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     io::{BufRead as _, BufReader, Read as _},
     path::Path,
     time::Duration,
@@ -11,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Spool, SpoolError, folder, name, now_ms, quarantine, same_destination};
+use super::{Spool, SpoolError, dir, folder, name, now_ms, quarantine, same_destination};
 
 /// A header is read this far for its destination.
 const HEADER: u64 = 16 * 1024;
@@ -83,7 +82,7 @@ impl Spool {
 
 fn destination(path: &Path) -> Option<String> {
     let mut line = Vec::new();
-    BufReader::new(File::open(path).ok()?.take(HEADER)).read_until(b'\n', &mut line).ok()?;
+    BufReader::new(dir::open_plain(path, false).ok()?.take(HEADER)).read_until(b'\n', &mut line).ok()?;
     let header: Value = serde_json::from_slice(&line).ok()?;
     Some(header.get("bootstrap_servers")?.as_str()?.to_owned())
 }

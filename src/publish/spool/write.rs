@@ -5,9 +5,9 @@
 //! been as good as done), anything else goes.
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{self, File},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -16,57 +16,49 @@ use tracing::warn;
 
 use super::{
     SpoolError,
+    dir::{self, Dir},
     entry::Entry,
-    folder::{self, Found, Owner},
+    folder::{Found, Owner},
     lock::{self, Locked, TryLock},
     name,
 };
 
-const FILE_MODE: u32 = 0o600;
 /// No writer takes that long.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// Writes a file and gives its path. On an error there is none, not even half of it.
 pub(super) fn write(
+    dir: &Dir,
     folder: &Path,
-    owner: Owner,
     stem: &str,
     bytes: &[u8],
     try_lock: TryLock,
+    sync: fn(&Dir) -> io::Result<()>,
 ) -> Result<PathBuf, SpoolError> {
-    let temporary = folder.join(format!(".{stem}{}", name::TEMPORARY));
-    let path = folder.join(format!("{stem}{}", name::WAITING));
+    let temporary = format!(".{stem}{}", name::TEMPORARY);
+    let name = format!("{stem}{}", name::WAITING);
     let failed = |operation| move |error: io::Error| SpoolError::from_io(folder, operation, &error);
 
-    let mut file = create(&temporary).map_err(failed("making a file"))?;
-    let written = fill(&mut file, owner, bytes, try_lock)
+    let mut file = dir.create(&temporary).map_err(failed("making a file"))?;
+    let written = fill(&mut file, bytes, try_lock)
         .map_err(failed("writing a file"))
-        .and_then(|()| fs::rename(&temporary, &path).map_err(failed("naming a file")));
+        .and_then(|()| dir.rename(&temporary, &name).map_err(failed("naming a file")));
     if let Err(error) = written {
         // If this fails too, it is swept later.
-        let _ = fs::remove_file(&temporary);
+        let _ = dir.remove(&temporary);
         return Err(error);
     }
-    folder::sync(folder).map_err(failed("writing the folder"))?;
-    Ok(path)
+    if let Err(error) = sync(dir) {
+        // The caller is told that it is not kept, and may publish it elsewhere.
+        let _ = dir.remove(&name);
+        return Err(failed("writing the folder")(error));
+    }
+    Ok(dir.path(&name))
 }
 
-/// A small file beside the events, for people.
-pub(super) fn note(path: &Path, owner: Owner, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(path)?;
-    owner.hand_over(&file)?;
-    file.write_all(text.as_bytes())
-}
-
-fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)
-}
-
-fn fill(file: &mut File, owner: Owner, bytes: &[u8], try_lock: TryLock) -> io::Result<()> {
+fn fill(file: &mut File, bytes: &[u8], try_lock: TryLock) -> io::Result<()> {
     // Says that its writer lives. Not needed to be right, only to be swept late.
     try_lock(file);
-    file.set_permissions(Permissions::from_mode(FILE_MODE))?;
-    owner.hand_over(file)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     // Before it has its name: a child that was forked meanwhile must not keep it from being claimed.
@@ -77,7 +69,7 @@ fn fill(file: &mut File, owner: Owner, bytes: &[u8], try_lock: TryLock) -> io::R
 /// Looks at what a writer left behind. A file that cannot be helped is left for the next time.
 pub(super) fn sweep(folder: &Path, owner: Owner, found: &Found, try_lock: TryLock) {
     let path = folder.join(&found.file);
-    let Ok(mut file) = OpenOptions::new().read(true).write(true).open(&path) else { return };
+    let Ok(mut file) = dir::open_plain(&path, true) else { return };
     let Ok(metadata) = file.metadata() else { return };
     if !metadata.is_file() || !owner.trusts(metadata.uid()) || !is_abandoned(metadata.modified()) {
         return;

@@ -77,7 +77,7 @@ fn a_file_of_a_newer_version_is_left_alone_and_told_of() {
     fs::write(&path, text.replacen("\"format\":1", "\"format\":2", 1)).unwrap();
     fixture.put("e-2");
     let mut queue = fixture.spool.queue(None).unwrap();
-    let claimed = queue.take(10, usize::MAX).unwrap();
+    let claimed = queue.take(10, usize::MAX, None).unwrap();
     assert_eq!(ids(&claimed), ["e-2"]);
     assert_eq!((queue.passed().left_alone, queue.passed().quarantined), (1, 0));
     assert!(queue.passed().note.as_ref().unwrap().contains("format 2"), "{:?}", queue.passed());
@@ -148,4 +148,68 @@ fn an_old_file_whose_writer_lives_is_not_swept() {
     lock::unlock(&writer);
     fixture.spool.claim(None, 10).unwrap();
     assert!(!path.exists());
+}
+
+#[test]
+fn links_in_the_quarantine_are_not_followed_and_nothing_there_is_overwritten() {
+    let fixture = Fixture::new();
+    let damaged = fixture.put("e-1").with_file_name("1-00000000-x-1-1.event");
+    let victim = fixture.dir.path().join("victim");
+    fs::write(&victim, "precious").unwrap();
+    let owner = |path: &Path| {
+        use std::os::unix::fs::MetadataExt as _;
+        fs::metadata(path).unwrap().uid()
+    };
+    let before = owner(&victim);
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(fixture.spool.folder(), Some(54_321), Some(54_321)).unwrap();
+    }
+    let quarantine = fixture.spool.folder().join("quarantine");
+    fs::create_dir(&quarantine).unwrap();
+    for (name, is_link) in [("1-00000000-x-1-1.reason", true), ("1-00000000-x-1-1-1.event", false)] {
+        let path = quarantine.join(name);
+        if is_link { symlink(&victim, path) } else { fs::write(path, "kept before") }.unwrap();
+    }
+    fs::write(&damaged, "damaged").unwrap();
+    assert_eq!(fixture.spool.claim(None, 10).unwrap().len(), 1);
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    assert_eq!(owner(&victim), before);
+    let read = |name: &str| fs::read_to_string(quarantine.join(name)).unwrap();
+    assert_eq!(read("1-00000000-x-1-1-1.event"), "kept before");
+    assert_eq!(read("1-00000000-x-1-1-2.event"), "damaged");
+    assert!(read("1-00000000-x-1-1-2.reason").contains("header line"));
+
+    // Nor is a quarantine that is a link itself.
+    fs::remove_dir_all(&quarantine).unwrap();
+    let elsewhere = fixture.dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    symlink(&elsewhere, &quarantine).unwrap();
+    fs::write(&damaged, "damaged").unwrap();
+    assert_eq!(fixture.spool.claim(None, 10).unwrap_err().kind(), "not_a_folder");
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+    assert_eq!(owner(&elsewhere), before);
+    assert!(damaged.exists());
+}
+
+#[test]
+fn files_of_one_name_are_quarantined_beside_each_other() {
+    let fixture = Fixture::new();
+    let path = fixture.put("e-1");
+    for content in ["first", "second"] {
+        fs::write(&path, content).unwrap();
+        assert!(fixture.spool.claim(None, 10).unwrap().is_empty());
+    }
+    assert_eq!((fixture.ends(".event"), fixture.ends(".reason")), (2, 2), "{:?}", fixture.files());
+}
+
+#[test]
+fn an_event_whose_name_may_not_have_reached_the_disk_is_not_half_kept() {
+    let fixture = Fixture::new();
+    fixture.put("e-1");
+    let (folder, bytes) = (fixture.spool.folder(), b"an event");
+    let dir = Dir::open(folder).unwrap();
+    let broken = |_: &Dir| Err(std::io::Error::from_raw_os_error(5));
+    let error = write::write(&dir, folder, "1-x", bytes, lock::try_lock, broken).unwrap_err();
+    assert_eq!(error.kind(), "io");
+    assert_eq!(fixture.files().len(), 1, "{:?}", fixture.files());
 }

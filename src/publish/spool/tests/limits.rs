@@ -203,3 +203,91 @@ fn a_disk_that_takes_half_an_event_is_left_without_it() {
     assert_eq!(fixture.files().len(), 1, "{:?}", fixture.files());
     assert_eq!(ids(&fixture.spool.claim(None, 10).unwrap()), ["e-1"]);
 }
+
+#[test]
+fn a_file_system_that_sets_no_owner_and_no_mode_costs_no_event() {
+    let answer = |code: i32| dir::if_it_can(Err(io::Error::from_raw_os_error(code)));
+    for refused in [1, 13, 22, 38, 95] {
+        answer(refused).unwrap();
+    }
+    assert!(answer(5).is_err() && answer(28).is_err());
+    if !geteuid().is_root() {
+        return;
+    }
+    // Where root may not give files away: a thread without that capability.
+    let fixture = Fixture::new();
+    fixture.put("e-1");
+    chown(fixture.spool.folder(), Some(OTHER), Some(OTHER)).unwrap();
+    thread::scope(|scope| {
+        let put = || {
+            let mut sets = rustix::thread::capabilities(None).unwrap();
+            sets.effective.remove(rustix::thread::CapabilitySet::CHOWN);
+            rustix::thread::set_capabilities(None, sets).unwrap();
+            fixture.put("e-2")
+        };
+        assert!(scope.spawn(put).join().unwrap().exists());
+    });
+    assert_eq!(fixture.spool.claim(None, 10).unwrap().len(), 2);
+}
+
+const TEMPORARY_CHILD: &str = "WORKFLOW_BRIDGE_TEST_TEMPORARY";
+
+/// The child of the test below.
+#[test]
+fn child_whose_spool_is_temporary() {
+    if env::var_os(TEMPORARY_CHILD).is_none() {
+        return;
+    }
+    let spool = Spool::new(SpoolSettings::new(Spool::default_folder(&|_| None).unwrap()));
+    let kind = |error: SpoolError| format!("{}, {error}", error.kind());
+    println!("put: {}", spool.put(&record("e-1"), HERE, "no broker").map_or_else(kind, |_| "done".into()));
+    println!("claim: {}", spool.claim(None, 10).map_or_else(kind, |claimed| claimed.len().to_string()));
+}
+
+#[test]
+fn a_temporary_spool_that_others_may_have_made_is_refused() {
+    let user = geteuid().as_raw();
+    let run = |temporary: &Path| {
+        let child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "publish::spool::tests::limits::child_whose_spool_is_temporary", "--nocapture"])
+            .env(TEMPORARY_CHILD, "1")
+            .env("TMPDIR", temporary)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&child.stdout).into_owned()
+    };
+    let above = format!("workflow-events-{user}");
+    let made = |path: &Path, mode: u32| {
+        fs::create_dir(path).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    type Make<'a> = &'a dyn Fn(&Path);
+    let open_above: Make<'_> = &|path| made(path, 0o777);
+    let open_below: Make<'_> = &|path| {
+        made(path, 0o700);
+        made(&path.join("spool"), 0o770);
+    };
+    let link: Make<'_> = &|path| {
+        made(&path.with_file_name("elsewhere"), 0o700);
+        std::os::unix::fs::symlink(path.with_file_name("elsewhere"), path).unwrap();
+    };
+    let anothers: Make<'_> = &|path| {
+        made(path, 0o700);
+        chown(path, Some(OTHER), Some(OTHER)).unwrap();
+    };
+    let mut cases = vec![(open_above, "mode 777"), (open_below, "mode 770"), (link, "a file or a link")];
+    if geteuid().is_root() {
+        cases.push((anothers, "a folder of user 54321"));
+    }
+    for (make, fault) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        make(&dir.path().join(&above));
+        let text = run(dir.path());
+        assert!(text.contains("put: not_private") && text.contains("claim: not_private"), "{text}");
+        assert!(text.contains(fault) && text.contains("WORKFLOW_EVENTS_SPOOL_DIR"), "{text}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let text = run(dir.path());
+    assert!(text.contains("put: done") && text.contains("claim: 1"), "{text}");
+}

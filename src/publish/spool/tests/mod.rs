@@ -7,7 +7,7 @@ mod limits;
 mod put;
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
