@@ -22,7 +22,7 @@ define new-venv
 rm -rf $(1)
 if command -v uv >/dev/null; then
   uv venv --quiet --python '>=3.11' $(1)
-  uv pip install --quiet --python $(1)/bin/python -r $(2)
+  uv pip install --quiet --compile-bytecode --python $(1)/bin/python -r $(2)
 else
   python3 -m venv $(1)
   $(1)/bin/pip install --quiet --disable-pip-version-check -r $(2)
@@ -140,7 +140,7 @@ python-venv: python-tools
 	PATH=$$PWD/$(PYTHON_TOOLS)/bin:$$PATH maturin build --quiet --locked --profile dev \
 	  --manifest-path python/Cargo.toml --out $(IT)/wheel
 	if command -v uv >/dev/null; then
-	  uv pip install --quiet --python $(PYTHON_VENV)/bin/python --no-deps --reinstall $(IT)/wheel/*.whl
+	  uv pip install --quiet --compile-bytecode --python $(PYTHON_VENV)/bin/python --no-deps --reinstall $(IT)/wheel/*.whl
 	else
 	  $(PYTHON_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(IT)/wheel/*.whl
 	fi

@@ -31,7 +31,7 @@ class Subject(NamedTuple):
     publisher: Attempt | None
     """The task instance that runs this code, as far as it is known."""
     blind: bool
-    """Inside a task's environment, but without its task instance: neither a retry nor a map index can be told."""
+    """A clear cannot be seen: in a task's environment without its task instance, in a DAG callback without a run."""
 
 
 class Given(NamedTuple):
@@ -136,15 +136,18 @@ def resolve(
     if dag_id is None or run_id is None:
         return None
 
-    publisher = _first(*(attempt_of(ti) for ti in tis))
+    # The task instance of a DAG callback is the last that Airflow looked at, and publishes nothing.
+    of_a_dag = in_dag_callback(given.context)
+    publisher = _first(*(attempt_of(ti) for ti in (tis[1:] if of_a_dag else tis)))
     of_environment = environ.get("AIRFLOW_CTX_TASK_ID") if publisher is None else None
-    return Subject(
-        dag_id,
-        run_id,
-        _first(number(given.clear_number), *(_clear_number(run, dag_id, run_id) for run in dag_runs)),
-        publisher,
-        blind=bool(of_environment),
-    )
+    clear_number = _first(number(given.clear_number), *(_clear_number(run, dag_id, run_id) for run in dag_runs))
+    blind = clear_number is None if of_a_dag else bool(of_environment)
+    return Subject(dag_id, run_id, clear_number, publisher, blind)
+
+
+def in_dag_callback(context: Any) -> bool:
+    """Whether this is the context of a DAG's callback: Airflow puts a ``reason`` into those only."""
+    return text(look_up(context, "reason")) is not None
 
 
 def task_instance(context: Any) -> Any:

@@ -22,7 +22,7 @@ log = logging.getLogger("airflow_integration")
 _PREFIXES = ("KAFKA_", "WORKFLOW_EVENTS_", "XDG_STATE_HOME", "HOME")
 
 # (pid, bootstrap servers, settings) -> producer. `setdefault` is atomic, so two threads agree on one.
-_shared: dict[tuple[Any, ...], Any] = {}
+_shared: dict[tuple[Any, ...], WorkflowEventProducer] = {}
 
 
 def get_kafka_producer(bootstrap_servers: str | None = None) -> WorkflowEventProducer:
@@ -53,11 +53,17 @@ def get_spooling_producer() -> WorkflowEventProducer:
     if producer is None:
         from workflow_events import WorkflowEventProducer
 
-        unset = dict.fromkeys(
-            ("sasl_mechanism", "sasl_username", "sasl_password", "ssl_cafile", "ssl_certfile", "ssl_keyfile"), ""
+        made = WorkflowEventProducer(
+            connect_timeout=None,
+            security_protocol="PLAINTEXT",
+            sasl_mechanism="",
+            sasl_username="",
+            sasl_password="",
+            ssl_cafile="",
+            ssl_certfile="",
+            ssl_keyfile="",
         )
-        producer = WorkflowEventProducer(connect_timeout=None, security_protocol="PLAINTEXT", **unset)
-        producer = _shared.setdefault(key, producer)
+        producer = _shared.setdefault(key, made)
     return producer
 
 

@@ -26,7 +26,7 @@ from typing import Any, Callable, NamedTuple
 
 from . import identity, shaping
 from .coerce import text_of
-from .context import Given, Subject, number, resolve, text
+from .context import Given, Subject, in_dag_callback, number, resolve, text
 from .identity import Attempt
 from .producer import forget, get_kafka_producer, get_spooling_producer
 
@@ -88,7 +88,7 @@ def publish_workflow_event(
         workflow_run_id if workflow_run_id is not None else context.get("dag_run_id"),
         context=context,
     )
-    how = How(metadata, topic, key, timeout, producer)
+    how = How(metadata, topic, key, _patience(timeout, context), producer)
     return publish_generic(shaping.event_type_name(event_type), given, payload, scope, how)
 
 
@@ -112,7 +112,7 @@ def publish_event_from_taskflow_context(
     ``run_id`` is of the context, and stands behind its ``dag_run`` and ``ti``; ``dag_run_id`` stands before them.
     """
     given = Given(dag_id, dag_run_id, context=context)
-    how = How(metadata, topic, key, timeout, producer)
+    how = How(metadata, topic, key, _patience(timeout, context), producer)
     return publish_generic(shaping.event_type_name(event_type), given, payload, scope, how)
 
 
@@ -149,7 +149,9 @@ def publish_task_completion_event(
     given = Given(
         dag_id, dag_run_id if dag_run_id is not None else run_id, None, map_index, max_tries, try_number, context
     )
-    return publish_task(event_type, task_id, given, data, How(metadata, topic, key, timeout, producer))
+    return publish_task(
+        event_type, task_id, given, data, How(metadata, topic, key, _patience(timeout, context), producer)
+    )
 
 
 @never_raises
@@ -180,7 +182,7 @@ def publish_dag_completion_event(
     if error_message is not None:
         data["error_message"] = error_message
     given = Given(dag_id, dag_run_id if dag_run_id is not None else run_id, clear_number, context=context)
-    return publish_dag(event_type, given, data, How(metadata, topic, key, timeout, producer))
+    return publish_dag(event_type, given, data, How(metadata, topic, key, _patience(timeout, context), producer))
 
 
 def publish_generic(event_type: str, given: Given, payload: Any, scope: Any, how: How) -> bool:
@@ -383,6 +385,10 @@ def _seconds(timeout: Any, otherwise: float) -> float:
         log.warning("timeout is %s; expected a number of seconds, so it is %s", text_of(timeout), otherwise)
         return otherwise
     return seconds
+
+
+def _patience(timeout: Any, context: Any) -> Any:
+    return IN_A_DAG_CALLBACK if timeout is None and in_dag_callback(context) else timeout
 
 
 def _known(given: Any, seen: int | None) -> int | None:

@@ -16,7 +16,7 @@ mod _native {
     #[pymodule_export]
     use crate::{
         outcome::Outcome,
-        publisher::{NativeError, Publisher, SettingsError},
+        publisher::{Many, NativeError, Publisher, SettingsError},
     };
 
     #[pymodule_init]

@@ -1,6 +1,11 @@
 //! The publish client, as Python sees it.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use pyo3::{create_exception, exceptions::PyException, prelude::*, pybacked::PyBackedBytes, types::PyDict};
 use workflow_bridge::{
@@ -147,38 +152,12 @@ impl Publisher {
         })
     }
 
-    /// Publishes many events in JSON within one deadline: their outcomes, in the order of the events.
-    #[pyo3(signature = (events, topic=None, deadline=10.0))]
-    #[expect(clippy::needless_pass_by_value, reason = "what Python hands over is owned")]
-    fn publish_many(
-        &self,
-        py: Python<'_>,
-        events: Vec<PyBackedBytes>,
-        topic: Option<String>,
-        deadline: f64,
-    ) -> Vec<Outcome> {
-        py.detach(|| {
-            let topic = self.topic(topic);
-            let mut records = Vec::with_capacity(events.len());
-            let read: Vec<Result<String, String>> = events
-                .iter()
-                .map(|event| match Record::from_json(event, &topic, None) {
-                    Ok(record) => {
-                        let event_id = record.event_id().to_owned();
-                        records.push(record);
-                        Ok(event_id)
-                    }
-                    Err(poison) => Err(poison.to_string()),
-                })
-                .collect();
-            let mut answers = self.inner.publish_many(records, duration(deadline)).into_iter();
-            read.into_iter()
-                .map(|read| match read {
-                    Ok(event_id) => outcome(event_id, &topic, answers.next().unwrap_or(Err(PublishError::Closed))),
-                    Err(poison) => Outcome::failed(String::new(), "invalid", poison),
-                })
-                .collect()
-        })
+    /// Begins to publish many events within one deadline, counted from now.
+    #[pyo3(signature = (topic=None, deadline=10.0))]
+    fn many(slf: &Bound<'_, Self>, topic: Option<String>, deadline: f64) -> Many {
+        let publisher = slf.get();
+        let state = State { inner: publisher.inner.begin(duration(deadline)), read: Vec::new() };
+        Many { publisher: slf.clone().unbind(), topic: publisher.topic(topic), state: Mutex::new(Some(state)) }
     }
 
     /// Hands an event in JSON over and does not wait for its outcome. None: taken.
@@ -268,6 +247,61 @@ impl Publisher {
 
     fn __repr__(&self) -> String {
         format!("Publisher(bootstrap_servers={:?}, topic={:?})", self.inner.bootstrap_servers(), self.inner.topic())
+    }
+}
+
+/// Events that are on their way; the first ones while the last ones are being made.
+#[pyclass(frozen, module = "workflow_events._native")]
+pub struct Many {
+    publisher: Py<Publisher>,
+    topic: Arc<str>,
+    state: Mutex<Option<State>>,
+}
+
+struct State {
+    inner: publish::Many,
+    /// For each event its id, or why it is none.
+    read: Vec<Result<String, String>>,
+}
+
+#[pymethods]
+impl Many {
+    /// Hands more events in JSON over, and does not wait for their outcomes.
+    #[expect(clippy::needless_pass_by_value, reason = "what Python hands over is owned")]
+    fn add(&self, py: Python<'_>, events: Vec<PyBackedBytes>) {
+        let publisher = &self.publisher.get().inner;
+        py.detach(|| {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(state) = &mut *state else { return };
+            let mut records = Vec::with_capacity(events.len());
+            for event in &events {
+                state.read.push(match Record::from_json(event, &self.topic, None) {
+                    Ok(record) => {
+                        let event_id = record.event_id().to_owned();
+                        records.push(record);
+                        Ok(event_id)
+                    }
+                    Err(poison) => Err(poison.to_string()),
+                });
+            }
+            publisher.add(&mut state.inner, records);
+        });
+    }
+
+    /// Waits for the outcomes: in the order of the events. A second time there are none.
+    fn finish(&self, py: Python<'_>) -> Vec<Outcome> {
+        let publisher = &self.publisher.get().inner;
+        py.detach(|| {
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some(State { inner, read }) = state else { return Vec::new() };
+            let mut answers = publisher.finish(inner).into_iter();
+            read.into_iter()
+                .map(|read| match read {
+                    Ok(event_id) => outcome(event_id, &self.topic, answers.next().unwrap_or(Err(PublishError::Closed))),
+                    Err(poison) => Outcome::failed(String::new(), "invalid", poison),
+                })
+                .collect()
+        })
     }
 }
 

@@ -207,6 +207,14 @@ def test_a_closed_producer_refuses_every_event_and_loses_none_in_silence(
     assert "closed" in repr(used)
 
 
+def test_an_event_that_is_kept_in_the_quarantine_is_an_error_and_not_lost(caplog: pytest.LogCaptureFixture) -> None:
+    from workflow_events.log import report
+
+    message = "event 6f1c is too large for topic t. It is kept in /spool/quarantine/1.event"
+    report([Outcome("failed", "too_large", "6f1c", message, path="/spool/quarantine/1.event")])
+    assert lines(caplog) == [("ERROR", f"event not published: {message}")]
+
+
 def test_a_publish_is_logged_as_info_only_when_somebody_listens(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -276,7 +284,10 @@ def test_a_signal_ends_a_flush_and_what_is_pending_stays_pending(tmp_path: Path)
     assert len(spooled(tmp_path)) == 1
 
 
-def test_a_producer_that_nobody_holds_any_more_spools_what_it_had(tmp_path: Path) -> None:
+def test_a_producer_that_nobody_holds_any_more_spools_what_it_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflow_events.producer.EXIT_TIMEOUT", 0.1)
     used = producer(tmp_path)
     used.enqueue_event(an_event())
     del used

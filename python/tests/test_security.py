@@ -8,8 +8,10 @@ from typing import Any, Dict, List, NamedTuple, Sequence
 
 import pytest
 from kit import broker as users
+from kit.bridge import Bridge
 from kit.broker import Broker
 from kit.certs import KEY_PASSWORD
+from kit.poll import poll
 from kit.spool import SpoolFolder
 from workflow_events import KafkaConfigurationError, KafkaError, WorkflowEventProducer
 
@@ -114,6 +116,8 @@ MECHANISM = ("sasl_mechanism", "KAFKA_SASL_MECHANISM")
 CAFILE = ("ssl_cafile", "KAFKA_SSL_CAFILE")
 CERTFILE = ("ssl_certfile", "KAFKA_SSL_CERTFILE")
 PROTOCOL = ("security_protocol", "security.protocol", "KAFKA_SECURITY_PROTOCOL")
+# What happened, rather than that all brokers are down.
+HINT = ("closed the connection at the first request", "PLAINTEXT broker listener")
 
 BAD = {
     "wrong password, scram": Bad(lambda b: scram(b, sasl_password=WRONG_PASSWORD), [AUTHENTICATION, PASSWORD]),
@@ -138,9 +142,9 @@ BAD = {
         lambda b: mtls(b, ssl_certfile=b.certs.stranger_cert, ssl_keyfile=b.certs.stranger_key),
         [("certificate",), CERTFILE],
     ),
-    "plaintext client on a TLS listener": Bad(lambda b: {"bootstrap_servers": b.sasl_ssl}, [PROTOCOL]),
-    "plaintext client on a mutual TLS listener": Bad(lambda b: {"bootstrap_servers": b.mtls}, [PROTOCOL]),
-    "TLS client on a plaintext listener": Bad(lambda b: mtls(b, bootstrap_servers=b.bootstrap), [PROTOCOL]),
+    "plaintext client on a TLS listener": Bad(lambda b: {"bootstrap_servers": b.sasl_ssl}, [PROTOCOL, HINT]),
+    "plaintext client on a mutual TLS listener": Bad(lambda b: {"bootstrap_servers": b.mtls}, [PROTOCOL, HINT]),
+    "TLS client on a plaintext listener": Bad(lambda b: mtls(b, bootstrap_servers=b.bootstrap), [PROTOCOL, HINT]),
     "TLS without SASL on a SASL listener": Bad(lambda b: mtls(b, bootstrap_servers=b.sasl_ssl), [PROTOCOL]),
 }
 
@@ -250,3 +254,43 @@ def test_an_event_turned_away_comes_with_the_right_credentials(secured: Broker, 
         assert right.publish_event(after) is True
     secured.kafka.wait_ids(topic, [event["event_id"], after["event_id"]])
     assert spool.files() == []
+
+
+# The bridge's consumer, over the same listeners.
+
+LISTENERS = {"scram": scram, "plain": plain, "mutual tls": mtls}
+
+
+def variables(settings: Dict[str, Any]) -> Dict[str, str]:
+    return {"KAFKA_{}".format(name.upper()): value for name, value in settings.items()}
+
+
+@pytest.mark.parametrize("how", sorted(LISTENERS))
+def test_the_bridge_reads_over_each_listener(how: str, secured: Broker) -> None:
+    topic = secured.kafka.topic("bridge")
+    secured.kafka.create_topic("{}.dlq".format(topic))
+    settings = LISTENERS[how](secured)
+    event = an_event()
+    with Bridge(secured.kafka, topic, variables(settings)) as bridge:
+        with WorkflowEventProducer(**settings, topic=topic) as producer:
+            assert producer.publish_event(event) is True
+        assert bridge.accepted(event["event_id"]) == event
+        assert not shown("\n".join(bridge.process.lines()))
+
+
+@pytest.mark.parametrize("case", sorted(BAD))
+def test_the_bridge_says_what_is_wrong_and_keeps_trying(case: str, secured: Broker) -> None:
+    topic = secured.kafka.topic("bridge")
+    with Bridge(secured.kafka, topic, variables(BAD[case].settings(secured))) as bridge:
+
+        def complaints() -> str:
+            return "\n".join(line for line in bridge.process.lines() if '"level":"INFO"' not in line)
+
+        text = poll(30, "the bridge says what is wrong", complaints, lambda text: said(text, BAD[case]))
+        print(text[:2000])
+        assert not shown("\n".join(bridge.process.lines()))
+        assert bridge.process.status() is None
+
+
+def said(text: str, bad: Bad) -> bool:
+    return all(any(word in text for word in words) for words in bad.says)

@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 
     Servers = Union[str, list[str], tuple[str, ...]]
 
-#: Seconds that everything that is still open has together when the interpreter ends; what is left goes to the spool.
+#: Events that `publish_many` hands over together.
+AT_ONCE = 200
+#: Seconds that everything that is still open has together when the interpreter ends, and one producer alone that nobody
+#: holds any more; what is not acknowledged by then goes to the spool.
 EXIT_TIMEOUT = 5.0
-#: Seconds for a producer that nobody holds any more and that was never closed.
-FORGOTTEN_TIMEOUT = 1.0
 
 # Those that are not closed. A set of weak references needs no lock of ours, which a fork could leave locked.
 _open: weakref.WeakSet[WorkflowEventProducer] = weakref.WeakSet()
@@ -177,19 +178,32 @@ class WorkflowEventProducer:
         outcomes: list[Optional[Outcome]] = []
         ids: list[str] = []
         encoded: list[bytes] = []
-        for event in events:
-            try:
-                check_topic(topic)
-                event_id, value = wire.encode(event)
-            except wire.InvalidEvent as error:
-                outcomes.append(_invalid(event, error))
-            else:
+        many = None
+        try:
+            for event in events:
+                try:
+                    # Before a topic that is none gets as far as the client.
+                    many = many or self._native.many(check_topic(topic), deadline)
+                    event_id, value = wire.encode(event)
+                except wire.InvalidEvent as error:
+                    outcomes.append(_invalid(event, error))
+                    continue
                 outcomes.append(None)
                 ids.append(event_id)
                 encoded.append(value)
-        answers = map(_complete, self._native.publish_many(encoded, topic, deadline) if encoded else (), ids, encoded)
-        settled = [next(answers) if outcome is None else outcome for outcome in outcomes]
-        self._report(settled)
+                # The first events are on their way while the others are encoded.
+                if len(encoded) % AT_ONCE == 0:
+                    many.add(encoded[-AT_ONCE:])
+        finally:
+            # Also when the iterable raises: what was handed over has its outcome.
+            if many is not None:
+                many.add(encoded[len(encoded) - len(encoded) % AT_ONCE :])
+                answers = list(map(_complete, many.finish(), ids, encoded))
+            else:
+                answers = []
+            left = iter(answers)
+            settled = [next(left) if outcome is None else outcome for outcome in outcomes]
+            self._report(settled)
         return PublishSummary(settled)
 
     def enqueue_event(self, event: wire.Event, topic: Optional[str] = None) -> bool:
@@ -268,7 +282,7 @@ class WorkflowEventProducer:
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
-            self.close(timeout=FORGOTTEN_TIMEOUT)
+            self.close(timeout=EXIT_TIMEOUT)
 
     def __repr__(self) -> str:
         native = getattr(self, "_native", None)
@@ -294,7 +308,7 @@ def _invalid(event: object, error: wire.InvalidEvent) -> Outcome:
 
 def _complete(outcome: Outcome, event_id: str, encoded: bytes) -> Outcome:
     """The outcome; one of an event that is in neither place says which event, and what was in it."""
-    if outcome.status != "failed":
+    if outcome.status != "failed" or outcome.path is not None:
         return outcome
     message = outcome.message
     if event_id not in message:

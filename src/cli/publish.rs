@@ -88,11 +88,11 @@ impl Sheet {
             }
         }
         let Some((number, error)) = away else { return Ok(()) };
-        let (name, published) = (&self.name, self.published);
+        let (name, so_far) = (&self.name, self.published);
         Err(fail(
             exit::UNAVAILABLE,
             &format_args!(
-                "{name}:{number}: {error} ({published} events were published; publish the file again when Kafka is \
+                "{name}:{number}: {error} ({so_far} events were published; publish the file again when Kafka is \
                  back: a repeat is a duplicate)"
             ),
         ))

@@ -11,10 +11,17 @@ pub(crate) fn advice_on(code: Code, text: &str) -> &'static str {
     {
         return "the broker refuses our certificate, or wants one and has got none: check ssl_certfile and ssl_keyfile (its dates, and whether the broker trusts who signed it)";
     }
-    if text.contains("security.protocol") {
-        return "the listener speaks another protocol: check security.protocol and the port";
+    if speaks_another_protocol(text) {
+        return "the listener closed the connection at the first request, as one of another protocol does: check \
+                security.protocol and the port";
     }
     advice(code).1
+}
+
+/// Whether a listener ended the connection at the first request that it got. It says so in no error, only in
+/// the log, and in other words in each version of librdkafka.
+pub(crate) fn speaks_another_protocol(text: &str) -> bool {
+    text.contains("security.protocol") || (text.contains("Disconnected") && text.contains("APIVERSION_QUERY"))
 }
 
 /// What kind of error a code is, for the metric's label, and what to do about it.
@@ -80,6 +87,9 @@ mod tests {
         let alert = "SSL handshake failed: ssl/tls alert bad certificate: SSL alert number 42";
         assert!(advice_on(transport, alert).contains("ssl_certfile"));
         assert!(advice_on(transport, "might be caused by incorrect security.protocol").contains("the port"));
+        let closed =
+            "Disconnected: connection closed by peer: receive 0 after POLLIN (after 1ms in state APIVERSION_QUERY)";
+        assert!(advice_on(transport, closed).contains("the port"));
         assert_eq!(advice_on(transport, "Connection refused"), advice(transport).1);
     }
 }

@@ -10,7 +10,9 @@ mod security;
 
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 
-pub(crate) use advice::{advice, advice_on};
+#[cfg(feature = "service")]
+pub(crate) use advice::advice;
+pub(crate) use advice::{advice_on, speaks_another_protocol};
 pub use check::SettingError;
 pub(crate) use check::{bad_topic, check_property, check_servers, is_secret, reason};
 pub use security::{Password, Security};

@@ -12,7 +12,7 @@ use std::{
 use rdkafka::{ClientContext, config::RDKafkaLogLevel, error::KafkaError as RdError, error::RDKafkaErrorCode as Code};
 
 use crate::{
-    connection::{advice, advice_on},
+    connection::{advice, advice_on, speaks_another_protocol},
     telemetry,
 };
 
@@ -93,8 +93,8 @@ impl Reporter {
         let role = self.role;
         match level {
             // The one failure that no error tells: TLS or SASL on one side only.
-            _ if facility == "FAIL" && text.contains("security.protocol") => {
-                let advice = "the listener speaks another protocol: check security.protocol and the port";
+            _ if facility == "FAIL" && speaks_another_protocol(text) => {
+                let advice = advice_on(Code::BrokerTransportFailure, text);
                 self.complain("transport", advice, "ProtocolMismatch", text);
             }
             // Failed connections and requests arrive as errors too, and with advice; consumer

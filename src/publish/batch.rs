@@ -38,13 +38,21 @@ enum Slot {
 }
 
 impl Batch {
-    pub(super) fn new(records: usize) -> Self {
-        let slots = Slots { slots: vec![Slot::Waiting; records], waiting: records };
+    pub(super) fn new() -> Self {
+        let slots = Slots { slots: Vec::new(), waiting: 0 };
         Self { slots: Mutex::new(slots), answered: Condvar::new(), traffic: OnceLock::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more record: its place.
+    pub(super) fn add(&self) -> usize {
+        let mut slots = self.lock();
+        slots.slots.push(Slot::Waiting);
+        slots.waiting += 1;
+        slots.slots.len() - 1
     }
 
     /// Says where its records are counted.
@@ -99,12 +107,12 @@ impl Batch {
     pub(super) fn wait(&self, until: Instant) -> Vec<Option<Result<Ack, Failure>>> {
         let mut slots = self.wait_all(until);
         slots.waiting = 0;
-        let answers = slots.slots.iter_mut().map(|slot| match slot {
-            Slot::Answered(answer) => Some(answer.clone()),
-            _ => {
-                *slot = Slot::Abandoned;
-                None
+        let answers = slots.slots.iter_mut().map(|slot| {
+            if let Slot::Answered(answer) = slot {
+                return Some(answer.clone());
             }
+            *slot = Slot::Abandoned;
+            None
         });
         answers.collect()
     }

@@ -25,7 +25,7 @@ use super::{
     spool::Spool,
     traffic::Traffic,
 };
-use crate::connection::{advice_on, reason};
+use crate::connection::{advice_on, reason, speaks_another_protocol};
 
 /// How long the thread listens before it looks whether anybody still waits.
 const LISTEN: Duration = Duration::from_millis(5);
@@ -280,7 +280,7 @@ struct Ears(Arc<Shared>);
 impl ClientContext for Ears {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
         // The one failure that no error tells: TLS or SASL on one side only.
-        if facility == "FAIL" && text.contains("security.protocol") {
+        if facility == "FAIL" && speaks_another_protocol(text) {
             self.0.complain(Code::BrokerTransportFailure, text);
         }
     }

@@ -82,6 +82,18 @@ pub struct Publisher {
     next_drain: AtomicU64,
 }
 
+/// Records of one call that are on their way, until [`Publisher::finish`] waits for them. Without it
+/// they are published, and what fails is told to nobody.
+#[must_use = "what fails is spooled by `finish`"]
+pub struct Many {
+    batch: Arc<Batch>,
+    records: Vec<Record>,
+    engine: Option<Arc<Engine>>,
+    deadline: Duration,
+    until: Instant,
+    is_closed: bool,
+}
+
 impl Publisher {
     /// The settings, with their defaults.
     pub fn builder() -> Builder {
@@ -147,11 +159,41 @@ impl Publisher {
 
     /// Publishes many events within one deadline; the answers come in the order of the records.
     pub fn publish_many(&self, records: Vec<Record>, deadline: Duration) -> Vec<Result<Ack, PublishError>> {
-        if let Err(closed) = self.open() {
-            return records.iter().map(|_| Err(closed.clone())).collect();
-        }
+        let mut many = self.begin(deadline);
+        self.add(&mut many, records);
+        self.finish(many)
+    }
+
+    /// Begins what [`publish_many`](Self::publish_many) does at once, for whoever makes the records while
+    /// the first of them are on their way.
+    pub fn begin(&self, deadline: Duration) -> Many {
         let until = after(deadline);
-        let (batch, answers) = self.send_all(&records, deadline, until);
+        let (batch, is_closed) = (Arc::new(Batch::new()), self.open().is_err());
+        Many { batch, records: Vec::new(), engine: None, deadline, until, is_closed }
+    }
+
+    /// Hands more records over, and does not wait for their answers.
+    pub fn add(&self, many: &mut Many, records: Vec<Record>) {
+        for record in records {
+            self.add_one(many, &record);
+            many.records.push(record);
+        }
+    }
+
+    fn add_one(&self, many: &mut Many, record: &Record) {
+        let index = many.batch.add();
+        if let Err(failure) = self.hand_over(many, record, index) {
+            many.batch.answer(index, Err(failure));
+        }
+    }
+
+    /// Waits for the answers; they come in the order of the records.
+    pub fn finish(&self, many: Many) -> Vec<Result<Ack, PublishError>> {
+        let Many { batch, records, deadline, until, is_closed, .. } = many;
+        if is_closed {
+            return records.iter().map(|_| Err(PublishError::Closed)).collect();
+        }
+        let answers = self.answers(&batch, &records, until);
         let settle = |(index, (record, answer)): (usize, (&Record, Option<Result<Ack, Failure>>))| {
             let failure = match answer {
                 Some(Ok(ack)) => return Ok(ack),
@@ -211,8 +253,10 @@ impl Publisher {
         if let Err(closed) = self.open() {
             return records.iter().map(|_| Err(closed.clone())).collect::<Vec<_>>().into();
         }
-        let until = after(deadline);
-        let (batch, answers) = self.send_all(records, deadline, until);
+        let mut many = self.begin(deadline);
+        records.iter().for_each(|record| self.add_one(&mut many, record));
+        let Many { batch, until, .. } = many;
+        let answers = self.answers(&batch, records, until);
         let settle = |(record, answer): (&Record, Option<Result<Ack, Failure>>)| {
             answer.unwrap_or_else(|| Err(self.overdue(deadline))).map_err(|failure| unspooled(record, &failure))
         };
@@ -308,40 +352,32 @@ impl Publisher {
         }
     }
 
-    /// Hands records over and waits for their answers. `None`: nothing was heard by then.
-    fn send_all(
-        &self,
-        records: &[Record],
-        deadline: Duration,
-        until: Instant,
-    ) -> (Arc<Batch>, Vec<Option<Result<Ack, Failure>>>) {
-        let batch = Arc::new(Batch::new(records.len()));
-        if deadline.is_zero() {
-            let straight = Failure::new("it was published with a deadline of 0, which is straight into the spool");
-            let answers = records.iter().map(|_| Some(Err(straight.clone()))).collect();
-            return (batch, answers);
+    fn hand_over(&self, many: &mut Many, record: &Record, index: usize) -> Result<(), Failure> {
+        if many.deadline.is_zero() {
+            return Err(Failure::new("it was published with a deadline of 0, which is straight into the spool"));
         }
-        match self.engine(until) {
-            Ok(mut engine) => {
-                for (index, record) in records.iter().enumerate() {
-                    let ticket = || Ticket::Waited { batch: Arc::clone(&batch), index };
-                    if let Err(failure) = self.send(&mut engine, record, ticket, until) {
-                        batch.answer(index, Err(failure));
-                    }
-                }
-            }
-            Err(failure) => (0..records.len()).for_each(|index| batch.answer(index, Err(failure.clone()))),
+        if self.open().is_err() {
+            return Err(Failure::new("the client was closed meanwhile: make a new one"));
         }
+        let engine = match &mut many.engine {
+            Some(engine) => engine,
+            none => none.insert(self.engine(many.until)?),
+        };
+        let ticket = || Ticket::Waited { batch: Arc::clone(&many.batch), index };
+        self.send(engine, record, ticket, many.until)
+    }
+
+    /// Waits for answers. `None`: nothing was heard by then.
+    fn answers(&self, batch: &Arc<Batch>, records: &[Record], until: Instant) -> Vec<Option<Result<Ack, Failure>>> {
         let answers = batch.wait(until);
         let is_too_large =
             |answer: &Option<Result<Ack, Failure>>| matches!(answer, Some(Err(failure)) if failure.too_large);
         if records.len() == 1 || !answers.iter().any(is_too_large) {
-            return (batch, answers);
+            return answers;
         }
         let refused = answers.iter().enumerate().filter(|(_, answer)| is_too_large(answer));
-        refused.for_each(|(index, _)| self.send_alone(&records[index], &batch, index, until));
-        let answers = batch.wait(until);
-        (batch, answers)
+        refused.for_each(|(index, _)| self.send_alone(&records[index], batch, index, until));
+        batch.wait(until)
     }
 
     /// The broker's verdict is on all records of a topic that it was sent at once: this one gets its own.

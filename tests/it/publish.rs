@@ -35,8 +35,9 @@ fn client(servers: &str, topic: &str, folder: &Path) -> Builder {
 fn spooled(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     entries
-        .map(|entry| entry.expect("the spool can be listed").file_name().to_string_lossy().into_owned())
-        .filter(|name| name.ends_with(".event"))
+        .map(|entry| entry.expect("the spool can be listed").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "event"))
+        .map(|path| path.display().to_string())
         .collect()
 }
 

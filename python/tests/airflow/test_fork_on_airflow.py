@@ -27,7 +27,7 @@ def ready(airflow2: Airflow) -> Airflow:
 
 def run_task(airflow: Airflow, run_id: str, env: Dict[str, str]) -> Dict[str, Any]:
     """Makes a run, runs its task in a fork, and returns what the task wrote down."""
-    airflow.run("dags", "trigger", "-r", run_id, "fork_probe")
+    airflow.trigger("fork_probe", run_id)
     before = len(seen(airflow, "fork.jsonl"))
     ended = airflow.tasks_run("fork_probe", "publish", run_id, **env)
     lines = seen(airflow, "fork.jsonl")[before:]

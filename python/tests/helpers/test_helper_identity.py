@@ -125,3 +125,14 @@ def test_a_dag_callback_that_sees_no_dag_run_never_repeats_an_id(producer):
         assert dag_success_callback(bare, producer=producer)
     assert len(set(producer.ids)) == 2
     assert producer.calls[0][0]["payload"]["data"] == {"dag_id": "etl", "status": "success", "reason": "success"}
+
+
+def test_a_helper_in_a_dag_callback_speaks_of_the_run_and_not_of_its_last_task(producer):
+    for clear_number in (0, 1):
+        ti = RuntimeTaskInstance("last")
+        one = {"ti": ti, "dag_run": dag_run(clear_number), "run_id": "run-1", "reason": "success"}
+        publish_event_from_taskflow_context("WORKFLOW_COMPLETED", {"a": 1}, producer=producer, **one)
+        publish_dag_completion_event(producer=producer, **one)
+    assert len(set(producer.ids)) == 4
+    assert {event["metadata"]["scope"] for event, _, _ in producer.calls} == {"dag"}
+    assert {timeout for _, _, timeout in producer.calls} == {1.0}

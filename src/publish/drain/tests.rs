@@ -236,7 +236,8 @@ fn an_acknowledgement_that_comes_after_the_deadline_takes_the_event_out() {
     for id in ["late", "meanwhile", "never"] {
         put(&spool, id, "t");
     }
-    let batch = Arc::new(Batch::new(3));
+    let batch = Arc::new(Batch::new());
+    (0..3).for_each(|_| _ = batch.add());
     let ack = Ack { partition: 0, offset: 1 };
     let mut order = Vec::new();
     let drained = drain(&spool, None, Budget::ALL, &mut |records| {
