@@ -69,6 +69,9 @@ const HAND_OVER: Duration = Duration::from_secs(1);
 /// How long a close waits for librdkafka's threads, beyond its deadline.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// What was heard of a record by the deadline, if anything.
+type Heard = Option<Result<Ack, Failure>>;
+
 /// Publishes events. Every method takes `&self`; threads may share one.
 pub struct Publisher {
     config: ClientConfig,
@@ -194,7 +197,7 @@ impl Publisher {
             return records.iter().map(|_| Err(PublishError::Closed)).collect();
         }
         let answers = self.answers(&batch, &records, until);
-        let settle = |(index, (record, answer)): (usize, (&Record, Option<Result<Ack, Failure>>))| {
+        let settle = |(index, (record, answer)): (usize, (&Record, Heard))| {
             let failure = match answer {
                 Some(Ok(ack)) => return Ok(ack),
                 Some(Err(failure)) => failure,
@@ -254,10 +257,12 @@ impl Publisher {
             return records.iter().map(|_| Err(closed.clone())).collect::<Vec<_>>().into();
         }
         let mut many = self.begin(deadline);
-        records.iter().for_each(|record| self.add_one(&mut many, record));
+        for record in records {
+            self.add_one(&mut many, record);
+        }
         let Many { batch, until, .. } = many;
         let answers = self.answers(&batch, records, until);
-        let settle = |(record, answer): (&Record, Option<Result<Ack, Failure>>)| {
+        let settle = |(record, answer): (&Record, Heard)| {
             answer.unwrap_or_else(|| Err(self.overdue(deadline))).map_err(|failure| unspooled(record, &failure))
         };
         Sent::new(records.iter().zip(answers).map(settle).collect(), batch)
@@ -283,7 +288,7 @@ impl Publisher {
     /// [`PublishError::FlushTimedOut`]; what is under way stays under way.
     pub fn flush(&self, deadline: Option<Duration>) -> Result<(), PublishError> {
         let Some(engine) = self.home.existing().and_then(Home::engine) else { return Ok(()) };
-        match engine.flush(deadline.map(|deadline| after(deadline))) {
+        match engine.flush(deadline.map(after)) {
             0 => Ok(()),
             pending => {
                 let (reason, advice) = engine.silence();
@@ -368,10 +373,9 @@ impl Publisher {
     }
 
     /// Waits for answers. `None`: nothing was heard by then.
-    fn answers(&self, batch: &Arc<Batch>, records: &[Record], until: Instant) -> Vec<Option<Result<Ack, Failure>>> {
+    fn answers(&self, batch: &Arc<Batch>, records: &[Record], until: Instant) -> Vec<Heard> {
         let answers = batch.wait(until);
-        let is_too_large =
-            |answer: &Option<Result<Ack, Failure>>| matches!(answer, Some(Err(failure)) if failure.too_large);
+        let is_too_large = |answer: &Heard| matches!(answer, Some(Err(failure)) if failure.too_large);
         if records.len() == 1 || !answers.iter().any(is_too_large) {
             return answers;
         }

@@ -244,6 +244,8 @@ fn child_whose_spool_is_temporary() {
     println!("claim: {}", spool.claim(None, 10).map_or_else(kind, |claimed| claimed.len().to_string()));
 }
 
+type Make<'a> = &'a dyn Fn(&Path);
+
 #[test]
 fn a_temporary_spool_that_others_may_have_made_is_refused() {
     let user = geteuid().as_raw();
@@ -262,7 +264,6 @@ fn a_temporary_spool_that_others_may_have_made_is_refused() {
         fs::create_dir(path).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     };
-    type Make<'a> = &'a dyn Fn(&Path);
     let open_above: Make<'_> = &|path| made(path, 0o777);
     let open_below: Make<'_> = &|path| {
         made(path, 0o700);
