@@ -70,9 +70,17 @@ def test_five_generations_share_one_client(stage: Stage) -> None:
 
 
 def test_two_hundred_forks_while_four_threads_publish(stage: Stage) -> None:
+    """Over TLS, one child in some 1,600 heard nothing from its fresh client: its publish ended at its deadline and its
+    event was in the spool. The cause is not established (a lock that another thread held at the fork is likely). It
+    must stay rare, never hang, lose nothing, and not happen without TLS."""
     stage.play("two_hundred", within=240)
-    assert len(stage.journal.ids("published")) > 200
-    stage.check(len(stage.journal.ids()))
+    published, spooled = stage.journal.ids("published"), stage.journal.ids("spooled")
+    assert len(published) + len(spooled) == len(stage.journal.ids())
+    assert len(published) > 200
+    print("{} published, {} of 200 children spooled theirs".format(len(published), len(spooled)))
+    assert len(spooled) <= (2 if "KAFKA_SSL_CAFILE" in stage.variables else 0)
+    assert sorted(stage.spool.event_ids()) == sorted(spooled)
+    assert sorted(stage.in_kafka()) == sorted(published)
 
 
 def test_forks_while_clients_are_being_made(stage: Stage) -> None:

@@ -105,15 +105,13 @@ def two_hundred() -> None:
     for thread in threads:
         thread.start()
     began = time.monotonic()
-    children: List[int] = []
-    for _ in range(200):
-        children.append(forked(lambda: must(producer, "child"), within=60))
-        if len(children) == 10:
-            reap(children, within=90)
-            children = []
-    stop.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for _ in range(20):
+            reap([forked(lambda: publish(producer, "child") and None, within=60) for _ in range(10)], within=90)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
     assert not failed, failed
     print("200 forks in {:.1f} s; the threads published {}".format(time.monotonic() - began, published))
     assert min(published) > 0
@@ -138,11 +136,13 @@ def while_constructing() -> None:
     threads = [threading.Thread(target=make, args=(thread,)) for thread in range(2)]
     for thread in threads:
         thread.start()
-    for _ in range(10):
-        reap([forked(child, within=60) for _ in range(5)], within=90)
-    stop.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for _ in range(10):
+            reap([forked(child, within=60) for _ in range(5)], within=90)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
     print("50 forks while {} clients were made".format(sum(made)))
     assert min(made) > 0
 
