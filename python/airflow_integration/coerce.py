@@ -9,6 +9,7 @@ never by an import.
 
 from __future__ import annotations
 
+import base64
 import datetime
 import enum
 import math
@@ -187,8 +188,6 @@ def _simple(value: Any) -> tuple[Any, str] | None:
         try:
             return raw.decode("utf-8"), "a text"
         except UnicodeDecodeError:
-            import base64
-
             return base64.b64encode(raw).decode("ascii"), "a base64 text"
     if isinstance(value, BaseException):
         return f"{type(value).__name__}: {text_of(value)}", "a text"

@@ -28,7 +28,7 @@ from . import identity, shaping
 from .coerce import text_of
 from .context import Given, Subject, in_dag_callback, number, resolve, text
 from .identity import Attempt
-from .producer import forget, get_kafka_producer, get_spooling_producer
+from .producer import forget, get_kafka_producer, get_spooling_producer, valid_topic
 
 log = logging.getLogger("airflow_integration")
 
@@ -316,7 +316,7 @@ def _spooled(event: dict[str, Any], topic: str | None, error: Exception) -> Any:
     """No producer can be made, so the event is kept: in the spool, and when that fails in the log."""
     log.error("%s. Until that is mended, events wait in the spool", error)
     try:
-        return get_spooling_producer().publish_event_outcome(event, topic=topic, timeout=SPOOL_ONLY)
+        return get_spooling_producer(valid_topic(topic)).publish_event_outcome(event, timeout=SPOOL_ONLY)
     except Exception:
         log.critical("EVENT LOST, keep it and publish it again: %s", json.dumps(event))
         raise

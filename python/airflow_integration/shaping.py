@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -138,8 +139,6 @@ def shrunk(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 def json_bytes(plain: Any) -> int:
     """The length of a plain value as JSON in UTF-8."""
-    import json
-
     return len(json.dumps(plain, ensure_ascii=False).encode("utf-8"))
 
 
