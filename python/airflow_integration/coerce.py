@@ -18,6 +18,8 @@ import sys
 from collections.abc import Mapping, Set
 from typing import Any
 
+from workflow_events.interrupts import interrupts
+
 MAX_DEPTH = 60
 MAX_TEXT = 2_000
 """Characters kept of the text of an object that has no form of its own in JSON."""
@@ -40,7 +42,9 @@ def text_of(value: Any) -> str:
     try:
         words = str(value)
         words = words if isinstance(words, str) else repr(type(value))
-    except Exception:
+    except Exception as error:
+        if interrupts(error):
+            raise
         words = f"<{type_name(value)}>"
     return _sound(words[:MAX_TEXT])
 
@@ -85,6 +89,8 @@ class _Coercion:
         except RecursionError:
             raise
         except Exception as error:
+            if interrupts(error):
+                raise
             self.note(path, f"{type_name(value)} could not be read ({type(error).__name__}), kept as text")
             return text_of(value)
         finally:

@@ -16,6 +16,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple
 
+from workflow_events.interrupts import interrupts
+
 from .identity import Attempt
 
 _ABSENT = object()
@@ -52,7 +54,9 @@ def read(holder: Any, name: str) -> Any:
     """An attribute, or ``None`` when it is absent or raises."""
     try:
         return getattr(holder, name, None)
-    except Exception:
+    except Exception as error:
+        if interrupts(error):
+            raise
         return None
 
 
@@ -99,9 +103,13 @@ def current_context() -> Any:
         if get_current_context is not None:
             try:
                 return get_current_context()
-            except Exception:
-                continue
-    return None
+            except Exception as error:
+                if interrupts(error):
+                    raise
+    # Airflow 2 loads the module above for PythonOperator only, and has the context here whatever the operator is.
+    loaded = sys.modules.get("airflow.models.taskinstance")
+    contexts = read(loaded, "_CURRENT_CONTEXT") if loaded is not None else None
+    return contexts[-1] if isinstance(contexts, list) and contexts else None
 
 
 def resolve(
@@ -170,7 +178,9 @@ def _run_id(ti: Any) -> str | None:
 def _key(holder: Any, name: str) -> Any:
     try:
         return holder[name]
-    except Exception:
+    except Exception as error:
+        if interrupts(error):
+            raise
         return _ABSENT
 
 
@@ -181,5 +191,7 @@ def _first(*values: Any) -> Any:
 def _quietly(call: Callable[[], Any]) -> Any:
     try:
         return call()
-    except Exception:
+    except Exception as error:
+        if interrupts(error):
+            raise
         return None

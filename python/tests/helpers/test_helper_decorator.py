@@ -6,7 +6,7 @@ import sys
 from types import ModuleType
 
 import pytest
-from airflow_integration import publishes_completion
+from airflow_integration import publish_task_completion_event, publishes_completion
 from recording import Recording, RuntimeTaskInstance, TaskInstance2, context
 
 
@@ -34,6 +34,20 @@ def test_it_publishes_the_result_and_gives_it_back(running, producer):
     assert (topic, timeout) == ("t", 2.0)
     assert str(inspect.signature(load)) == "(rows: int, *, extra: str = '') -> dict"
     assert (load.__name__, load.__doc__) == ("load", "Loads.")
+
+
+def test_an_operator_of_airflow_2_that_is_no_python_operator_has_its_attempt_too(producer, monkeypatch):
+    module = ModuleType("airflow.models.taskinstance")
+    module._CURRENT_CONTEXT = [context(TaskInstance2("outer")), context(TaskInstance2("classic"))]
+    monkeypatch.setitem(sys.modules, "airflow.models.taskinstance", module)
+    for name, value in (("DAG_ID", "etl"), ("DAG_RUN_ID", "run-1"), ("TASK_ID", "classic")):
+        monkeypatch.setenv("AIRFLOW_CTX_" + name, value)
+    for _ in range(2):
+        assert publish_task_completion_event(producer=producer)
+    assert producer.ids[0] == producer.ids[1]
+    assert producer.calls[0][0]["metadata"]["task_id"] == "classic"
+    module._CURRENT_CONTEXT.clear()
+    assert publish_task_completion_event(producer=producer)
 
 
 def test_it_works_without_parentheses(caplog):

@@ -301,6 +301,24 @@ def test_callbacks_say_what_happened(producer):
     assert producer.event["metadata"]["scope"] == "dag"
 
 
+class Unwritable(logging.Handler):
+    """A handler that raises, as no handler of the standard library does."""
+
+    def emit(self, record):
+        raise RuntimeError("no line")
+
+
+def test_a_log_that_raises_costs_no_event(producer, monkeypatch, spool):
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    handler = Unwritable()
+    for name in ("airflow_integration", "workflow_events"):
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [handler])
+    publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {"at": datetime.date(2026, 1, 2)}, producer=producer)
+    assert producer.event["payload"] == {"data": {"at": "2026-01-02"}}
+    assert publish_workflow_event("nonsense", "etl", "run-1", {"at": datetime.date(2026, 1, 2)}, timeout=0) is False
+    assert len(spool.files()) == 1
+
+
 def test_the_old_name_of_the_package_warns_and_works():
     with pytest.warns(DeprecationWarning, match="airflow_integration"):
         import workflow_integration
