@@ -22,13 +22,14 @@ import json
 import logging
 import math
 import os
+from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple
 
 from workflow_events.interrupts import interrupts
 
 from . import identity, shaping
-from .coerce import text_of
-from .context import Given, Subject, in_dag_callback, number, resolve, text
+from .coerce import steady_text, text_of
+from .context import Given, Subject, given_number, given_text, in_dag_callback, resolve, text
 from .identity import Attempt
 from .producer import forget, get_kafka_producer, get_spooling_producer, valid_topic
 from .saying import say
@@ -49,6 +50,14 @@ class How(NamedTuple):
     key: Any = None
     timeout: Any = None
     producer: Any = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> How:
+        """What a callback was given; a keyword that is none of these is told and left out."""
+        unknown = [name for name in given if name not in cls._fields]
+        if unknown:
+            say(logging.WARNING, "%s: no such keyword; expected %s", ", ".join(unknown), ", ".join(cls._fields))
+        return cls(**{name: value for name, value in given.items() if name in cls._fields})
 
 
 def never_raises(function: Callable[..., bool]) -> Callable[..., bool]:
@@ -194,7 +203,7 @@ def publish_generic(event_type: str, given: Given, payload: Any, scope: Any, how
     if subject is None:
         return False
     task = subject.publisher if subject.publisher and subject.publisher.is_of(subject.dag_id, subject.run_id) else None
-    wanted = scope if scope is None else str(scope).strip().lower()
+    wanted = None if scope is None else text_of(scope).strip().lower()
     if wanted not in (None, identity.DAG, identity.TASK):
         say(logging.WARNING, "scope is %s; expected 'dag' or 'task'", text_of(scope))
         wanted = None
@@ -221,20 +230,20 @@ def publish_task(event_type: str, task_id: Any, given: Given, data: dict[str, An
     subject = _subject(given)
     if subject is None:
         return False
-    wanted = text(task_id) or (subject.publisher.task_id if subject.publisher else text(_ctx("TASK_ID")))
+    wanted = given_text(task_id) or (subject.publisher.task_id if subject.publisher else text(_ctx("TASK_ID")))
     if wanted is None:
         say(logging.ERROR, "a task completion needs a task_id: pass task_id=, or **context; nothing was published")
         return False
     seen = subject.publisher if subject.publisher and subject.publisher.is_of(*subject[:2], wanted) else None
-    tried = number(given.try_number)
+    tried = given_number(given.try_number, "try_number")
     if tried is None and seen is None and subject.blind and wanted == _ctx("TASK_ID"):
         tried = _digits(_ctx("TRY_NUMBER"))
     task = Attempt(
         subject.dag_id,
         subject.run_id,
         wanted,
-        _known(given.map_index, seen.map_index if seen else None),
-        _known(given.max_tries, seen.max_tries if seen else None),
+        _known(given_number(given.map_index, "map_index"), seen.map_index if seen else None),
+        _known(given_number(given.max_tries, "max_tries"), seen.max_tries if seen else None),
         tried if tried is not None else seen.try_number if seen else None,
     )
     told_apart = task.max_tries is not None and task.map_index is not None
@@ -292,12 +301,23 @@ def _send(
         "payload": payload,
         "metadata": shaping.metadata_of(how.metadata, known, os.environ),
     }
+    how = how._replace(topic=_topic(how.topic))
     outcome = _outcome(event, how)
     if getattr(outcome, "kind", None) == "too_large":
         say(logging.ERROR, "event %s is too large for the topic: its large values are left out", event_id)
         event["payload"] = shaping.shrunk(payload)
         outcome = _outcome(event, how)
     return _say(event, outcome)
+
+
+def _topic(topic: Any) -> str | None:
+    """The topic, if it can be one; else the default, rather than nothing."""
+    valid = valid_topic(topic)
+    if valid is None and topic is not None:
+        say(
+            logging.ERROR, "topic is %s, which is no name of a topic: the event goes to the default one", text_of(topic)
+        )
+    return valid
 
 
 def _outcome(event: dict[str, Any], how: How) -> Any:
@@ -321,7 +341,7 @@ def _spooled(event: dict[str, Any], topic: str | None, error: Exception) -> Any:
     """No producer can be made, so the event is kept: in the spool, and when that fails in the log."""
     say(logging.ERROR, "%s. Until that is mended, events wait in the spool", error)
     try:
-        return get_spooling_producer(valid_topic(topic)).publish_event_outcome(event, timeout=SPOOL_ONLY)
+        return get_spooling_producer(topic).publish_event_outcome(event, timeout=SPOOL_ONLY)
     except Exception:
         say(logging.CRITICAL, "EVENT LOST, keep it and publish it again: %s", json.dumps(event))
         raise
@@ -359,7 +379,7 @@ def _other_run(subject: Subject) -> Attempt | None:
 
 def _told_apart_by(key: Any, subject: Subject) -> str:
     if key is not None:
-        return f"key:{text_of(key)}"
+        return f"key:{steady_text(key)}"
     if not subject.blind:
         return ""
     say(
@@ -398,9 +418,8 @@ def _patience(timeout: Any, context: Any) -> Any:
     return IN_A_DAG_CALLBACK if timeout is None and in_dag_callback(context) else timeout
 
 
-def _known(given: Any, seen: int | None) -> int | None:
-    value = number(given)
-    return seen if value is None else value
+def _known(given: int | None, seen: int | None) -> int | None:
+    return seen if given is None else given
 
 
 def _digits(value: str | None) -> int | None:

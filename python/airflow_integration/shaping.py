@@ -24,7 +24,6 @@ COMPLETED = "WORKFLOW_COMPLETED"
 FAILED = "WORKFLOW_FAILED"
 EVENT_TYPES = (TRIGGERED, COMPLETED, FAILED)
 
-_NOTES_IN_A_LOG = 10
 _SMALL = 1_024
 
 _TYPE_OF_STATUS = {
@@ -153,5 +152,4 @@ def _plain(value: Any) -> Any:
 
 def _tell(notes: list[str]) -> None:
     if notes:
-        more = f", and {len(notes) - _NOTES_IN_A_LOG} more" if len(notes) > _NOTES_IN_A_LOG else ""
-        say(logging.WARNING, "JSON cannot carry this as it is: %s%s", "; ".join(notes[:_NOTES_IN_A_LOG]), more)
+        say(logging.WARNING, "JSON cannot carry this as it is: %s", "; ".join(notes))

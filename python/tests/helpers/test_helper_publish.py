@@ -301,6 +301,25 @@ def test_callbacks_say_what_happened(producer):
     assert producer.event["metadata"]["scope"] == "dag"
 
 
+def test_a_topic_that_is_none_is_the_default_one(caplog):
+    for topic in ("a b", "", ".", 7, Bad()):
+        producer = Recording()
+        assert publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {}, topic=topic, producer=producer)
+        assert producer.calls[0][1] is None
+        assert "the default one" in caplog.text
+        caplog.clear()
+
+
+def test_a_scope_or_a_keyword_that_is_none_is_told_and_left_out(producer, caplog):
+    assert publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {}, scope=Bad(), producer=producer)
+    assert producer.event["metadata"]["scope"] == "dag"
+    producer.calls.clear()
+    assert dag_failure_callback(context(), topic="runs", bogus=1, producer=producer)
+    assert producer.calls[0][1] == "runs"
+    assert task_success_callback(context(), bogus=1, producer=producer)
+    assert "bogus: no such keyword" in caplog.text
+
+
 class Unwritable(logging.Handler):
     """A handler that raises, as no handler of the standard library does."""
 
