@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import sys
+import threading
 from types import ModuleType
 
 import pytest
@@ -129,6 +130,58 @@ def test_a_coroutine_function_stays_one(running, producer):
     assert inspect.iscoroutinefunction(load)
     assert asyncio.run(load()) == 1
     assert producer.event["payload"]["data"]["result"] == 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_coroutine_function_does_not_hold_up_the_loop(running, producer, fails):
+    """The publish returns only when another coroutine of the same loop has gone on."""
+    went_on = threading.Event()
+    publish = producer.publish_event_outcome
+
+    def waits(*args, **kwargs):
+        assert went_on.wait(30), "the loop stood still"
+        return publish(*args, **kwargs)
+
+    producer.publish_event_outcome = waits
+
+    @publishes_completion(producer=producer)
+    async def load():
+        if fails:
+            raise ValueError("boom")
+
+    async def both():
+        loading = asyncio.ensure_future(load())
+        while not loading.done():
+            await asyncio.sleep(0.01)
+            went_on.set()
+        return loading.exception()
+
+    assert (asyncio.run(both()) is not None) is fails
+    assert producer.event["event_type"] == ("WORKFLOW_FAILED" if fails else "WORKFLOW_COMPLETED")
+
+
+def test_a_coroutine_that_no_loop_runs_publishes_too(running, producer):
+    @publishes_completion(producer=producer)
+    async def load():
+        return 1
+
+    with pytest.raises(StopIteration):
+        load().send(None)
+    assert producer.event["event_type"] == "WORKFLOW_COMPLETED"
+
+
+def test_a_coroutine_that_is_thrown_away_publishes_nothing(running, producer):
+    @publishes_completion(producer=producer)
+    async def load():
+        await asyncio.sleep(60)
+
+    async def throw_away():
+        coroutine = load()
+        coroutine.send(None)
+        coroutine.close()
+
+    asyncio.run(throw_away())
+    assert producer.calls == []
 
 
 def test_a_broken_producer_changes_nothing(running):
