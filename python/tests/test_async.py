@@ -44,7 +44,7 @@ def an_event(run_id: str = "run") -> WorkflowEvent:
 async def watched(work: Callable[[], Awaitable[Any]]) -> Tuple[Any, float, float]:
     """What the work gave, how long it took, and the longest that the loop stood still meanwhile.
 
-    A loop that is held up does not go on at all until the work is done, and one that is not goes on a hundred times in a
+    A loop that is held up does not go on until the work is done, and one that is not goes on a hundred times in a
     second: it has to have done so twice for each second that the work took, however busy the machine is.
     """
     gaps = [0.0]
