@@ -28,7 +28,7 @@ from typing import Any, Callable, NamedTuple
 from workflow_events.interrupts import interrupts
 
 from . import identity, shaping
-from .coerce import steady_text, text_of
+from .coerce import steady_text, text_of, to_json
 from .context import Given, Subject, given_number, given_text, in_dag_callback, resolve, text
 from .identity import Attempt
 from .producer import forget, get_kafka_producer, get_spooling_producer, valid_topic
@@ -291,16 +291,18 @@ def _send(
     known: dict[str, Any],
     how: How,
 ) -> bool:
-    event = {
-        "event_id": event_id,
-        "event_type": event_type,
-        "timestamp": shaping.timestamp(datetime.datetime.now(datetime.timezone.utc)),
-        "source": "AIRFLOW",
-        "workflow_id": subject.dag_id,
-        "workflow_run_id": subject.run_id,
-        "payload": payload,
-        "metadata": shaping.metadata_of(how.metadata, known, os.environ),
-    }
+    event, _ = to_json(
+        {
+            "event_id": event_id,
+            "event_type": event_type,
+            "timestamp": shaping.timestamp(datetime.datetime.now(datetime.timezone.utc)),
+            "source": "AIRFLOW",
+            "workflow_id": subject.dag_id,
+            "workflow_run_id": subject.run_id,
+            "metadata": shaping.metadata_of(how.metadata, known, os.environ),
+        }
+    )  # A variable of the environment, or an id, may hold what UTF-8 cannot carry.
+    event["payload"] = payload
     how = how._replace(topic=_topic(how.topic))
     outcome = _outcome(event, how)
     if getattr(outcome, "kind", None) == "too_large":

@@ -4,6 +4,7 @@ import datetime
 import enum
 import itertools
 import logging
+import os
 import re
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -318,6 +319,14 @@ def test_a_scope_or_a_keyword_that_is_none_is_told_and_left_out(producer, caplog
     assert producer.calls[0][1] == "runs"
     assert task_success_callback(context(), bogus=1, producer=producer)
     assert "bogus: no such keyword" in caplog.text
+
+
+def test_what_utf8_cannot_carry_loses_no_event(spool, monkeypatch):
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.setenv("ENVIRONMENT", os.fsdecode(b"\xff"))
+    publish_workflow_event("WORKFLOW_\ud800", "etl\ud800", "run\ud800", {"\ud800": "\ud800"}, timeout=0)
+    (event,) = spool.events()
+    assert (event["workflow_id"], event["workflow_run_id"], event["metadata"]["environment"]) == ("etl?", "run?", "?")
 
 
 class Unwritable(logging.Handler):
