@@ -7,15 +7,12 @@ is about. With ``functools.partial`` they take ``topic=``, ``metadata=``, ``key=
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from . import shaping
 from .coerce import text_of, to_json
 from .context import Given, attempt_of, look_up, number, read, task_instance
 from .publish import IN_A_DAG_CALLBACK, How, never_raises, publish_dag, publish_task
-
-log = logging.getLogger("airflow_integration")
 
 MAX_MESSAGE = 2_000
 """Characters of an exception's message that go into an event."""
@@ -37,14 +34,14 @@ def dag_failure_callback(context: Any, **how: Any) -> bool:
 def task_success_callback(context: Any, **how: Any) -> bool:
     """``on_success_callback`` of a task: WORKFLOW_COMPLETED, scope ``task``."""
     given = Given(context=context, alone=True)
-    return publish_task(shaping.COMPLETED, None, given, {"status": "success"}, How(**how))
+    return publish_task(shaping.COMPLETED, None, given, {"status": "success"}, How.of(how))
 
 
 @never_raises
 def task_failure_callback(context: Any, **how: Any) -> bool:
     """``on_failure_callback`` (and, if wanted, ``on_retry_callback``) of a task: WORKFLOW_FAILED, scope ``task``."""
     data = failure_of(look_up(context, "exception"), context)
-    return publish_task(shaping.FAILED, None, Given(context=context, alone=True), data, How(**how))
+    return publish_task(shaping.FAILED, None, Given(context=context, alone=True), data, How.of(how))
 
 
 def failure_of(error: Any, context: Any) -> dict[str, Any]:
@@ -87,4 +84,4 @@ def _dag(event_type: str, status: str, context: Any, how: dict[str, Any]) -> boo
     if reason is not None:
         data["reason"] = text_of(reason)[:MAX_MESSAGE]
     how.setdefault("timeout", IN_A_DAG_CALLBACK)
-    return publish_dag(event_type, Given(context=context, alone=True), data, How(**how), blind=True)
+    return publish_dag(event_type, Given(context=context, alone=True), data, How.of(how), blind=True)

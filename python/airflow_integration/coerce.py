@@ -1,7 +1,8 @@
 """Makes any value one that JSON can carry, and says where it had to change it.
 
-Its invariant: it never raises an ``Exception``, always ends (cycles, depth and generators included), and drops
-nothing silently: each place that was changed is in the list of notes. What it gives back is made of ``dict`` with
+Its invariant: it never raises an ``Exception`` of its own, always ends (cycles, depth, generators and what is shared
+over and over included), and drops nothing silently: the places that were changed are in the list of notes, the first
+ten by name. What it gives back is made of ``dict`` with
 ``str`` keys, ``list``, ``str`` without lone surrogates, ``int`` of at most 64 bits, finite ``float``, ``bool``
 and ``None``. It knows nothing of events; libraries such as numpy and pandas are met by what their objects can do,
 never by an import.
@@ -9,29 +10,41 @@ never by an import.
 
 from __future__ import annotations
 
+import base64
 import datetime
 import enum
 import math
 import os
+import re
 import sys
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
+
+from workflow_events.interrupts import interrupts
 
 MAX_DEPTH = 60
 MAX_TEXT = 2_000
 """Characters kept of the text of an object that has no form of its own in JSON."""
+MAX_NODES = 200_000
+"""Values in one payload; what comes after is cut."""
+MAX_NOTES = 10
+CUT = "<cut>"
+
+# What CPython puts into the text of an object that says nothing of itself, and what is another in each process.
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 
 
 def to_json(value: Any, path: str = "$") -> tuple[Any, list[str]]:
     """The value as JSON can carry it, and a note (``path: what became of it``) for each place that was changed."""
-    notes: list[str] = []
+    coercion = _Coercion()
     try:
-        return _Coercion(notes).coerce(value, path, 0), notes
+        plain = coercion.coerce(value, path, 0)
     except RecursionError:
-        notes.append(f"{path}: nested too deeply, kept as text")
-        return text_of(value), notes
+        coercion.note(path, "nested too deeply, cut here")
+        plain = CUT
+    return plain, coercion.told()
 
 
 def text_of(value: Any) -> str:
@@ -39,9 +52,17 @@ def text_of(value: Any) -> str:
     try:
         words = str(value)
         words = words if isinstance(words, str) else repr(type(value))
-    except Exception:
+    except Exception as error:
+        if interrupts(error):
+            raise
         words = f"<{type_name(value)}>"
     return _sound(words[:MAX_TEXT])
+
+
+def steady_text(value: Any) -> str:
+    """The text of an object without its address, so that it is the same in each attempt of a task."""
+    words = text_of(value)
+    return words if isinstance(value, str) else _ADDRESS.sub("", words)
 
 
 def type_name(value: Any) -> str:
@@ -55,14 +76,31 @@ def _sound(words: str) -> str:
 
 
 class _Coercion:
-    def __init__(self, notes: list[str]) -> None:
-        self.notes = notes
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.more = 0
+        self.left = MAX_NODES
+        self.was_cut = False
         self.open: set[int] = set()
 
     def note(self, path: str, what: str) -> None:
-        self.notes.append(f"{path}: {what}")
+        if len(self.notes) < MAX_NOTES:
+            self.notes.append(f"{path}: {what}")
+        else:
+            self.more += 1
+
+    def cut(self, path: str, after: int) -> None:
+        """The first cut is told, before all else: the others follow from it."""
+        if not self.was_cut:
+            self.was_cut = True
+            self.notes.insert(0, f"{path}: more than {MAX_NODES} values in all, cut after {after}")
+
+    def told(self) -> list[str]:
+        more = self.more + len(self.notes[MAX_NOTES:])
+        return [*self.notes[:MAX_NOTES], f"and {more} more"] if more else self.notes
 
     def coerce(self, value: Any, path: str, depth: int) -> Any:
+        self.left -= 1
         if value is None or value is True or value is False:
             return value
         kind = type(value)
@@ -73,8 +111,9 @@ class _Coercion:
         if kind is float:
             return self.real(value, path)
         if depth >= MAX_DEPTH:
-            self.note(path, f"nested deeper than {MAX_DEPTH}, kept as text")
-            return text_of(value)
+            # Not its text: that of what is shared over and over is without end.
+            self.note(path, f"nested deeper than {MAX_DEPTH}, cut here")
+            return f"<{type_name(value)}>"
         if id(value) in self.open:
             self.note(path, "a cycle, cut here")
             return "<cycle>"
@@ -84,8 +123,10 @@ class _Coercion:
         except RecursionError:
             raise
         except Exception as error:
+            if interrupts(error):
+                raise
             self.note(path, f"{type_name(value)} could not be read ({type(error).__name__}), kept as text")
-            return text_of(value)
+            return f"<{type_name(value)}>" if isinstance(value, (Mapping, list, tuple, Set)) else steady_text(value)
         finally:
             self.open.discard(id(value))
 
@@ -112,7 +153,11 @@ class _Coercion:
             return simple[0]
         if isinstance(value, (Set, frozenset)):
             self.note(path, f"{type_name(value)} became a sorted list")
-            return sorted(self.items(list(value), path, depth), key=lambda item: (type(item).__name__, repr(item)))
+            return sorted(self.items(value, path, depth), key=lambda item: (type(item).__name__, repr(item)))
+        size = getattr(value, "size", None)
+        if isinstance(size, int) and size > self.left:
+            self.note(path, f"{type_name(value)} of {size} values, cut here")
+            return CUT
         for method, result in (("model_dump", "its fields"), ("tolist", "a list"), ("item", "a number")):
             convert = getattr(value, method, None) if not isinstance(value, type) else None
             if callable(convert):
@@ -127,7 +172,7 @@ class _Coercion:
             fields = {name: getattr(value, name) for name in names}
             return self.mapping(fields, path, depth)
         self.note(path, f"{type_name(value)} became its text")
-        return text_of(value)
+        return steady_text(value)
 
     def words(self, value: str, path: str) -> str:
         try:
@@ -150,17 +195,31 @@ class _Coercion:
         self.note(path, f"{words} became a text")
         return words
 
-    def items(self, values: Any, path: str, depth: int) -> list[Any]:
-        return [self.coerce(value, f"{path}[{at}]", depth + 1) for at, value in enumerate(values)]
+    def items(self, values: Iterable[Any], path: str, depth: int) -> list[Any]:
+        carried = []
+        for at, value in enumerate(values):
+            if self.left <= 0:
+                self.cut(path, at)
+                carried.append(CUT)
+                break
+            carried.append(self.coerce(value, f"{path}[{at}]", depth + 1))
+        return carried
 
     def mapping(self, values: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
         carried: dict[str, Any] = {}
+        marks: dict[str, int] = {}
         for key in values:
-            name = self.key(key, path)
+            if self.left <= 0:
+                self.cut(path, len(carried))
+                carried[CUT] = CUT
+                break
+            name = read = self.key(key, path)
             while name in carried:
-                self.note(path, f"two keys read {name!r}, the second got a mark")
-                name += "'"
-            carried[name] = self.coerce(values[key], f"{path}.{name}", depth + 1)
+                marks[read] = marks.get(read, 0) + 1
+                name = f"{read}'" if marks[read] == 1 else f"{read}'{marks[read]}"
+            if name != read:
+                self.note(path, f"two keys read {read[:100]!r}, the second got a mark")
+            carried[name] = self.coerce(values[key], f"{path}.{name[:100]}", depth + 1)
         return carried
 
     def key(self, key: Any, path: str) -> str:
@@ -168,8 +227,8 @@ class _Coercion:
             key = key.value
         if isinstance(key, str):
             return self.words(str.__str__(key), path)
-        name = "null" if key is None else str(key).lower() if isinstance(key, bool) else text_of(key)
-        self.note(path, f"the key {name!r} was a {type_name(key)}")
+        name = "null" if key is None else str(key).lower() if isinstance(key, bool) else steady_text(key)
+        self.note(path, f"the key {name[:100]!r} was a {type_name(key)}")
         return name
 
 
@@ -187,8 +246,6 @@ def _simple(value: Any) -> tuple[Any, str] | None:
         try:
             return raw.decode("utf-8"), "a text"
         except UnicodeDecodeError:
-            import base64
-
             return base64.b64encode(raw).decode("ascii"), "a base64 text"
     if isinstance(value, BaseException):
         return f"{type(value).__name__}: {text_of(value)}", "a text"

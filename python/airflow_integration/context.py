@@ -11,12 +11,18 @@ the context of the task that runs in this process, ``AIRFLOW_CTX_*``.
 
 from __future__ import annotations
 
+import logging
+import operator
 import os
 import sys
 from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple
 
+from workflow_events.interrupts import interrupts
+
+from .coerce import steady_text, text_of
 from .identity import Attempt
+from .saying import say
 
 _ABSENT = object()
 
@@ -52,7 +58,9 @@ def read(holder: Any, name: str) -> Any:
     """An attribute, or ``None`` when it is absent or raises."""
     try:
         return getattr(holder, name, None)
-    except Exception:
+    except Exception as error:
+        if interrupts(error):
+            raise
         return None
 
 
@@ -73,6 +81,31 @@ def text(value: Any) -> str | None:
 def number(value: Any) -> int | None:
     """The value when it is a whole number."""
     return int(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def given_text(value: Any) -> str | None:
+    """An id that was passed, as a text, whatever it is: ``None`` and what is blank were not passed."""
+    if value is None:
+        return None
+    return text(value if isinstance(value, str) else steady_text(value))
+
+
+def given_number(value: Any, name: str) -> int | None:
+    """A number that was passed: a whole one of any type, or the text of one. What is neither is told, and ``None``."""
+    if value is None:
+        return None
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        try:
+            return operator.index(value)
+        except TypeError:
+            return int(str(value))
+    except Exception as error:
+        if interrupts(error):
+            raise
+        say(logging.ERROR, "%s is %s; expected a whole number, so it counts as not given", name, text_of(value))
+        return None
 
 
 def attempt_of(ti: Any) -> Attempt | None:
@@ -99,9 +132,13 @@ def current_context() -> Any:
         if get_current_context is not None:
             try:
                 return get_current_context()
-            except Exception:
-                continue
-    return None
+            except Exception as error:
+                if interrupts(error):
+                    raise
+    # Airflow 2 loads the module above for PythonOperator only, and has the context here whatever the operator is.
+    loaded = sys.modules.get("airflow.models.taskinstance")
+    contexts = read(loaded, "_CURRENT_CONTEXT") if loaded is not None else None
+    return contexts[-1] if isinstance(contexts, list) and contexts else None
 
 
 def resolve(
@@ -116,7 +153,7 @@ def resolve(
     tis = [task_instance(source) for source in sources]
 
     dag_id = _first(
-        text(given.dag_id),
+        given_text(given.dag_id),
         text(read(dag_runs[0], "dag_id")),
         text(read(tis[0], "dag_id")),
         text(read(look_up(given.context, "dag"), "dag_id")),
@@ -125,7 +162,7 @@ def resolve(
         text(environ.get("AIRFLOW_CTX_DAG_ID")),
     )
     run_id = _first(
-        text(given.run_id),
+        given_text(given.run_id),
         text(read(dag_runs[0], "run_id")),
         _run_id(tis[0]),
         text(look_up(given.context, "run_id")),
@@ -140,7 +177,9 @@ def resolve(
     of_a_dag = in_dag_callback(given.context)
     publisher = _first(*(attempt_of(ti) for ti in (tis[1:] if of_a_dag else tis)))
     of_environment = environ.get("AIRFLOW_CTX_TASK_ID") if publisher is None else None
-    clear_number = _first(number(given.clear_number), *(_clear_number(run, dag_id, run_id) for run in dag_runs))
+    clear_number = _first(
+        given_number(given.clear_number, "clear_number"), *(_clear_number(run, dag_id, run_id) for run in dag_runs)
+    )
     blind = clear_number is None if of_a_dag else bool(of_environment)
     return Subject(dag_id, run_id, clear_number, publisher, blind)
 
@@ -170,7 +209,9 @@ def _run_id(ti: Any) -> str | None:
 def _key(holder: Any, name: str) -> Any:
     try:
         return holder[name]
-    except Exception:
+    except Exception as error:
+        if interrupts(error):
+            raise
         return _ABSENT
 
 
@@ -181,5 +222,7 @@ def _first(*values: Any) -> Any:
 def _quietly(call: Callable[[], Any]) -> Any:
     try:
         return call()
-    except Exception:
+    except Exception as error:
+        if interrupts(error):
+            raise
         return None

@@ -76,10 +76,12 @@ def publishes_completion(
         async def awaited(*args: Any, **kwargs: Any) -> Any:
             try:
                 value = await function(*args, **kwargs)
+            except GeneratorExit:
+                raise  # It is thrown away, and may not wait for anything.
             except BaseException as error:
-                _raised(error, how)
+                await _beside_the_loop(_raised, error, how)
                 raise
-            returned(value)
+            await _beside_the_loop(returned, value)
             return value
 
         return awaited
@@ -113,6 +115,16 @@ def _raised(error: BaseException, how: How) -> bool:
         return _returned(None, False, 0, how)
     context = current_context()
     return publish_task(shaping.FAILED, None, Given(context=context), failure_of(error, context), how)
+
+
+async def _beside_the_loop(work: Callable[..., Any], *args: Any) -> None:
+    """The work in a thread, with this task's context variables, so that other coroutines go on meanwhile."""
+    import asyncio
+
+    try:
+        await asyncio.to_thread(work, *args)
+    except RuntimeError:  # No loop of asyncio runs this, or it takes no more work.
+        work(*args)
 
 
 def _is_coroutine_function(function: Any) -> bool:

@@ -30,7 +30,11 @@ What is not known is an empty part, which differs from every known value.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any, NamedTuple
+
+from workflow_events.ids import derive
 
 VERSION = "airflow-1"
 
@@ -58,9 +62,6 @@ class Attempt(NamedTuple):
 
 def digest(payload: Any) -> str:
     """The SHA-256 of a payload that JSON can carry, in hexadecimal; the order of its keys does not matter."""
-    import hashlib
-    import json
-
     text = json.dumps(payload, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
@@ -103,8 +104,6 @@ def parts(
 
 def event_id(*args: Any, **kwargs: Any) -> str:
     """The id itself: ``parts`` with the same arguments, derived."""
-    from workflow_events.ids import derive
-
     return derive(*parts(*args, **kwargs))
 
 

@@ -22,15 +22,17 @@ import json
 import logging
 import math
 import os
+from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple
 
-from . import identity, shaping
-from .coerce import text_of
-from .context import Given, Subject, in_dag_callback, number, resolve, text
-from .identity import Attempt
-from .producer import forget, get_kafka_producer, get_spooling_producer
+from workflow_events.interrupts import interrupts
 
-log = logging.getLogger("airflow_integration")
+from . import identity, shaping
+from .coerce import steady_text, text_of, to_json
+from .context import Given, Subject, given_number, given_text, in_dag_callback, resolve, text
+from .identity import Attempt
+from .producer import forget, get_kafka_producer, get_spooling_producer, valid_topic
+from .saying import say
 
 IN_A_TASK = 5.0
 """Seconds that a helper may take in a task process."""
@@ -49,19 +51,29 @@ class How(NamedTuple):
     timeout: Any = None
     producer: Any = None
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> How:
+        """What a callback was given; a keyword that is none of these is told and left out."""
+        unknown = [name for name in given if name not in cls._fields]
+        if unknown:
+            say(logging.WARNING, "%s: no such keyword; expected %s", ", ".join(unknown), ", ".join(cls._fields))
+        return cls(**{name: value for name, value in given.items() if name in cls._fields})
+
 
 def never_raises(function: Callable[..., bool]) -> Callable[..., bool]:
-    """Turns any ``Exception`` of a publish, wrong arguments included, into a log with its traceback and ``False``."""
+    """Turns any ``Exception`` of a publish, wrong arguments included, into a log with its traceback and ``False``.
+
+    What a signal raises passes, also when it is an ``Exception``: Airflow 2 ends a task that way.
+    """
 
     @functools.wraps(function)
     def quiet(*args: Any, **kwargs: Any) -> bool:
         try:
             return bool(function(*args, **kwargs))
-        except Exception:
-            try:
-                log.exception("%s published nothing; the task goes on", function.__name__)
-            except Exception:  # a handler that raises must not fail a task either
-                return False
+        except Exception as error:
+            if interrupts(error):
+                raise
+            say(logging.ERROR, "%s published nothing; the task goes on", function.__name__, exc_info=True)
             return False
 
     return quiet
@@ -191,9 +203,9 @@ def publish_generic(event_type: str, given: Given, payload: Any, scope: Any, how
     if subject is None:
         return False
     task = subject.publisher if subject.publisher and subject.publisher.is_of(subject.dag_id, subject.run_id) else None
-    wanted = scope if scope is None else str(scope).strip().lower()
+    wanted = None if scope is None else text_of(scope).strip().lower()
     if wanted not in (None, identity.DAG, identity.TASK):
-        log.warning("scope is %s; expected 'dag' or 'task'", text_of(scope))
+        say(logging.WARNING, "scope is %s; expected 'dag' or 'task'", text_of(scope))
         wanted = None
     if wanted == identity.DAG:
         task = None
@@ -218,20 +230,20 @@ def publish_task(event_type: str, task_id: Any, given: Given, data: dict[str, An
     subject = _subject(given)
     if subject is None:
         return False
-    wanted = text(task_id) or (subject.publisher.task_id if subject.publisher else text(_ctx("TASK_ID")))
+    wanted = given_text(task_id) or (subject.publisher.task_id if subject.publisher else text(_ctx("TASK_ID")))
     if wanted is None:
-        log.error("a task completion needs a task_id: pass task_id=, or **context; nothing was published")
+        say(logging.ERROR, "a task completion needs a task_id: pass task_id=, or **context; nothing was published")
         return False
     seen = subject.publisher if subject.publisher and subject.publisher.is_of(*subject[:2], wanted) else None
-    tried = number(given.try_number)
+    tried = given_number(given.try_number, "try_number")
     if tried is None and seen is None and subject.blind and wanted == _ctx("TASK_ID"):
         tried = _digits(_ctx("TRY_NUMBER"))
     task = Attempt(
         subject.dag_id,
         subject.run_id,
         wanted,
-        _known(given.map_index, seen.map_index if seen else None),
-        _known(given.max_tries, seen.max_tries if seen else None),
+        _known(given_number(given.map_index, "map_index"), seen.map_index if seen else None),
+        _known(given_number(given.max_tries, "max_tries"), seen.max_tries if seen else None),
         tried if tried is not None else seen.try_number if seen else None,
     )
     told_apart = task.max_tries is not None and task.map_index is not None
@@ -279,22 +291,35 @@ def _send(
     known: dict[str, Any],
     how: How,
 ) -> bool:
-    event = {
-        "event_id": event_id,
-        "event_type": event_type,
-        "timestamp": shaping.timestamp(datetime.datetime.now(datetime.timezone.utc)),
-        "source": "AIRFLOW",
-        "workflow_id": subject.dag_id,
-        "workflow_run_id": subject.run_id,
-        "payload": payload,
-        "metadata": shaping.metadata_of(how.metadata, known, os.environ),
-    }
+    event, _ = to_json(
+        {
+            "event_id": event_id,
+            "event_type": event_type,
+            "timestamp": shaping.timestamp(datetime.datetime.now(datetime.timezone.utc)),
+            "source": "AIRFLOW",
+            "workflow_id": subject.dag_id,
+            "workflow_run_id": subject.run_id,
+            "metadata": shaping.metadata_of(how.metadata, known, os.environ),
+        }
+    )  # A variable of the environment, or an id, may hold what UTF-8 cannot carry.
+    event["payload"] = payload
+    how = how._replace(topic=_topic(how.topic))
     outcome = _outcome(event, how)
     if getattr(outcome, "kind", None) == "too_large":
-        log.error("event %s is too large for the topic: its large values are left out", event_id)
+        say(logging.ERROR, "event %s is too large for the topic: its large values are left out", event_id)
         event["payload"] = shaping.shrunk(payload)
         outcome = _outcome(event, how)
     return _say(event, outcome)
+
+
+def _topic(topic: Any) -> str | None:
+    """The topic, if it can be one; else the default, rather than nothing."""
+    valid = valid_topic(topic)
+    if valid is None and topic is not None:
+        say(
+            logging.ERROR, "topic is %s, which is no name of a topic: the event goes to the default one", text_of(topic)
+        )
+    return valid
 
 
 def _outcome(event: dict[str, Any], how: How) -> Any:
@@ -304,6 +329,8 @@ def _outcome(event: dict[str, Any], how: How) -> Any:
     try:
         shared = get_kafka_producer()
     except Exception as error:
+        if interrupts(error):
+            raise
         return _spooled(event, how.topic, error)
     outcome = shared.publish_event_outcome(event, topic=how.topic, timeout=timeout)
     if getattr(outcome, "kind", None) == "closed":
@@ -314,11 +341,11 @@ def _outcome(event: dict[str, Any], how: How) -> Any:
 
 def _spooled(event: dict[str, Any], topic: str | None, error: Exception) -> Any:
     """No producer can be made, so the event is kept: in the spool, and when that fails in the log."""
-    log.error("%s. Until that is mended, events wait in the spool", error)
+    say(logging.ERROR, "%s. Until that is mended, events wait in the spool", error)
     try:
-        return get_spooling_producer().publish_event_outcome(event, topic=topic, timeout=SPOOL_ONLY)
+        return get_spooling_producer(topic).publish_event_outcome(event, timeout=SPOOL_ONLY)
     except Exception:
-        log.critical("EVENT LOST, keep it and publish it again: %s", json.dumps(event))
+        say(logging.CRITICAL, "EVENT LOST, keep it and publish it again: %s", json.dumps(event))
         raise
 
 
@@ -326,21 +353,22 @@ def _say(event: dict[str, Any], outcome: Any) -> bool:
     status = getattr(outcome, "status", None)
     what = (event["event_type"], event["event_id"], event["workflow_id"], event["workflow_run_id"])
     if status == "published":
-        log.info("published %s %s of %s/%s", *what)
+        say(logging.INFO, "published %s %s of %s/%s", *what)
         return True
     if status == "spooled":
-        log.warning("%s %s of %s/%s is in the spool, not yet in Kafka", *what)
+        say(logging.WARNING, "%s %s of %s/%s is in the spool, not yet in Kafka", *what)
     else:
-        log.error("%s %s of %s/%s was not published: %s", *what, getattr(outcome, "message", outcome))
+        say(logging.ERROR, "%s %s of %s/%s was not published: %s", *what, getattr(outcome, "message", outcome))
     return False
 
 
 def _subject(given: Given) -> Subject | None:
     subject = resolve(given)
     if subject is None:
-        log.error(
+        say(
+            logging.ERROR,
             "no DAG or run is known, so nothing was published: pass **context, or the ids of the DAG and of its run "
-            "(in dag_run, ti, dag and run_id, and AIRFLOW_CTX_DAG_ID and AIRFLOW_CTX_DAG_RUN_ID there was nothing)"
+            "(in dag_run, ti, dag and run_id, and AIRFLOW_CTX_DAG_ID and AIRFLOW_CTX_DAG_RUN_ID there was nothing)",
         )
     return subject
 
@@ -353,10 +381,11 @@ def _other_run(subject: Subject) -> Attempt | None:
 
 def _told_apart_by(key: Any, subject: Subject) -> str:
     if key is not None:
-        return f"key:{text_of(key)}"
+        return f"key:{steady_text(key)}"
     if not subject.blind:
         return ""
-    log.warning(
+    say(
+        logging.WARNING,
         "the attempt of %s/%s is not known here, so a retry of this publish cannot be told from a clear: it gets an "
         "id of its own. Pass key= or **context for an id that a retry keeps",
         subject.dag_id,
@@ -382,7 +411,7 @@ def _seconds(timeout: Any, otherwise: float) -> float:
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not math.isfinite(seconds) or seconds < 0:
-        log.warning("timeout is %s; expected a number of seconds, so it is %s", text_of(timeout), otherwise)
+        say(logging.WARNING, "timeout is %s; expected a number of seconds, so it is %s", text_of(timeout), otherwise)
         return otherwise
     return seconds
 
@@ -391,9 +420,8 @@ def _patience(timeout: Any, context: Any) -> Any:
     return IN_A_DAG_CALLBACK if timeout is None and in_dag_callback(context) else timeout
 
 
-def _known(given: Any, seen: int | None) -> int | None:
-    value = number(given)
-    return seen if value is None else value
+def _known(given: int | None, seen: int | None) -> int | None:
+    return seen if given is None else given
 
 
 def _digits(value: str | None) -> int | None:

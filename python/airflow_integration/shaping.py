@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import datetime
 import enum
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 from . import coerce
-
-log = logging.getLogger("airflow_integration")
+from .saying import say
 
 ENVIRONMENTS = ("dev", "staging", "prod")
 
@@ -24,7 +24,6 @@ COMPLETED = "WORKFLOW_COMPLETED"
 FAILED = "WORKFLOW_FAILED"
 EVENT_TYPES = (TRIGGERED, COMPLETED, FAILED)
 
-_NOTES_IN_A_LOG = 10
 _SMALL = 1_024
 
 _TYPE_OF_STATUS = {
@@ -47,7 +46,7 @@ def event_type_name(event_type: Any) -> str:
         )
     name = value.strip().upper().replace(".", "_").replace("-", "_")
     if name not in EVENT_TYPES:
-        log.warning("event_type %r is none of %s; it is published as it stands", value, ", ".join(EVENT_TYPES))
+        say(logging.WARNING, "event_type %r is none of %s; it is published as it stands", value, ", ".join(EVENT_TYPES))
         return value.strip()
     return name
 
@@ -58,7 +57,12 @@ def type_of_status(status: Any) -> tuple[str, str]:
     words = value.strip().lower() if isinstance(value, str) else coerce.text_of(value).lower()
     event_type = _TYPE_OF_STATUS.get(words)
     if event_type is None:
-        log.warning("status %r is not known (success, failed or running are); it is published as %s", words, FAILED)
+        say(
+            logging.WARNING,
+            "status %r is not known (success, failed or running are); it is published as %s",
+            words,
+            FAILED,
+        )
         event_type = FAILED
     return event_type, words
 
@@ -89,10 +93,11 @@ def metadata_of(metadata: Any, known: Mapping[str, Any], environ: Mapping[str, s
     if isinstance(plain, dict):
         merged.update((name, value) for name, value in plain.items() if value is not None or name not in merged)
     elif plain is not None:
-        log.warning("metadata is a %s; expected a dict or a WorkflowEventMetadata", coerce.type_name(metadata))
+        say(logging.WARNING, "metadata is a %s; expected a dict or a WorkflowEventMetadata", coerce.type_name(metadata))
         merged["metadata"] = plain
     if merged["environment"] not in ENVIRONMENTS:
-        log.error(
+        say(
+            logging.ERROR,
             "the environment of this event is %r; the variable ENVIRONMENT, or metadata['environment'], must be one of "
             "%s. The event is published with the value as it stands",
             merged["environment"],
@@ -138,8 +143,6 @@ def shrunk(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 def json_bytes(plain: Any) -> int:
     """The length of a plain value as JSON in UTF-8."""
-    import json
-
     return len(json.dumps(plain, ensure_ascii=False).encode("utf-8"))
 
 
@@ -149,5 +152,4 @@ def _plain(value: Any) -> Any:
 
 def _tell(notes: list[str]) -> None:
     if notes:
-        more = f", and {len(notes) - _NOTES_IN_A_LOG} more" if len(notes) > _NOTES_IN_A_LOG else ""
-        log.warning("JSON cannot carry this as it is: %s%s", "; ".join(notes[:_NOTES_IN_A_LOG]), more)
+        say(logging.WARNING, "JSON cannot carry this as it is: %s", "; ".join(notes))

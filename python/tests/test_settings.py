@@ -1,6 +1,8 @@
 """What the producer is told: parameters, variables, defaults, and every mistake in them."""
 
+import os
 import re
+import tempfile
 from pathlib import Path
 from typing import Any, Dict
 
@@ -164,3 +166,21 @@ def test_every_default_is_one_that_the_producer_accepts(monkeypatch: pytest.Monk
     assert set(DEFAULTS) <= set(resolved({})) | {"client_id"}
     with producer() as made:
         assert repr(made) == "WorkflowEventProducer(bootstrap_servers='localhost:9092', topic='workflow-events')"
+
+
+def test_without_any_folder_there_is_no_spool_and_the_log_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in a container without HOME and with a read-only file system, and when the working directory is gone."""
+
+    def gone() -> str:
+        raise FileNotFoundError("no usable temporary directory")
+
+    monkeypatch.setattr(tempfile, "gettempdir", gone)
+    assert "spool_dir" not in Resolver({}).resolve({"spool_dir": None})
+    assert "WORKFLOW_EVENTS_SPOOL_DIR" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(os, "getcwd", gone)
+    assert "spool_dir" not in Resolver({}).resolve({"spool_dir": "relative"})
+    assert "WORKFLOW_EVENTS_SPOOL_DIR" in caplog.text
+    assert [record.levelname for record in caplog.records] == ["ERROR"]

@@ -75,7 +75,7 @@ class AsyncWorkflowEventProducer:
         self._connect_timeout = connect_timeout
         self._stopping = False
         self._pool: Optional[tuple[int, ThreadPoolExecutor]] = None
-        self._under_way: set[Future[Any]] = set()
+        self._under_way: dict[Future[Any], Callable[[], None]] = {}
         self._producer = WorkflowEventProducer(
             bootstrap_servers,
             acks,
@@ -107,14 +107,22 @@ class AsyncWorkflowEventProducer:
             await self._call(partial(self._producer.connect, self._connect_timeout))
 
     async def stop(self, timeout: float = 10.0) -> None:
-        """Waits for the calls that are under way, then closes as `WorkflowEventProducer.close` does."""
+        """Waits for at most `timeout` seconds for the calls that are under way, then closes as
+        `WorkflowEventProducer.close` does. What no thread has begun by then goes straight into the spool."""
         if self._stopping:
             return
-        within = seconds(timeout)
+        until = time.monotonic() + seconds(timeout)
         if self._under_way:
-            await asyncio.wait([asyncio.wrap_future(future) for future in self._under_way])
+            waiting = [asyncio.wrap_future(future) for future in self._under_way]
+            await asyncio.wait(waiting, timeout=max(until - time.monotonic(), 0.0))
         self._stopping = True
-        await self._call(partial(self._producer.close, within))
+        # Not on the threads of the calls: each may be waiting for the broker.
+        await asyncio.to_thread(self._end, until)
+
+    def _end(self, until: float) -> None:
+        for begin in list(self._under_way.values()):
+            begin()
+        self._producer.close(max(until - time.monotonic(), 0.0))
         if self._pool is not None:
             self._pool[1].shutdown(wait=False)
 
@@ -132,7 +140,7 @@ class AsyncWorkflowEventProducer:
         traceparent: Optional[str] = None,
     ) -> Outcome:
         """As `WorkflowEventProducer.publish_event_outcome`."""
-        frozen, left = wire.freeze(event), _left(timeout)
+        frozen, left = wire.freeze(event), self._left(timeout)
         return await self._call(
             lambda: self._producer.publish_event_outcome(frozen, topic, left(), traceparent=traceparent)
         )
@@ -141,7 +149,7 @@ class AsyncWorkflowEventProducer:
         self, events: Iterable[wire.Event], topic: Optional[str] = None, timeout: Optional[float] = 10.0
     ) -> PublishSummary:
         """As `WorkflowEventProducer.publish_many`."""
-        frozen, left = [wire.freeze(event) for event in events], _left(timeout)
+        frozen, left = [wire.freeze(event) for event in events], self._left(timeout)
         return await self._call(lambda: self._producer.publish_many(frozen, topic, left()))
 
     async def enqueue_event(self, event: wire.Event, topic: Optional[str] = None) -> bool:
@@ -179,24 +187,41 @@ class AsyncWorkflowEventProducer:
     async def _call(self, work: Callable[[], _Result]) -> _Result:
         if self._producer.closed:
             return work()  # It says so at once.
-        future = self._threads().submit(work)
-        self._under_way.add(future)
-        future.add_done_callback(self._under_way.discard)
+        future: Future[_Result] = Future()
+        future.set_running_or_notify_cancel()  # From here on nobody can cancel it.
+        todo = [work]
+
+        def begin() -> None:
+            try:
+                mine = todo.pop()  # Whoever comes first: a thread of the pool, or the one that stops.
+            except IndexError:
+                return
+            try:
+                future.set_result(mine())
+            except BaseException as error:
+                future.set_exception(error)
+
+        threads = self._threads()
+        self._under_way[future] = begin
+        future.add_done_callback(self._forget)
+        threads.submit(begin)
         # Cancelling the awaiter must not cancel what waits for a thread.
         return await asyncio.shield(asyncio.wrap_future(future))
+
+    def _forget(self, future: Future[Any]) -> None:
+        self._under_way.pop(future, None)
+
+    def _left(self, timeout: Optional[float]) -> Callable[[], Optional[float]]:
+        """What is left of a time-out that begins now; nothing once it is stopping."""
+        if timeout is None:
+            return lambda: 0.0 if self._stopping else None
+        until = time.monotonic() + seconds(timeout)
+        # The time-out of 0 is straight into the spool, and one that has passed is too.
+        return lambda: 0.0 if self._stopping else max(until - time.monotonic(), 0.0)
 
     def _threads(self) -> ThreadPoolExecutor:
         """This process's threads: a forked child has none of its parent's."""
         if self._pool is None or self._pool[0] != os.getpid():
             self._pool = os.getpid(), ThreadPoolExecutor(THREADS, thread_name_prefix="workflow-events")
-            self._under_way = set()
+            self._under_way = {}
         return self._pool[1]
-
-
-def _left(timeout: Optional[float]) -> Callable[[], Optional[float]]:
-    """What is left of a time-out that begins now."""
-    if timeout is None:
-        return lambda: None
-    until = time.monotonic() + seconds(timeout)
-    # The time-out of 0 is straight into the spool, and one that has passed is too.
-    return lambda: max(until - time.monotonic(), 0.0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .wire import InvalidEvent
+from math import inf
+
+from .wire import InvalidEvent, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ def seconds(value: float) -> float:
     try:
         # Not a number is not more than 0 either.
         return number if (number := float(value)) > 0 else 0.0
+    except OverflowError:
+        return inf if value > 0 else 0.0
     except (TypeError, ValueError):
         raise TypeError(f"timeout: expected seconds as a number, found {value!r}") from None
 
@@ -27,7 +31,7 @@ def check_topic(topic: Optional[str]) -> Optional[str]:
     if isinstance(topic, str) and 0 < len(topic) <= 249 and topic not in (".", ".."):
         if topic.isascii() and topic.translate(_LEGAL).isalnum():
             return topic
-    raise InvalidEvent(f"topic: expected 1 to 249 of letters, digits, `.`, `_` and `-`, found {topic!r}")
+    raise InvalidEvent(f"topic: expected 1 to 249 of letters, digits, `.`, `_` and `-`, found {shown(topic)}")
 
 
 def check_traceparent(value: Optional[str]) -> Optional[str]:

@@ -2,12 +2,16 @@
 
 Owns the levels: published is INFO, spooled a WARNING with the path, what is no event an ERROR, and an event that is
 neither in Kafka nor in the spool CRITICAL, with the whole event, so that it can be recovered from the log. A payload is
-data and not a secret; no setting is ever logged.
+data and not a secret; no setting is ever logged. A handler or a filter that raises costs a line, and neither an event
+nor the caller.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
+
+from .interrupts import interrupts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,20 +26,32 @@ def report(outcomes: list[Outcome]) -> None:
         return
     alike: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
-        # What has no spool is as lost as what no spool took. What was refused as no event is not, nor what is kept.
-        unkept = outcome.kind != "invalid" and outcome.path is None
-        lost = outcome.status == "lost" or (outcome.status == "failed" and unkept)
+        # What has no spool is as lost as what no spool took. What is no event, or has been put aside whole, is not.
+        kept = outcome.kind == "invalid" or outcome.path is not None
+        lost = outcome.status == "lost" or (outcome.status == "failed" and not kept)
         alike.setdefault("lost" if lost else outcome.status, []).append(outcome)
     for status, group in alike.items():
         if status == "lost":
             for outcome in group:
-                logger.critical("EVENT LOST: %s. Keep it, and publish it again: %s", outcome.message, outcome.event)
+                say(_LOST, "EVENT LOST: %s. Keep it, and publish it again: %s", outcome.message, outcome.event)
             continue
         level, text = _LINES.get(status, _LINES["failed"])
         if logger.isEnabledFor(level):
-            logger.log(level, text, group[0].message, f" (and {len(group) - 1} more)" if len(group) > 1 else "")
+            say(level, text, group[0].message, f" (and {len(group) - 1} more)" if len(group) > 1 else "")
 
 
+def say(level: int, text: str, *about: object, exc_info: bool = False) -> None:
+    """One line in the log, if it will have it; what is lost without it goes to the standard error then."""
+    try:
+        logger.log(level, text, *about, exc_info=exc_info, stacklevel=2)
+    except Exception as error:
+        if interrupts(error):
+            raise
+        if level >= _LOST and sys.stderr is not None:
+            print(text % about, file=sys.stderr)
+
+
+_LOST = logging.CRITICAL
 _LINES = {
     "published": (logging.INFO, "event published: %s%s"),
     "spooled": (

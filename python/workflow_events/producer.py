@@ -9,6 +9,7 @@ no thread of its own, so that a forked child can go on with its parent's produce
 from __future__ import annotations
 
 import atexit
+import logging
 import time
 import weakref
 
@@ -16,7 +17,8 @@ from . import _native, wire
 from ._native import Outcome
 from .checks import check_topic, check_traceparent, seconds
 from .errors import KafkaError, KafkaTimeoutError, NoBrokersAvailable
-from .log import logger, report
+from .interrupts import interrupts
+from .log import report, say
 from .settings import Resolver
 from .summary import DrainSummary, PublishSummary
 
@@ -140,7 +142,7 @@ class WorkflowEventProducer:
             kind, message = error.args
             self.close(timeout=0)
             raise (NoBrokersAvailable if kind == "no_broker" else KafkaError)(message, kind=kind) from None
-        logger.info("connected to Kafka at %s", self._native.bootstrap_servers)
+        say(logging.INFO, "connected to Kafka at %s", self._native.bootstrap_servers)
 
     def publish_event(self, event: wire.Event, topic: Optional[str] = None, timeout: Optional[float] = 10.0) -> bool:
         """Publishes an event, and waits for the broker's acknowledgement for at most `timeout` seconds.
@@ -301,9 +303,16 @@ class WorkflowEventProducer:
 
 
 def _invalid(event: object, error: wire.InvalidEvent) -> Outcome:
-    found = event.get("event_id") if isinstance(event, dict) else getattr(event, "event_id", None)
-    event_id = found if isinstance(found, str) else ""
-    return Outcome("failed", "invalid", event_id, f"event {event_id or 'without an id'} cannot be published: {error}")
+    event_id = ""
+    try:
+        found = event.get("event_id") if isinstance(event, dict) else getattr(event, "event_id", None)
+        if isinstance(found, str):
+            event_id = found.encode("utf-8", "replace").decode()
+    except Exception as raised:  # Whatever the event's own methods raise.
+        if interrupts(raised):
+            raise
+    message = f"event {event_id or 'without an id'} cannot be published: {error}"
+    return Outcome("failed", "invalid", event_id, message.encode("utf-8", "replace").decode())
 
 
 def _complete(outcome: Outcome, event_id: str, encoded: bytes) -> Outcome:
@@ -313,7 +322,9 @@ def _complete(outcome: Outcome, event_id: str, encoded: bytes) -> Outcome:
     message = outcome.message
     if event_id not in message:
         message = f"event {event_id} cannot be published: {message}"
-    return Outcome("failed", outcome.kind, event_id, message, event=encoded.decode())
+    # What has a path was put aside there, whole.
+    kept = None if outcome.path is not None else encoded.decode()
+    return Outcome("failed", outcome.kind, event_id, message, path=outcome.path, event=kept)
 
 
 def _close_open() -> None:
@@ -323,7 +334,7 @@ def _close_open() -> None:
         try:
             producer.close(timeout=until - time.monotonic())
         except Exception:
-            logger.exception("a producer could not be closed at exit")
+            say(logging.ERROR, "a producer could not be closed at exit", exc_info=True)
 
 
 atexit.register(_close_open)

@@ -141,7 +141,10 @@ class Resolver:
             return self._default_spool()
         path = _path(value)
         off = "spool_dir" in self._taken_from and path.lower() == "off"
-        return None if off or not path else os.path.abspath(path)
+        try:
+            return None if off or not path else os.path.abspath(path)
+        except OSError as error:
+            return _no_spool(f"{path} is below the working directory, and there is none: {error}")
 
     def _default_spool(self) -> str | None:
         """As the Rust side of this project has it: `Spool::default_folder`."""
@@ -155,7 +158,18 @@ class Resolver:
             return os.path.join(home, ".local", "state", "workflow-events", "spool")
         from tempfile import gettempdir
 
-        return os.path.join(gettempdir(), f"workflow-events-{os.geteuid()}", "spool")
+        try:
+            return os.path.join(gettempdir(), f"workflow-events-{os.geteuid()}", "spool")
+        except OSError as error:
+            return _no_spool(f"there is no HOME, and no folder for temporary files: {error}")
+
+
+def _no_spool(reason: str) -> str | None:
+    """An event can still go to Kafka; nobody may learn only later that nothing stands behind it."""
+    from .log import say
+
+    say(40, "no spool: %s. What Kafka does not take is lost: set WORKFLOW_EVENTS_SPOOL_DIR", reason)
+    return None
 
 
 class _Mistake(ValueError):

@@ -10,6 +10,8 @@ import json
 from datetime import date, datetime, time, timezone
 from math import isfinite
 
+from .interrupts import interrupts
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +63,17 @@ def encode(event: Event) -> tuple[str, bytes]:
     A dict is of the wire format already; an id, a timestamp and the payload's `data` are put in where they are absent,
     and the dict itself stays as it is. Raises `InvalidEvent`.
     """
+    try:
+        return _encoded(event)
+    except InvalidEvent:
+        raise
+    except Exception as error:  # Whatever the event's own methods raise.
+        if interrupts(error):
+            raise
+        raise InvalidEvent(f"the event cannot be read: {_said(error)}") from error
+
+
+def _encoded(event: Event) -> tuple[str, bytes]:
     if isinstance(event, Encoded):
         return event.event_id, event.value
     if isinstance(event, dict):
@@ -89,6 +102,25 @@ def encode(event: Event) -> tuple[str, bytes]:
     return event_id, to_json(fields)
 
 
+def shown(value: object) -> str:
+    """A value in a message, whatever its own methods do."""
+    try:
+        return repr(value)
+    except Exception as error:
+        if interrupts(error):
+            raise
+        return f"a value of type {type(value).__name__}"
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception as raised:
+        if interrupts(raised):
+            raise
+        return type(error).__name__
+
+
 def to_json(value: object) -> bytes:
     """JSON as the bridge reads it: UTF-8, no white space, null for what is no finite number. Raises `InvalidEvent`."""
     try:
@@ -103,7 +135,9 @@ def to_json(value: object) -> bytes:
     except RecursionError:
         raise InvalidEvent("expected data that ends, found a circular reference or data nested too deeply") from None
     except Exception as error:  # Whatever a value's own methods raise.
-        raise InvalidEvent(f"the event has no JSON form: {type(error).__name__}: {error}") from error
+        if interrupts(error):
+            raise
+        raise InvalidEvent(f"the event has no JSON form: {_said(error)}") from error
 
 
 def _finite(value: Any) -> Any:

@@ -59,13 +59,34 @@ fn every_command_in_the_documents_is_one_that_a_test_runs() {
         ("pip install target/wheels/workflow_events-*.whl", "`make python-venv`, with the wheel of the dev profile"),
         ("python -m workflow_events drain", "python/tests/test_drain_command.py"),
         ("python -m workflow_events drain --watch 30", "python/tests/test_drain_command.py, with less patience"),
+        ("python -m workflow_events drain --watch 5", "python/tests/test_drain_command.py, with less patience"),
+        ("export KAFKA_BOOTSTRAP_SERVERS=localhost:9092", "every test of python/tests/airflow, on a free port"),
+        ("export ENVIRONMENT=dev", "python/tests/airflow/test_examples_on_airflow.py, with staging"),
+        (
+            "export AIRFLOW__CORE__DAGS_FOLDER=$PWD/examples/airflow/dags",
+            "python/tests/airflow/real_airflow.py, a copy of them",
+        ),
+        ("airflow db migrate", "python/tests/airflow/real_airflow.py"),
+        ("airflow dags test my_first_events 2025-01-01", "python/tests/airflow/test_docs_on_airflow.py"),
+        ("airflow dags test example_etl_dag 2025-01-01", "python/tests/airflow/test_examples_on_airflow.py"),
+        ("export WORKFLOW_EVENTS_LISTENER=1", "python/tests/airflow/test_scheduler_on_airflow.py"),
+        (
+            "export WORKFLOW_EVENTS_LISTENER_DAGS='etl_*,billing'",
+            "python/tests/airflow/test_scheduler_on_airflow.py, with its own DAGs",
+        ),
         ("langgraph dev --no-browser --port 8123 --n-jobs-per-worker 10", "the kit, on a free port"),
     ]);
     let makefile = read("Makefile");
-    let mut documents = vec!["README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/langgraph-app/README.md"]
-        .into_iter()
-        .map(str::to_owned)
-        .collect::<Vec<_>>();
+    let mut documents = vec![
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "examples/langgraph-app/README.md",
+        "examples/airflow/README.md",
+    ]
+    .into_iter()
+    .map(str::to_owned)
+    .collect::<Vec<_>>();
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     for entry in fs::read_dir(docs).expect("docs/ can be listed") {
         documents.push(format!("docs/{}", entry.expect("docs/ can be listed").file_name().to_string_lossy()));

@@ -3,9 +3,11 @@
 import datetime
 import decimal
 import enum
+import itertools
 import json
 import uuid
 from collections import namedtuple
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import MagicMock
@@ -13,7 +15,7 @@ from unittest.mock import MagicMock
 import numpy
 import pytest
 from airflow_integration import publish_workflow_event, shaping
-from airflow_integration.coerce import to_json
+from airflow_integration.coerce import CUT, MAX_NODES, MAX_NOTES, to_json
 from recording import TaskInstance2, context
 
 
@@ -99,6 +101,74 @@ def test_cycles_and_depth_end():
     del plain
     while deep:
         deep = deep.pop()
+
+
+class Endless(Mapping):
+    """A mapping whose keys never end."""
+
+    def __getitem__(self, key):
+        return 1
+
+    def __iter__(self):
+        return itertools.count()
+
+    def __len__(self):
+        return 1
+
+
+def shared(depth):
+    value = [1]
+    for _ in range(depth):
+        value = [value, value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        shared(40),
+        shared(100),
+        Endless(),
+        list(range(5_000_000)),
+        numpy.zeros(5_000_000),
+        [Endless(), {"a": shared(70)}],
+    ],
+    ids=["shared", "shared and deep", "endless", "long", "a long array", "several"],
+)
+def test_whatever_is_too_much_is_cut_and_said(value):
+    plain, notes = to_json(value)
+    assert CUT in json.dumps(plain)
+    assert len(json.dumps(plain)) < 20 * MAX_NODES
+    assert any("cut" in note for note in notes)
+    assert len(notes) <= MAX_NOTES + 1
+
+
+class Alike:
+    def __str__(self):
+        return "k" * 1_000
+
+
+def test_keys_of_one_text_get_a_number_and_the_notes_are_counted():
+    plain, notes = to_json({Alike(): number for number in range(20_000)})
+    assert len(plain) == 20_000
+    assert sorted(plain.values()) == list(range(20_000))
+    assert max(map(len, plain)) < 1_010
+    assert len(notes) == MAX_NOTES + 1
+    assert notes[-1] == "and 39989 more"
+
+
+def test_an_object_that_says_nothing_of_itself_is_the_same_in_each_attempt():
+    class Plain:
+        pass
+
+    def odd():
+        return {"o": Plain(), "f": lambda: 0, "g": (n for n in ()), "m": Plain().__init__, Plain(): 1}
+
+    kept = [odd(), odd()]
+    first, second = (to_json(one)[0] for one in kept)
+    assert first == second
+    assert "0x" not in json.dumps(first)
+    assert to_json("at 0x7f")[0] == "at 0x7f"
 
 
 def test_the_same_object_twice_is_no_cycle():

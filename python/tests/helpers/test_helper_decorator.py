@@ -3,10 +3,11 @@
 import asyncio
 import inspect
 import sys
+import threading
 from types import ModuleType
 
 import pytest
-from airflow_integration import publishes_completion
+from airflow_integration import publish_task_completion_event, publishes_completion
 from recording import Recording, RuntimeTaskInstance, TaskInstance2, context
 
 
@@ -34,6 +35,20 @@ def test_it_publishes_the_result_and_gives_it_back(running, producer):
     assert (topic, timeout) == ("t", 2.0)
     assert str(inspect.signature(load)) == "(rows: int, *, extra: str = '') -> dict"
     assert (load.__name__, load.__doc__) == ("load", "Loads.")
+
+
+def test_an_operator_of_airflow_2_that_is_no_python_operator_has_its_attempt_too(producer, monkeypatch):
+    module = ModuleType("airflow.models.taskinstance")
+    module._CURRENT_CONTEXT = [context(TaskInstance2("outer")), context(TaskInstance2("classic"))]
+    monkeypatch.setitem(sys.modules, "airflow.models.taskinstance", module)
+    for name, value in (("DAG_ID", "etl"), ("DAG_RUN_ID", "run-1"), ("TASK_ID", "classic")):
+        monkeypatch.setenv("AIRFLOW_CTX_" + name, value)
+    for _ in range(2):
+        assert publish_task_completion_event(producer=producer)
+    assert producer.ids[0] == producer.ids[1]
+    assert producer.calls[0][0]["metadata"]["task_id"] == "classic"
+    module._CURRENT_CONTEXT.clear()
+    assert publish_task_completion_event(producer=producer)
 
 
 def test_it_works_without_parentheses(caplog):
@@ -115,6 +130,58 @@ def test_a_coroutine_function_stays_one(running, producer):
     assert inspect.iscoroutinefunction(load)
     assert asyncio.run(load()) == 1
     assert producer.event["payload"]["data"]["result"] == 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_coroutine_function_does_not_hold_up_the_loop(running, producer, fails):
+    """The publish returns only when another coroutine of the same loop has gone on."""
+    went_on = threading.Event()
+    publish = producer.publish_event_outcome
+
+    def waits(*args, **kwargs):
+        assert went_on.wait(30), "the loop stood still"
+        return publish(*args, **kwargs)
+
+    producer.publish_event_outcome = waits
+
+    @publishes_completion(producer=producer)
+    async def load():
+        if fails:
+            raise ValueError("boom")
+
+    async def both():
+        loading = asyncio.ensure_future(load())
+        while not loading.done():
+            await asyncio.sleep(0.01)
+            went_on.set()
+        return loading.exception()
+
+    assert (asyncio.run(both()) is not None) is fails
+    assert producer.event["event_type"] == ("WORKFLOW_FAILED" if fails else "WORKFLOW_COMPLETED")
+
+
+def test_a_coroutine_that_no_loop_runs_publishes_too(running, producer):
+    @publishes_completion(producer=producer)
+    async def load():
+        return 1
+
+    with pytest.raises(StopIteration):
+        load().send(None)
+    assert producer.event["event_type"] == "WORKFLOW_COMPLETED"
+
+
+def test_a_coroutine_that_is_thrown_away_publishes_nothing(running, producer):
+    @publishes_completion(producer=producer)
+    async def load():
+        await asyncio.sleep(60)
+
+    async def throw_away():
+        coroutine = load()
+        coroutine.send(None)
+        coroutine.close()
+
+    asyncio.run(throw_away())
+    assert producer.calls == []
 
 
 def test_a_broken_producer_changes_nothing(running):

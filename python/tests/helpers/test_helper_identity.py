@@ -1,5 +1,8 @@
 """Which publishes are one event, and which are two."""
 
+import uuid
+
+import numpy
 import pytest
 from airflow_integration import (
     dag_success_callback,
@@ -136,3 +139,36 @@ def test_a_helper_in_a_dag_callback_speaks_of_the_run_and_not_of_its_last_task(p
     assert len(set(producer.ids)) == 4
     assert {event["metadata"]["scope"] for event, _, _ in producer.calls} == {"dag"}
     assert {timeout for _, _, timeout in producer.calls} == {1.0}
+
+
+def test_explicit_arguments_of_another_type_count():
+    run = uuid.UUID(int=7)
+    ti = TaskInstance2()
+    tries = [
+        ids(publish_task_completion_event, {"ti": ti}, task_status="failed", **given)[0]
+        for given in (
+            {"try_number": "1"},
+            {"try_number": "2"},
+            {"map_index": "0"},
+            {"map_index": 1},
+            {"map_index": numpy.int64(2)},
+            {"max_tries": "7"},
+            {"dag_run_id": run},
+            {"task_id": 12},
+        )
+    ]
+    assert len(set(tries)) == 8
+    assert tries[0] == ids(publish_task_completion_event, {"ti": ti}, task_status="failed", try_number=1)[0]
+    producer = Recording()
+    publish_workflow_event("WORKFLOW_COMPLETED", 12, run, {}, producer=producer, ti=ti)
+    publish_dag_completion_event("d", "r", clear_number="3", producer=producer)
+    publish_dag_completion_event("d", "r", clear_number=3, producer=producer)
+    assert (producer.calls[0][0]["workflow_id"], producer.calls[0][0]["workflow_run_id"]) == ("12", str(run))
+    assert producer.ids[1] == producer.ids[2]
+
+
+@pytest.mark.parametrize("odd", ["one", True, 1.5, object(), Recording])
+def test_a_number_that_is_none_is_told_and_the_event_is_published(odd, producer, caplog):
+    assert publish_task_completion_event("load", map_index=odd, producer=producer, ti=TaskInstance2(map_index=3))
+    assert producer.event["metadata"]["map_index"] == 3
+    assert [record.levelname for record in caplog.records if "map_index" in record.getMessage()] == ["ERROR"]

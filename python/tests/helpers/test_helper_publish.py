@@ -4,6 +4,7 @@ import datetime
 import enum
 import itertools
 import logging
+import os
 import re
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -299,6 +300,51 @@ def test_callbacks_say_what_happened(producer):
         "reason": "task_failure",
     }
     assert producer.event["metadata"]["scope"] == "dag"
+
+
+def test_a_topic_that_is_none_is_the_default_one(caplog):
+    for topic in ("a b", "", ".", 7, Bad()):
+        producer = Recording()
+        assert publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {}, topic=topic, producer=producer)
+        assert producer.calls[0][1] is None
+        assert "the default one" in caplog.text
+        caplog.clear()
+
+
+def test_a_scope_or_a_keyword_that_is_none_is_told_and_left_out(producer, caplog):
+    assert publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {}, scope=Bad(), producer=producer)
+    assert producer.event["metadata"]["scope"] == "dag"
+    producer.calls.clear()
+    assert dag_failure_callback(context(), topic="runs", bogus=1, producer=producer)
+    assert producer.calls[0][1] == "runs"
+    assert task_success_callback(context(), bogus=1, producer=producer)
+    assert "bogus: no such keyword" in caplog.text
+
+
+def test_what_utf8_cannot_carry_loses_no_event(spool, monkeypatch):
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.setenv("ENVIRONMENT", os.fsdecode(b"\xff"))
+    publish_workflow_event("WORKFLOW_\ud800", "etl\ud800", "run\ud800", {"\ud800": "\ud800"}, timeout=0)
+    (event,) = spool.events()
+    assert (event["workflow_id"], event["workflow_run_id"], event["metadata"]["environment"]) == ("etl?", "run?", "?")
+
+
+class Unwritable(logging.Handler):
+    """A handler that raises, as no handler of the standard library does."""
+
+    def emit(self, record):
+        raise RuntimeError("no line")
+
+
+def test_a_log_that_raises_costs_no_event(producer, monkeypatch, spool):
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    handler = Unwritable()
+    for name in ("airflow_integration", "workflow_events"):
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [handler])
+    publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {"at": datetime.date(2026, 1, 2)}, producer=producer)
+    assert producer.event["payload"] == {"data": {"at": "2026-01-02"}}
+    assert publish_workflow_event("nonsense", "etl", "run-1", {"at": datetime.date(2026, 1, 2)}, timeout=0) is False
+    assert len(spool.files()) == 1
 
 
 def test_the_old_name_of_the_package_warns_and_works():

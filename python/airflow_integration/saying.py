@@ -1,0 +1,21 @@
+"""The log of the helpers: the logger ``airflow_integration``.
+
+Its invariant: a handler or a filter that raises costs a line in the log, and no event.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from workflow_events.interrupts import interrupts
+
+log = logging.getLogger("airflow_integration")
+
+
+def say(level: int, words: str, *about: object, exc_info: bool = False) -> None:
+    """One line in the log, if it will have it."""
+    try:
+        log.log(level, words, *about, exc_info=exc_info, stacklevel=2)
+    except Exception as error:
+        if interrupts(error):
+            raise
