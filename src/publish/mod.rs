@@ -376,7 +376,7 @@ impl Publisher {
     fn answers(&self, batch: &Arc<Batch>, records: &[Record], until: Instant) -> Vec<Heard> {
         let answers = batch.wait(until);
         let is_too_large = |answer: &Heard| matches!(answer, Some(Err(failure)) if failure.too_large);
-        if records.len() == 1 || !answers.iter().any(is_too_large) {
+        if !answers.iter().any(is_too_large) {
             return answers;
         }
         let refused = answers.iter().enumerate().filter(|(_, answer)| is_too_large(answer));
@@ -384,7 +384,8 @@ impl Publisher {
         batch.wait(until)
     }
 
-    /// The broker's verdict is on all records of a topic that it was sent at once: this one gets its own.
+    /// The broker's verdict is on all records of a topic that it was sent at once, those of other threads
+    /// counted in: this one gets its own.
     fn send_alone(&self, record: &Record, batch: &Arc<Batch>, index: usize, until: Instant) {
         batch.again(index);
         if Instant::now() >= until {
