@@ -230,6 +230,10 @@ impl Publisher {
         found.set_item("quarantined", drained.quarantined)?;
         found.set_item("left", drained.left)?;
         found.set_item("error", drained.error)?;
+        found.set_item("note", drained.note)?;
+        let stats = self.inner.spool().map(|spool| py.detach(|| spool.stats()));
+        let elsewhere = stats.and_then(Result::ok).map_or(0, |stats| stats.elsewhere(self.inner.bootstrap_servers()));
+        found.set_item("elsewhere", elsewhere)?;
         Ok(found)
     }
 

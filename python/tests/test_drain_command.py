@@ -146,3 +146,11 @@ def test_a_spool_that_cannot_be_read_is_an_error_of_the_call() -> None:
         with pytest.raises(KafkaError, match="/dev/null") as caught:
             producer.drain_spool()
         assert caught.value.kind == "spool"
+
+
+def test_a_drain_says_what_waits_for_other_brokers(kafka: Kafka, topic: str, spool: SpoolFolder) -> None:
+    put(NOWHERE, topic)
+    done = drain(kafka.bootstrap)
+    assert (done.returncode, done.stdout) == (0, f"0 published, 0 put back, 0 quarantined, 0 left in {spool.path}\n")
+    assert "1 more wait there for other brokers" in done.stderr
+    assert "workflow-bridge spool drain" in done.stderr

@@ -87,8 +87,16 @@ def _drain(producer: WorkflowEventProducer, max_events: Optional[int], timeout: 
             f"{done.left} left in {producer.spool_dir}",
             flush=True,
         )
-    if done.error is not None:
-        print(done.error, file=sys.stderr, flush=True)
+    for said in (done.error, done.note):
+        if said is not None:
+            print(said, file=sys.stderr, flush=True)
+    if done.elsewhere and not quiet:
+        print(
+            f"{done.elsewhere} more wait there for other brokers than these: "
+            "`workflow-bridge spool status` names them, `workflow-bridge spool drain` publishes them",
+            file=sys.stderr,
+            flush=True,
+        )
     return UNAVAILABLE if done.error is not None or done.put_back else 0
 
 

@@ -17,6 +17,8 @@ class Drained(TypedDict):
     quarantined: int
     left: int
     error: Optional[str]
+    note: Optional[str]
+    elsewhere: int
 
 @final
 class Outcome:

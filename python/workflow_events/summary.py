@@ -30,9 +30,18 @@ class PublishSummary:
 class DrainSummary:
     """What `drain_spool` did."""
 
-    __slots__ = ("published", "put_back", "quarantined", "left", "error")
+    __slots__ = ("published", "put_back", "quarantined", "left", "error", "note", "elsewhere")
 
-    def __init__(self, published: int, put_back: int, quarantined: int, left: int, error: Optional[str]) -> None:
+    def __init__(
+        self,
+        published: int,
+        put_back: int,
+        quarantined: int,
+        left: int,
+        error: Optional[str],
+        note: Optional[str] = None,
+        elsewhere: int = 0,
+    ) -> None:
         self.published = published
         """How many the broker acknowledged; they are gone from the spool."""
         self.put_back = put_back
@@ -43,6 +52,10 @@ class DrainSummary:
         """How many wait still, those that other processes are draining counted in."""
         self.error = error
         """What went wrong last."""
+        self.note = note
+        """Why an event was quarantined or left alone: the last reason."""
+        self.elsewhere = elsewhere
+        """How many wait for other brokers, which this producer never publishes."""
 
     def __repr__(self) -> str:
         return (

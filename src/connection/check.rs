@@ -42,8 +42,11 @@ pub(crate) fn check_servers(servers: &str, errors: &mut Vec<SettingError>) {
 
 /// What librdkafka would misread, or print.
 fn bad_server(server: &str) -> Option<String> {
-    if server.contains("://") || server.contains(['@', '/', ' ']) {
+    if server.contains("://") || server.contains(['@', '/']) {
         return Some("expected `host:port`, found a URL or credentials (not shown): write host and port alone".into());
+    }
+    if server.contains([';', ' ', '\t']) {
+        return Some(format!("expected `host:port`, comma-separated, found `{}`", server.escape_debug()));
     }
     let port = match server.rsplit_once(':') {
         // An IPv6 address without a port.

@@ -262,6 +262,9 @@ impl Builder {
         }
         // The broker says what is too large; its limit differs by topic.
         config.set("message.max.bytes", "100000000");
+        // A topic that is not there is said to be that before a task's deadline; one that the broker makes for its first
+        // event takes a tenth of this.
+        config.set("topic.metadata.propagation.max.ms", "3000");
         // A request is sent when it is there, not when the kernel has more.
         config.set("socket.nagle.disable", "true");
         config.set("queue.buffering.max.kbytes", "131072");

@@ -215,7 +215,7 @@ impl Shared {
             Some((code, text)) => (text.clone(), advice_on(*code, text)),
             None => (
                 "nothing was heard, and no error either".into(),
-                "check that bootstrap_servers names a Kafka listener, and that the broker is not overloaded",
+                "check that the topic exists, that bootstrap_servers names a Kafka listener, and that the broker is not overloaded",
             ),
         }
     }

@@ -404,12 +404,17 @@ impl Publisher {
     fn overdue(&self, deadline: Duration) -> Failure {
         let silence = self.home.existing().and_then(Home::engine).map(|engine| engine.silence());
         let (reason, advice) = silence.unwrap_or_else(|| ("the client is closed".into(), "make a new one"));
-        Failure::new(format!("no acknowledgement within {deadline:?}: {reason}: {advice}"))
+        Failure::new(format!("no acknowledgement within {:?}: {reason}: {advice}", rounded(deadline)))
     }
 
     fn rescue(&self, record: &Record, failure: &Failure) -> PublishError {
         rescue(record, failure, self.spool.as_ref(), &self.servers)
     }
+}
+
+/// To milliseconds, for people.
+fn rounded(duration: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// So long from now. What no clock can express is a year, which outlasts every delivery timeout.
