@@ -181,7 +181,9 @@ pub(super) fn list(folder: &Path) -> Result<Listing, SpoolError> {
         }
     })?;
     // The time first, as a number: a name that was made by hand need not have thirteen digits.
-    listing.events.sort_by_cached_key(|found| (name::spooled_at(&found.stem), found.stem.clone()));
+    listing
+        .events
+        .sort_by_cached_key(|found| (name::spooled_at(&found.stem), name::number(&found.stem), found.stem.clone()));
     Ok(listing)
 }
 

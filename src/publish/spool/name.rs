@@ -63,6 +63,11 @@ pub(super) fn spooled_at(stem: &str) -> u64 {
     stem.split('-').next().and_then(|ms| ms.parse().ok()).unwrap_or_default()
 }
 
+/// Which of its process's events it is: their order within a millisecond; 0 where the name does not say.
+pub(super) fn number(stem: &str) -> u64 {
+    stem.rsplit('-').next().and_then(|n| n.parse().ok()).unwrap_or_default()
+}
+
 /// The destination's tag in the name, if the name has one.
 pub(super) fn tag(stem: &str) -> Option<&str> {
     stem.split('-').nth(1).filter(|tag| tag.len() == 8 && tag.bytes().all(|b| b.is_ascii_hexdigit()))

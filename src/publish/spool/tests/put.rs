@@ -148,3 +148,15 @@ fn a_publisher_takes_what_is_for_its_own_brokers_and_an_operator_takes_everythin
     assert_eq!(stats.destinations.keys().collect::<Vec<_>>(), [HERE, "test-broker:9092"]);
     assert_eq!(fixture.spool.claim(None, 10).unwrap().len(), 2);
 }
+
+#[test]
+fn what_one_process_spools_in_a_millisecond_keeps_its_order() {
+    let fixture = Fixture::new();
+    let stem = |n: u64| name::stem(1_800_000_000_000, HERE, &format!("e-{n}"), 7, n);
+    let wanted: Vec<String> = (0..30).map(|n| format!("e-{n}")).collect();
+    for n in 0..30 {
+        let path = fixture.put(&format!("e-{n}"));
+        fs::rename(&path, path.with_file_name(format!("{}.event", stem(n)))).unwrap();
+    }
+    assert_eq!(ids(&fixture.spool.claim(Some(HERE), 100).unwrap()), wanted);
+}
