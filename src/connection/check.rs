@@ -1,5 +1,7 @@
 //! Addresses, names and librdkafka properties: what is refused before a client is made of it.
 
+use std::collections::BTreeMap;
+
 use rdkafka::{ClientConfig, error::KafkaError as RdError};
 
 /// One mistake in the settings.
@@ -23,6 +25,11 @@ pub(crate) fn is_secret(property: &str) -> bool {
     ["password", "passphrase", "secret", ".pem", "oauthbearer.config", "jaas"]
         .iter()
         .any(|part| property.contains(part))
+}
+
+/// The properties as `Debug` may show them: without the secrets.
+pub(crate) fn shown(properties: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
+    properties.iter().map(|(name, value)| (name.as_str(), if is_secret(name) { ".." } else { value })).collect()
 }
 
 /// The mistakes in a list of `host:port`.

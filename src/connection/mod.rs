@@ -14,7 +14,9 @@ use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 pub(crate) use advice::advice;
 pub(crate) use advice::{advice_on, speaks_another_protocol};
 pub use check::SettingError;
-pub(crate) use check::{bad_topic, check_property, check_servers, is_secret, reason};
+#[cfg(feature = "service")]
+pub(crate) use check::is_secret;
+pub(crate) use check::{bad_topic, check_property, check_servers, reason, shown};
 pub use security::{Password, Security};
 
 /// What every client begins with.

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use super::{budget::BudgetSettings, client};
-use crate::connection::{self, Security, SettingError, bad_topic, is_secret};
+use crate::connection::{self, Security, SettingError, bad_topic, shown};
 
 /// Where Kafka is, what to read, and how.
 #[derive(Clone)]
@@ -75,11 +75,6 @@ impl Default for KafkaSettings {
 
 impl fmt::Debug for KafkaSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let properties: BTreeMap<_, _> = self
-            .properties
-            .iter()
-            .map(|(name, value)| (name, if is_secret(name) { ".." } else { value.as_str() }))
-            .collect();
         f.debug_struct("KafkaSettings")
             .field("bootstrap_servers", &self.bootstrap_servers)
             .field("topics", &self.topics)
@@ -87,7 +82,7 @@ impl fmt::Debug for KafkaSettings {
             .field("client_id", &self.client_id)
             .field("auto_offset_reset", &self.auto_offset_reset)
             .field("security", &self.security)
-            .field("properties", &properties)
+            .field("properties", &shown(&self.properties))
             .field("dead_letter_topic", &self.dead_letter_topic)
             .field("budget", &self.budget)
             .finish()

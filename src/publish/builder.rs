@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use rdkafka::ClientConfig;
 
 use super::{PublishError, Publisher, spool::Spool};
-use crate::connection::{Security, SettingError, bad_topic, check_property, check_servers, client_config, is_secret};
+use crate::connection::{Security, SettingError, bad_topic, check_property, check_servers, client_config, shown};
 
 /// Settings of a [`Publisher`]. Every method takes the setting of its name.
 #[derive(Clone)]
@@ -280,11 +280,6 @@ impl Builder {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let properties: BTreeMap<_, _> = self
-            .properties
-            .iter()
-            .map(|(name, value)| (name, if is_secret(name) { ".." } else { value.as_str() }))
-            .collect();
         f.debug_struct("Builder")
             .field("bootstrap_servers", &self.bootstrap_servers)
             .field("topic", &self.topic)
@@ -298,7 +293,7 @@ impl fmt::Debug for Builder {
             .field("batch_bytes", &self.batch_bytes)
             .field("compression", &self.compression)
             .field("security", &self.security)
-            .field("properties", &properties)
+            .field("properties", &shown(&self.properties))
             .field("spool", &self.spool)
             .finish()
     }

@@ -446,11 +446,11 @@ fn rescue(record: &Record, failure: &Failure, spool: Option<&Spool>, servers: &s
 }
 
 fn unspooled(record: &Record, failure: &Failure) -> PublishError {
-    let (event_id, topic) = (record.event_id.to_string(), record.topic.to_string());
-    let event = String::from_utf8_lossy(&record.value).into_owned();
     if failure.too_large {
         return too_large(record, None);
     }
+    let (event_id, topic) = (record.event_id.to_string(), record.topic.to_string());
+    let event = String::from_utf8_lossy(&record.value).into_owned();
     let (reason, of_topic) = (failure.reason.clone(), failure.of_topic);
     PublishError::NotAcknowledged { event_id, topic, reason, of_topic, event }
 }
