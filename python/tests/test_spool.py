@@ -123,8 +123,11 @@ def test_a_new_process_brings_what_another_has_spooled_to_the_topic_it_was_meant
     broker.stop()
     event = an_event()
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    outcome = producers(broker.bootstrap).publish_event_outcome(event, topic=other, timeout=0.2, traceparent=trace)
+    first = producers(broker.bootstrap)
+    outcome = first.publish_event_outcome(event, topic=other, timeout=0.2, traceparent=trace)
     assert outcome.status == "spooled"
+    # Or it goes on trying by itself, until its delivery timeout.
+    first.close()
     assert Path(outcome.path) == spool.files()[0]
     broker.start_again()
     environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap, "KAFKA_TOPIC": topic}

@@ -21,7 +21,9 @@ pub(crate) fn advice_on(code: Code, text: &str) -> &'static str {
 /// Whether a listener ended the connection at the first request that it got. It says so in no error, only in
 /// the log, and in other words in each version of librdkafka.
 pub(crate) fn speaks_another_protocol(text: &str) -> bool {
-    text.contains("security.protocol") || (text.contains("Disconnected") && text.contains("APIVERSION_QUERY"))
+    let began = ["APIVERSION_QUERY", "SSL_HANDSHAKE"];
+    text.contains("security.protocol")
+        || (text.contains("Disconnected") && began.iter().any(|state| text.contains(state)))
 }
 
 /// What kind of error a code is, for the metric's label, and what to do about it.
@@ -87,9 +89,12 @@ mod tests {
         let alert = "SSL handshake failed: ssl/tls alert bad certificate: SSL alert number 42";
         assert!(advice_on(transport, alert).contains("ssl_certfile"));
         assert!(advice_on(transport, "might be caused by incorrect security.protocol").contains("the port"));
-        let closed =
-            "Disconnected: connection closed by peer: receive 0 after POLLIN (after 1ms in state APIVERSION_QUERY)";
-        assert!(advice_on(transport, closed).contains("the port"));
+        for closed in [
+            "Disconnected: connection closed by peer: receive 0 after POLLIN (after 1ms in state APIVERSION_QUERY)",
+            "Disconnected: SSL connection closed by peer (after 1ms in state SSL_HANDSHAKE)",
+        ] {
+            assert!(advice_on(transport, closed).contains("the port"), "{closed}");
+        }
         assert_eq!(advice_on(transport, "Connection refused"), advice(transport).1);
     }
 }
