@@ -6,7 +6,10 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Instant,
 };
 
@@ -14,15 +17,12 @@ use super::{Ack, engine::Failure, spool::Spool, traffic::Traffic};
 
 /// The records of one call.
 pub(super) struct Batch {
-    slots: Mutex<Slots>,
+    slots: Mutex<Vec<Slot>>,
+    /// How many slots are waited for; it changes under the lock only.
+    waiting: AtomicUsize,
     answered: Condvar,
     /// Where its records are counted.
     traffic: OnceLock<Arc<Traffic>>,
-}
-
-struct Slots {
-    slots: Vec<Slot>,
-    waiting: usize,
 }
 
 #[derive(Clone)]
@@ -39,20 +39,24 @@ enum Slot {
 
 impl Batch {
     pub(super) fn new() -> Self {
-        let slots = Slots { slots: Vec::new(), waiting: 0 };
-        Self { slots: Mutex::new(slots), answered: Condvar::new(), traffic: OnceLock::new() }
+        Self {
+            slots: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            answered: Condvar::new(),
+            traffic: OnceLock::new(),
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Slots> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One more record: its place.
     pub(super) fn add(&self) -> usize {
         let mut slots = self.lock();
-        slots.slots.push(Slot::Waiting);
-        slots.waiting += 1;
-        slots.slots.len() - 1
+        slots.push(Slot::Waiting);
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        slots.len() - 1
     }
 
     /// Says where its records are counted.
@@ -63,12 +67,11 @@ impl Batch {
     /// librdkafka's word on one record.
     pub(super) fn answer(&self, index: usize, answer: Result<Ack, Failure>) {
         let mut slots = self.lock();
-        let Some(slot) = slots.slots.get_mut(index) else { return };
+        let Some(slot) = slots.get_mut(index) else { return };
         match slot {
             Slot::Waiting => {
                 *slot = Slot::Answered(answer);
-                slots.waiting -= 1;
-                if slots.waiting == 0 {
+                if self.waiting.fetch_sub(1, Ordering::Release) == 1 {
                     self.answered.notify_all();
                 }
             }
@@ -86,14 +89,19 @@ impl Batch {
         }
     }
 
+    /// Whether anything is waited for.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
+    }
+
     /// Waits until nothing is waited for, at most until then.
     pub(super) fn settle(&self, until: Instant) {
         drop(self.wait_all(until));
     }
 
-    fn wait_all(&self, until: Instant) -> MutexGuard<'_, Slots> {
+    fn wait_all(&self, until: Instant) -> MutexGuard<'_, Vec<Slot>> {
         let mut slots = self.lock();
-        while slots.waiting > 0 {
+        while self.is_waiting() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -106,8 +114,8 @@ impl Batch {
     /// Waits for all answers, at most until then. A record without one is abandoned: `None`.
     pub(super) fn wait(&self, until: Instant) -> Vec<Option<Result<Ack, Failure>>> {
         let mut slots = self.wait_all(until);
-        slots.waiting = 0;
-        let answers = slots.slots.iter_mut().map(|slot| {
+        self.waiting.store(0, Ordering::Relaxed);
+        let answers = slots.iter_mut().map(|slot| {
             if let Slot::Answered(answer) = slot {
                 return Some(answer.clone());
             }
@@ -120,19 +128,19 @@ impl Batch {
     /// A record is tried again: its answer is forgotten.
     pub(super) fn again(&self, index: usize) {
         let mut slots = self.lock();
-        if let Some(slot @ Slot::Answered(_)) = slots.slots.get_mut(index) {
+        if let Some(slot @ Slot::Answered(_)) = slots.get_mut(index) {
             *slot = Slot::Waiting;
-            slots.waiting += 1;
+            self.waiting.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// An abandoned record is in the spool now: the acknowledgement, if it has come meanwhile.
     pub(super) fn spooled(&self, index: usize, path: PathBuf, spool: &Spool) -> Option<Ack> {
         let mut slots = self.lock();
-        match slots.slots.get_mut(index)? {
+        match slots.get_mut(index)? {
             Slot::Answered(Ok(ack)) => Some(*ack),
             Slot::Abandoned => {
-                *slots.slots.get_mut(index)? = Slot::Spooled(path, spool.clone());
+                *slots.get_mut(index)? = Slot::Spooled(path, spool.clone());
                 if let Some(traffic) = self.traffic.get() {
                     traffic.safe();
                 }

@@ -1,8 +1,10 @@
 //! One process's producer: librdkafka's handle, and the thread that hears its reports.
 //!
-//! Owns everything that must not outlive a fork. Its invariant: the thread listens as long as anything
-//! is under way. It listens to nothing else, so that an idle client costs nothing and closes at once.
-//! It knows no deadline of a caller.
+//! Owns everything that must not outlive a fork. Its invariants: the thread listens as long as
+//! anything is under way that somebody waits for, so that an idle client costs nothing and closes at
+//! once. No caller ever waits for librdkafka's own threads without a bound, because they
+//! may never answer: a child that was forked while its parent looked up a host has a C library that
+//! looks up none.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool, atomic::Ordering, mpsc},
@@ -28,11 +30,13 @@ use super::{
 use crate::connection::{advice_on, reason, speaks_another_protocol};
 
 /// How long the thread listens before it looks whether anybody still waits.
-const LISTEN: Duration = Duration::from_millis(5);
+const LISTEN: Duration = Duration::from_millis(20);
 /// How long a full queue is left alone before it is tried again.
 const ROOM: Duration = Duration::from_millis(1);
-/// How long an end waits for a report or a rescue that does not come.
+/// How long an end waits for the reports on what is in the spool already.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long it waits for those on what is not: a look-up of a host holds them up until it has failed.
+const LOOK_UP: Duration = Duration::from_secs(60);
 
 /// Why the broker does not have a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +68,8 @@ pub(super) struct Engine {
     producer: Arc<BaseProducer<Ears>>,
     shared: Arc<Shared>,
     ended: Mutex<Option<mpsc::Receiver<()>>>,
+    /// The last of the fields to be dropped: see the thread.
+    _alive: mpsc::Sender<()>,
 }
 
 /// What the thread, the callbacks and the callers share.
@@ -102,6 +108,7 @@ impl Engine {
             .map(Arc::new)
             .map_err(|error| Failure::new(format!("librdkafka refuses to make a client: {}", reason(&error))))?;
         let (end, ended) = mpsc::channel();
+        let (alive, gone) = mpsc::channel::<()>();
         let (ears, traffic) = (Arc::clone(&producer), Arc::clone(&shared.traffic));
         thread::Builder::new()
             .name("workflow-events".into())
@@ -109,7 +116,9 @@ impl Engine {
                 while traffic.wait() {
                     ears.poll(LISTEN);
                 }
-                // Dropping the handle waits for librdkafka's threads; whoever closes may wait for this one.
+                // Dropping the handle waits for librdkafka's threads: no caller does that, so this thread is the
+                // last to hold it. Whoever closes may wait for the thread.
+                let _ = gone.recv();
                 drop(ears);
                 // Nobody waits for it any more: then nobody has to be told.
                 let _ = end.send(());
@@ -117,14 +126,18 @@ impl Engine {
             .map_err(|error| {
                 Failure::new(format!("no thread can be started ({error}): check the limits on threads"))
             })?;
-        Ok(Self { producer, shared, ended: Mutex::new(Some(ended)) })
+        Ok(Self { producer, shared, ended: Mutex::new(Some(ended)), _alive: alive })
     }
 
-    /// Hands a record to librdkafka, and waits for room in its queue, at most until then.
+    /// Hands a record to librdkafka, and waits for room in its queue, at most until then. Nobody
+    /// hears of one that is waited for until somebody [`hear`](Self::hear)s or [`listen`](Self::listen)s.
     pub(super) fn send(&self, record: &Record, ticket: Ticket, until: Instant) -> Result<(), Failure> {
-        if let Ticket::Waited { batch, .. } = &ticket {
+        let is_waited = if let Ticket::Waited { batch, .. } = &ticket {
             batch.carried_by(&self.shared.traffic);
-        }
+            true
+        } else {
+            false
+        };
         self.shared.traffic.begin();
         let mut message = BaseRecord::with_opaque_to(&record.topic, Box::new(ticket))
             .key(&*record.key)
@@ -132,9 +145,16 @@ impl Engine {
             .headers(record.headers());
         loop {
             match self.producer.send(message) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    if !is_waited {
+                        self.shared.traffic.call_up();
+                    }
+                    return Ok(());
+                }
                 Err((RdError::MessageProduction(Code::QueueFull), back)) if Instant::now() < until => {
                     message = back;
+                    // Reports that are not heard take up room as well.
+                    self.shared.traffic.call_up();
                     thread::park_timeout(ROOM);
                 }
                 Err((error, _)) => {
@@ -147,6 +167,18 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Waits until all of a batch are answered, at most until then.
+    pub(super) fn hear(&self, batch: &Batch, until: Instant) {
+        self.listen();
+        self.shared.traffic.look(until, || !batch.is_waiting());
+        batch.settle(until);
+    }
+
+    /// From now on the thread listens, until nothing is under way.
+    pub(super) fn listen(&self) {
+        self.shared.traffic.call_up();
     }
 
     /// Waits until nothing is under way that is not safe, at most until then: how much still is.
@@ -163,8 +195,9 @@ impl Engine {
     /// Ends the thread and the handle. What is still under way fails first, and what nobody waits for is
     /// rescued, however long the disk takes.
     pub(super) fn stop(&self) {
-        self.producer.purge(PurgeConfig::default().queue().inflight());
-        self.shared.traffic.wind_up(PATIENCE);
+        // A purge that blocks waits for librdkafka's threads.
+        self.producer.purge(PurgeConfig::default().queue().inflight().non_blocking());
+        self.shared.traffic.wind_up(PATIENCE, LOOK_UP);
     }
 
     /// Waits until the thread has ended, at most so long. One that takes longer ends by itself.

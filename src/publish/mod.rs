@@ -91,10 +91,19 @@ pub struct Publisher {
 pub struct Many {
     batch: Arc<Batch>,
     records: Vec<Record>,
-    engine: Option<Arc<Engine>>,
+    carrier: Option<Carrier>,
     deadline: Duration,
     until: Instant,
     is_closed: bool,
+}
+
+/// The engine that carries the records of one call. Also what nobody waits for in the end is heard.
+struct Carrier(Arc<Engine>);
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        self.0.listen();
+    }
 }
 
 impl Publisher {
@@ -172,7 +181,7 @@ impl Publisher {
     pub fn begin(&self, deadline: Duration) -> Many {
         let until = after(deadline);
         let (batch, is_closed) = (Arc::new(Batch::new()), self.open().is_err());
-        Many { batch, records: Vec::new(), engine: None, deadline, until, is_closed }
+        Many { batch, records: Vec::new(), carrier: None, deadline, until, is_closed }
     }
 
     /// Hands more records over, and does not wait for their answers.
@@ -192,11 +201,11 @@ impl Publisher {
 
     /// Waits for the answers; they come in the order of the records.
     pub fn finish(&self, many: Many) -> Vec<Result<Ack, PublishError>> {
-        let Many { batch, records, deadline, until, is_closed, .. } = many;
+        let Many { batch, records, carrier, deadline, until, is_closed } = many;
         if is_closed {
             return records.iter().map(|_| Err(PublishError::Closed)).collect();
         }
-        let answers = self.answers(&batch, &records, until);
+        let answers = self.answers(&batch, carrier.as_ref(), &records, until);
         let settle = |(index, (record, answer)): (usize, (&Record, Heard))| {
             let failure = match answer {
                 Some(Ok(ack)) => return Ok(ack),
@@ -260,8 +269,8 @@ impl Publisher {
         for record in records {
             self.add_one(&mut many, record);
         }
-        let Many { batch, until, .. } = many;
-        let answers = self.answers(&batch, records, until);
+        let Many { batch, carrier, until, .. } = many;
+        let answers = self.answers(&batch, carrier.as_ref(), records, until);
         let settle = |(record, answer): (&Record, Heard)| {
             answer.unwrap_or_else(|| Err(self.overdue(deadline))).map_err(|failure| unspooled(record, &failure))
         };
@@ -277,8 +286,8 @@ impl Publisher {
     pub fn enqueue(&self, record: &Record) -> Result<(), PublishError> {
         self.open()?;
         let until = after(HAND_OVER);
-        let sent = self.engine(until).and_then(|mut engine| self.send(&mut engine, record, || Ticket::Enqueued, until));
-        sent.map_err(|failure| self.rescue(record, &failure))
+        let sent = self.engine(until).and_then(|engine| self.send(engine, record, || Ticket::Enqueued, until));
+        sent.map(drop).map_err(|failure| self.rescue(record, &failure))
     }
 
     /// Waits until nothing is under way that is not in the spool already; without a deadline, for as
@@ -340,20 +349,21 @@ impl Publisher {
         })
     }
 
-    /// Hands a record over; to a fresh engine, if this one turns out to be dead.
+    /// Hands a record over; to a fresh engine, if this one turns out to be dead. The engine that has it.
     fn send(
         &self,
-        engine: &mut Arc<Engine>,
+        engine: Arc<Engine>,
         record: &Record,
         ticket: impl Fn() -> Ticket,
         until: Instant,
-    ) -> Result<(), Failure> {
+    ) -> Result<Arc<Engine>, Failure> {
         match engine.send(record, ticket(), until) {
+            Ok(()) => Ok(engine),
             Err(_) if engine.is_dead() => {
-                *engine = self.engine(until)?;
-                engine.send(record, ticket(), until)
+                let fresh = self.engine(until)?;
+                fresh.send(record, ticket(), until).map(|()| fresh)
             }
-            sent => sent,
+            Err(failure) => Err(failure),
         }
     }
 
@@ -364,16 +374,29 @@ impl Publisher {
         if self.open().is_err() {
             return Err(Failure::new("the client was closed meanwhile: make a new one"));
         }
-        let engine = match &mut many.engine {
-            Some(engine) => engine,
-            none => none.insert(self.engine(many.until)?),
+        let engine = match &many.carrier {
+            Some(Carrier(engine)) => Arc::clone(engine),
+            None => self.engine(many.until)?,
         };
         let ticket = || Ticket::Waited { batch: Arc::clone(&many.batch), index };
-        self.send(engine, record, ticket, many.until)
+        let engine = self.send(engine, record, ticket, many.until)?;
+        if !many.carrier.as_ref().is_some_and(|carrier| Arc::ptr_eq(&carrier.0, &engine)) {
+            many.carrier = Some(Carrier(engine));
+        }
+        Ok(())
     }
 
     /// Waits for answers. `None`: nothing was heard by then.
-    fn answers(&self, batch: &Arc<Batch>, records: &[Record], until: Instant) -> Vec<Heard> {
+    fn answers(
+        &self,
+        batch: &Arc<Batch>,
+        carrier: Option<&Carrier>,
+        records: &[Record],
+        until: Instant,
+    ) -> Vec<Heard> {
+        if let Some(Carrier(engine)) = carrier {
+            engine.hear(batch, until);
+        }
         let answers = batch.wait(until);
         let is_too_large = |answer: &Heard| matches!(answer, Some(Err(failure)) if failure.too_large);
         if !answers.iter().any(is_too_large) {
@@ -394,11 +417,10 @@ impl Publisher {
             return;
         }
         let ticket = || Ticket::Waited { batch: Arc::clone(batch), index };
-        let sent = self.engine(until).and_then(|mut engine| self.send(&mut engine, record, ticket, until));
-        if let Err(failure) = sent {
-            batch.answer(index, Err(failure));
+        match self.engine(until).and_then(|engine| self.send(engine, record, ticket, until)) {
+            Ok(engine) => engine.hear(batch, until),
+            Err(failure) => batch.answer(index, Err(failure)),
         }
-        batch.settle(until);
     }
 
     fn overdue(&self, deadline: Duration) -> Failure {

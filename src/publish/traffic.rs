@@ -1,31 +1,53 @@
 //! What is under way between a process and Kafka, counted.
 //!
-//! Owns the counts, and who is woken when they change. Its invariant: a record is counted from before
+//! Owns the counts, and who is woken when they change. Its invariants: a record is counted from before
 //! it is handed to librdkafka until its report was dealt with, spooling counted in; one that its caller
-//! has put into the spool meanwhile is `safe`, and nobody waits for it.
+//! has put into the spool meanwhile is `safe`, and nobody waits for it. Who waits calls the listener up,
+//! which then is on duty until nothing is under way.
 
 use std::{
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
+
+/// How long a caller looks for its answer before it sleeps: to be woken takes nearly as long as a broker
+/// that is near.
+const LOOK: Duration = Duration::from_micros(500);
 
 /// The counts of one engine.
 #[derive(Default)]
 pub(super) struct Traffic {
     counts: Mutex<Counts>,
-    /// There is something to listen for, or the listener shall end.
+    /// The listener has a duty, or shall end.
     wake: Condvar,
     /// Somebody may have waited for this.
     less: Condvar,
+    /// A caller looks for its answer.
+    is_watched: AtomicBool,
 }
 
 #[derive(Default)]
 struct Counts {
     under_way: usize,
     safe: usize,
-    /// Callers that wait for something else than a report.
+    /// Callers that want the listener on duty, whatever is under way.
     listeners: usize,
+    /// The listener hears the reports, until nothing is under way.
+    on_duty: bool,
     stop: bool,
+}
+
+impl Counts {
+    fn call_up(&mut self, wake: &Condvar) {
+        if !self.on_duty && self.under_way > 0 {
+            self.on_duty = true;
+            wake.notify_all();
+        }
+    }
 }
 
 impl Traffic {
@@ -33,13 +55,27 @@ impl Traffic {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more is under way.
+    /// One more is under way. Nobody hears of it before the listener is called up.
     pub(super) fn begin(&self) {
-        let mut counts = self.lock();
-        counts.under_way += 1;
-        if counts.under_way == 1 {
-            self.wake.notify_all();
+        self.lock().under_way += 1;
+    }
+
+    /// The listener hears the reports on all that is under way.
+    pub(super) fn call_up(&self) {
+        self.lock().call_up(&self.wake);
+    }
+
+    /// Looks for something instead of sleeping, for a short while; leaves the processor to whoever wants
+    /// it. Many callers that looked would be in each other's way, so one does.
+    pub(super) fn look(&self, until: Instant, is_there: impl Fn() -> bool) {
+        if self.is_watched.swap(true, Ordering::Relaxed) {
+            return;
         }
+        let until = until.min(Instant::now() + LOOK);
+        while !is_there() && Instant::now() < until {
+            thread::yield_now();
+        }
+        self.is_watched.store(false, Ordering::Relaxed);
     }
 
     /// One has ended.
@@ -66,7 +102,7 @@ impl Traffic {
         counts.safe = counts.safe.saturating_sub(1);
     }
 
-    /// Somebody listens for something else than a report, until this is dropped.
+    /// The listener is on duty until this is dropped, whatever is under way.
     pub(super) fn listen(&self) -> Listening<'_> {
         self.lock().listeners += 1;
         self.wake.notify_all();
@@ -76,6 +112,7 @@ impl Traffic {
     /// Waits until nothing is under way that is not safe, at most until then: how much still is.
     pub(super) fn flush(&self, until: Option<Instant>) -> usize {
         let mut counts = self.lock();
+        counts.call_up(&self.wake);
         while counts.under_way > counts.safe {
             counts = match until.map(|until| until.saturating_duration_since(Instant::now())) {
                 None => self.less.wait(counts).unwrap_or_else(PoisonError::into_inner),
@@ -86,12 +123,15 @@ impl Traffic {
         counts.under_way.saturating_sub(counts.safe)
     }
 
-    /// Waits as long as what is under way grows less, and for so long when it does not; then the listener ends.
-    pub(super) fn wind_up(&self, patience: Duration) {
+    /// Waits as long as what is under way grows less, and for so long when it does not: a shorter time when
+    /// all of it is safe, a longer one when it is not. Then the listener ends.
+    pub(super) fn wind_up(&self, safe: Duration, unsafe_: Duration) {
         let mut counts = self.lock();
-        let (mut least, mut until) = (counts.under_way, Instant::now() + patience);
+        counts.call_up(&self.wake);
+        let (mut least, mut since) = (counts.under_way, Instant::now());
         while counts.under_way > 0 {
-            let left = until.saturating_duration_since(Instant::now());
+            let patience = if counts.under_way > counts.safe { unsafe_ } else { safe };
+            let left = patience.saturating_sub(since.elapsed());
             if left.is_zero() {
                 break;
             }
@@ -99,7 +139,7 @@ impl Traffic {
             let slice = left.min(Duration::from_millis(20));
             counts = self.less.wait_timeout(counts, slice).unwrap_or_else(PoisonError::into_inner).0;
             if counts.under_way < least {
-                (least, until) = (counts.under_way, Instant::now() + patience);
+                (least, since) = (counts.under_way, Instant::now());
             }
         }
         counts.stop = true;
@@ -112,17 +152,21 @@ impl Traffic {
         self.wake.notify_all();
     }
 
-    /// Waits until there is something to listen for. False: the listener shall end.
+    /// Waits until the listener has a duty. False: it shall end.
     pub(super) fn wait(&self) -> bool {
         let mut counts = self.lock();
-        while counts.under_way == 0 && counts.listeners == 0 && !counts.stop {
+        loop {
+            counts.on_duty &= counts.under_way > 0;
+            if counts.stop || counts.on_duty || counts.listeners > 0 {
+                return !counts.stop;
+            }
             counts = self.wake.wait(counts).unwrap_or_else(PoisonError::into_inner);
         }
-        !counts.stop
     }
+
 }
 
-/// Somebody listens.
+/// The listener is on duty.
 pub(super) struct Listening<'a>(&'a Traffic);
 
 impl Drop for Listening<'_> {
@@ -134,7 +178,7 @@ impl Drop for Listening<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, thread};
+    use std::sync::Arc;
 
     use super::*;
 
@@ -165,14 +209,40 @@ mod tests {
             }
         });
         // Longer than one, much shorter than all.
-        traffic.wind_up(Duration::from_millis(150));
+        traffic.wind_up(Duration::ZERO, Duration::from_millis(150));
         assert_eq!(traffic.flush(Some(Instant::now())), 0);
         assert!(!traffic.wait(), "the listener ends");
         worker.join().unwrap();
 
         let stuck = Traffic::default();
         stuck.begin();
-        stuck.wind_up(Duration::from_millis(50));
+        stuck.wind_up(Duration::ZERO, Duration::from_millis(50));
         assert!(!stuck.wait(), "and it ends when there is none");
+
+        let safe = Traffic::default();
+        safe.begin();
+        safe.safe();
+        safe.wind_up(Duration::from_millis(50), Duration::from_secs(3600));
+        assert!(!safe.wait(), "sooner, when nothing can be lost");
+    }
+
+    #[test]
+    fn the_listener_is_on_duty_from_its_call_until_nothing_is_under_way() {
+        let traffic = Arc::new(Traffic::default());
+        traffic.call_up();
+        traffic.begin();
+        let listener = Arc::clone(&traffic);
+        let worker = thread::spawn(move || {
+            let first = listener.wait();
+            listener.end();
+            (first, listener.wait())
+        });
+        thread::park_timeout(Duration::from_millis(20));
+        assert!(!worker.is_finished(), "nobody has called");
+        traffic.call_up();
+        assert_eq!(traffic.flush(None), 0);
+        traffic.begin();
+        traffic.stop();
+        assert_eq!(worker.join().unwrap(), (true, false));
     }
 }
