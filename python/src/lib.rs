@@ -4,6 +4,7 @@
 //! wait or touch the disk, no thread but the caller's ever runs Python, and no secret is part of a message or a repr.
 //! What a setting means, and which variable it comes from, is known in Python (`settings.py`).
 
+mod many;
 mod outcome;
 mod publisher;
 
@@ -15,8 +16,9 @@ mod _native {
 
     #[pymodule_export]
     use crate::{
+        many::Many,
         outcome::Outcome,
-        publisher::{Many, NativeError, Publisher, SettingsError},
+        publisher::{NativeError, Publisher, SettingsError},
     };
 
     #[pymodule_init]

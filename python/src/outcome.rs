@@ -107,6 +107,14 @@ impl Outcome {
 }
 
 impl Outcome {
+    /// What an answer means.
+    pub fn of(event_id: String, topic: &Arc<str>, answer: Result<Ack, PublishError>) -> Self {
+        match answer {
+            Ok(ack) => Self::acknowledged(event_id, topic, ack),
+            Err(error) => Self::unacknowledged(event_id, error),
+        }
+    }
+
     /// An event that the broker acknowledged.
     pub fn acknowledged(event_id: String, topic: &Arc<str>, ack: Ack) -> Self {
         Self {

@@ -1,11 +1,6 @@
 //! The publish client, as Python sees it.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use pyo3::{create_exception, exceptions::PyException, prelude::*, pybacked::PyBackedBytes, types::PyDict};
 use workflow_bridge::{
@@ -16,7 +11,7 @@ use workflow_bridge::{
     },
 };
 
-use crate::outcome::Outcome;
+use crate::{many::Many, outcome::Outcome};
 
 create_exception!(workflow_events._native, NativeError, PyException, "(kind, message).");
 create_exception!(
@@ -32,7 +27,7 @@ const SLICE: Duration = Duration::from_millis(100);
 /// Publishes events. Threads may share one; a forked child may go on with its parent's.
 #[pyclass(frozen, module = "workflow_events._native")]
 pub struct Publisher {
-    inner: publish::Publisher,
+    inner: Arc<publish::Publisher>,
 }
 
 /// Seconds to a duration: not a number and less than nothing are none, and what no clock can hold is a century.
@@ -122,7 +117,7 @@ impl Publisher {
         }
         // It reads the TLS files.
         let inner = py.detach(|| builder.build()).map_err(|found| error(&found))?;
-        Ok(Self { inner })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Looks for a broker for at most so many seconds. Raises NativeError.
@@ -148,16 +143,14 @@ impl Publisher {
                 Err(poison) => return Outcome::failed(String::new(), "invalid", poison.to_string()),
             };
             let event_id = record.event_id().to_owned();
-            outcome(event_id, &topic, self.inner.publish_record(record, duration(deadline)))
+            Outcome::of(event_id, &topic, self.inner.publish_record(record, duration(deadline)))
         })
     }
 
     /// Begins to publish many events within one deadline, counted from now.
     #[pyo3(signature = (topic=None, deadline=10.0))]
-    fn many(slf: &Bound<'_, Self>, topic: Option<String>, deadline: f64) -> Many {
-        let publisher = slf.get();
-        let state = State { inner: publisher.inner.begin(duration(deadline)), read: Vec::new() };
-        Many { publisher: slf.clone().unbind(), topic: publisher.topic(topic), state: Mutex::new(Some(state)) }
+    fn many(&self, topic: Option<String>, deadline: f64) -> Many {
+        Many::new(Arc::clone(&self.inner), self.topic(topic), self.inner.begin(duration(deadline)))
     }
 
     /// Hands an event in JSON over and does not wait for its outcome. None: taken.
@@ -254,71 +247,9 @@ impl Publisher {
     }
 }
 
-/// Events that are on their way; the first ones while the last ones are being made.
-#[pyclass(frozen, module = "workflow_events._native")]
-pub struct Many {
-    publisher: Py<Publisher>,
-    topic: Arc<str>,
-    state: Mutex<Option<State>>,
-}
-
-struct State {
-    inner: publish::Many,
-    /// For each event its id, or why it is none.
-    read: Vec<Result<String, String>>,
-}
-
-#[pymethods]
-impl Many {
-    /// Hands more events in JSON over, and does not wait for their outcomes.
-    #[expect(clippy::needless_pass_by_value, reason = "what Python hands over is owned")]
-    fn add(&self, py: Python<'_>, events: Vec<PyBackedBytes>) {
-        let publisher = &self.publisher.get().inner;
-        py.detach(|| {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(state) = &mut *state else { return };
-            let mut records = Vec::with_capacity(events.len());
-            for event in &events {
-                state.read.push(match Record::from_json(event, &self.topic, None) {
-                    Ok(record) => {
-                        let event_id = record.event_id().to_owned();
-                        records.push(record);
-                        Ok(event_id)
-                    }
-                    Err(poison) => Err(poison.to_string()),
-                });
-            }
-            publisher.add(&mut state.inner, records);
-        });
-    }
-
-    /// Waits for the outcomes: in the order of the events. A second time there are none.
-    fn finish(&self, py: Python<'_>) -> Vec<Outcome> {
-        let publisher = &self.publisher.get().inner;
-        py.detach(|| {
-            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let Some(State { inner, read }) = state else { return Vec::new() };
-            let mut answers = publisher.finish(inner).into_iter();
-            read.into_iter()
-                .map(|read| match read {
-                    Ok(event_id) => outcome(event_id, &self.topic, answers.next().unwrap_or(Err(PublishError::Closed))),
-                    Err(poison) => Outcome::failed(String::new(), "invalid", poison),
-                })
-                .collect()
-        })
-    }
-}
-
 impl Publisher {
     fn topic(&self, topic: Option<String>) -> Arc<str> {
         topic.map_or_else(|| Arc::clone(self.inner.topic()), Arc::from)
-    }
-}
-
-fn outcome(event_id: String, topic: &Arc<str>, answer: Result<publish::Ack, PublishError>) -> Outcome {
-    match answer {
-        Ok(ack) => Outcome::acknowledged(event_id, topic, ack),
-        Err(error) => Outcome::unacknowledged(event_id, error),
     }
 }
 

@@ -78,8 +78,8 @@ def test_five_generations_share_one_client(stage: Stage) -> None:
     stage.check(10)
 
 
-# A child that is forked while its parent looks up a host inherits a lock of the C library that nobody gives back: it can
-# look up none, so it reaches no broker, and its event is in the spool by the deadline. That is rare, and never more.
+# A child that is forked while its parent looks up a host inherits a lock of the C library that nobody gives back: it
+# can look up none, so it reaches no broker, and its event is in the spool by the deadline. That is rare, and no more.
 RARE = 3
 
 

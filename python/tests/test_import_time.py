@@ -39,7 +39,7 @@ def imported(statement: str) -> Tuple[float, Set[str]]:
     ("statement", "forbidden"),
     [
         ("import workflow_events", MORE | {"logging", "json", "workflow_events._native"}),
-        ("from workflow_events import WorkflowEventProducer", MORE),
+        ("from workflow_events import WorkflowEventProducer", MORE | {"logging", "traceback"}),
         ("from workflow_events import EventSource, EventType, KafkaError", MORE | {"logging", "json"}),
         (
             "from workflow_events import WorkflowEventProducer\n"

@@ -3,21 +3,39 @@
 Owns the levels: published is INFO, spooled a WARNING with the path, what is no event an ERROR, and an event that is
 neither in Kafka nor in the spool CRITICAL, with the whole event, so that it can be recovered from the log. A payload is
 data and not a secret; no setting is ever logged. A handler or a filter that raises costs a line, and neither an event
-nor the caller.
+nor the caller. Python's `logging` is imported by the first line that somebody may want to see: it is half of what an
+import of the producer would cost.
 """
 
 from __future__ import annotations
 
-import logging
 import sys
 
 from .interrupts import interrupts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from logging import Logger
+
     from ._native import Outcome
 
-logger = logging.getLogger("workflow_events")
+# Logging's own levels.
+INFO, WARNING, ERROR, CRITICAL = 20, 30, 40, 50
+
+_logger: Logger | None = None
+
+
+def _listening(level: int) -> Logger | None:
+    """The logger, if it will have a line of this level."""
+    global _logger
+    if _logger is None:
+        # Who wants less than warnings has said so to logging, and so has imported it.
+        if level < WARNING and "logging" not in sys.modules:
+            return None
+        import logging
+
+        _logger = logging.getLogger("workflow_events")
+    return _logger if _logger.isEnabledFor(level) else None
 
 
 def report(outcomes: list[Outcome]) -> None:
@@ -33,31 +51,32 @@ def report(outcomes: list[Outcome]) -> None:
     for status, group in alike.items():
         if status == "lost":
             for outcome in group:
-                say(_LOST, "EVENT LOST: %s. Keep it, and publish it again: %s", outcome.message, outcome.event)
+                say(CRITICAL, "EVENT LOST: %s. Keep it, and publish it again: %s", outcome.message, outcome.event)
             continue
         level, text = _LINES.get(status, _LINES["failed"])
-        if logger.isEnabledFor(level):
+        if _listening(level):
             say(level, text, group[0].message, f" (and {len(group) - 1} more)" if len(group) > 1 else "")
 
 
 def say(level: int, text: str, *about: object, exc_info: bool = False) -> None:
     """One line in the log, if it will have it; what is lost without it goes to the standard error then."""
     try:
-        logger.log(level, text, *about, exc_info=exc_info, stacklevel=2)
+        logger = _listening(level)
+        if logger:
+            logger.log(level, text, *about, exc_info=exc_info, stacklevel=2)
     except Exception as error:
         if interrupts(error):
             raise
-        if level >= _LOST and sys.stderr is not None:
+        if level >= CRITICAL and sys.stderr is not None:
             print(text % about, file=sys.stderr)
 
 
-_LOST = logging.CRITICAL
 _LINES = {
-    "published": (logging.INFO, "event published: %s%s"),
+    "published": (INFO, "event published: %s%s"),
     "spooled": (
-        logging.WARNING,
+        WARNING,
         "event not in Kafka yet, but safe: %s%s. It is published when a client of these brokers next publishes, or by: "
         "python -m workflow_events drain",
     ),
-    "failed": (logging.ERROR, "event not published: %s%s"),
+    "failed": (ERROR, "event not published: %s%s"),
 }

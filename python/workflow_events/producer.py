@@ -9,7 +9,6 @@ no thread of its own, so that a forked child can go on with its parent's produce
 from __future__ import annotations
 
 import atexit
-import logging
 import time
 import weakref
 
@@ -18,7 +17,7 @@ from ._native import Outcome
 from .checks import check_topic, check_traceparent, seconds
 from .errors import KafkaError, KafkaTimeoutError, NoBrokersAvailable
 from .interrupts import interrupts
-from .log import report, say
+from .log import ERROR, INFO, report, say
 from .settings import Resolver
 from .summary import DrainSummary, PublishSummary
 
@@ -142,7 +141,7 @@ class WorkflowEventProducer:
             kind, message = error.args
             self.close(timeout=0)
             raise (NoBrokersAvailable if kind == "no_broker" else KafkaError)(message, kind=kind) from None
-        say(logging.INFO, "connected to Kafka at %s", self._native.bootstrap_servers)
+        say(INFO, "connected to Kafka at %s", self._native.bootstrap_servers)
 
     def publish_event(self, event: wire.Event, topic: Optional[str] = None, timeout: Optional[float] = 10.0) -> bool:
         """Publishes an event, and waits for the broker's acknowledgement for at most `timeout` seconds.
@@ -334,7 +333,7 @@ def _close_open() -> None:
         try:
             producer.close(timeout=until - time.monotonic())
         except Exception:
-            say(logging.ERROR, "a producer could not be closed at exit", exc_info=True)
+            say(ERROR, "a producer could not be closed at exit", exc_info=True)
 
 
 atexit.register(_close_open)

@@ -387,13 +387,7 @@ impl Publisher {
     }
 
     /// Waits for answers. `None`: nothing was heard by then.
-    fn answers(
-        &self,
-        batch: &Arc<Batch>,
-        carrier: Option<&Carrier>,
-        records: &[Record],
-        until: Instant,
-    ) -> Vec<Heard> {
+    fn answers(&self, batch: &Arc<Batch>, carrier: Option<&Carrier>, records: &[Record], until: Instant) -> Vec<Heard> {
         if let Some(Carrier(engine)) = carrier {
             engine.hear(batch, until);
         }

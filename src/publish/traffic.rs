@@ -163,7 +163,6 @@ impl Traffic {
             counts = self.wake.wait(counts).unwrap_or_else(PoisonError::into_inner);
         }
     }
-
 }
 
 /// The listener is on duty.

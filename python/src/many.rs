@@ -1,0 +1,169 @@
+//! Many events in one call: a thread reads and sends the first of them while Python makes the next.
+//!
+//! Owns the order: outcomes come in the order of the events, whichever thread sent them. A call with
+//! few events needs no thread, and one that can have none does without.
+
+use std::{
+    panic,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{SyncSender, channel, sync_channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+use pyo3::{prelude::*, pybacked::PyBackedBytes};
+use workflow_bridge::publish::{self, Publisher, Record};
+
+use crate::outcome::Outcome;
+
+/// Handfuls of events that may wait for the thread; then Python waits.
+const AHEAD: usize = 8;
+
+/// Events that are on their way.
+#[pyclass(frozen, module = "workflow_events._native")]
+pub struct Many {
+    hands: Mutex<Option<Hands>>,
+}
+
+/// Who sends.
+enum Hands {
+    /// Nobody has yet.
+    Idle(Sending),
+    /// The caller.
+    Own(Sending),
+    /// A thread, which gives back what it was lent.
+    Thread { events: SyncSender<Events>, thread: JoinHandle<Option<Sending>> },
+}
+
+/// Some events in JSON, one after the other, and where each ends.
+#[derive(Default)]
+struct Events {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+struct Sending {
+    publisher: Arc<Publisher>,
+    topic: Arc<str>,
+    inner: publish::Many,
+    /// For each event its id, or why it is none.
+    read: Vec<Result<String, String>>,
+}
+
+impl Many {
+    pub fn new(publisher: Arc<Publisher>, topic: Arc<str>, inner: publish::Many) -> Self {
+        let sending = Sending { publisher, topic, inner, read: Vec::new() };
+        Self { hands: Mutex::new(Some(Hands::Idle(sending))) }
+    }
+}
+
+#[pymethods]
+impl Many {
+    /// Hands more events in JSON over, and does not wait for their outcomes.
+    #[expect(clippy::needless_pass_by_value, reason = "what Python hands over is owned")]
+    fn add(&self, py: Python<'_>, events: Vec<PyBackedBytes>) {
+        py.detach(|| {
+            let mut hands = self.hands.lock().unwrap_or_else(PoisonError::into_inner);
+            *hands = hands.take().map(|hands| hands.add(Events::of(&events)));
+        });
+    }
+
+    /// Waits for the outcomes: in the order of the events. A second time there are none.
+    fn finish(&self, py: Python<'_>) -> Vec<Outcome> {
+        py.detach(|| {
+            let hands = self.hands.lock().unwrap_or_else(PoisonError::into_inner).take();
+            hands.map_or_else(Vec::new, Hands::finish)
+        })
+    }
+}
+
+impl Hands {
+    fn add(self, events: Events) -> Self {
+        match self {
+            Self::Idle(sending) => Self::Own(sending.add(&events)),
+            Self::Own(sending) => sending.on_a_thread(&events),
+            Self::Thread { events: more, thread } => {
+                // It ends early by a panic only, which `finish` passes on.
+                let _ = more.send(events);
+                Self::Thread { events: more, thread }
+            }
+        }
+    }
+
+    fn finish(self) -> Vec<Outcome> {
+        match self {
+            Self::Idle(sending) | Self::Own(sending) => sending.finish(),
+            Self::Thread { events, thread } => {
+                drop(events);
+                let sending = thread.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked));
+                sending.map_or_else(Vec::new, Sending::finish)
+            }
+        }
+    }
+}
+
+impl Events {
+    fn of(events: &[PyBackedBytes]) -> Self {
+        let mut all = Self::default();
+        all.bytes.reserve(events.iter().map(|event| event.len()).sum());
+        for event in events {
+            all.bytes.extend_from_slice(event);
+            all.ends.push(all.bytes.len());
+        }
+        all
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut begin = 0;
+        self.ends.iter().map(move |end| {
+            let event = self.bytes.get(begin..*end).unwrap_or_default();
+            begin = *end;
+            event
+        })
+    }
+}
+
+impl Sending {
+    fn add(mut self, events: &Events) -> Self {
+        let mut records = Vec::with_capacity(events.ends.len());
+        for event in events.iter() {
+            self.read.push(match Record::from_json(event, &self.topic, None) {
+                Ok(record) => {
+                    let event_id = record.event_id().to_owned();
+                    records.push(record);
+                    Ok(event_id)
+                }
+                Err(poison) => Err(poison.to_string()),
+            });
+        }
+        self.publisher.add(&mut self.inner, records);
+        self
+    }
+
+    fn on_a_thread(self, next: &Events) -> Hands {
+        let (lend, sending) = channel::<Self>();
+        let (events, more) = sync_channel::<Events>(AHEAD);
+        let spawned = thread::Builder::new().name("workflow-events-many".into()).spawn(move || {
+            let sending = sending.recv().ok()?;
+            Some(more.iter().fold(sending, |sending, events| sending.add(&events)))
+        });
+        let sending = self.add(next);
+        let Ok(thread) = spawned else { return Hands::Own(sending) };
+        // It waits for this.
+        let _ = lend.send(sending);
+        Hands::Thread { events, thread }
+    }
+
+    fn finish(self) -> Vec<Outcome> {
+        let mut answers = self.publisher.finish(self.inner).into_iter();
+        let outcome = |read| match read {
+            Ok(event_id) => {
+                let answer = answers.next().unwrap_or(Err(publish::PublishError::Closed));
+                Outcome::of(event_id, &self.topic, answer)
+            }
+            Err(poison) => Outcome::failed(String::new(), "invalid", poison),
+        };
+        self.read.into_iter().map(outcome).collect()
+    }
+}
