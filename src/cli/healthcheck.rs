@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::Args;
 use tokio::runtime::Builder;
 
-use super::{Settings, exit, fail};
+use super::{Source, exit, fail};
 use crate::bridge::process_environment;
 
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -15,7 +15,10 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 #[command(after_help = "Example: workflow-bridge healthcheck --admin 127.0.0.1:9464")]
 pub(super) struct Healthcheck {
     #[command(flatten)]
-    settings: Settings,
+    source: Source,
+    /// Address of the bridge's metrics, health and status pages
+    #[arg(long, value_name = "HOST:PORT")]
+    admin: Option<String>,
     /// Ask /readyz (partitions are assigned) instead of /healthz (the loop makes progress)
     #[arg(long)]
     ready: bool,
@@ -23,7 +26,7 @@ pub(super) struct Healthcheck {
 
 impl Healthcheck {
     pub(super) fn main(&self) -> ExitCode {
-        let config = match self.settings.load(&process_environment()) {
+        let config = match self.source.load(&[("admin_addr", &self.admin)], &process_environment()) {
             Ok(config) => config,
             Err(error) => return fail(exit::CONFIG, &error),
         };

@@ -8,7 +8,7 @@ mod publish;
 mod run;
 mod spool;
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -53,12 +53,31 @@ enum Command {
     Healthcheck(healthcheck::Healthcheck),
 }
 
-/// The flags that say where settings come from.
+/// The flags of every command that has settings.
 #[derive(Debug, Args)]
-struct Settings {
+struct Source {
     /// Settings file [default: bridge.yaml, when there is one]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// text or json
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+impl Source {
+    /// The settings, with what flags say of some of them.
+    fn load(&self, flags: &[(&'static str, &Option<String>)], env: &Environment) -> Result<Config, ConfigError> {
+        let flags = flags.iter().copied().chain([("log_format", &self.log_format)]);
+        let flags = flags.filter_map(|(path, flag)| Some((path, flag.clone()?))).collect();
+        Config::load(&Sources { flags, env: &**env, file: self.config.clone() })
+    }
+}
+
+/// The flags of a command that runs a bridge, or says whether one would run.
+#[derive(Debug, Args)]
+struct Settings {
+    #[command(flatten)]
+    source: Source,
     /// Folder of routing files
     #[arg(long, value_name = "DIR")]
     routing: Option<String>,
@@ -74,23 +93,18 @@ struct Settings {
     /// Address of the metrics, health and status pages
     #[arg(long, value_name = "HOST:PORT")]
     admin: Option<String>,
-    /// text or json
-    #[arg(long, value_name = "FORMAT")]
-    log_format: Option<String>,
 }
 
 impl Settings {
-    fn load(&self, environment: &Environment) -> Result<Config, ConfigError> {
-        let given = [
+    fn load(&self, env: &Environment) -> Result<Config, ConfigError> {
+        let flags = [
             ("routing_dir", &self.routing),
             ("data_dir", &self.data_dir),
             ("kafka.topics", &self.topic),
             ("kafka.group_id", &self.group),
             ("admin_addr", &self.admin),
-            ("log_format", &self.log_format),
         ];
-        let flags: BTreeMap<_, _> = given.into_iter().filter_map(|(path, flag)| Some((path, flag.clone()?))).collect();
-        Config::load(&Sources { flags, env: &**environment, file: self.config.clone() })
+        self.source.load(&flags, env)
     }
 }
 

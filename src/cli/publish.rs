@@ -11,7 +11,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Settings, exit, fail, logging};
+use super::{Source, exit, fail, logging};
 use crate::{
     bridge::process_environment,
     event::{Event, EventType, Poison, decode},
@@ -29,7 +29,10 @@ reported with its number and left out, the others are published, and the exit co
 safe: events with a known event_id are duplicates.")]
 pub(super) struct Publish {
     #[command(flatten)]
-    settings: Settings,
+    source: Source,
+    /// Topic to publish to [default: the one that the settings name]
+    #[arg(long)]
+    topic: Option<String>,
     /// A file of events, or - for stdin
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -102,7 +105,7 @@ impl Sheet {
 impl Publish {
     #[expect(clippy::print_stdout, reason = "the result of the command")]
     pub(super) fn main(&self) -> ExitCode {
-        let config = match self.settings.load(&process_environment()) {
+        let config = match self.source.load(&[("kafka.topics", &self.topic)], &process_environment()) {
             Ok(config) => config,
             Err(error) => return fail(exit::CONFIG, &error),
         };

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode, thread, time::Duration};
 
 use clap::{Args, Subcommand};
 
-use super::{Settings, exit, fail, logging};
+use super::{Source, exit, fail, logging};
 use crate::{
     bridge::{SPOOL_BATCH_TIME, process_environment, spool_publisher},
     config::Config,
@@ -48,13 +48,13 @@ struct Flags {
     #[arg(long, value_name = "DIR")]
     spool: Option<PathBuf>,
     #[command(flatten)]
-    settings: Settings,
+    source: Source,
 }
 
 impl SpoolCommand {
     pub(super) fn main(&self) -> ExitCode {
         let (Action::Drain(flags) | Action::Status(flags)) = &self.action;
-        let config = match flags.settings.load(&process_environment()) {
+        let config = match flags.source.load(&[], &process_environment()) {
             Ok(config) => config,
             Err(error) => return fail(exit::CONFIG, &error),
         };
@@ -163,6 +163,9 @@ fn status(spool: &Spool, config: &Config) -> Result<ExitCode, SpoolError> {
             format!(", the oldest for {}", humantime::format_duration(Duration::from_secs(oldest.as_secs())))
         });
         println!("{folder}: {} ({} bytes){oldest}", count(stats.events, "event"), stats.bytes);
+        if let Some(first) = &stats.first {
+            println!("  the oldest: event {} for topic {}: {}", first.event_id, first.topic, first.reason);
+        }
         let here = &config.kafka.bootstrap_servers;
         for (servers, events) in &stats.destinations {
             let is_here = same_destination(servers, here);

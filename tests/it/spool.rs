@@ -95,6 +95,8 @@ fn a_drain_publishes_every_event_to_its_own_topic_as_it_would_have_been() {
     for expected in ["35 events", "30 events for", "5 events for elsewhere:9092, which is not", "the oldest for"] {
         assert!(text.contains(expected), "no `{expected}` in {text}");
     }
+    let oldest = format!("the oldest: event {} for topic {}: ", first[0].id(), topics[0]);
+    assert!(text.contains(&oldest), "no `{oldest}` in {text}");
 
     let (code, text) = run("drain", &folder, kafka().bootstrap());
     assert_eq!(code, Some(0), "{text}");

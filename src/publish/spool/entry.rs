@@ -43,16 +43,17 @@ pub(super) enum Unreadable {
     Newer(u64),
 }
 
+/// The header line.
 #[derive(Serialize, Deserialize)]
-struct Header {
+pub(super) struct Header {
     format: u64,
-    topic: String,
-    bootstrap_servers: String,
-    event_id: String,
+    pub(super) topic: String,
+    pub(super) bootstrap_servers: String,
+    pub(super) event_id: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     traceparent: Option<String>,
     spooled_at: String,
-    reason: String,
+    pub(super) reason: String,
     bytes: u64,
 }
 

@@ -39,7 +39,7 @@ use super::Record;
 pub(super) use claim::Queue;
 pub use claim::{Claim, Claimed};
 pub use error::SpoolError;
-pub use stats::SpoolStats;
+pub use stats::{SpoolStats, Waiting};
 
 /// The size limit where none is given: 256 MiB.
 pub const DEFAULT_MAX_BYTES: u64 = 256 * 1024 * 1024;

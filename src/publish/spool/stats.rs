@@ -1,5 +1,5 @@
 //! What is in the spool, for people and metrics: reads names and sizes, and one header for each
-//! destination. Changes nothing.
+//! destination, and that of the oldest event. Changes nothing.
 
 use std::{
     collections::BTreeMap,
@@ -8,9 +8,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
-
-use super::{Spool, SpoolError, dir, folder, name, now_ms, quarantine, same_destination};
+use super::{Spool, SpoolError, dir, entry::Header, folder, name, now_ms, quarantine, same_destination};
 
 /// A header is read this far for its destination.
 const HEADER: u64 = 16 * 1024;
@@ -26,6 +24,8 @@ pub struct SpoolStats {
     pub bytes: u64,
     /// How long ago the oldest was spooled.
     pub oldest: Option<Duration>,
+    /// The oldest one, unless its file cannot be read.
+    pub first: Option<Waiting>,
     /// Events that can never be published.
     pub quarantined: u64,
     /// Their bytes on disk.
@@ -34,6 +34,17 @@ pub struct SpoolStats {
     pub strangers: u64,
     /// How many events are for which bootstrap servers, as the oldest event of each spells them.
     pub destinations: BTreeMap<String, u64>,
+}
+
+/// An event that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its id.
+    pub event_id: String,
+    /// Where it goes.
+    pub topic: String,
+    /// Why it was spooled.
+    pub reason: String,
 }
 
 impl SpoolStats {
@@ -61,17 +72,20 @@ impl Spool {
         let mut destinations = BTreeMap::new();
         for found in &listing.events {
             let tag = name::tag(&found.stem);
-            let servers = spelled
-                .entry(tag)
-                .or_insert_with(|| destination(&folder.join(&found.file)).unwrap_or_else(|| "unknown".to_owned()));
+            let servers = spelled.entry(tag).or_insert_with(|| {
+                header(&folder.join(&found.file)).map_or_else(|| "unknown".into(), |header| header.bootstrap_servers)
+            });
             *destinations.entry(servers.clone()).or_default() += 1;
         }
-        let oldest = listing.events.iter().map(|found| name::spooled_at(&found.stem)).find(|ms| *ms > 0);
+        let oldest = listing.events.iter().find(|found| name::spooled_at(&found.stem) > 0);
+        let first = oldest.and_then(|found| header(&folder.join(&found.file)));
+        let oldest = oldest.map(|found| name::spooled_at(&found.stem));
         Ok(SpoolStats {
             events: listing.events.len() as u64,
             claimed: listing.events.iter().filter(|found| found.claimed.is_some()).count() as u64,
             bytes,
             oldest: oldest.map(|ms| Duration::from_millis(now_ms().saturating_sub(ms))),
+            first: first.map(|Header { event_id, topic, reason, .. }| Waiting { event_id, topic, reason }),
             quarantined,
             quarantined_bytes,
             strangers: listing.strangers,
@@ -80,9 +94,8 @@ impl Spool {
     }
 }
 
-fn destination(path: &Path) -> Option<String> {
+fn header(path: &Path) -> Option<Header> {
     let mut line = Vec::new();
     BufReader::new(dir::open_plain(path, false).ok()?.take(HEADER)).read_until(b'\n', &mut line).ok()?;
-    let header: Value = serde_json::from_slice(&line).ok()?;
-    Some(header.get("bootstrap_servers")?.as_str()?.to_owned())
+    serde_json::from_slice(&line).ok()
 }
