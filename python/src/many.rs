@@ -1,10 +1,11 @@
-//! Many events in one call: a thread reads and sends the first of them while Python makes the next.
+//! Many events in one call: a thread sends some of them while Python makes the next.
 //!
 //! Owns the order: outcomes come in the order of the events, whichever thread sent them. A call with
-//! few events needs no thread, and one that can have none does without.
+//! few events needs no thread, and one that can have none does without. A child that is forked meanwhile
+//! sends nothing more, and has no outcomes.
 
 use std::{
-    panic,
+    mem, panic, process,
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{SyncSender, channel, sync_channel},
@@ -12,11 +13,13 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use pyo3::{prelude::*, pybacked::PyBackedBytes};
+use pyo3::{prelude::*, pybacked::PyBackedBytes, types::PyList};
 use workflow_bridge::publish::{self, Publisher, Record};
 
-use crate::outcome::Outcome;
+use crate::{outcome::Outcome, publisher::Signals};
 
+/// Handfuls of events that need no thread.
+const INLINE: u32 = 2;
 /// Handfuls of events that may wait for the thread; then Python waits.
 const AHEAD: usize = 8;
 
@@ -24,14 +27,13 @@ const AHEAD: usize = 8;
 #[pyclass(frozen, module = "workflow_events._native")]
 pub struct Many {
     hands: Mutex<Option<Hands>>,
+    process: u32,
 }
 
 /// Who sends.
 enum Hands {
-    /// Nobody has yet.
-    Idle(Sending),
-    /// The caller.
-    Own(Sending),
+    /// The caller, so many times as yet.
+    Own(Sending, u32),
     /// A thread, which gives back what it was lent.
     Thread { events: SyncSender<Events>, thread: JoinHandle<Option<Sending>> },
 }
@@ -54,7 +56,16 @@ struct Sending {
 impl Many {
     pub fn new(publisher: Arc<Publisher>, topic: Arc<str>, inner: publish::Many) -> Self {
         let sending = Sending { publisher, topic, inner, read: Vec::new() };
-        Self { hands: Mutex::new(Some(Hands::Idle(sending))) }
+        Self { hands: Mutex::new(Some(Hands::Own(sending, 0))), process: process::id() }
+    }
+
+    /// Nothing in a child: the thread is its parent's, and so is what was handed over.
+    fn ours(&self, hands: Option<Hands>) -> Option<Hands> {
+        if self.process == process::id() {
+            return hands;
+        }
+        mem::forget(hands);
+        None
     }
 }
 
@@ -63,26 +74,35 @@ impl Many {
     /// Hands more events in JSON over, and does not wait for their outcomes.
     #[expect(clippy::needless_pass_by_value, reason = "what Python hands over is owned")]
     fn add(&self, py: Python<'_>, events: Vec<PyBackedBytes>) {
+        if events.is_empty() {
+            return;
+        }
         py.detach(|| {
             let mut hands = self.hands.lock().unwrap_or_else(PoisonError::into_inner);
-            *hands = hands.take().map(|hands| hands.add(Events::of(&events)));
+            *hands = self.ours(hands.take()).map(|hands| hands.add(Events::of(&events)));
         });
     }
 
-    /// Waits for the outcomes: in the order of the events. A second time there are none.
-    fn finish(&self, py: Python<'_>) -> Vec<Outcome> {
-        py.detach(|| {
+    /// Waits for the outcomes, which go into `told` in the order of the events, also when a signal's handler raises.
+    /// A second time there are none.
+    fn finish(&self, py: Python<'_>, told: &Bound<'_, PyList>) -> PyResult<()> {
+        let mut signals = Signals::default();
+        let outcomes = py.detach(|| {
             let hands = self.hands.lock().unwrap_or_else(PoisonError::into_inner).take();
-            hands.map_or_else(Vec::new, Hands::finish)
-        })
+            self.ours(hands).map_or_else(Vec::new, |hands| hands.finish(&mut signals))
+        });
+        for outcome in outcomes {
+            told.append(outcome)?;
+        }
+        signals.raised()
     }
 }
 
 impl Hands {
     fn add(self, events: Events) -> Self {
         match self {
-            Self::Idle(sending) => Self::Own(sending.add(&events)),
-            Self::Own(sending) => sending.on_a_thread(&events),
+            Self::Own(sending, times) if times < INLINE => Self::Own(sending.add(&events), times + 1),
+            Self::Own(sending, times) => sending.on_a_thread(events, times),
             Self::Thread { events: more, thread } => {
                 // It ends early by a panic only, which `finish` passes on.
                 let _ = more.send(events);
@@ -91,13 +111,13 @@ impl Hands {
         }
     }
 
-    fn finish(self) -> Vec<Outcome> {
+    fn finish(self, signals: &mut Signals) -> Vec<Outcome> {
         match self {
-            Self::Idle(sending) | Self::Own(sending) => sending.finish(),
+            Self::Own(sending, _) => sending.finish(signals),
             Self::Thread { events, thread } => {
                 drop(events);
                 let sending = thread.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked));
-                sending.map_or_else(Vec::new, Sending::finish)
+                sending.map_or_else(Vec::new, |sending| sending.finish(signals))
             }
         }
     }
@@ -141,22 +161,21 @@ impl Sending {
         self
     }
 
-    fn on_a_thread(self, next: &Events) -> Hands {
+    fn on_a_thread(self, next: Events, times: u32) -> Hands {
         let (lend, sending) = channel::<Self>();
         let (events, more) = sync_channel::<Events>(AHEAD);
-        let spawned = thread::Builder::new().name("workflow-events-many".into()).spawn(move || {
+        let spawned = thread::Builder::new().name("wfe-many".into()).spawn(move || {
             let sending = sending.recv().ok()?;
             Some(more.iter().fold(sending, |sending, events| sending.add(&events)))
         });
-        let sending = self.add(next);
-        let Ok(thread) = spawned else { return Hands::Own(sending) };
+        let Ok(thread) = spawned else { return Hands::Own(self.add(&next), times) };
         // It waits for this.
-        let _ = lend.send(sending);
-        Hands::Thread { events, thread }
+        let _ = lend.send(self);
+        Hands::Thread { events, thread }.add(next)
     }
 
-    fn finish(self) -> Vec<Outcome> {
-        let mut answers = self.publisher.finish(self.inner).into_iter();
+    fn finish(self, signals: &mut Signals) -> Vec<Outcome> {
+        let mut answers = self.publisher.finish_while(self.inner, &mut || signals.go_on()).into_iter();
         let outcome = |read| match read {
             Ok(event_id) => {
                 let answer = answers.next().unwrap_or(Err(publish::PublishError::Closed));

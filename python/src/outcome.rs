@@ -9,7 +9,8 @@ use workflow_bridge::publish::{Ack, PublishError};
 ///
 /// status: "published" (the broker acknowledged it), "spooled" (not in Kafka yet, and safe on disk), "failed" (in
 ///     neither, because there is no spool or it is no event; or too large for the topic, and kept at `path`) or "lost" (in neither, and the spool was asked).
-/// kind: a stable word for labels: "published", "spooled", "lost", "not_acknowledged", "too_large", "closed", "invalid".
+/// kind: a stable word for labels: "published", "spooled", "lost", "not_acknowledged", "too_large", "closed",
+///     "flush_timed_out" (of events without an outcome at a close), "invalid".
 /// event_id: the event; "" when it has none.
 /// partition, offset: where it stands in Kafka; None unless published, and offset -1 with acks=0.
 /// path: the file in the spool, or in its quarantine ("too_large"); None unless it is kept there.
@@ -79,6 +80,11 @@ impl Outcome {
             Said::Words(words) => words.into(),
             Said::Acknowledged { topic } => {
                 let (partition, offset) = (self.partition.unwrap_or_default(), self.offset.unwrap_or_default());
+                if offset < 0 {
+                    let id = &self.event_id;
+                    return format!("event {id} was sent to topic {topic}; with acks=0 no broker says that it has it")
+                        .into();
+                }
                 format!("event {} is in topic {topic}, partition {partition}, offset {offset}", self.event_id).into()
             }
         }

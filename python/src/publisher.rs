@@ -2,7 +2,13 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use pyo3::{create_exception, exceptions::PyException, prelude::*, pybacked::PyBackedBytes, types::PyDict};
+use pyo3::{
+    create_exception,
+    exceptions::PyException,
+    prelude::*,
+    pybacked::PyBackedBytes,
+    types::{PyDict, PyList},
+};
 use workflow_bridge::{
     connection::{Password, Security},
     publish::{
@@ -21,8 +27,28 @@ create_exception!(
     "A list of (setting, problem): the names are those of the arguments."
 );
 
-/// How long Python's signals wait while a call does.
+/// How long Python's signals wait while a flush does.
 const SLICE: Duration = Duration::from_millis(100);
+
+/// Runs the handlers of Python's signals during a wait. One that raises ends the wait.
+#[derive(Default)]
+pub struct Signals(Option<PyErr>);
+
+impl Signals {
+    /// Whether to go on: asked while the interpreter's lock is released.
+    pub fn go_on(&mut self) -> bool {
+        if self.0.is_none() {
+            // An interpreter that is ending runs no handler.
+            self.0 = Python::try_attach(|py| py.check_signals().err()).flatten();
+        }
+        self.0.is_none()
+    }
+
+    /// What a handler has raised.
+    pub fn raised(self) -> PyResult<()> {
+        self.0.map_or(Ok(()), Err)
+    }
+}
 
 /// Publishes events. Threads may share one; a forked child may go on with its parent's.
 #[pyclass(frozen, module = "workflow_events._native")]
@@ -122,29 +148,40 @@ impl Publisher {
 
     /// Looks for a broker for at most so many seconds. Raises NativeError.
     fn connect(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
-        py.detach(|| self.inner.connect(duration(timeout))).map_err(|found| error(&found))
+        let mut signals = Signals::default();
+        let found = py.detach(|| self.inner.connect_while(duration(timeout), &mut || signals.go_on()));
+        signals.raised()?;
+        found.map_err(|found| error(&found))
     }
 
-    /// Publishes one event in JSON, and waits for its outcome for at most `deadline` seconds.
-    #[pyo3(signature = (event, topic=None, deadline=10.0, traceparent=None))]
+    /// Publishes one event in JSON, and waits for its outcome for at most `deadline` seconds. The outcome goes into
+    /// `told`, so that it is there also when a signal's handler raises.
+    #[pyo3(signature = (event, told, topic=None, deadline=10.0, traceparent=None))]
     #[expect(clippy::needless_pass_by_value, reason = "what Python hands over is owned")]
     fn publish(
         &self,
         py: Python<'_>,
         event: PyBackedBytes,
+        told: &Bound<'_, PyList>,
         topic: Option<String>,
         deadline: f64,
         traceparent: Option<String>,
-    ) -> Outcome {
-        py.detach(|| {
+    ) -> PyResult<()> {
+        let mut signals = Signals::default();
+        let outcome = py.detach(|| {
             let topic = self.topic(topic);
             let record = match Record::from_json(&event, &topic, traceparent.as_deref()) {
                 Ok(record) => record,
                 Err(poison) => return Outcome::failed(String::new(), "invalid", poison.to_string()),
             };
             let event_id = record.event_id().to_owned();
-            Outcome::of(event_id, &topic, self.inner.publish_record(record, duration(deadline)))
-        })
+            let mut many = self.inner.begin(duration(deadline));
+            self.inner.add(&mut many, vec![record]);
+            let answer = self.inner.finish_while(many, &mut || signals.go_on()).pop();
+            Outcome::of(event_id, &topic, answer.unwrap_or(Err(PublishError::Closed)))
+        });
+        told.append(outcome)?;
+        signals.raised()
     }
 
     /// Begins to publish many events within one deadline, counted from now.
@@ -214,9 +251,10 @@ impl Publisher {
     ) -> PyResult<Bound<'py, PyDict>> {
         let events = max_events.unwrap_or(Budget::ALL.events);
         let time = timeout.map_or(Budget::ALL.time, duration);
-        let drained = py
-            .detach(|| self.inner.drain(Budget { events, time }))
-            .map_err(|error| NativeError::new_err(("spool", error.to_string())))?;
+        let mut signals = Signals::default();
+        let drained = py.detach(|| self.inner.drain_while(Budget { events, time }, &mut || signals.go_on()));
+        signals.raised()?;
+        let drained = drained.map_err(|error| NativeError::new_err(("spool", error.to_string())))?;
         let found = PyDict::new(py);
         found.set_item("published", drained.published)?;
         found.set_item("put_back", drained.put_back)?;

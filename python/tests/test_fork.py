@@ -97,6 +97,11 @@ def test_forks_while_clients_are_being_made(stage: Stage) -> None:
     assert len(stage.journal.ids()) == 100
 
 
+def test_a_fork_in_the_middle_of_a_publish_many_is_the_parents_publish(stage: Stage) -> None:
+    stage.play("in_iterable", within=90)
+    stage.check(3300)
+
+
 def test_a_child_may_close_or_drop_the_client_or_leave_by_sys_exit(stage: Stage) -> None:
     stage.play("child_closes")
     stage.check(3)

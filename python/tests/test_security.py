@@ -224,7 +224,7 @@ def test_several_mistakes_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ValueError) as caught:
         WorkflowEventProducer("no-port", security_protocol="SASL_SSL", retries=-1, acks="some")
     message = str(caught.value)
-    for name in ("retries", "acks"):
+    for name in ("retries", "acks", "bootstrap_servers", "sasl_mechanism"):
         assert name in message
 
 

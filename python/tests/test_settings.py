@@ -14,7 +14,9 @@ PASSWORD = "not-to-be-shown"
 
 
 def resolved(environment: Dict[str, str], **given: Any) -> Dict[str, Any]:
-    return Resolver(environment).resolve({**dict.fromkeys(ENVIRONMENT), **given})
+    settings, mistakes = Resolver(environment).resolve({**dict.fromkeys(ENVIRONMENT), **given})
+    assert mistakes == []
+    return settings
 
 
 def producer(**given: Any) -> WorkflowEventProducer:
@@ -108,7 +110,12 @@ def test_a_user_without_a_home_has_a_spool_among_the_temporary_files(home: str) 
         ({"properties": ["linger.ms"]}, "properties: expected a dict of librdkafka's properties, found list"),
         ({"properties": {"client.rack": None}}, "properties: expected names and values as strings"),
         ({"spool_dir": 5}, "spool_dir (or the variable WORKFLOW_EVENTS_SPOOL_DIR): expected a path, found 5"),
-        ({"connect_timeout": "soon"}, "connect_timeout: expected seconds as a number, found 'soon'"),
+        (
+            {"connect_timeout": "soon"},
+            "connect_timeout: expected seconds above 0, or None to look for no broker, found",
+        ),
+        ({"connect_timeout": -1}, "connect_timeout: expected seconds above 0, or None to look for no broker, found -1"),
+        ({"connect_timeout": float("nan")}, "connect_timeout: expected seconds above 0"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_was_expected(given: Dict[str, Any], complaint: str) -> None:
@@ -125,7 +132,8 @@ def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         producer()
     assert str(caught.value) == (
         "the producer's settings are wrong: spool_max_bytes (from the variable WORKFLOW_EVENTS_SPOOL_MAX_BYTES): "
-        "expected a whole number, found '1GB'"
+        "expected a whole number, found '1GB'; security_protocol (from the variable KAFKA_SECURITY_PROTOCOL): "
+        "expected PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, found `SASL-SSL`"
     )
     monkeypatch.delenv("WORKFLOW_EVENTS_SPOOL_MAX_BYTES")
     with pytest.raises(
@@ -163,7 +171,8 @@ def test_a_password_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_default_is_one_that_the_producer_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ENVIRONMENT.values():
         monkeypatch.delenv(variable, raising=False)
-    assert set(DEFAULTS) <= set(resolved({})) | {"client_id"}
+    assert set(DEFAULTS) <= set(resolved({}, **dict.fromkeys(DEFAULTS)))
+    producer(**dict.fromkeys(DEFAULTS)).close()
     with producer() as made:
         assert repr(made) == "WorkflowEventProducer(bootstrap_servers='localhost:9092', topic='workflow-events')"
 
@@ -184,3 +193,16 @@ def test_without_any_folder_there_is_no_spool_and_the_log_says_so(
     assert "spool_dir" not in Resolver({}).resolve({"spool_dir": "relative"})
     assert "WORKFLOW_EVENTS_SPOOL_DIR" in caplog.text
     assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+def test_a_tilde_is_the_users_home_and_a_relative_folder_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert resolved({"WORKFLOW_EVENTS_SPOOL_DIR": "~/spool"})["spool_dir"] == str(tmp_path / "spool")
+    assert resolved({}, spool_dir="spool")["spool_dir"] == str(tmp_path / "spool")
+    assert caplog.records == []
+    assert resolved({"WORKFLOW_EVENTS_SPOOL_DIR": "spool"})["spool_dir"] == str(tmp_path / "spool")
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert str(tmp_path / "spool") in line and "set an absolute path" in line

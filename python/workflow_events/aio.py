@@ -16,6 +16,7 @@ from functools import partial
 from . import wire
 from .checks import seconds
 from .producer import WorkflowEventProducer
+from .settings import Resolver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,10 +73,14 @@ class AsyncWorkflowEventProducer:
         spool_dir: Union[Path, Literal[False], None] = None,
         spool_max_bytes: Optional[int] = None,
     ) -> None:
-        self._connect_timeout = connect_timeout
         self._stopping = False
         self._pool: Optional[tuple[int, ThreadPoolExecutor]] = None
         self._under_way: dict[Future[Any], Callable[[], None]] = {}
+        mistakes: list[tuple[str, str]] = []
+        resolver = Resolver()
+        self._connect_timeout = resolver.connect_timeout(connect_timeout, mistakes)
+        if mistakes:
+            raise resolver.error(mistakes)
         self._producer = WorkflowEventProducer(
             bootstrap_servers,
             acks,

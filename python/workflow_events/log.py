@@ -3,8 +3,8 @@
 Owns the levels: published is INFO, spooled a WARNING with the path, what is no event an ERROR, and an event that is
 neither in Kafka nor in the spool CRITICAL, with the whole event, so that it can be recovered from the log. A payload is
 data and not a secret; no setting is ever logged. A handler or a filter that raises costs a line, and neither an event
-nor the caller. Python's `logging` is imported by the first line that somebody may want to see: it is half of what an
-import of the producer would cost.
+nor the caller. Python's `logging` is imported by the first producer: it is half of what an import of its class would
+cost. It is not imported later, because a child that is forked during an import waits for its lock for ever.
 """
 
 from __future__ import annotations
@@ -16,26 +16,33 @@ from .interrupts import interrupts
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from logging import Logger
+    from typing import Optional
 
     from ._native import Outcome
 
 # Logging's own levels.
 INFO, WARNING, ERROR, CRITICAL = 20, 30, 40, 50
 
-_logger: Logger | None = None
+_logger: Optional[Logger] = None
 
 
-def _listening(level: int) -> Logger | None:
-    """The logger, if it will have a line of this level."""
+def prepare() -> Logger:
+    """The logger, and all that it takes to log."""
     global _logger
     if _logger is None:
-        # Who wants less than warnings has said so to logging, and so has imported it.
-        if level < WARNING and "logging" not in sys.modules:
-            return None
         import logging
 
         _logger = logging.getLogger("workflow_events")
-    return _logger if _logger.isEnabledFor(level) else None
+    return _logger
+
+
+def _wanted(level: int) -> bool:
+    try:
+        return prepare().isEnabledFor(level)
+    except Exception as error:
+        if interrupts(error):
+            raise
+        return True
 
 
 def report(outcomes: list[Outcome]) -> None:
@@ -54,16 +61,14 @@ def report(outcomes: list[Outcome]) -> None:
                 say(CRITICAL, "EVENT LOST: %s. Keep it, and publish it again: %s", outcome.message, outcome.event)
             continue
         level, text = _LINES.get(status, _LINES["failed"])
-        if _listening(level):
+        if _wanted(level):
             say(level, text, group[0].message, f" (and {len(group) - 1} more)" if len(group) > 1 else "")
 
 
 def say(level: int, text: str, *about: object, exc_info: bool = False) -> None:
     """One line in the log, if it will have it; what is lost without it goes to the standard error then."""
     try:
-        logger = _listening(level)
-        if logger:
-            logger.log(level, text, *about, exc_info=exc_info, stacklevel=2)
+        prepare().log(level, text, *about, exc_info=exc_info, stacklevel=2)
     except Exception as error:
         if interrupts(error):
             raise

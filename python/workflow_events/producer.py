@@ -17,7 +17,7 @@ from ._native import Outcome
 from .checks import check_topic, check_traceparent, seconds
 from .errors import KafkaError, KafkaTimeoutError, NoBrokersAvailable
 from .interrupts import interrupts
-from .log import ERROR, INFO, report, say
+from .log import ERROR, INFO, prepare, report, say
 from .settings import Resolver
 from .summary import DrainSummary, PublishSummary
 
@@ -94,9 +94,9 @@ class WorkflowEventProducer:
         spool_max_bytes: Optional[int] = None,
     ) -> None:
         self._closed = True  # Until it is open, so that `__del__` is safe.
+        prepare()
         resolver = Resolver()
-        within = None if connect_timeout is None else resolver.seconds("connect_timeout", connect_timeout)
-        settings = resolver.resolve(
+        settings, mistakes = resolver.resolve(
             {
                 "bootstrap_servers": bootstrap_servers,
                 "acks": acks,
@@ -121,13 +121,18 @@ class WorkflowEventProducer:
                 "spool_max_bytes": spool_max_bytes,
             }
         )
+        within = resolver.connect_timeout(connect_timeout, mistakes)
         try:
-            self._native = _native.Publisher(**settings)
+            native = _native.Publisher(**settings)
         except _native.SettingsError as error:
-            raise resolver.error(error.args[0]) from None
+            named = {setting for setting, _ in mistakes}
+            mistakes += [(setting, problem) for setting, problem in error.args[0] if setting not in named]
+        if mistakes:
+            raise resolver.error(mistakes) from None
+        self._native = native
         self.spool_dir: Optional[str] = settings.get("spool_dir")
         """Where events wait that Kafka did not take in time; None: nowhere."""
-        self._patience = delivery_timeout_ms / 1000 + 5
+        self._patience = settings["delivery_timeout_ms"] / 1000 + 5
         self._closed = False
         _open.add(self)
         if within is not None:
@@ -161,15 +166,18 @@ class WorkflowEventProducer:
     ) -> Outcome:
         """As `publish_event`, but says what became of the event. traceparent: the W3C trace context."""
         deadline = self._deadline(timeout)
+        told: list[Outcome] = []
+        event_id, encoded = "", b""
         try:
             event_id, encoded = wire.encode(event)
-            outcome = self._native.publish(encoded, check_topic(topic), deadline, check_traceparent(traceparent))
+            self._native.publish(encoded, told, check_topic(topic), deadline, check_traceparent(traceparent))
         except wire.InvalidEvent as error:
-            outcome = _invalid(event, error)
-        else:
-            outcome = _complete(outcome, event_id, encoded)
-        self._report([outcome])
-        return outcome
+            told.append(_invalid(event, error))
+        finally:
+            # Also when a signal's handler raises: what was handed over has its outcome by then.
+            told = [_complete(outcome, event_id, encoded) for outcome in told]
+            self._report(told)
+        return told[0]
 
     def publish_many(
         self, events: Iterable[wire.Event], topic: Optional[str] = None, timeout: Optional[float] = 10.0
@@ -189,22 +197,26 @@ class WorkflowEventProducer:
                 except wire.InvalidEvent as error:
                     outcomes.append(_invalid(event, error))
                     continue
-                outcomes.append(None)
                 ids.append(event_id)
                 encoded.append(value)
+                outcomes.append(None)
                 # The first events are on their way while the others are encoded.
                 if len(encoded) % AT_ONCE == 0:
                     many.add(encoded[-AT_ONCE:])
         finally:
-            # Also when the iterable raises: what was handed over has its outcome.
-            if many is not None:
-                many.add(encoded[len(encoded) - len(encoded) % AT_ONCE :])
-                answers = list(map(_complete, many.finish(), ids, encoded))
-            else:
-                answers = []
-            left = iter(answers)
-            settled = [next(left) if outcome is None else outcome for outcome in outcomes]
-            self._report(settled)
+            # Also when the iterable raises, or a signal's handler: what was handed over has its outcome.
+            told: list[Outcome] = []
+            try:
+                if many is not None:
+                    try:
+                        many.add(encoded[len(encoded) - len(encoded) % AT_ONCE :])
+                    finally:
+                        many.finish(told)
+            finally:
+                told += map(_untold, ids[len(told) :], encoded[len(told) :])
+                left = iter(map(_complete, told, ids, encoded))
+                settled = [outcome for outcome in (outcome or next(left, None) for outcome in outcomes) if outcome]
+                self._report([*settled, *left])
         return PublishSummary(settled)
 
     def enqueue_event(self, event: wire.Event, topic: Optional[str] = None) -> bool:
@@ -244,6 +256,10 @@ class WorkflowEventProducer:
         the spool cannot be read; what cannot be published stays, and the summary says why.
         """
         within = None if timeout is None else seconds(timeout)
+        if max_events is not None and not (isinstance(max_events, int) and 0 <= max_events < 2**63):
+            raise ValueError(f"max_events: expected a whole number from 0, or None, found {max_events!r}")
+        if self._closed:
+            raise KafkaError("the producer is closed: make a new one to drain the spool", kind="closed")
         try:
             return DrainSummary(**self._native.drain(max_events, within))
         except _native.NativeError as error:
@@ -312,6 +328,12 @@ def _invalid(event: object, error: wire.InvalidEvent) -> Outcome:
             raise
     message = f"event {event_id or 'without an id'} cannot be published: {error}"
     return Outcome("failed", "invalid", event_id, message.encode("utf-8", "replace").decode())
+
+
+def _untold(event_id: str, encoded: bytes) -> Outcome:
+    """The outcome of an event for a process that was forked while its parent published it among others."""
+    message = f"event {event_id}: this process was forked during publish_many, and knows nothing of it"
+    return Outcome("failed", "closed", event_id, message, event=encoded.decode())
 
 
 def _complete(outcome: Outcome, event_id: str, encoded: bytes) -> Outcome:

@@ -15,7 +15,7 @@ from .errors import KafkaConfigurationError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import Any, Union
+    from typing import Any, Optional, Union
 
     Settings = dict[str, Any]
     Path = Union[str, os.PathLike[str]]
@@ -40,6 +40,11 @@ DEFAULTS = {
     "bootstrap_servers": "localhost:9092",
     "topic": "workflow-events",
     "client_id": "workflow-events",
+    "acks": "all",
+    "retries": 3,
+    "max_in_flight_requests_per_connection": 1,
+    "request_timeout_ms": 30_000,
+    "delivery_timeout_ms": 120_000,
     "security_protocol": "PLAINTEXT",
     "spool_max_bytes": 268_435_456,
 }
@@ -66,8 +71,9 @@ class Resolver:
         self._environment = environment
         self._taken_from: dict[str, str] = {}
 
-    def resolve(self, given: Mapping[str, object]) -> Settings:
-        """The settings, without those that are None. Raises `KafkaConfigurationError` with every mistake."""
+    def resolve(self, given: Mapping[str, object]) -> tuple[Settings, list[tuple[str, str]]]:
+        """The settings, without those that are None, and the mistakes in them: (setting, problem). In the place of a
+        mistake stands the default, so that the native half can find the others."""
         settings: Settings = {}
         mistakes: list[tuple[str, str]] = []
         for parameter, value in given.items():
@@ -75,12 +81,10 @@ class Resolver:
                 value = self._read(parameter, self._look_up(parameter, value))
             except _Mistake as mistake:
                 mistakes.append((parameter, str(mistake)))
-                continue
+                value = DEFAULTS.get(parameter)
             if value is not None:
                 settings[parameter] = value
-        if mistakes:
-            raise self.error(mistakes)
-        return settings
+        return settings, mistakes
 
     def error(self, mistakes: Iterable[tuple[str, str]]) -> KafkaConfigurationError:
         """One error for all mistakes: (setting, problem)."""
@@ -95,12 +99,18 @@ class Resolver:
             lines.append(f"{parameter}: {problem}")
         return KafkaConfigurationError("the producer's settings are wrong: " + "; ".join(lines), kind="settings")
 
-    def seconds(self, parameter: str, value: float) -> float:
-        """A time-out. Raises `KafkaConfigurationError`."""
+    def connect_timeout(self, value: Optional[float], mistakes: list[tuple[str, str]]) -> Optional[float]:
+        """How long a broker is looked for; None: not at all."""
+        if value is None:
+            return None
         try:
-            return seconds(value)
+            within = seconds(value)
         except TypeError:
-            raise self.error([(parameter, f"expected seconds as a number, found {value!r}")]) from None
+            within = 0.0
+        if within <= 0:
+            problem = f"expected seconds above 0, or None to look for no broker, found {value!r}"
+            mistakes.append(("connect_timeout", problem))
+        return within
 
     def _look_up(self, parameter: str, value: object) -> object:
         if value is not None:
@@ -139,10 +149,16 @@ class Resolver:
             return None
         if value is True:
             return self._default_spool()
-        path = _path(value)
-        off = "spool_dir" in self._taken_from and path.lower() == "off"
+        # A shell has done this, an env file has not.
+        path = os.path.expanduser(_path(value))
+        from_variable = "spool_dir" in self._taken_from
+        if not path or (from_variable and path.lower() == "off"):
+            return None
         try:
-            return None if off or not path else os.path.abspath(path)
+            absolute = os.path.abspath(path)
+            if from_variable and path != absolute and not os.path.isabs(path):
+                _warn_of_relative(path, absolute)
+            return absolute
         except OSError as error:
             return _no_spool(f"{path} is below the working directory, and there is none: {error}")
 
@@ -162,6 +178,19 @@ class Resolver:
             return os.path.join(gettempdir(), f"workflow-events-{os.geteuid()}", "spool")
         except OSError as error:
             return _no_spool(f"there is no HOME, and no folder for temporary files: {error}")
+
+
+def _warn_of_relative(path: str, absolute: str) -> None:
+    """What one process spools, another drains: they have to find the same folder."""
+    from .log import WARNING, say
+
+    say(
+        WARNING,
+        "WORKFLOW_EVENTS_SPOOL_DIR is %s, which is %s from this working directory and elsewhere from another: "
+        "set an absolute path",
+        path,
+        absolute,
+    )
 
 
 def _no_spool(reason: str) -> str | None:

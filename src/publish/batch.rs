@@ -2,12 +2,12 @@
 //!
 //! Owns one slot for each record that somebody waits for. Its invariant: each slot ends once, as an
 //! answer or as abandoned; an acknowledgement that reaches an abandoned slot takes back what was
-//! put into the spool for it.
+//! put into the spool for it. An abandoned slot is settled when its caller knows what became of it.
 
 use std::{
     path::PathBuf,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Instant,
@@ -21,30 +21,28 @@ pub(super) struct Batch {
     /// How many slots are waited for; it changes under the lock only.
     waiting: AtomicUsize,
     answered: Condvar,
-    /// Where its records are counted.
-    traffic: OnceLock<Arc<Traffic>>,
 }
 
-#[derive(Clone)]
-enum Slot {
+struct Slot {
+    state: State,
+    /// Where its record is counted.
+    traffic: Option<Arc<Traffic>>,
+}
+
+enum State {
     /// Nothing is known.
     Waiting,
     /// librdkafka has said what became of it.
     Answered(Result<Ack, Failure>),
     /// The caller waits no longer.
     Abandoned,
-    /// And it is in the spool.
-    Spooled(PathBuf, Spool),
+    /// And knows what became of it: it is in the spool, or was told of as lost.
+    Settled(Option<(PathBuf, Spool)>),
 }
 
 impl Batch {
     pub(super) fn new() -> Self {
-        Self {
-            slots: Mutex::default(),
-            waiting: AtomicUsize::new(0),
-            answered: Condvar::new(),
-            traffic: OnceLock::new(),
-        }
+        Self { slots: Mutex::default(), waiting: AtomicUsize::new(0), answered: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Slot>> {
@@ -54,38 +52,40 @@ impl Batch {
     /// One more record: its place.
     pub(super) fn add(&self) -> usize {
         let mut slots = self.lock();
-        slots.push(Slot::Waiting);
+        slots.push(Slot { state: State::Waiting, traffic: None });
         self.waiting.fetch_add(1, Ordering::Relaxed);
         slots.len() - 1
     }
 
-    /// Says where its records are counted.
-    pub(super) fn carried_by(&self, traffic: &Arc<Traffic>) {
-        self.traffic.get_or_init(|| Arc::clone(traffic));
+    /// Says where a record is counted.
+    pub(super) fn carried_by(&self, index: usize, traffic: &Arc<Traffic>) {
+        if let Some(slot) = self.lock().get_mut(index) {
+            slot.traffic = Some(Arc::clone(traffic));
+        }
     }
 
     /// librdkafka's word on one record.
     pub(super) fn answer(&self, index: usize, answer: Result<Ack, Failure>) {
         let mut slots = self.lock();
-        let Some(slot) = slots.get_mut(index) else { return };
-        match slot {
-            Slot::Waiting => {
-                *slot = Slot::Answered(answer);
+        let Some(Slot { state, traffic }) = slots.get_mut(index) else { return };
+        match state {
+            State::Waiting => {
+                *state = State::Answered(answer);
                 if self.waiting.fetch_sub(1, Ordering::Release) == 1 {
                     self.answered.notify_all();
                 }
             }
-            Slot::Abandoned => *slot = Slot::Answered(answer),
-            Slot::Spooled(path, spool) => {
-                if let Some(traffic) = self.traffic.get() {
-                    traffic.safe_no_more();
+            State::Abandoned => *state = State::Answered(answer),
+            State::Settled(spooled) => {
+                if let Some(traffic) = traffic {
+                    traffic.unsettle();
                 }
-                if answer.is_ok() {
+                if let (Some((path, spool)), Ok(_)) = (spooled, &answer) {
                     spool.withdraw(path);
                 }
-                *slot = Slot::Answered(answer);
+                *state = State::Answered(answer);
             }
-            Slot::Answered(_) => {}
+            State::Answered(_) => {}
         }
     }
 
@@ -116,10 +116,10 @@ impl Batch {
         let mut slots = self.wait_all(until);
         self.waiting.store(0, Ordering::Relaxed);
         let answers = slots.iter_mut().map(|slot| {
-            if let Slot::Answered(answer) = slot {
+            if let State::Answered(answer) = &slot.state {
                 return Some(answer.clone());
             }
-            *slot = Slot::Abandoned;
+            slot.state = State::Abandoned;
             None
         });
         answers.collect()
@@ -128,21 +128,32 @@ impl Batch {
     /// A record is tried again: its answer is forgotten.
     pub(super) fn again(&self, index: usize) {
         let mut slots = self.lock();
-        if let Some(slot @ Slot::Answered(_)) = slots.get_mut(index) {
-            *slot = Slot::Waiting;
+        if let Some(Slot { state: state @ State::Answered(_), .. }) = slots.get_mut(index) {
+            *state = State::Waiting;
             self.waiting.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// An abandoned record is in the spool now: the acknowledgement, if it has come meanwhile.
     pub(super) fn spooled(&self, index: usize, path: PathBuf, spool: &Spool) -> Option<Ack> {
+        self.settle_one(index, Some((path, spool.clone())))
+    }
+
+    /// The caller has been told that an abandoned record is nowhere: the acknowledgement, if it has come
+    /// meanwhile.
+    pub(super) fn lost(&self, index: usize) -> Option<Ack> {
+        self.settle_one(index, None)
+    }
+
+    fn settle_one(&self, index: usize, spooled: Option<(PathBuf, Spool)>) -> Option<Ack> {
         let mut slots = self.lock();
-        match slots.get_mut(index)? {
-            Slot::Answered(Ok(ack)) => Some(*ack),
-            Slot::Abandoned => {
-                *slots.get_mut(index)? = Slot::Spooled(path, spool.clone());
-                if let Some(traffic) = self.traffic.get() {
-                    traffic.safe();
+        let Slot { state, traffic } = slots.get_mut(index)?;
+        match state {
+            State::Answered(Ok(ack)) => Some(*ack),
+            State::Abandoned => {
+                *state = State::Settled(spooled);
+                if let Some(traffic) = traffic {
+                    traffic.settle();
                 }
                 None
             }

@@ -22,6 +22,9 @@ const BATCH: usize = 100;
 const BATCH_BYTES: usize = 1024 * 1024;
 /// How long Kafka has for them.
 const BATCH_TIME: Duration = Duration::from_secs(30);
+/// What a client without acknowledgements says.
+const UNACKNOWLEDGED: &str = "with acks=0 nobody says that Kafka has an event, so nothing may leave the spool: drain it \
+                              with a client whose acks are `all` or `1`, or with `workflow-bridge spool drain`";
 /// After as many batches without a single acknowledgement, and with failures that no topic alone is to
 /// blame for, the fault is Kafka's.
 const FRUITLESS: u32 = 3;
@@ -151,12 +154,24 @@ impl Publisher {
     /// # Errors
     /// As [`drain`].
     pub fn drain(&self, budget: Budget) -> Result<Drained, SpoolError> {
+        self.drain_while(budget, &mut || true)
+    }
+
+    /// [`drain`](Self::drain) that asks from time to time whether it shall go on.
+    ///
+    /// # Errors
+    /// As [`drain`].
+    pub fn drain_while(&self, budget: Budget, go_on: &mut dyn FnMut() -> bool) -> Result<Drained, SpoolError> {
         let Some(spool) = self.spool() else { return Ok(Drained::default()) };
+        if !self.is_acknowledged {
+            let left = spool.stats()?.events;
+            return Ok(Drained { left, error: Some(UNACKNOWLEDGED.into()), ..Drained::default() });
+        }
         let began = Instant::now();
         drain(spool, Some(self.bootstrap_servers()), budget, &mut |records| {
             // A deadline of zero would not even try.
             let left = budget.time.saturating_sub(began.elapsed()).max(Duration::from_millis(1));
-            self.send_unspooled(records, left.min(BATCH_TIME))
+            self.send_while(records, left.min(BATCH_TIME), go_on)
         })
     }
 }

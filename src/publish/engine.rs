@@ -1,12 +1,13 @@
 //! One process's producer: librdkafka's handle, and the thread that hears its reports.
 //!
-//! Owns everything that must not outlive a fork. Its invariants: the thread listens as long as
-//! anything is under way that somebody waits for, so that an idle client costs nothing and closes at
-//! once. No caller ever waits for librdkafka's own threads without a bound, because they
+//! Owns everything that must not outlive a fork. Its invariants: the thread listens from the time at which
+//! records are handed over until none is under way, so that an idle client costs nothing and closes at
+//! once; after a stop it takes no record. No caller ever waits for librdkafka's own threads without a bound, because they
 //! may never answer: a child that was forked while its parent looked up a host has a C library that
 //! looks up none.
 
 use std::{
+    process,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool, atomic::Ordering, mpsc},
     thread,
     time::{Duration, Instant},
@@ -33,7 +34,7 @@ use crate::connection::{advice_on, reason, speaks_another_protocol};
 const LISTEN: Duration = Duration::from_millis(20);
 /// How long a full queue is left alone before it is tried again.
 const ROOM: Duration = Duration::from_millis(1);
-/// How long an end waits for the reports on what is in the spool already.
+/// How long an end waits for the reports on what is settled already.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long it waits for those on what is not: a look-up of a host holds them up until it has failed.
 const LOOK_UP: Duration = Duration::from_secs(60);
@@ -67,6 +68,7 @@ pub(super) enum Ticket {
 pub(super) struct Engine {
     producer: Arc<BaseProducer<Ears>>,
     shared: Arc<Shared>,
+    process: u32,
     ended: Mutex<Option<mpsc::Receiver<()>>>,
     /// The last of the fields to be dropped: see the thread.
     _alive: mpsc::Sender<()>,
@@ -111,7 +113,7 @@ impl Engine {
         let (alive, gone) = mpsc::channel::<()>();
         let (ears, traffic) = (Arc::clone(&producer), Arc::clone(&shared.traffic));
         thread::Builder::new()
-            .name("workflow-events".into())
+            .name("wfe-listen".into())
             .spawn(move || {
                 while traffic.wait() {
                     ears.poll(LISTEN);
@@ -126,19 +128,26 @@ impl Engine {
             .map_err(|error| {
                 Failure::new(format!("no thread can be started ({error}): check the limits on threads"))
             })?;
-        Ok(Self { producer, shared, ended: Mutex::new(Some(ended)), _alive: alive })
+        Ok(Self { producer, shared, process: process::id(), ended: Mutex::new(Some(ended)), _alive: alive })
+    }
+
+    /// Whether this process has made it: another one must not touch it.
+    pub(super) fn is_ours(&self) -> bool {
+        self.process == process::id()
     }
 
     /// Hands a record to librdkafka, and waits for room in its queue, at most until then. Nobody
     /// hears of one that is waited for until somebody [`hear`](Self::hear)s or [`listen`](Self::listen)s.
     pub(super) fn send(&self, record: &Record, ticket: Ticket, until: Instant) -> Result<(), Failure> {
-        let is_waited = if let Ticket::Waited { batch, .. } = &ticket {
-            batch.carried_by(&self.shared.traffic);
+        if !self.shared.traffic.begin() {
+            return Err(Failure::new("the client was closed meanwhile: make a new one"));
+        }
+        let is_waited = if let Ticket::Waited { batch, index } = &ticket {
+            batch.carried_by(*index, &self.shared.traffic);
             true
         } else {
             false
         };
-        self.shared.traffic.begin();
         let mut message = BaseRecord::with_opaque_to(&record.topic, Box::new(ticket))
             .key(&*record.key)
             .payload(&record.value)
@@ -148,6 +157,10 @@ impl Engine {
                 Ok(()) => {
                     if !is_waited {
                         self.shared.traffic.call_up();
+                    }
+                    // The purge of the one that closes may have come before this record.
+                    if self.shared.traffic.is_closing() {
+                        self.purge();
                     }
                     return Ok(());
                 }
@@ -172,8 +185,7 @@ impl Engine {
     /// Waits until all of a batch are answered, at most until then.
     pub(super) fn hear(&self, batch: &Batch, until: Instant) {
         self.listen();
-        self.shared.traffic.look(until, || !batch.is_waiting());
-        batch.settle(until);
+        self.shared.traffic.look(until, || !batch.is_waiting(), || batch.settle(until));
     }
 
     /// From now on the thread listens, until nothing is under way.
@@ -193,11 +205,17 @@ impl Engine {
     }
 
     /// Ends the thread and the handle. What is still under way fails first, and what nobody waits for is
-    /// rescued, however long the disk takes.
-    pub(super) fn stop(&self) {
-        // A purge that blocks waits for librdkafka's threads.
+    /// rescued, however long the disk takes: how much has no outcome after all, because librdkafka's own
+    /// threads are held up by a look-up of a host.
+    pub(super) fn stop(&self) -> usize {
+        self.shared.traffic.close();
+        self.purge();
+        self.shared.traffic.wind_up(PATIENCE, LOOK_UP)
+    }
+
+    /// Fails what is under way. A purge that blocks would wait for librdkafka's threads.
+    fn purge(&self) {
         self.producer.purge(PurgeConfig::default().queue().inflight().non_blocking());
-        self.shared.traffic.wind_up(PATIENCE, LOOK_UP);
     }
 
     /// Waits until the thread has ended, at most so long. One that takes longer ends by itself.
@@ -334,7 +352,8 @@ impl ProducerContext for Ears {
         let answer = match result {
             Ok(message) => {
                 self.0.content();
-                Ok(Ack { partition: message.partition(), offset: message.offset() })
+                // Without acknowledgements librdkafka has a number of its own for what it does not know.
+                Ok(Ack { partition: message.partition(), offset: message.offset().max(-1) })
             }
             Err((error, message)) => Err(self.0.failure(error, message.payload_len())),
         };

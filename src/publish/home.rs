@@ -35,6 +35,7 @@ enum State {
     Making,
     Made(Arc<Engine>),
     Failed(Failure),
+    Closed,
 }
 
 impl Inner {
@@ -61,12 +62,15 @@ impl Home {
         }
         if matches!(*state, State::Empty | State::Failed(_)) {
             let (make, inner) = (recipe(), Arc::clone(&self.inner));
-            let maker = thread::Builder::new().name("workflow-events-new".into()).spawn(move || {
+            let maker = thread::Builder::new().name("wfe-new".into()).spawn(move || {
                 let result = make();
-                *inner.lock() = match result {
-                    Ok(engine) => State::Made(Arc::new(engine)),
-                    Err(failure) => State::Failed(failure),
-                };
+                let mut state = inner.lock();
+                if matches!(*state, State::Making) {
+                    *state = match result {
+                        Ok(engine) => State::Made(Arc::new(engine)),
+                        Err(failure) => State::Failed(failure),
+                    };
+                }
                 inner.changed.notify_all();
             });
             if let Err(error) = maker {
@@ -78,7 +82,9 @@ impl Home {
             match &*state {
                 State::Made(engine) => return Ok(Arc::clone(engine)),
                 State::Failed(failure) => return Err(failure.clone()),
-                State::Empty => return Err(Failure::new("the client was closed meanwhile: make a new one")),
+                State::Empty | State::Closed => {
+                    return Err(Failure::new("the client was closed meanwhile: make a new one"));
+                }
                 State::Making => {
                     let left = until.saturating_duration_since(Instant::now());
                     if left.is_zero() {
@@ -100,9 +106,12 @@ impl Home {
         }
     }
 
-    /// Takes the engine away.
-    pub(super) fn take(&self) -> Option<Arc<Engine>> {
-        self.take_if(|_| true)
+    /// Takes the engine away, also one that is still being made, and makes no other.
+    pub(super) fn close(&self) -> Option<Arc<Engine>> {
+        let mut state = self.inner.lock();
+        let before = std::mem::replace(&mut *state, State::Closed);
+        self.inner.changed.notify_all();
+        if let State::Made(engine) = before { Some(engine) } else { None }
     }
 
     /// Takes the engine away if it is such a one.

@@ -66,6 +66,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 /// How long `enqueue` waits for room in the queue.
 const HAND_OVER: Duration = Duration::from_secs(1);
+/// How often a wait asks whether it shall go on.
+const ASK: Duration = Duration::from_millis(100);
 /// How long a close waits for librdkafka's threads, beyond its deadline.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -78,6 +80,8 @@ pub struct Publisher {
     servers: Arc<str>,
     topic: Arc<str>,
     spool: Option<Spool>,
+    /// The broker says what it has; with `acks=0` it says nothing.
+    is_acknowledged: bool,
     home: PerProcess<Home>,
     closed: AtomicBool,
     began: Instant,
@@ -102,7 +106,16 @@ struct Carrier(Arc<Engine>);
 
 impl Drop for Carrier {
     fn drop(&mut self) {
-        self.0.listen();
+        if self.0.is_ours() {
+            self.0.listen();
+        }
+    }
+}
+
+impl Many {
+    /// Whether a parent has begun to send: what a child adds goes nowhere.
+    fn is_inherited(&self) -> bool {
+        self.carrier.as_ref().is_some_and(|carrier| !carrier.0.is_ours())
     }
 }
 
@@ -113,8 +126,17 @@ impl Publisher {
     }
 
     fn new(config: ClientConfig, servers: Arc<str>, topic: Arc<str>, spool: Option<Spool>) -> Self {
-        let (closed, next_drain) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { config, servers, topic, spool, home: PerProcess::new(), closed, began: Instant::now(), next_drain }
+        Self {
+            is_acknowledged: config.get("acks") != Some("0"),
+            config,
+            servers,
+            topic,
+            spool,
+            home: PerProcess::new(),
+            closed: AtomicBool::new(false),
+            began: Instant::now(),
+            next_drain: AtomicU64::new(0),
+        }
     }
 
     /// The brokers that it was told of.
@@ -137,15 +159,28 @@ impl Publisher {
     /// # Errors
     /// [`PublishError::NoBroker`] with what librdkafka complains about.
     pub fn connect(&self, within: Duration) -> Result<(), PublishError> {
+        self.connect_while(within, &mut || true)
+    }
+
+    /// [`connect`](Self::connect) that asks from time to time whether it shall go on.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn connect_while(&self, within: Duration, go_on: &mut dyn FnMut() -> bool) -> Result<(), PublishError> {
         self.open()?;
         let until = after(within);
         let none =
             |(reason, advice)| PublishError::NoBroker { servers: self.servers.to_string(), within, reason, advice };
         let engine = self.engine(until).map_err(|failure| none((failure.reason, "see the reason")))?;
-        if engine.find_broker(until.saturating_duration_since(Instant::now())) {
-            return Ok(());
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if engine.find_broker(left.min(ASK)) {
+                return Ok(());
+            }
+            if left <= ASK || !go_on() {
+                return Err(none(engine.silence()));
+            }
         }
-        Err(none(engine.silence()))
     }
 
     /// Publishes one event to the client's topic, and waits for the broker's acknowledgement. With a
@@ -186,9 +221,17 @@ impl Publisher {
 
     /// Hands more records over, and does not wait for their answers.
     pub fn add(&self, many: &mut Many, records: Vec<Record>) {
+        if many.is_inherited() {
+            many.records.extend(records);
+            return;
+        }
         for record in records {
             self.add_one(many, &record);
             many.records.push(record);
+        }
+        // An answer that came before the deadline has to be heard before the deadline.
+        if let Some(Carrier(engine)) = &many.carrier {
+            engine.listen();
         }
     }
 
@@ -201,11 +244,18 @@ impl Publisher {
 
     /// Waits for the answers; they come in the order of the records.
     pub fn finish(&self, many: Many) -> Vec<Result<Ack, PublishError>> {
+        self.finish_while(many, &mut || true)
+    }
+
+    /// [`finish`](Self::finish) that asks from time to time whether it shall go on: if not, the deadline
+    /// has passed.
+    pub fn finish_while(&self, many: Many, go_on: &mut dyn FnMut() -> bool) -> Vec<Result<Ack, PublishError>> {
+        let is_inherited = many.is_inherited();
         let Many { batch, records, carrier, deadline, until, is_closed } = many;
-        if is_closed {
+        if is_closed || is_inherited {
             return records.iter().map(|_| Err(PublishError::Closed)).collect();
         }
-        let answers = self.answers(&batch, carrier.as_ref(), &records, until);
+        let (answers, until) = self.answers(&batch, carrier.as_ref(), &records, until, go_on);
         let settle = |(index, (record, answer)): (usize, (&Record, Heard))| {
             let failure = match answer {
                 Some(Ok(ack)) => return Ok(ack),
@@ -213,7 +263,7 @@ impl Publisher {
                 None => {
                     let error = self.rescue(record, &self.overdue(deadline));
                     let (PublishError::Spooled { path, .. }, Some(spool)) = (&error, &self.spool) else {
-                        return Err(error);
+                        return batch.lost(index).ok_or(error);
                     };
                     let Some(ack) = batch.spooled(index, path.clone(), spool) else { return Err(error) };
                     // It was acknowledged while it was being spooled.
@@ -235,7 +285,7 @@ impl Publisher {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let time = until.saturating_duration_since(Instant::now()).min(SHARE.time);
         let due = self.next_drain.load(Ordering::Relaxed);
-        if self.spool.is_none() || time.is_zero() || now < due {
+        if self.spool.is_none() || !self.is_acknowledged || time.is_zero() || now < due {
             return;
         }
         let wait = |wait: Duration| now.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
@@ -262,6 +312,10 @@ impl Publisher {
     /// As [`publish_many`](Self::publish_many), but what fails is spooled by nobody: for events that
     /// are in the spool already.
     pub fn send_unspooled(&self, records: &[Record], deadline: Duration) -> Sent {
+        self.send_while(records, deadline, &mut || true)
+    }
+
+    fn send_while(&self, records: &[Record], deadline: Duration, go_on: &mut dyn FnMut() -> bool) -> Sent {
         if let Err(closed) = self.open() {
             return records.iter().map(|_| Err(closed.clone())).collect::<Vec<_>>().into();
         }
@@ -270,7 +324,7 @@ impl Publisher {
             self.add_one(&mut many, record);
         }
         let Many { batch, carrier, until, .. } = many;
-        let answers = self.answers(&batch, carrier.as_ref(), records, until);
+        let (answers, _) = self.answers(&batch, carrier.as_ref(), records, until, go_on);
         let settle = |(record, answer): (&Record, Heard)| {
             answer.unwrap_or_else(|| Err(self.overdue(deadline))).map_err(|failure| unspooled(record, &failure))
         };
@@ -308,17 +362,23 @@ impl Publisher {
     }
 
     /// Flushes, spools what is not acknowledged by then, however long the disk takes for it, and ends
-    /// the connection: the failures of what was enqueued. In a forked child it closes the child's connection only. Closing twice is
-    /// nothing.
+    /// the connection: the failures of what was enqueued. A look-up of a host that hangs may hold it up for a
+    /// minute; what has no outcome then is a [`PublishError::FlushTimedOut`]. In a forked child it closes the
+    /// child's connection only. Closing twice is nothing.
     pub fn close(&self, deadline: Duration) -> Vec<PublishError> {
         self.closed.store(true, Ordering::SeqCst);
         let Some(home) = self.home.existing() else { return Vec::new() };
-        if let Some(engine) = home.take() {
+        let mut left = None;
+        if let Some(engine) = home.close() {
             engine.flush(Some(after(deadline)));
-            engine.stop();
+            let (pending, (reason, advice)) = (engine.stop(), engine.silence());
+            let reason = format!("{reason}: {advice}");
+            left = (pending > 0).then_some(PublishError::FlushTimedOut { pending, within: deadline, reason });
             engine.wait_ended(GRACE);
         }
-        home.rescues().take_failures()
+        let mut failures = home.rescues().take_failures();
+        failures.extend(left);
+        failures
     }
 
     /// What became of enqueued events that were not acknowledged, since the last call. Of those that
@@ -338,7 +398,7 @@ impl Publisher {
             tracing::warn!(reason = dead.silence().0, "the Kafka client has failed for good: making a new one");
             // What it owes takes its time; without a thread it is paid here.
             let retire = Arc::clone(&dead);
-            if thread::Builder::new().name("workflow-events-end".into()).spawn(move || retire.stop()).is_err() {
+            if thread::Builder::new().name("wfe-end".into()).spawn(move || retire.stop()).is_err() {
                 dead.stop();
             }
         }
@@ -386,19 +446,33 @@ impl Publisher {
         Ok(())
     }
 
-    /// Waits for answers. `None`: nothing was heard by then.
-    fn answers(&self, batch: &Arc<Batch>, carrier: Option<&Carrier>, records: &[Record], until: Instant) -> Vec<Heard> {
-        if let Some(Carrier(engine)) = carrier {
-            engine.hear(batch, until);
+    /// Waits for answers: `None` where nothing was heard by then; and when that was.
+    fn answers(
+        &self,
+        batch: &Arc<Batch>,
+        carrier: Option<&Carrier>,
+        records: &[Record],
+        mut until: Instant,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> (Vec<Heard>, Instant) {
+        while let Some(Carrier(engine)) = carrier {
+            engine.hear(batch, until.min(after(ASK)));
+            let now = Instant::now();
+            if !batch.is_waiting() || now >= until {
+                break;
+            }
+            if !go_on() {
+                until = now;
+            }
         }
         let answers = batch.wait(until);
         let is_too_large = |answer: &Heard| matches!(answer, Some(Err(failure)) if failure.too_large);
         if !answers.iter().any(is_too_large) {
-            return answers;
+            return (answers, until);
         }
         let refused = answers.iter().enumerate().filter(|(_, answer)| is_too_large(answer));
         refused.for_each(|(index, _)| self.send_alone(&records[index], batch, index, until));
-        batch.wait(until)
+        (batch.wait(until), until)
     }
 
     /// The broker's verdict is on all records of a topic that it was sent at once, those of other threads

@@ -54,7 +54,7 @@ impl Rescues {
         state.is_running = true;
         drop(state);
         let rescues = Arc::clone(self);
-        if thread::Builder::new().name("workflow-events-spool".into()).spawn(move || rescues.work()).is_err() {
+        if thread::Builder::new().name("wfe-spool".into()).spawn(move || rescues.work()).is_err() {
             self.work();
         }
     }

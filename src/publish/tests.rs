@@ -135,6 +135,50 @@ fn what_is_refused_as_too_large_in_company_is_tried_alone() {
 }
 
 #[test]
+fn without_acknowledgements_nothing_leaves_the_spool() {
+    let broker = broker();
+    let (_dir, publisher) = spooling(&broker);
+    let spooled = publisher.publish_record(record(&publisher, "e-1"), Duration::ZERO).unwrap_err();
+    assert_eq!(spooled.kind(), "spooled");
+    let careless = Publisher::builder()
+        .bootstrap_servers(broker.bootstrap_servers())
+        .acks("0")
+        .spool(publisher.spool().cloned())
+        .build()
+        .unwrap();
+    let ack = careless.publish_record(record(&careless, "e-2"), PATIENCE).unwrap();
+    assert_eq!(ack.offset, -1, "nobody says");
+    let drained = careless.drain(Budget::ALL).unwrap();
+    assert_eq!((drained.published, drained.left), (0, 1));
+    assert!(drained.error.unwrap().contains("acks=0"));
+    assert_eq!(publisher.drain(Budget::ALL).unwrap().published, 1, "another client empties it");
+}
+
+#[test]
+fn a_wait_that_shall_not_go_on_ends_with_the_event_in_the_spool() {
+    let dir = tempfile::tempdir().unwrap();
+    let nowhere = Publisher::builder()
+        .bootstrap_servers("127.0.0.1:1")
+        .spool(Spool::new(spool::SpoolSettings::new(dir.path().join("spool"))))
+        .build()
+        .unwrap();
+    let began = Instant::now();
+    let mut asked = 0;
+    let mut many = nowhere.begin(Duration::from_secs(3600));
+    nowhere.add(&mut many, vec![record(&nowhere, "e-1"), record(&nowhere, "e-2")]);
+    let answers = nowhere.finish_while(many, &mut || {
+        asked += 1;
+        asked < 3
+    });
+    let kinds: Vec<_> = answers.iter().map(|answer| answer.as_ref().unwrap_err().kind()).collect();
+    assert_eq!(kinds, ["spooled", "spooled"]);
+    assert!(nowhere.connect_while(Duration::from_secs(3600), &mut || false).is_err());
+    let drained = nowhere.drain_while(Budget::ALL, &mut || false).unwrap();
+    assert_eq!((drained.published, drained.left), (0, 2));
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+}
+
+#[test]
 fn an_event_that_is_too_large_is_kept_and_says_where() {
     let broker = broker();
     let (_dir, publisher) = spooling(&broker);
@@ -145,4 +189,61 @@ fn an_event_that_is_too_large_is_kept_and_says_where() {
     assert!(error.to_string().contains(&path.display().to_string()), "{error}");
     let stats = publisher.spool().unwrap().stats().unwrap();
     assert_eq!((stats.events, stats.quarantined), (0, 1));
+}
+
+#[test]
+fn an_answer_that_came_in_time_counts_however_late_it_is_asked_for() {
+    let broker = broker();
+    let publisher = Publisher::builder().bootstrap_servers(broker.bootstrap_servers()).build().unwrap();
+    publisher.connect(PATIENCE).unwrap();
+    let mut many = publisher.begin(Duration::from_secs(2));
+    publisher.add(&mut many, vec![record(&publisher, "e-1")]);
+    thread::sleep(Duration::from_millis(2_100));
+    publisher.add(&mut many, vec![record(&publisher, "e-2")]);
+    let answers = publisher.finish(many);
+    assert!(answers[0].is_ok(), "{:?}", answers[0]);
+    assert_eq!(answers[1].as_ref().unwrap_err().kind(), "not_acknowledged", "its deadline had passed");
+}
+
+#[test]
+fn a_close_beside_threads_that_enqueue_is_quick_and_each_event_has_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::new(spool::SpoolSettings::new(dir.path().join("spool")));
+    let mut kept = 0;
+    for turn in 0..20 {
+        let builder = Publisher::builder().bootstrap_servers("127.0.0.1:1").spool(spool.clone());
+        let publisher = builder.build().unwrap();
+        let go = std::sync::Barrier::new(4);
+        let closing = thread::scope(|scope| {
+            let threads: Vec<_> = (0..3)
+                .map(|thread| {
+                    let (publisher, go) = (&publisher, &go);
+                    scope.spawn(move || {
+                        let enqueue = |n| publisher.enqueue(&record(publisher, &format!("e-{turn}-{thread}-{n}")));
+                        let taken = |answer: &Result<(), PublishError>| match answer {
+                            Ok(()) => true,
+                            Err(error) => error.kind() == "spooled",
+                        };
+                        let first = usize::from(taken(&enqueue(0)));
+                        go.wait();
+                        first + (1..u32::MAX).map(enqueue).take_while(taken).count()
+                    })
+                })
+                .collect();
+            go.wait();
+            let began = Instant::now();
+            publisher.close(Duration::ZERO);
+            let closing = began.elapsed();
+            kept += threads.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>();
+            closing
+        });
+        assert!(closing < PATIENCE, "turn {turn}: {closing:?}");
+        drop(publisher);
+    }
+    // What was handed over at the last moment is rescued a moment later.
+    let until = Instant::now() + PATIENCE;
+    while spool.stats().unwrap().events < kept as u64 && Instant::now() < until {
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(spool.stats().unwrap().events, kept as u64);
 }

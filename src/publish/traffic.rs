@@ -2,8 +2,9 @@
 //!
 //! Owns the counts, and who is woken when they change. Its invariants: a record is counted from before
 //! it is handed to librdkafka until its report was dealt with, spooling counted in; one that its caller
-//! has put into the spool meanwhile is `safe`, and nobody waits for it. Who waits calls the listener up,
-//! which then is on duty until nothing is under way.
+//! has put into the spool meanwhile, or has been told of as lost, is `settled`, and nobody waits for it.
+//! The listener is called up by whoever hands records over, and then is on duty until nothing is under
+//! way. After the closing nothing more gets under way.
 
 use std::{
     sync::{
@@ -15,7 +16,7 @@ use std::{
 };
 
 /// How long a caller looks for its answer before it sleeps: to be woken takes nearly as long as a broker
-/// that is near.
+/// that is near. A caller of one that is not sleeps at once.
 const LOOK: Duration = Duration::from_micros(500);
 
 /// The counts of one engine.
@@ -28,16 +29,19 @@ pub(super) struct Traffic {
     less: Condvar,
     /// A caller looks for its answer.
     is_watched: AtomicBool,
+    /// The last answer that was waited for came at once.
+    is_near: AtomicBool,
 }
 
 #[derive(Default)]
 struct Counts {
     under_way: usize,
-    safe: usize,
+    settled: usize,
     /// Callers that want the listener on duty, whatever is under way.
     listeners: usize,
     /// The listener hears the reports, until nothing is under way.
     on_duty: bool,
+    is_closing: bool,
     stop: bool,
 }
 
@@ -55,9 +59,21 @@ impl Traffic {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more is under way. Nobody hears of it before the listener is called up.
-    pub(super) fn begin(&self) {
-        self.lock().under_way += 1;
+    /// One more is under way, unless the closing has begun. Nobody hears of it before the listener is called up.
+    pub(super) fn begin(&self) -> bool {
+        let mut counts = self.lock();
+        counts.under_way += usize::from(!counts.is_closing);
+        !counts.is_closing
+    }
+
+    /// From now on nothing more gets under way.
+    pub(super) fn close(&self) {
+        self.lock().is_closing = true;
+    }
+
+    /// Whether what was under way when the closing began has to be failed by whoever sent it.
+    pub(super) fn is_closing(&self) -> bool {
+        self.lock().is_closing
     }
 
     /// The listener hears the reports on all that is under way.
@@ -65,41 +81,44 @@ impl Traffic {
         self.lock().call_up(&self.wake);
     }
 
-    /// Looks for something instead of sleeping, for a short while; leaves the processor to whoever wants
-    /// it. Many callers that looked would be in each other's way, so one does.
-    pub(super) fn look(&self, until: Instant, is_there: impl Fn() -> bool) {
-        if self.is_watched.swap(true, Ordering::Relaxed) {
-            return;
+    /// Waits for something by `sleep`, and before that looks for it for a short while, if it is likely to come
+    /// at once. Looking leaves the processor to whoever wants it; many callers that looked would be in each
+    /// other's way, so one does.
+    pub(super) fn look(&self, until: Instant, is_there: impl Fn() -> bool, sleep: impl FnOnce()) {
+        let began = Instant::now();
+        if self.is_near.load(Ordering::Relaxed) && !self.is_watched.swap(true, Ordering::Relaxed) {
+            let until = until.min(began + LOOK);
+            while !is_there() && Instant::now() < until {
+                thread::yield_now();
+            }
+            self.is_watched.store(false, Ordering::Relaxed);
         }
-        let until = until.min(Instant::now() + LOOK);
-        while !is_there() && Instant::now() < until {
-            thread::yield_now();
-        }
-        self.is_watched.store(false, Ordering::Relaxed);
+        sleep();
+        self.is_near.store(began.elapsed() < LOOK, Ordering::Relaxed);
     }
 
     /// One has ended.
     pub(super) fn end(&self) {
         let mut counts = self.lock();
         counts.under_way = counts.under_way.saturating_sub(1);
-        if counts.under_way <= counts.safe {
+        if counts.under_way <= counts.settled {
             self.less.notify_all();
         }
     }
 
-    /// One that is under way is in the spool as well.
-    pub(super) fn safe(&self) {
+    /// Nobody waits any more for one that is under way.
+    pub(super) fn settle(&self) {
         let mut counts = self.lock();
-        counts.safe += 1;
-        if counts.under_way <= counts.safe {
+        counts.settled += 1;
+        if counts.under_way <= counts.settled {
             self.less.notify_all();
         }
     }
 
     /// The report on such a one has come.
-    pub(super) fn safe_no_more(&self) {
+    pub(super) fn unsettle(&self) {
         let mut counts = self.lock();
-        counts.safe = counts.safe.saturating_sub(1);
+        counts.settled = counts.settled.saturating_sub(1);
     }
 
     /// The listener is on duty until this is dropped, whatever is under way.
@@ -109,28 +128,28 @@ impl Traffic {
         Listening(self)
     }
 
-    /// Waits until nothing is under way that is not safe, at most until then: how much still is.
+    /// Waits until nothing is under way that is not settled, at most until then: how much still is.
     pub(super) fn flush(&self, until: Option<Instant>) -> usize {
         let mut counts = self.lock();
         counts.call_up(&self.wake);
-        while counts.under_way > counts.safe {
+        while counts.under_way > counts.settled && !counts.stop {
             counts = match until.map(|until| until.saturating_duration_since(Instant::now())) {
                 None => self.less.wait(counts).unwrap_or_else(PoisonError::into_inner),
                 Some(Duration::ZERO) => break,
                 Some(left) => self.less.wait_timeout(counts, left).unwrap_or_else(PoisonError::into_inner).0,
             };
         }
-        counts.under_way.saturating_sub(counts.safe)
+        counts.under_way.saturating_sub(counts.settled)
     }
 
     /// Waits as long as what is under way grows less, and for so long when it does not: a shorter time when
-    /// all of it is safe, a longer one when it is not. Then the listener ends.
-    pub(super) fn wind_up(&self, safe: Duration, unsafe_: Duration) {
+    /// all of it is settled, a longer one when it is not. Then the listener ends. How much is not settled.
+    pub(super) fn wind_up(&self, settled: Duration, otherwise: Duration) -> usize {
         let mut counts = self.lock();
         counts.call_up(&self.wake);
         let (mut least, mut since) = (counts.under_way, Instant::now());
         while counts.under_way > 0 {
-            let patience = if counts.under_way > counts.safe { unsafe_ } else { safe };
+            let patience = if counts.under_way > counts.settled { otherwise } else { settled };
             let left = patience.saturating_sub(since.elapsed());
             if left.is_zero() {
                 break;
@@ -144,12 +163,15 @@ impl Traffic {
         }
         counts.stop = true;
         self.wake.notify_all();
+        self.less.notify_all();
+        counts.under_way.saturating_sub(counts.settled)
     }
 
     /// The listener shall end, whatever is under way.
     pub(super) fn stop(&self) {
         self.lock().stop = true;
         self.wake.notify_all();
+        self.less.notify_all();
     }
 
     /// Waits until the listener has a duty. False: it shall end.
@@ -182,16 +204,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_waits_for_what_is_safe() {
+    fn nobody_waits_for_what_is_settled() {
         let traffic = Traffic::default();
         traffic.begin();
         traffic.begin();
         assert_eq!(traffic.flush(Some(Instant::now())), 2);
-        traffic.safe();
+        traffic.settle();
         assert_eq!(traffic.flush(Some(Instant::now())), 1);
         traffic.end();
-        assert_eq!(traffic.flush(None), 0, "the other one is safe");
-        traffic.safe_no_more();
+        assert_eq!(traffic.flush(None), 0, "the other one is settled");
+        traffic.unsettle();
         traffic.end();
         assert_eq!(traffic.flush(None), 0);
     }
@@ -199,7 +221,7 @@ mod tests {
     #[test]
     fn a_wind_up_waits_as_long_as_there_is_progress() {
         let traffic = Arc::new(Traffic::default());
-        (0..20).for_each(|_| traffic.begin());
+        (0..20).for_each(|_| assert!(traffic.begin()));
         let slow = Arc::clone(&traffic);
         let worker = thread::spawn(move || {
             for _ in 0..20 {
@@ -208,21 +230,32 @@ mod tests {
             }
         });
         // Longer than one, much shorter than all.
-        traffic.wind_up(Duration::ZERO, Duration::from_millis(150));
+        assert_eq!(traffic.wind_up(Duration::ZERO, Duration::from_millis(150)), 0);
         assert_eq!(traffic.flush(Some(Instant::now())), 0);
         assert!(!traffic.wait(), "the listener ends");
         worker.join().unwrap();
 
         let stuck = Traffic::default();
         stuck.begin();
-        stuck.wind_up(Duration::ZERO, Duration::from_millis(50));
+        assert_eq!(stuck.wind_up(Duration::ZERO, Duration::from_millis(50)), 1);
         assert!(!stuck.wait(), "and it ends when there is none");
+        assert_eq!(stuck.flush(None), 1, "nobody would end this wait");
 
-        let safe = Traffic::default();
-        safe.begin();
-        safe.safe();
-        safe.wind_up(Duration::from_millis(50), Duration::from_secs(3600));
-        assert!(!safe.wait(), "sooner, when nothing can be lost");
+        let settled = Traffic::default();
+        settled.begin();
+        settled.settle();
+        assert_eq!(settled.wind_up(Duration::from_millis(50), Duration::from_secs(3600)), 0);
+        assert!(!settled.wait(), "sooner, when nothing can be lost");
+    }
+
+    #[test]
+    fn nothing_gets_under_way_once_the_closing_has_begun() {
+        let traffic = Traffic::default();
+        assert!(traffic.begin() && !traffic.is_closing());
+        traffic.close();
+        assert!(!traffic.begin() && traffic.is_closing());
+        traffic.end();
+        assert_eq!(traffic.flush(None), 0);
     }
 
     #[test]

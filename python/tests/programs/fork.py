@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from kit.programs import Journal, forked, reap, under_alarm
 from workflow_events import WorkflowEventProducer
@@ -147,6 +147,29 @@ def while_constructing() -> None:
     assert made[0] > 5
 
 
+def in_iterable() -> None:
+    """The iterable of a publish_many forks: the parent's events are published, the child is told that it has none."""
+    producer = WorkflowEventProducer()
+    pids: List[int] = []
+
+    def events() -> Iterator[Dict[str, Any]]:
+        for _ in range(700):
+            yield an_event("before")
+        pids.append(os.fork())
+        if pids == [0]:
+            under_alarm(30)
+        for _ in range(2600):
+            yield an_event("after")
+
+    summary = producer.publish_many(events(), timeout=60)
+    if pids == [0]:
+        os._exit(0 if summary.failed == 3300 and {outcome.kind for outcome in summary.outcomes} == {"closed"} else 3)
+    reap(pids)
+    for outcome in summary.outcomes:
+        journal.write(outcome.status, outcome.event_id)
+    producer.close()
+
+
 def while_waiting() -> None:
     """Forks while a thread waits for a broker that does not answer: the child is not held up by the parent's wait."""
     producer = WorkflowEventProducer(connect_timeout=None)
@@ -258,6 +281,7 @@ SCENES: Dict[str, Callable[[], None]] = {
     "nested": nested,
     "two_hundred": two_hundred,
     "while_constructing": while_constructing,
+    "in_iterable": in_iterable,
     "while_waiting": while_waiting,
     "child_closes": child_closes,
     "with_enqueued": with_enqueued,

@@ -94,12 +94,16 @@ impl SpoolSettings {
 }
 
 impl Spool {
-    /// A spool in this folder. A relative path is taken from the current folder of now.
+    /// A spool in this folder. A relative path is taken from the current folder of now; a leading `~` is the
+    /// user's home, because an env file has no shell to say so.
     pub fn new(settings: SpoolSettings) -> Self {
         Self::with_lock(settings, lock::try_lock)
     }
 
     fn with_lock(mut settings: SpoolSettings, try_lock: TryLock) -> Self {
+        if let (Ok(below), Some(home)) = (settings.folder.strip_prefix("~"), std::env::home_dir()) {
+            settings.folder = home.join(below);
+        }
         if let Ok(absolute) = std::path::absolute(&settings.folder) {
             settings.folder = absolute;
         }

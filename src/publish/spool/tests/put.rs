@@ -100,6 +100,14 @@ fn nothing_is_made_before_the_first_event() {
 }
 
 #[test]
+fn a_leading_tilde_is_the_users_home() {
+    let home = env::home_dir().unwrap();
+    let folder = |named: &str| Spool::new(SpoolSettings::new(named)).folder().to_owned();
+    assert_eq!(folder("~/spool"), home.join("spool"));
+    assert_eq!(folder("/a/~/spool"), Path::new("/a/~/spool"));
+}
+
+#[test]
 fn the_default_folder_follows_the_environment() {
     let folder = |pairs: &[(&str, &str)]| {
         let pairs: Vec<(String, String)> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();

@@ -1,0 +1,110 @@
+"""A signal in the middle of a call: its handler runs soon, and what was handed over has its outcome, in the log too."""
+
+import logging
+import signal
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List
+
+import pytest
+from kit.silent import SilentServer
+from workflow_events import WorkflowEventProducer
+
+LONG = 60.0
+
+
+class Interrupted(Exception):
+    """What the handler raises."""
+
+
+@pytest.fixture(autouse=True)
+def handler() -> Iterator[None]:
+    """The handler of SIGALRM raises."""
+
+    def raises(number: int, frame: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, raises)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def an_event(event_id: str) -> Dict[str, Any]:
+    return {
+        "event_id": event_id,
+        "event_type": "WORKFLOW_COMPLETED",
+        "timestamp": "2026-01-31T12:00:00Z",
+        "source": "AIRFLOW",
+        "workflow_id": "d",
+        "workflow_run_id": "r",
+        "payload": {"data": {"text": "precious"}},
+        "metadata": {"environment": "dev", "version": "1.0"},
+    }
+
+
+def one(producer: WorkflowEventProducer) -> None:
+    producer.publish_event(an_event("e-0"), timeout=LONG)
+
+
+def many(producer: WorkflowEventProducer) -> None:
+    producer.publish_many([an_event("e-{}".format(number)) for number in range(3)], timeout=LONG)
+
+
+def very_many(producer: WorkflowEventProducer) -> None:
+    producer.publish_many([an_event("e-{}".format(number)) for number in range(700)], timeout=LONG)
+
+
+def interrupted(call: Callable[[], object]) -> None:
+    """The call is interrupted after 0.4 s."""
+    began = time.monotonic()
+    with pytest.raises(Interrupted):
+        signal.setitimer(signal.ITIMER_REAL, 0.4)
+        call()
+    assert time.monotonic() - began < 15, "the signal waited for the call"
+
+
+@pytest.mark.parametrize(("publish", "events"), [(one, 1), (many, 3), (very_many, 700)])
+def test_an_interrupted_publish_has_spooled_its_events_and_says_so(
+    publish: Callable[[WorkflowEventProducer], None],
+    events: int,
+    silent: SilentServer,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    producer = WorkflowEventProducer(silent.bootstrap, connect_timeout=None, spool_dir=tmp_path / "spool")
+    interrupted(lambda: publish(producer))
+    assert len(list((tmp_path / "spool").glob("*.event"))) == events
+    (line,) = [record.getMessage() for record in caplog.records if "but safe" in record.getMessage()]
+    assert "e-0" in line
+    assert events == 1 or "(and {} more)".format(events - 1) in line
+    producer.close(timeout=0)
+
+
+@pytest.mark.parametrize(("publish", "events"), [(one, 1), (many, 3)])
+def test_without_a_spool_each_of_them_is_in_the_log_whole(
+    publish: Callable[[WorkflowEventProducer], None],
+    events: int,
+    silent: SilentServer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    producer = WorkflowEventProducer(silent.bootstrap, connect_timeout=None, spool_dir=False)
+    interrupted(lambda: publish(producer))
+    lost: List[str] = [record.getMessage() for record in caplog.records if record.levelno == logging.CRITICAL]
+    assert len(lost) == events
+    assert all("precious" in line for line in lost)
+    began = time.monotonic()
+    producer.close(timeout=LONG)
+    assert time.monotonic() - began < 15, "a close waits for nothing that was told of as lost"
+
+
+def test_the_search_for_a_broker_ends(silent: SilentServer) -> None:
+    interrupted(lambda: WorkflowEventProducer(silent.bootstrap, connect_timeout=LONG, spool_dir=False))
+
+
+def test_a_drain_ends_and_the_events_wait_again(silent: SilentServer, tmp_path: Path) -> None:
+    producer = WorkflowEventProducer(silent.bootstrap, connect_timeout=None, spool_dir=tmp_path / "spool")
+    producer.publish_event(an_event("e-0"), timeout=0)
+    interrupted(lambda: producer.drain_spool(timeout=LONG))
+    producer.close(timeout=0)
+    assert len(list((tmp_path / "spool").glob("*.event"))) == 1
