@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
@@ -18,10 +19,13 @@ from airflow_integration import (
     publish_event_from_taskflow_context,
     publish_task_completion_event,
     publish_workflow_event,
+    shaping,
     task_failure_callback,
     task_success_callback,
 )
 from recording import Context, Recording, RuntimeTaskInstance, TaskInstance2, context, dag_run
+
+AIRFLOW_PAGE = Path(__file__).parents[3] / "docs" / "airflow.md"
 
 PUBLISHING = [
     publish_workflow_event,
@@ -126,7 +130,14 @@ def test_a_dag_completion_says_dag_also_from_within_a_task(producer):
         ("success", "WORKFLOW_COMPLETED"),
         ("Failed", "WORKFLOW_FAILED"),
         ("running", "WORKFLOW_TRIGGERED"),
+        ("upstream_failed", "WORKFLOW_FAILED"),
+        ("skipped", "WORKFLOW_FAILED"),
         (7, "WORKFLOW_FAILED"),
+        (EventType.WORKFLOW_COMPLETED, "WORKFLOW_COMPLETED"),
+        ("WORKFLOW_COMPLETED", "WORKFLOW_COMPLETED"),
+        ("workflow.completed", "WORKFLOW_COMPLETED"),
+        ("WORKFLOW_FAILED", "WORKFLOW_FAILED"),
+        ("WORKFLOW_TRIGGERED", "WORKFLOW_TRIGGERED"),
     ],
 )
 def test_the_status_decides_the_type(status, event_type, producer):
@@ -135,6 +146,31 @@ def test_the_status_decides_the_type(status, event_type, producer):
     for event, _, _ in producer.calls:
         assert event["event_type"] == event_type
         assert event["payload"]["data"]["error_message"] == "boom"
+
+
+def test_the_page_lists_what_each_status_becomes():
+    rows = re.findall(
+        r"^\| (`success`.*|`failed`.*|`triggered`.*) \| (WORKFLOW_\w+) \|$", AIRFLOW_PAGE.read_text(), re.M
+    )
+    listed = {word: event_type for words, event_type in rows for word in re.findall("`(.*?)`", words)}
+    assert {**listed, **{name.lower(): name for name in shaping.EVENT_TYPES}} == shaping._TYPE_OF_STATUS
+
+
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [
+        ("succes", "status 'succes' is not known (did you mean 'success'?); it is published as WORKFLOW_FAILED"),
+        (
+            "skipped",
+            "status 'skipped' is not known (success, failed or running are); it is published as WORKFLOW_FAILED",
+        ),
+    ],
+)
+def test_a_status_that_is_not_known_is_named_with_the_one_it_may_be(status, line, producer, caplog):
+    assert publish_dag_completion_event("etl", "run-1", dag_status=status, producer=producer)
+    assert [(record.levelname, record.message) for record in caplog.records if "status" in record.message] == [
+        ("WARNING", line)
+    ]
 
 
 def test_ids_come_from_arguments_then_dag_run_then_ti_then_dag_then_environment(producer, monkeypatch):
