@@ -11,7 +11,7 @@ What an event is about decides its ``metadata.scope``:
 - ``task``: everything else; ``metadata.task_id`` names the task.
 
 Every helper takes ``producer=``: anything with ``publish_event_outcome(event, topic=, timeout=)``, instead of the
-shared producer.
+shared producer. What each makes of a keyword that is none of its own: ``keywords``.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from . import identity, shaping
 from .coerce import steady_text, text_of, to_json
 from .context import Given, Subject, given_number, given_text, in_dag_callback, resolve, text
 from .identity import Attempt
+from .keywords import knows_its_keywords
 from .producer import forget, get_kafka_producer, get_spooling_producer, valid_topic
 from .saying import say
 
@@ -80,6 +81,7 @@ def never_raises(function: Callable[..., bool]) -> Callable[..., bool]:
 
 
 @never_raises
+@knows_its_keywords
 def publish_workflow_event(
     event_type: Any,
     workflow_id: str | None = None,
@@ -88,6 +90,8 @@ def publish_workflow_event(
     metadata: Any = None,
     topic: str | None = None,
     *,
+    dag_id: str | None = None,
+    dag_run_id: str | None = None,
     key: str | None = None,
     timeout: float | None = None,
     scope: str | None = None,
@@ -96,8 +100,8 @@ def publish_workflow_event(
 ) -> bool:
     """Publishes an event of any type. Several of one type in one task are told apart by ``key``, else their payload."""
     given = Given(
-        workflow_id if workflow_id is not None else context.get("dag_id"),
-        workflow_run_id if workflow_run_id is not None else context.get("dag_run_id"),
+        workflow_id if workflow_id is not None else dag_id,
+        workflow_run_id if workflow_run_id is not None else dag_run_id,
         context=context,
     )
     how = How(metadata, topic, key, _patience(timeout, context), producer)
@@ -105,6 +109,7 @@ def publish_workflow_event(
 
 
 @never_raises
+@knows_its_keywords
 def publish_event_from_taskflow_context(
     event_type: Any,
     payload: Any = None,
@@ -129,6 +134,7 @@ def publish_event_from_taskflow_context(
 
 
 @never_raises
+@knows_its_keywords
 def publish_task_completion_event(
     task_id: str | None = None,
     dag_id: str | None = None,
@@ -167,6 +173,7 @@ def publish_task_completion_event(
 
 
 @never_raises
+@knows_its_keywords
 def publish_dag_completion_event(
     dag_id: str | None = None,
     dag_run_id: str | None = None,
