@@ -315,8 +315,27 @@ def _send(
     if getattr(outcome, "kind", None) == "too_large":
         say(logging.ERROR, "event %s is too large for the topic: its large values are left out", event_id)
         event["payload"] = shaping.shrunk(payload)
-        outcome = _outcome(event, how)
+        original, outcome = outcome, _outcome(event, how)
+        _tell_of_the_original(event_id, original, outcome)
     return _say(event, outcome)
+
+
+def _tell_of_the_original(event_id: str, original: Any, shortened: Any) -> None:
+    """What the producer's own line says of a file (move it back once the topic takes it) is wrong by now."""
+    ends = {"published": "is published", "spooled": "is in the spool"}
+    if getattr(shortened, "status", None) not in ends:
+        return
+    path = getattr(original, "path", None)
+    say(
+        logging.ERROR,
+        "event %s: a shortened event %s under this id. The original %s",
+        event_id,
+        ends[shortened.status],
+        "is kept nowhere"
+        if path is None
+        else f"in {path} is only there to be read: leave it there or delete it, since back in the spool it would be "
+        "a duplicate, which the bridge drops",
+    )
 
 
 def _topic(topic: Any) -> str | None:

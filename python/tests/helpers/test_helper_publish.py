@@ -241,6 +241,34 @@ def test_an_event_too_large_is_published_without_its_large_values(caplog):
     assert producer.calls[1][0]["payload"] == {"data": {"rows": {"omitted_bytes": 5_002}, "status": "success"}}
 
 
+@pytest.mark.parametrize(
+    ("path", "then", "words"),
+    [
+        ("/spool/quarantine/a", "published", "is published under this id. The original in /spool/quarantine/a is only"),
+        (
+            "/spool/quarantine/a",
+            "spooled",
+            "is in the spool under this id. The original in /spool/quarantine/a is only",
+        ),
+        (None, "published", "is published under this id. The original is kept nowhere"),
+    ],
+)
+def test_the_original_of_a_shortened_event_is_said_to_be_only_for_reading(path, then, words, caplog):
+    producer = Recording(then)
+    producer.answers.insert(0, SimpleNamespace(status="failed", kind="too_large", message="too large", path=path))
+    publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {"rows": "x" * 5_000}, producer=producer)
+    (line,) = [record for record in caplog.records if "The original" in record.message]
+    assert line.levelname == "ERROR"
+    assert "event {}: a shortened event {}".format(producer.ids[0], words) in line.message
+
+
+def test_nothing_is_said_of_a_shortened_event_that_was_not_taken_either(caplog):
+    producer = Recording("failed", "too_large")
+    assert publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {"rows": "x"}, producer=producer) is False
+    assert len(producer.calls) == 2
+    assert "The original" not in caplog.text
+
+
 class Bad:
     """Raises whatever is done to it."""
 
