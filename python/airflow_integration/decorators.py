@@ -7,12 +7,15 @@ attempt from the running task's context and knows nothing of how an event is sen
 from __future__ import annotations
 
 import functools
-from typing import Any, Callable
 
 from . import shaping
 from .callbacks import failure_of
 from .context import Given, current_context
 from .publish import How, never_raises, publish_task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
 
 MAX_RESULT_BYTES = 65_536
 """How much of what a task returned goes into its event."""

@@ -22,8 +22,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Mapping
-from typing import Any, Callable, NamedTuple
+from collections import namedtuple
 
 from workflow_events.interrupts import interrupts
 
@@ -35,6 +34,11 @@ from .keywords import knows_its_keywords
 from .producer import forget, get_kafka_producer, get_spooling_producer, valid_topic
 from .saying import say
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Callable
+
 IN_A_TASK = 5.0
 """Seconds that a helper may take in a task process."""
 IN_A_DAG_CALLBACK = 1.0
@@ -43,14 +47,15 @@ SPOOL_ONLY = 0.0
 """In the scheduler: straight into the spool."""
 
 
-class How(NamedTuple):
+class How(namedtuple("How", "metadata topic key timeout producer", defaults=(None, None, None, None, None))):
     """How an event is sent: what every helper takes besides what the event says."""
 
-    metadata: Any = None
-    topic: str | None = None
-    key: Any = None
-    timeout: Any = None
-    producer: Any = None
+    __slots__ = ()
+    metadata: Any
+    topic: str | None
+    key: Any
+    timeout: Any
+    producer: Any
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> How:

@@ -11,11 +11,14 @@ import datetime
 import enum
 import json
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 from . import coerce
 from .saying import nearest, say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 ENVIRONMENTS = ("dev", "staging", "prod")
 
