@@ -7,12 +7,14 @@ is about. With ``functools.partial`` they take ``topic=``, ``metadata=``, ``key=
 
 from __future__ import annotations
 
-from typing import Any
-
 from . import shaping
 from .coerce import text_of, to_json
 from .context import Given, attempt_of, look_up, number, read, task_instance
 from .publish import IN_A_DAG_CALLBACK, How, never_raises, publish_dag, publish_task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MAX_MESSAGE = 2_000
 """Characters of an exception's message that go into an event."""

@@ -17,10 +17,14 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Set
-from typing import Any
+from collections.abc import Mapping, Set
 
 from workflow_events.interrupts import interrupts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
 
 MAX_DEPTH = 60
 MAX_TEXT = 2_000

@@ -15,8 +15,7 @@ import logging
 import operator
 import os
 import sys
-from collections.abc import Mapping
-from typing import Any, Callable, NamedTuple
+from collections import namedtuple
 
 from workflow_events.interrupts import interrupts
 
@@ -24,12 +23,18 @@ from .coerce import steady_text, text_of
 from .identity import Attempt
 from .saying import say
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Callable
+
 _ABSENT = object()
 
 
-class Subject(NamedTuple):
+class Subject(namedtuple("Subject", "dag_id run_id clear_number publisher blind")):
     """What an event is about, and who publishes it."""
 
+    __slots__ = ()
     dag_id: str
     run_id: str
     clear_number: int | None
@@ -40,17 +45,24 @@ class Subject(NamedTuple):
     """A clear cannot be seen: in a task's environment without its task instance, in a DAG callback without a run."""
 
 
-class Given(NamedTuple):
+class Given(
+    namedtuple(
+        "Given",
+        "dag_id run_id clear_number map_index max_tries try_number context alone",
+        defaults=(None, None, None, None, None, None, None, False),
+    )
+):
     """What the caller passed, before anything is looked up."""
 
-    dag_id: Any = None
-    run_id: Any = None
-    clear_number: Any = None
-    map_index: Any = None
-    max_tries: Any = None
-    try_number: Any = None
-    context: Any = None
-    alone: bool = False
+    __slots__ = ()
+    dag_id: Any
+    run_id: Any
+    clear_number: Any
+    map_index: Any
+    max_tries: Any
+    try_number: Any
+    context: Any
+    alone: bool
     """Nothing but what is given here counts: a callback's context is not that of the task that runs here."""
 
 

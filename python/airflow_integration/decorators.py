@@ -7,12 +7,15 @@ attempt from the running task's context and knows nothing of how an event is sen
 from __future__ import annotations
 
 import functools
-from typing import Any, Callable
 
 from . import shaping
 from .callbacks import failure_of
 from .context import Given, current_context
 from .publish import How, never_raises, publish_task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
 
 MAX_RESULT_BYTES = 65_536
 """How much of what a task returned goes into its event."""
@@ -50,9 +53,20 @@ def publishes_completion(
         @publishes_completion
         def load(rows): ...
 
-    What the function returned is ``payload.data.result`` when JSON can carry it in ``max_result_bytes``, and is left
-    out, with the reason, when not or without ``include_result``. A task that skips, defers or reschedules itself
-    publishes nothing.
+    topic: default: the variable KAFKA_TOPIC, else workflow-events.
+    metadata: a dict or a ``WorkflowEventMetadata``, laid over ``environment`` and ``version`` (the variables
+        ENVIRONMENT, else dev, and EVENT_SCHEMA_VERSION, else 1.0), ``scope`` and what is known of the task.
+    key: a part of the event's id, for where the attempt is not known: a retry keeps the id then.
+    timeout: seconds to wait for Kafka, 5 by default; 0: straight into the spool.
+    include_result, max_result_bytes: what the function returned is ``payload.data.result`` when JSON can carry it in so
+        many bytes (65,536); else it is left out and ``payload.data.result_omitted`` says why.
+    producer: publishes instead of the shared one, which is set up by the variables ``KAFKA_*`` and
+        ``WORKFLOW_EVENTS_SPOOL_*``: a ``WorkflowEventProducer``, or what has its ``publish_event_outcome``.
+
+    The payload of a failed attempt has ``status``, ``error_message``, ``error_type`` and, where it is known,
+    ``will_retry``. A task that skips, defers or reschedules itself publishes nothing. No publish raises anything: what
+    Kafka did not acknowledge is in the spool, and the log says so. What the function gives back, or raises, passes
+    through; whether the event was published is not told but in the log.
     """
     if function is None:
         return functools.partial(

@@ -32,9 +32,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 from workflow_events.ids import derive
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 VERSION = "airflow-1"
 
@@ -45,15 +49,18 @@ EVENT = "event"
 FAILED = "WORKFLOW_FAILED"
 
 
-class Attempt(NamedTuple):
+class Attempt(
+    namedtuple("Attempt", "dag_id run_id task_id map_index max_tries try_number", defaults=(None, None, None)),
+):
     """One task instance, as far as identity goes. ``None`` is: not known."""
 
+    __slots__ = ()
     dag_id: str
     run_id: str
     task_id: str
-    map_index: int | None = None
-    max_tries: int | None = None
-    try_number: int | None = None
+    map_index: int | None
+    max_tries: int | None
+    try_number: int | None
 
     def is_of(self, dag_id: str, run_id: str, task_id: str | None = None) -> bool:
         """Whether it belongs to this run and, when one is named, is an attempt of this task."""

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Mapping
-from typing import Any
 
 from . import shaping
 from .callbacks import MAX_MESSAGE, facts_of_run, failure_of
 from .coerce import text_of
 from .context import Given, attempt_of, read, text
 from .publish import IN_A_TASK, SPOOL_ONLY, How, never_raises, publish_dag, publish_task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 SWITCH = "WORKFLOW_EVENTS_LISTENER"
 DAGS = "WORKFLOW_EVENTS_LISTENER_DAGS"

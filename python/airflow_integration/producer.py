@@ -14,13 +14,16 @@ import os
 # For an event id; here, because a process that forks while another of its threads is importing something leaves the
 # child with an import that never ends.
 import uuid  # noqa: F401
-from typing import Any
 
 from workflow_events.checks import check_topic
 from workflow_events.errors import KafkaConfigurationError
 from workflow_events.producer import WorkflowEventProducer
 from workflow_events.settings import DEFAULTS
 from workflow_events.wire import InvalidEvent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # What the settings of a producer are read from. A change of any of them, in a test or a DAG, means another producer.
 _PREFIXES = ("KAFKA_", "WORKFLOW_EVENTS_", "XDG_STATE_HOME", "HOME")

@@ -11,7 +11,7 @@ What an event is about decides its ``metadata.scope``:
 - ``task``: everything else; ``metadata.task_id`` names the task.
 
 Every helper takes ``producer=``: anything with ``publish_event_outcome(event, topic=, timeout=)``, instead of the
-shared producer.
+shared producer. What each makes of a keyword that is none of its own: ``keywords``.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Mapping
-from typing import Any, Callable, NamedTuple
+from collections import namedtuple
 
 from workflow_events.interrupts import interrupts
 
@@ -31,8 +30,14 @@ from . import identity, shaping
 from .coerce import steady_text, text_of, to_json
 from .context import Given, Subject, given_number, given_text, in_dag_callback, resolve, text
 from .identity import Attempt
+from .keywords import knows_its_keywords
 from .producer import forget, get_kafka_producer, get_spooling_producer, valid_topic
 from .saying import say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Callable
 
 IN_A_TASK = 5.0
 """Seconds that a helper may take in a task process."""
@@ -42,14 +47,15 @@ SPOOL_ONLY = 0.0
 """In the scheduler: straight into the spool."""
 
 
-class How(NamedTuple):
+class How(namedtuple("How", "metadata topic key timeout producer", defaults=(None, None, None, None, None))):
     """How an event is sent: what every helper takes besides what the event says."""
 
-    metadata: Any = None
-    topic: str | None = None
-    key: Any = None
-    timeout: Any = None
-    producer: Any = None
+    __slots__ = ()
+    metadata: Any
+    topic: str | None
+    key: Any
+    timeout: Any
+    producer: Any
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> How:
@@ -80,6 +86,7 @@ def never_raises(function: Callable[..., bool]) -> Callable[..., bool]:
 
 
 @never_raises
+@knows_its_keywords
 def publish_workflow_event(
     event_type: Any,
     workflow_id: str | None = None,
@@ -88,16 +95,37 @@ def publish_workflow_event(
     metadata: Any = None,
     topic: str | None = None,
     *,
+    dag_id: str | None = None,
+    dag_run_id: str | None = None,
     key: str | None = None,
     timeout: float | None = None,
     scope: str | None = None,
     producer: Any = None,
     **context: Any,
 ) -> bool:
-    """Publishes an event of any type. Several of one type in one task are told apart by ``key``, else their payload."""
+    """Publishes an event of any type, about any DAG run.
+
+    event_type: an ``EventType``, or its name in any case; any other text is published as it stands, with a warning.
+    workflow_id, workflow_run_id: the DAG and its run (``dag_id`` and ``dag_run_id`` are accepted too); default: those
+        of the context, of the task that runs, of ``AIRFLOW_CTX_*``.
+    payload: a dict, which goes out as ``{"data": {...}}``; ``{"data": {...}}`` and a ``WorkflowEventPayload`` go out as
+        they are, any other value as ``{"data": {"value": ...}}``. What JSON cannot carry becomes what it can.
+    metadata: a dict or a ``WorkflowEventMetadata``, laid over ``environment`` and ``version`` (the variables
+        ENVIRONMENT, else dev, and EVENT_SCHEMA_VERSION, else 1.0), ``scope`` and what is known of the task.
+    topic: default: the variable KAFKA_TOPIC, else workflow-events.
+    key: tells the publishes of one task apart, and is to be the same in each retry; default: a digest of the payload.
+    timeout: seconds to wait for Kafka; default 5, and 1 in a DAG callback; 0: straight into the spool.
+    scope: ``dag`` or ``task``; default: ``task`` inside a task of that run, else ``dag``.
+    producer: publishes instead of the shared one, which is set up by the variables ``KAFKA_*`` and
+        ``WORKFLOW_EVENTS_SPOOL_*``: a ``WorkflowEventProducer``, or what has its ``publish_event_outcome``.
+    context: an Airflow context. A keyword that is neither of it nor of the task's own arguments is logged.
+
+    Gives back ``True`` when Kafka acknowledged the event, else ``False``: then it is in the spool, or the log says why
+    it is nowhere. Raises nothing.
+    """
     given = Given(
-        workflow_id if workflow_id is not None else context.get("dag_id"),
-        workflow_run_id if workflow_run_id is not None else context.get("dag_run_id"),
+        workflow_id if workflow_id is not None else dag_id,
+        workflow_run_id if workflow_run_id is not None else dag_run_id,
         context=context,
     )
     how = How(metadata, topic, key, _patience(timeout, context), producer)
@@ -105,6 +133,7 @@ def publish_workflow_event(
 
 
 @never_raises
+@knows_its_keywords
 def publish_event_from_taskflow_context(
     event_type: Any,
     payload: Any = None,
@@ -121,7 +150,22 @@ def publish_event_from_taskflow_context(
 ) -> bool:
     """Publishes an event about the run that the task's ``**context`` belongs to.
 
-    ``run_id`` is of the context, and stands behind its ``dag_run`` and ``ti``; ``dag_run_id`` stands before them.
+    event_type: an ``EventType``, or its name in any case; any other text is published as it stands, with a warning.
+    payload: a dict, which goes out as ``{"data": {...}}``; ``{"data": {...}}`` and a ``WorkflowEventPayload`` go out as
+        they are, any other value as ``{"data": {"value": ...}}``. What JSON cannot carry becomes what it can.
+    metadata: a dict or a ``WorkflowEventMetadata``, laid over ``environment`` and ``version`` (the variables
+        ENVIRONMENT, else dev, and EVENT_SCHEMA_VERSION, else 1.0), ``scope`` and what is known of the task.
+    topic: default: the variable KAFKA_TOPIC, else workflow-events.
+    dag_id, dag_run_id: stand before what the context says; its ``run_id`` stands behind its ``dag_run`` and ``ti``.
+    key: tells the publishes of one task apart, and is to be the same in each retry; default: a digest of the payload.
+    timeout: seconds to wait for Kafka; default 5, and 1 in a DAG callback; 0: straight into the spool.
+    scope: ``dag`` or ``task``; default: ``task`` inside a task of that run, else ``dag``.
+    producer: publishes instead of the shared one, which is set up by the variables ``KAFKA_*`` and
+        ``WORKFLOW_EVENTS_SPOOL_*``: a ``WorkflowEventProducer``, or what has its ``publish_event_outcome``.
+    context: an Airflow context. A keyword that is neither of it nor of the task's own arguments is logged.
+
+    Gives back ``True`` when Kafka acknowledged the event, else ``False``: then it is in the spool, or the log says why
+    it is nowhere. Raises nothing.
     """
     given = Given(dag_id, dag_run_id, context=context)
     how = How(metadata, topic, key, _patience(timeout, context), producer)
@@ -129,6 +173,7 @@ def publish_event_from_taskflow_context(
 
 
 @never_raises
+@knows_its_keywords
 def publish_task_completion_event(
     task_id: str | None = None,
     dag_id: str | None = None,
@@ -148,9 +193,28 @@ def publish_task_completion_event(
     producer: Any = None,
     **context: Any,
 ) -> bool:
-    """Publishes that a task completed or failed, as ``task_status`` says (``success``, ``failed``).
+    """Publishes that a task completed or failed, with scope ``task``.
 
-    ``map_index``, ``max_tries`` and ``try_number`` are those of the running task unless given.
+    task_id, dag_id, dag_run_id (or run_id): whose completion it is; default: those of the context, of the task that
+        runs, of ``AIRFLOW_CTX_*``.
+    task_result: any value, into ``payload.data.result``; what JSON cannot carry becomes what it can.
+    task_status: ``success`` is WORKFLOW_COMPLETED, ``failed`` is WORKFLOW_FAILED, and docs/airflow.md lists the rest;
+        what is not known is WORKFLOW_FAILED, with a warning. Also in ``payload.data.status``.
+    error_message: into ``payload.data.error_message``.
+    metadata: a dict or a ``WorkflowEventMetadata``, laid over ``environment`` and ``version`` (the variables
+        ENVIRONMENT, else dev, and EVENT_SCHEMA_VERSION, else 1.0), ``scope`` and what is known of the task.
+    topic: default: the variable KAFKA_TOPIC, else workflow-events.
+    map_index, max_tries, try_number: default: those of the running task.
+    key: a part of the event's id, for where the attempt is not known (a child process): a retry keeps the id then.
+    timeout: seconds to wait for Kafka; default 5, and 1 in a DAG callback; 0: straight into the spool.
+    producer: publishes instead of the shared one, which is set up by the variables ``KAFKA_*`` and
+        ``WORKFLOW_EVENTS_SPOOL_*``: a ``WorkflowEventProducer``, or what has its ``publish_event_outcome``.
+    context: an Airflow context. ``status``, ``result`` and ``error`` are other names of ``task_status``,
+        ``task_result`` and ``error_message``; a keyword that is neither of the context nor of the task's own arguments
+        is logged.
+
+    Gives back ``True`` when Kafka acknowledged the event, else ``False``: then it is in the spool, or the log says why
+    it is nowhere. Raises nothing.
     """
     event_type, status = shaping.type_of_status(task_status)
     data: dict[str, Any] = {"status": status}
@@ -167,6 +231,7 @@ def publish_task_completion_event(
 
 
 @never_raises
+@knows_its_keywords
 def publish_dag_completion_event(
     dag_id: str | None = None,
     dag_run_id: str | None = None,
@@ -183,9 +248,27 @@ def publish_dag_completion_event(
     producer: Any = None,
     **context: Any,
 ) -> bool:
-    """Publishes that a whole DAG run completed or failed, as ``dag_status`` says (``success``, ``failed``).
+    """Publishes that a whole DAG run completed or failed, with scope ``dag``.
 
-    ``clear_number`` is that of the DAG run in sight unless given.
+    dag_id, dag_run_id (or run_id): whose completion it is; default: those of the context, of the task that runs, of
+        ``AIRFLOW_CTX_*``.
+    dag_status: ``success`` is WORKFLOW_COMPLETED, ``failed`` is WORKFLOW_FAILED, and docs/airflow.md lists the rest;
+        what is not known is WORKFLOW_FAILED, with a warning. Also in ``payload.data.status``.
+    task_results: any value, into ``payload.data.task_results``; what JSON cannot carry becomes what it can.
+    error_message: into ``payload.data.error_message``.
+    metadata: a dict or a ``WorkflowEventMetadata``, laid over ``environment`` and ``version`` (the variables
+        ENVIRONMENT, else dev, and EVENT_SCHEMA_VERSION, else 1.0) and ``scope``.
+    topic: default: the variable KAFKA_TOPIC, else workflow-events.
+    clear_number: how often the run was cleared; default: that of the DAG run in sight.
+    key: a part of the event's id, for where the attempt is not known (a child process): a retry keeps the id then.
+    timeout: seconds to wait for Kafka; default 5, and 1 in a DAG callback; 0: straight into the spool.
+    producer: publishes instead of the shared one, which is set up by the variables ``KAFKA_*`` and
+        ``WORKFLOW_EVENTS_SPOOL_*``: a ``WorkflowEventProducer``, or what has its ``publish_event_outcome``.
+    context: an Airflow context. ``status`` and ``error`` are other names of ``dag_status`` and ``error_message``; a
+        keyword that is neither of the context nor of the task's own arguments is logged.
+
+    Gives back ``True`` when Kafka acknowledged the event, else ``False``: then it is in the spool, or the log says why
+    it is nowhere. Raises nothing.
     """
     event_type, status = shaping.type_of_status(dag_status)
     data: dict[str, Any] = {"status": status}
@@ -308,8 +391,27 @@ def _send(
     if getattr(outcome, "kind", None) == "too_large":
         say(logging.ERROR, "event %s is too large for the topic: its large values are left out", event_id)
         event["payload"] = shaping.shrunk(payload)
-        outcome = _outcome(event, how)
+        original, outcome = outcome, _outcome(event, how)
+        _tell_of_the_original(event_id, original, outcome)
     return _say(event, outcome)
+
+
+def _tell_of_the_original(event_id: str, original: Any, shortened: Any) -> None:
+    """What the producer's own line says of a file (move it back once the topic takes it) is wrong by now."""
+    ends = {"published": "is published", "spooled": "is in the spool"}
+    if getattr(shortened, "status", None) not in ends:
+        return
+    path = getattr(original, "path", None)
+    say(
+        logging.ERROR,
+        "event %s: a shortened event %s under this id. The original %s",
+        event_id,
+        ends[shortened.status],
+        "is kept nowhere"
+        if path is None
+        else f"in {path} is only there to be read: leave it there or delete it, since back in the spool it would be "
+        "a duplicate, which the bridge drops",
+    )
 
 
 def _topic(topic: Any) -> str | None:

@@ -5,9 +5,14 @@ Its invariant: a handler or a filter that raises costs a line in the log, and no
 
 from __future__ import annotations
 
+import difflib
 import logging
 
 from workflow_events.interrupts import interrupts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 log = logging.getLogger("airflow_integration")
 
@@ -19,3 +24,8 @@ def say(level: int, words: str, *about: object, exc_info: bool = False) -> None:
     except Exception as error:
         if interrupts(error):
             raise
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that this is most likely a misspelling of."""
+    return next(iter(difflib.get_close_matches(word[:100], known, n=1, cutoff=0.76)), None)

@@ -11,11 +11,14 @@ import datetime
 import enum
 import json
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 from . import coerce
-from .saying import say
+from .saying import nearest, say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 ENVIRONMENTS = ("dev", "staging", "prod")
 
@@ -30,6 +33,7 @@ _TYPE_OF_STATUS = {
     **dict.fromkeys(("success", "succeeded", "successful", "completed", "complete", "done", "ok"), COMPLETED),
     **dict.fromkeys(("failed", "failure", "error", "errored", "upstream_failed", "up_for_retry", "timeout"), FAILED),
     **dict.fromkeys(("triggered", "started", "running", "queued"), TRIGGERED),
+    **{name.lower(): name for name in EVENT_TYPES},
 }
 
 
@@ -44,7 +48,7 @@ def event_type_name(event_type: Any) -> str:
         raise ValueError(
             f"event_type is {coerce.text_of(event_type)!r}; expected an EventType or one of {', '.join(EVENT_TYPES)}"
         )
-    name = value.strip().upper().replace(".", "_").replace("-", "_")
+    name = _name(value).upper()
     if name not in EVENT_TYPES:
         say(logging.WARNING, "event_type %r is none of %s; it is published as it stands", value, ", ".join(EVENT_TYPES))
         return value.strip()
@@ -52,19 +56,31 @@ def event_type_name(event_type: Any) -> str:
 
 
 def type_of_status(status: Any) -> tuple[str, str]:
-    """The event type that a status of a task or of a DAG run calls for, and the status as a text."""
+    """The event type that a status of a task or of a DAG run calls for, and the status as a text.
+
+    A status is a state of Airflow, a word for one, or an event type, as an enum or as its name. What is not known is
+    WORKFLOW_FAILED, with a warning.
+    """
     value = _plain(status)
     words = value.strip().lower() if isinstance(value, str) else coerce.text_of(value).lower()
-    event_type = _TYPE_OF_STATUS.get(words)
+    event_type = _TYPE_OF_STATUS.get(_name(words))
     if event_type is None:
+        meant = nearest(_name(words), _TYPE_OF_STATUS)
         say(
             logging.WARNING,
-            "status %r is not known (success, failed or running are); it is published as %s",
+            "status %r is not known (%s); it is published as %s",
             words,
+            f"did you mean {meant!r}?" if meant else "success, failed or running are",
             FAILED,
         )
         event_type = FAILED
     return event_type, words
+
+
+def is_status(value: Any) -> bool:
+    """Whether it is a status that ``type_of_status`` knows."""
+    value = _plain(value)
+    return isinstance(value, str) and _name(value) in _TYPE_OF_STATUS
 
 
 def payload_of(payload: Any) -> dict[str, Any]:
@@ -144,6 +160,10 @@ def shrunk(payload: Mapping[str, Any]) -> dict[str, Any]:
 def json_bytes(plain: Any) -> int:
     """The length of a plain value as JSON in UTF-8."""
     return len(json.dumps(plain, ensure_ascii=False).encode("utf-8"))
+
+
+def _name(words: str) -> str:
+    return words.strip().lower().replace(".", "_").replace("-", "_")
 
 
 def _plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
@@ -18,10 +19,13 @@ from airflow_integration import (
     publish_event_from_taskflow_context,
     publish_task_completion_event,
     publish_workflow_event,
+    shaping,
     task_failure_callback,
     task_success_callback,
 )
 from recording import Context, Recording, RuntimeTaskInstance, TaskInstance2, context, dag_run
+
+AIRFLOW_PAGE = Path(__file__).parents[3] / "docs" / "airflow.md"
 
 PUBLISHING = [
     publish_workflow_event,
@@ -126,7 +130,14 @@ def test_a_dag_completion_says_dag_also_from_within_a_task(producer):
         ("success", "WORKFLOW_COMPLETED"),
         ("Failed", "WORKFLOW_FAILED"),
         ("running", "WORKFLOW_TRIGGERED"),
+        ("upstream_failed", "WORKFLOW_FAILED"),
+        ("skipped", "WORKFLOW_FAILED"),
         (7, "WORKFLOW_FAILED"),
+        (EventType.WORKFLOW_COMPLETED, "WORKFLOW_COMPLETED"),
+        ("WORKFLOW_COMPLETED", "WORKFLOW_COMPLETED"),
+        ("workflow.completed", "WORKFLOW_COMPLETED"),
+        ("WORKFLOW_FAILED", "WORKFLOW_FAILED"),
+        ("WORKFLOW_TRIGGERED", "WORKFLOW_TRIGGERED"),
     ],
 )
 def test_the_status_decides_the_type(status, event_type, producer):
@@ -135,6 +146,31 @@ def test_the_status_decides_the_type(status, event_type, producer):
     for event, _, _ in producer.calls:
         assert event["event_type"] == event_type
         assert event["payload"]["data"]["error_message"] == "boom"
+
+
+def test_the_page_lists_what_each_status_becomes():
+    rows = re.findall(
+        r"^\| (`success`.*|`failed`.*|`triggered`.*) \| (WORKFLOW_\w+) \|$", AIRFLOW_PAGE.read_text(), re.M
+    )
+    listed = {word: event_type for words, event_type in rows for word in re.findall("`(.*?)`", words)}
+    assert {**listed, **{name.lower(): name for name in shaping.EVENT_TYPES}} == shaping._TYPE_OF_STATUS
+
+
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [
+        ("succes", "status 'succes' is not known (did you mean 'success'?); it is published as WORKFLOW_FAILED"),
+        (
+            "skipped",
+            "status 'skipped' is not known (success, failed or running are); it is published as WORKFLOW_FAILED",
+        ),
+    ],
+)
+def test_a_status_that_is_not_known_is_named_with_the_one_it_may_be(status, line, producer, caplog):
+    assert publish_dag_completion_event("etl", "run-1", dag_status=status, producer=producer)
+    assert [(record.levelname, record.message) for record in caplog.records if "status" in record.message] == [
+        ("WARNING", line)
+    ]
 
 
 def test_ids_come_from_arguments_then_dag_run_then_ti_then_dag_then_environment(producer, monkeypatch):
@@ -203,6 +239,34 @@ def test_an_event_too_large_is_published_without_its_large_values(caplog):
     assert publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", payload, producer=producer)
     assert producer.ids[0] == producer.ids[1]
     assert producer.calls[1][0]["payload"] == {"data": {"rows": {"omitted_bytes": 5_002}, "status": "success"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "then", "words"),
+    [
+        ("/spool/quarantine/a", "published", "is published under this id. The original in /spool/quarantine/a is only"),
+        (
+            "/spool/quarantine/a",
+            "spooled",
+            "is in the spool under this id. The original in /spool/quarantine/a is only",
+        ),
+        (None, "published", "is published under this id. The original is kept nowhere"),
+    ],
+)
+def test_the_original_of_a_shortened_event_is_said_to_be_only_for_reading(path, then, words, caplog):
+    producer = Recording(then)
+    producer.answers.insert(0, SimpleNamespace(status="failed", kind="too_large", message="too large", path=path))
+    publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {"rows": "x" * 5_000}, producer=producer)
+    (line,) = [record for record in caplog.records if "The original" in record.message]
+    assert line.levelname == "ERROR"
+    assert "event {}: a shortened event {}".format(producer.ids[0], words) in line.message
+
+
+def test_nothing_is_said_of_a_shortened_event_that_was_not_taken_either(caplog):
+    producer = Recording("failed", "too_large")
+    assert publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {"rows": "x"}, producer=producer) is False
+    assert len(producer.calls) == 2
+    assert "The original" not in caplog.text
 
 
 class Bad:
