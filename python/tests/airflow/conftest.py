@@ -16,7 +16,7 @@ def _airflow(version: int) -> Iterator[Airflow]:
 
 @pytest.fixture(scope="session")
 def airflow2() -> Iterator[Airflow]:
-    """Airflow 2.8.4, which has no pydantic."""
+    """Airflow 2.8.4."""
     yield from _airflow(2)
 
 

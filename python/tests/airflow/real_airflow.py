@@ -181,7 +181,13 @@ def seen(airflow: Airflow, name: str) -> List[str]:
     return path.read_text().splitlines() if path.is_file() else []
 
 
-def wait_for(within: float, what: str, look: Callable[[], Any], processes: Dict[str, Process]) -> None:
+def wait_for(
+    within: float,
+    what: str,
+    look: Callable[[], Any],
+    processes: Dict[str, Process],
+    until: Callable[[Any], Any] = bool,
+) -> None:
     """``poll`` that ends at once when one of these processes does, and in any case with their logs."""
 
     def look_at_both() -> Tuple[List[str], Any]:
@@ -189,7 +195,7 @@ def wait_for(within: float, what: str, look: Callable[[], Any], processes: Dict[
         return ended, None if ended else look()
 
     try:
-        ended, _ = poll(within, what, look_at_both, lambda seen: seen[0] or seen[1], every=0.5)
+        ended, _ = poll(within, what, look_at_both, lambda seen: seen[0] or until(seen[1]), every=0.5)
         assert not ended, "{} ended while this was waited for: {}".format(", ".join(ended), what)
     except AssertionError as error:
         logs = "\n".join(f"--- {one.what}\n{one.tail(80)}" for one in processes.values())

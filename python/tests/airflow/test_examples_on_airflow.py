@@ -1,11 +1,14 @@
-"""``airflow dags test`` of each example on each Airflow: what is in Kafka afterwards, and what when there is none."""
+"""``airflow dags test`` of each example on each Airflow: what is in Kafka afterwards, and what is in the spool when
+there is no Kafka, or none that answers."""
 
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Dict, List
+from typing import Callable, Dict, Iterator, List
 
 import pytest
+from kit.broker import Broker
 from kit.reader import Kafka
-from kit.spool import SpoolFolder
+from kit.spool import Spooled, SpoolFolder
 from real_airflow import Airflow
 
 
@@ -80,6 +83,77 @@ def test_the_decorator_and_the_callbacks_publish(
     assert events[1]["payload"]["data"] == {"task_id": "load", "status": "success", "result": {"rows": 3}}
     assert events[2]["payload"]["data"]["status"] == "success"
     assert [event["metadata"].get("try_number") for event in events] == [1, 1, None]
+
+
+@pytest.fixture(scope="module")
+def one_broker() -> Iterator[Broker]:
+    """A broker for these tests alone, which take it away and bring it back."""
+    with Broker({"broker.session.timeout.ms": "3000"}) as broker:
+        yield broker
+
+
+PROMISED = {"task": 5.0, "dag": 1.0}
+"""Seconds until an event is in the spool, as docs/airflow.md has it: of a task, and of a DAG callback."""
+
+SPOOLED = {
+    "example_etl_dag": [("WORKFLOW_COMPLETED", "task", "publish_completion")],
+    "example_completion_events": [
+        ("WORKFLOW_COMPLETED", "task", "extract"),
+        ("WORKFLOW_COMPLETED", "task", "load"),
+        ("WORKFLOW_COMPLETED", "dag", None),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    "version, away, back, name",
+    [
+        pytest.param(2, Broker.kill, Broker.start_again, "example_completion_events", id="2.8.4, no broker"),
+        pytest.param(3, Broker.kill, Broker.start_again, "example_completion_events", id="3.3.2, no broker"),
+        # That of 2.8.4 is in test_fork_on_airflow.py.
+        pytest.param(3, Broker.freeze, Broker.thaw, "example_etl_dag", id="3.3.2, a broker that never answers"),
+    ],
+)
+def test_without_a_broker_they_run_as_well(
+    version: int,
+    away: Callable[[Broker], None],
+    back: Callable[[Broker], None],
+    name: str,
+    request: pytest.FixtureRequest,
+    one_broker: Broker,
+    env: Dict[str, str],
+    spool: SpoolFolder,
+) -> None:
+    """The sentence of examples/airflow/README.md."""
+    airflow: Airflow = request.getfixturevalue(f"airflow{version}")
+    kafka = one_broker.kafka
+    topic = kafka.topic()
+    env.update(KAFKA_BOOTSTRAP_SERVERS=kafka.bootstrap, KAFKA_TOPIC=topic)
+    away(one_broker)
+    try:
+        ended = airflow.dags_test(name, **env)
+    finally:
+        back(one_broker)
+    waiting = spool.events()
+    assert told(waiting) == SPOOLED[name], ended.text[-4000:]
+    run_id = waiting[0]["workflow_run_id"]
+    assert airflow.state("dag_run", dag_id=name, run_id=run_id) == "success"
+    states = airflow.state("task_instance", dag_id=name, run_id=run_id).split(",")
+    assert set(states) == {"success"}, states
+    took = [(one.event["metadata"]["scope"], waited(one)) for one in spool.spooled()]
+    print(version, name, took, f"the command took {ended.seconds:.1f} s")
+    assert all(seconds < PROMISED[scope] + 1.0 for scope, seconds in took), took
+    assert kafka.events(topic) == []
+
+    print(airflow.python("-m", "workflow_events", "drain", **env).text)
+    assert kafka.events(topic) == waiting
+    assert spool.everything() == []
+
+
+def waited(spooled: Spooled) -> float:
+    """Seconds from an event's own time until it was in the spool."""
+    made = datetime.strptime(spooled.event["timestamp"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+    return spooled.path.stat().st_mtime - made.timestamp()
 
 
 def test_the_listener_hears_a_dag_that_knows_nothing_of_it(

@@ -1,15 +1,17 @@
-"""A real scheduler on each Airflow: retries, clears, callbacks, the listener, and the whole way to LangGraph.
+"""A real scheduler on each Airflow: retries, clears, failures, callbacks, the listener, and the way to LangGraph.
 
 One play for each version, whose acts the tests then look at. A task publishes and fails in each odd attempt, so that
-Airflow retries it; it is cleared alone while its run goes on, and then once more with the whole run.
+Airflow retries it; it is cleared alone while its run goes on, and then once more with the whole run. Beside it, runs
+that fail. The scheduler has a spool folder of its own, and an address of Kafka that counts who connects.
 """
 
 import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
+from door import Door
 from kit.bridge import Bridge
 from kit.poll import poll
 from kit.reader import Kafka
@@ -18,6 +20,8 @@ from langgraph_server import LangGraph
 from real_airflow import Airflow, seen, wait_for
 
 RUN = "proof-1"
+RUNS = {"identity_proof": RUN, "listened_plain": "heard-1", "failing": "failed-1", "listened_failing": "heard-2"}
+"""By DAG."""
 WITHIN = 180.0
 
 ROUTING = """
@@ -39,10 +43,15 @@ class Play:
     """What was seen of it."""
 
     version: int
-    attempts: List[Dict[str, Any]]
-    spooled_by_the_scheduler: List[Dict[str, Any]]
-    events: List[Dict[str, Any]]
     topic: str
+    attempts: List[Dict[str, Any]]
+    states: Dict[str, str]
+    passed_through: List[str]
+    spooled_by_the_scheduler: List[Dict[str, Any]]
+    connections_of_the_scheduler: int
+    before_the_drain: List[Dict[str, Any]]
+    connections_of_the_drain: int
+    events: List[Dict[str, Any]]
 
     def of(self, **wanted: Any) -> List[Dict[str, Any]]:
         """The events with these values, of themselves or of their metadata, in the order of the topic."""
@@ -54,16 +63,30 @@ class Play:
 
 
 @pytest.fixture(scope="module")
-def play(airflow: Airflow, kafka: Kafka) -> Play:
+def play(airflow: Airflow, kafka: Kafka) -> Iterator[Play]:
+    with Door(kafka.bootstrap) as door:
+        yield played(airflow, kafka, door)
+
+
+def played(airflow: Airflow, kafka: Kafka, door: Door) -> Play:
     topic = kafka.topic(f"play-{airflow.version}")
     spool = SpoolFolder(airflow.folder / "spool")
+    of_scheduler = SpoolFolder(airflow.folder / "spool-of-the-scheduler")
+    of_tasks = {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap, "WORKFLOW_EVENTS_SPOOL_DIR": str(spool.path)}
     env = {
-        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
+        "KAFKA_BOOTSTRAP_SERVERS": door.address,
         "KAFKA_TOPIC": topic,
-        "WORKFLOW_EVENTS_SPOOL_DIR": str(spool.path),
+        "WORKFLOW_EVENTS_SPOOL_DIR": str(of_scheduler.path),
         "WORKFLOW_EVENTS_LISTENER": "1",
         "WORKFLOW_EVENTS_LISTENER_DAGS": "other_*, listened_*",
+        "TEST_TASKS_ENVIRONMENT": json.dumps(of_tasks),
     }
+
+    def states() -> Dict[str, str]:
+        return {dag_id: airflow.state("dag_run", dag_id=dag_id, run_id=run_id) for dag_id, run_id in RUNS.items()}
+
+    def others_ended(now: Dict[str, str]) -> bool:
+        return (now["listened_plain"], now["failing"], now["listened_failing"]) == ("success", "failed", "failed")
 
     def flaky_ended(attempts: int) -> bool:
         done = len(seen(airflow, "attempts.jsonl")) >= attempts
@@ -71,20 +94,22 @@ def play(airflow: Airflow, kafka: Kafka) -> Play:
             done and airflow.state("task_instance", dag_id="identity_proof", run_id=RUN, task_id="flaky") == "success"
         )
 
-    def dag_completions() -> int:
-        # A DAG callback has a second; what Kafka did not take by then is in the spool, and nothing publishes after it.
-        known = [*kafka.events(topic), *spool.events()]
-        of_runs = [event for event in known if event["metadata"]["scope"] == "dag"]
-        return len({event["event_id"] for event in of_runs if event["workflow_id"] == "identity_proof"})
+    def told_of_runs() -> Dict[str, int]:
+        # A DAG callback has a second, the scheduler none: what Kafka did not take is in a spool, and may stay there.
+        known = [*kafka.events(topic), *spool.events(), *of_scheduler.events()]
+        of_runs = {event["event_id"]: event["workflow_id"] for event in known if event["metadata"]["scope"] == "dag"}
+        return Counter(of_runs.values())
+
+    def at_least(wanted: Dict[str, int]) -> Callable[[Dict[str, int]], bool]:
+        return lambda counts: all(counts.get(dag_id, 0) >= count for dag_id, count in wanted.items())
 
     airflow.run("dags", "reserialize")
-    for dag_id, run_id in (("identity_proof", RUN), ("listened_plain", "heard-1")):
-        airflow.run("dags", "unpause", "-y", dag_id) if airflow.version == 3 else airflow.run("dags", "unpause", dag_id)
+    # `airflow dags test` of another module may have registered this one as paused.
+    airflow.run("dags", "unpause", *(["-y"] if airflow.version == 3 else []), "listened_plain")
+    for dag_id, run_id in RUNS.items():
         airflow.trigger(dag_id, run_id)
     with airflow.scheduler(**env) as processes:
         wait_for(WITHIN, "the first attempt is retried", lambda: flaky_ended(2), processes)
-        heard = {"dag_id": "listened_plain", "run_id": "heard-1"}
-        wait_for(WITHIN, "the listened run ends", lambda: airflow.state("dag_run", **heard) == "success", processes)
 
         airflow.run("tasks", "clear", "-y", "-t", "flaky", "identity_proof")
         wait_for(WITHIN, "the task that was cleared alone is retried", lambda: flaky_ended(4), processes)
@@ -92,14 +117,29 @@ def play(airflow: Airflow, kafka: Kafka) -> Play:
 
         (airflow.folder / "released").write_text("")
         airflow.run("tasks", "clear", "-y", "-t", "hold", "identity_proof")
-        wait_for(WITHIN, "the run's completion is published", lambda: dag_completions() >= 1, processes)
+        once = at_least({"identity_proof": 1})
+        wait_for(WITHIN, "the run's completion is published", told_of_runs, processes, once)
         airflow.run("tasks", "clear", "-y", "identity_proof")
         wait_for(WITHIN, "the task of the cleared run is retried", lambda: flaky_ended(6), processes)
-        wait_for(WITHIN, "the second completion is published", lambda: dag_completions() >= 2, processes)
-    left = spool.events()
-    print(airflow.python("-m", "workflow_events", "drain", **env).text)
-    attempts = [json.loads(line) for line in seen(airflow, "attempts.jsonl")]
-    return Play(airflow.version, attempts, left, kafka.events(topic), topic)
+        wait_for(WITHIN, "the other runs end", states, processes, others_ended)
+        all_of_it = at_least({"identity_proof": 2, "listened_plain": 2, "failing": 1, "listened_failing": 2})
+        wait_for(WITHIN, "each run is told of", told_of_runs, processes, all_of_it)
+    ended_in = {**states(), "load": airflow.state("task_instance", dag_id="failing", task_id="load")}
+    spooled, connections, before = of_scheduler.events(), door.opened, kafka.events(topic)
+    for more in ({}, of_tasks):
+        print(airflow.python("-m", "workflow_events", "drain", **{**env, **more}).text)
+    return Play(
+        version=airflow.version,
+        topic=topic,
+        attempts=[json.loads(line) for line in seen(airflow, "attempts.jsonl")],
+        states=ended_in,
+        passed_through=seen(airflow, "passed-through.txt"),
+        spooled_by_the_scheduler=spooled,
+        connections_of_the_scheduler=connections,
+        before_the_drain=before,
+        connections_of_the_drain=door.opened - connections,
+        events=kafka.events(topic),
+    )
 
 
 def ids(events: List[Dict[str, Any]]) -> List[str]:
@@ -147,16 +187,71 @@ def test_the_dag_callback_publishes_each_completion_of_the_run_once(play: Play) 
     assert {event["payload"]["data"]["status"] for event in completed} == {"success"}
 
 
+def test_a_failed_task_tells_of_each_attempt_and_its_exception_passes_through(play: Play) -> None:
+    # The decorator of both attempts, then the callback, which is given to the last one alone.
+    told = play.of(event_type="WORKFLOW_FAILED", workflow_id="failing", task_id="load")
+    assert [event["metadata"]["try_number"] for event in told] == [1, 2, 2]
+    first, second, called_back = ids(told)
+    assert first != second == called_back
+    data = [event["payload"]["data"] for event in told]
+    assert {(one["status"], one["error_message"], one["error_type"]) for one in data} == {
+        ("failed", "no rows in orders", "OutOfRows")
+    }
+    assert [one["will_retry"] for one in data] == [True, False, False]
+    assert play.of(event_type="WORKFLOW_COMPLETED", workflow_id="failing") == []
+    assert play.passed_through == ["OutOfRows('no rows in orders')"]
+    assert (play.states["load"], play.states["failing"]) == ("failed", "failed")
+
+
+def test_the_dag_callback_publishes_the_failure_of_the_run(play: Play) -> None:
+    (failed,) = play.of(workflow_id="failing", scope="dag")
+    print(play.version, failed["payload"]["data"])
+    assert failed["event_type"] == "WORKFLOW_FAILED"
+    assert failed["workflow_run_id"] == RUNS["failing"]
+    assert (failed["payload"]["data"]["status"], failed["payload"]["data"]["reason"]) == ("failed", "task_failure")
+
+
+def told(events: List[Dict[str, Any]]) -> "Counter[Any]":
+    """How often each type was told, of what."""
+    return Counter((one["event_type"], one["metadata"]["scope"], one["metadata"].get("task_id")) for one in events)
+
+
 def test_the_listener_publishes_a_dag_that_knows_nothing_of_it(play: Play) -> None:
-    heard = play.of(workflow_id="listened_plain")
-    told = Counter(
-        (event["event_type"], event["metadata"]["scope"], event["metadata"].get("task_id")) for event in heard
-    )
-    assert told == {
+    assert told(play.of(workflow_id="listened_plain")) == {
         ("WORKFLOW_TRIGGERED", "dag", None): 1,
         ("WORKFLOW_COMPLETED", "task", "work"): 1,
         ("WORKFLOW_COMPLETED", "dag", None): 1,
     }
+
+
+def test_the_listener_publishes_what_fails(play: Play) -> None:
+    heard = play.of(workflow_id="listened_failing")
+    assert told(heard) == {
+        ("WORKFLOW_TRIGGERED", "dag", None): 1,
+        ("WORKFLOW_FAILED", "task", "work"): 2,
+        ("WORKFLOW_FAILED", "dag", None): 1,
+    }
+    assert len(set(ids(heard))) == 4
+    attempts = play.of(workflow_id="listened_failing", task_id="work")
+    assert [event["metadata"]["try_number"] for event in attempts] == [1, 2]
+    assert [event["payload"]["data"]["status"] for event in attempts] == ["failed", "failed"]
+    assert [event["payload"]["data"]["will_retry"] for event in attempts] == [True, False]
+    assert play.states["listened_failing"] == "failed"
+
+
+def test_the_scheduler_only_ever_spools(play: Play) -> None:
+    spooled = play.spooled_by_the_scheduler
+    assert sorted((event["workflow_id"], event["event_type"], event["metadata"]["scope"]) for event in spooled) == [
+        ("listened_failing", "WORKFLOW_FAILED", "dag"),
+        ("listened_failing", "WORKFLOW_TRIGGERED", "dag"),
+        ("listened_plain", "WORKFLOW_COMPLETED", "dag"),
+        ("listened_plain", "WORKFLOW_TRIGGERED", "dag"),
+    ]
+    assert play.connections_of_the_scheduler == 0
+    assert not set(ids(spooled)) & set(ids(play.before_the_drain))
+    # The drain goes the way that the scheduler did not: it is counted, and then they are in Kafka as they were.
+    assert play.connections_of_the_drain > 0
+    assert [event for event in play.events if event["event_id"] in ids(spooled)] == spooled
 
 
 def test_the_listener_leaves_other_dags_alone(play: Play) -> None:

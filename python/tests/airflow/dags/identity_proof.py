@@ -9,6 +9,7 @@ import json
 import os
 from datetime import datetime, timedelta
 
+import own_host  # noqa: F401
 from airflow_integration import (
     dag_success_callback,
     publish_event_from_taskflow_context,

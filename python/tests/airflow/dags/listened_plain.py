@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+import own_host  # noqa: F401
+
 try:
     from airflow.sdk import dag, task
 except ImportError:
