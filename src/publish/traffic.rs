@@ -29,7 +29,7 @@ pub(super) struct Traffic {
     less: Condvar,
     /// A caller looks for its answer.
     is_watched: AtomicBool,
-    /// The last answer that was waited for came at once.
+    /// The last answer that was waited for came soon.
     is_near: AtomicBool,
 }
 
@@ -94,7 +94,7 @@ impl Traffic {
             self.is_watched.store(false, Ordering::Relaxed);
         }
         sleep();
-        self.is_near.store(began.elapsed() < LOOK, Ordering::Relaxed);
+        self.is_near.store(began.elapsed() < 2 * LOOK, Ordering::Relaxed);
     }
 
     /// One has ended.
