@@ -190,23 +190,25 @@ impl Publisher {
         Many::new(Arc::clone(&self.inner), self.topic(topic), self.inner.begin(duration(deadline)))
     }
 
-    /// Hands an event in JSON over and does not wait for its outcome. None: taken.
-    #[pyo3(signature = (event, topic=None, traceparent=None))]
+    /// Hands an event in JSON over and does not wait for its outcome, which goes into `told` when it was not taken.
+    #[pyo3(signature = (event, told, topic=None, traceparent=None))]
     #[expect(clippy::needless_pass_by_value, reason = "what Python hands over is owned")]
     fn enqueue(
         &self,
         py: Python<'_>,
         event: PyBackedBytes,
+        told: &Bound<'_, PyList>,
         topic: Option<String>,
         traceparent: Option<String>,
-    ) -> Option<Outcome> {
-        py.detach(|| match Record::from_json(&event, &self.topic(topic), traceparent.as_deref()) {
+    ) -> PyResult<()> {
+        let failed = py.detach(|| match Record::from_json(&event, &self.topic(topic), traceparent.as_deref()) {
             Ok(record) => {
                 let failed = self.inner.enqueue(&record).err()?;
                 Some(Outcome::unacknowledged(record.event_id().to_owned(), failed))
             }
             Err(poison) => Some(Outcome::failed(String::new(), "invalid", poison.to_string())),
-        })
+        });
+        failed.map_or(Ok(()), |failed| told.append(failed))
     }
 
     /// Waits until everything has its outcome: how many events have none yet, and why.
@@ -229,15 +231,15 @@ impl Publisher {
         }
     }
 
-    /// Waits for at most so many seconds, spools what has no outcome by then, and ends the connection: what was
-    /// enqueued and is not in Kafka.
-    fn close(&self, py: Python<'_>, timeout: f64) -> Vec<Outcome> {
-        py.detach(|| failures(self.inner.close(duration(timeout))))
+    /// Waits for at most so many seconds, spools what has no outcome by then, and ends the connection. What was
+    /// enqueued and is not in Kafka goes into `told`.
+    fn close(&self, py: Python<'_>, timeout: f64, told: &Bound<'_, PyList>) -> PyResult<()> {
+        tell(told, py.detach(|| self.inner.close(duration(timeout))))
     }
 
-    /// What was enqueued and is not in Kafka, since the last call.
-    fn take_failures(&self, py: Python<'_>) -> Vec<Outcome> {
-        py.detach(|| failures(self.inner.take_failures()))
+    /// What was enqueued and is not in Kafka, since the last call, goes into `told`.
+    fn take_failures(&self, py: Python<'_>, told: &Bound<'_, PyList>) -> PyResult<()> {
+        tell(told, py.detach(|| self.inner.take_failures()))
     }
 
     /// Publishes what waits in the spool for these brokers, within a budget; None: everything that is there. Raises
@@ -291,6 +293,6 @@ impl Publisher {
     }
 }
 
-fn failures(errors: Vec<PublishError>) -> Vec<Outcome> {
-    errors.into_iter().map(|error| Outcome::unacknowledged(String::new(), error)).collect()
+fn tell(told: &Bound<'_, PyList>, errors: Vec<PublishError>) -> PyResult<()> {
+    errors.into_iter().try_for_each(|error| told.append(Outcome::unacknowledged(String::new(), error)))
 }

@@ -142,6 +142,8 @@ def test_what_is_no_event_is_false_and_an_error_in_the_log_and_raises_nothing(
         outcome = used.publish_event_outcome(event, topic, timeout=0)
         assert (outcome.status, outcome.kind) == ("failed", "invalid")
         assert complaint in outcome.message
+        assert outcome.event != ""
+        assert outcome.event_id in ("", "x", "6f1c") and outcome.event_id in outcome.message
         assert used.publish_event(event, topic, timeout=0) is False
         assert used.enqueue_event(event, topic) is False
         assert used.publish_many([event], topic).failed == 1

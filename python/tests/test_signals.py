@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
+from kit.reader import Kafka
 from kit.silent import SilentServer
 from workflow_events import WorkflowEventProducer
 
@@ -108,3 +109,49 @@ def test_a_drain_ends_and_the_events_wait_again(silent: SilentServer, tmp_path: 
     interrupted(lambda: producer.drain_spool(timeout=LONG))
     producer.close(timeout=0)
     assert len(list((tmp_path / "spool").glob("*.event"))) == 1
+
+
+def test_a_signal_while_the_log_is_written_keeps_no_line_out_of_it(
+    silent: SilentServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two signals: one ends the wait, and one comes from within the first line of the log."""
+    producer = WorkflowEventProducer(silent.bootstrap, connect_timeout=None, spool_dir=False)
+
+    class Raises(logging.Filter):
+        lines = 0
+
+        def filter(self, record: logging.LogRecord) -> bool:
+            Raises.lines += 1
+            if Raises.lines == 1:
+                signal.raise_signal(signal.SIGALRM)
+            return True
+
+    logger = logging.getLogger("workflow_events")
+    raises = Raises()
+    logger.addFilter(raises)
+    try:
+        interrupted(lambda: many(producer))
+    finally:
+        logger.removeFilter(raises)
+    # The line in which it came is on the standard error instead.
+    assert len([record for record in caplog.records if record.levelno == logging.CRITICAL]) == 2
+    producer.close(timeout=0)
+
+
+def test_a_quick_drain_ends_too(kafka: Kafka, topic: str, tmp_path: Path) -> None:
+    producer = WorkflowEventProducer(kafka.bootstrap, topic=topic, spool_dir=tmp_path / "spool")
+    for number in range(3000):
+        producer.publish_event(an_event("e-{}".format(number)), timeout=0)
+
+    def soon(number: int, frame: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, soon)
+    with pytest.raises(Interrupted):
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        producer.drain_spool()
+    signal.signal(signal.SIGALRM, before)
+    left = len(list((tmp_path / "spool").glob("*.event")))
+    assert left > 0, "all of it was drained first"
+    assert producer.drain_spool().published == left
+    producer.close()

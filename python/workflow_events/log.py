@@ -10,11 +10,14 @@ cost. It is not imported later, because a child that is forked during an import 
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
+from functools import partial
 
 from .interrupts import interrupts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from logging import Logger
     from typing import Optional
 
@@ -55,14 +58,35 @@ def report(outcomes: list[Outcome]) -> None:
         kept = outcome.kind == "invalid" or outcome.path is not None
         lost = outcome.status == "lost" or (outcome.status == "failed" and not kept)
         alike.setdefault("lost" if lost else outcome.status, []).append(outcome)
+    raised: list[BaseException] = []
     for status, group in alike.items():
-        if status == "lost":
-            for outcome in group:
-                say(CRITICAL, "EVENT LOST: %s. Keep it, and publish it again: %s", outcome.message, outcome.event)
-            continue
-        level, text = _LINES.get(status, _LINES["failed"])
-        if _wanted(level):
-            say(level, text, group[0].message, f" (and {len(group) - 1} more)" if len(group) > 1 else "")
+        for line in _lines(status, group):
+            try:
+                line()
+            except BaseException as error:  # Out of a signal's handler: it passes when all is said.
+                raised.append(error)
+    if raised:
+        raise raised[0]
+
+
+def _lines(status: str, group: list[Outcome]) -> list[Callable[[], None]]:
+    """What says what of events that are alike."""
+    if status == "lost":
+        return [partial(_lost, outcome) for outcome in group]
+    level, text = _LINES.get(status, _LINES["failed"])
+    if not _wanted(level):
+        return []
+    more = f" (and {len(group) - 1} more)" if len(group) > 1 else ""
+    return [lambda: say(level, text, group[0].message, more)]
+
+
+def _lost(outcome: Outcome) -> None:
+    if outcome.event is None:
+        # What a close has given up on, and nobody can name.
+        text = "EVENTS MAY BE LOST: %s. Publish what was enqueued last again: what is there already is a duplicate"
+        say(CRITICAL, text, outcome.message)
+    else:
+        say(CRITICAL, "EVENT LOST: %s. Keep it, and publish it again: %s", outcome.message, outcome.event)
 
 
 def say(level: int, text: str, *about: object, exc_info: bool = False) -> None:
@@ -73,7 +97,8 @@ def say(level: int, text: str, *about: object, exc_info: bool = False) -> None:
         if interrupts(error):
             raise
         if level >= CRITICAL and sys.stderr is not None:
-            print(text % about, file=sys.stderr)
+            with suppress(Exception):  # It may be closed.
+                print(text % about, file=sys.stderr)
 
 
 _LINES = {

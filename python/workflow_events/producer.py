@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import time
 import weakref
+from functools import partial
 
 from . import _native, wire
 from ._native import Outcome
@@ -23,7 +24,7 @@ from .summary import DrainSummary, PublishSummary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
     from typing import Literal, Optional, Union
 
@@ -36,6 +37,8 @@ AT_ONCE = 200
 #: Seconds that everything that is still open has together when the interpreter ends, and one producer alone that nobody
 #: holds any more; what is not acknowledged by then goes to the spool.
 EXIT_TIMEOUT = 5.0
+#: Exceptions out of signals' handlers that an outcome waits for at most, before it is told.
+PATIENT = 10
 
 # Those that are not closed. A set of weak references needs no lock of ours, which a fork could leave locked.
 _open: weakref.WeakSet[WorkflowEventProducer] = weakref.WeakSet()
@@ -175,9 +178,8 @@ class WorkflowEventProducer:
             told.append(_invalid(event, error))
         finally:
             # Also when a signal's handler raises: what was handed over has its outcome by then.
-            told = [_complete(outcome, event_id, encoded) for outcome in told]
-            self._report(told)
-        return told[0]
+            settled = self._settle(lambda: [_complete(outcome, event_id, encoded) for outcome in told])
+        return settled[0]
 
     def publish_many(
         self, events: Iterable[wire.Event], topic: Optional[str] = None, timeout: Optional[float] = 10.0
@@ -187,7 +189,15 @@ class WorkflowEventProducer:
         outcomes: list[Optional[Outcome]] = []
         ids: list[str] = []
         encoded: list[bytes] = []
-        many = None
+        told: list[Outcome] = []
+        many, handed = None, 0
+
+        def settle() -> list[Outcome]:
+            known = [*told, *map(_untold, ids[len(told) :], encoded[len(told) :])]
+            left = iter(list(map(_complete, known, ids, encoded)))
+            settled = [outcome for outcome in (outcome or next(left, None) for outcome in outcomes) if outcome]
+            return [*settled, *left]
+
         try:
             for event in events:
                 try:
@@ -201,22 +211,19 @@ class WorkflowEventProducer:
                 encoded.append(value)
                 outcomes.append(None)
                 # The first events are on their way while the others are encoded.
-                if len(encoded) % AT_ONCE == 0:
+                if len(encoded) - handed == AT_ONCE:
+                    handed = len(encoded)
                     many.add(encoded[-AT_ONCE:])
         finally:
             # Also when the iterable raises, or a signal's handler: what was handed over has its outcome.
-            told: list[Outcome] = []
             try:
                 if many is not None:
                     try:
-                        many.add(encoded[len(encoded) - len(encoded) % AT_ONCE :])
+                        many.add(encoded[handed:])
                     finally:
                         many.finish(told)
             finally:
-                told += map(_untold, ids[len(told) :], encoded[len(told) :])
-                left = iter(map(_complete, told, ids, encoded))
-                settled = [outcome for outcome in (outcome or next(left, None) for outcome in outcomes) if outcome]
-                self._report([*settled, *left])
+                settled = self._settle(settle)
         return PublishSummary(settled)
 
     def enqueue_event(self, event: wire.Event, topic: Optional[str] = None) -> bool:
@@ -225,15 +232,16 @@ class WorkflowEventProducer:
         What fails later goes to the spool and into the log. A process that is killed before `flush` or `close` has
         returned loses it: use `publish_event` where that matters.
         """
+        told: list[Outcome] = []
+        event_id, encoded = "", b""
         try:
             event_id, encoded = wire.encode(event)
-            outcome = self._native.enqueue(encoded, check_topic(topic))
+            self._native.enqueue(encoded, told, check_topic(topic))
         except wire.InvalidEvent as error:
-            outcome = _invalid(event, error)
-        else:
-            outcome = None if outcome is None else _complete(outcome, event_id, encoded)
-        self._report([] if outcome is None else [outcome])
-        return outcome is None
+            told.append(_invalid(event, error))
+        finally:
+            settled = self._settle(lambda: [_complete(outcome, event_id, encoded) for outcome in told])
+        return not settled
 
     def flush(self, timeout: Optional[float] = None) -> None:
         """Waits until everything that was handed over has its answer; None: for as long as that takes.
@@ -241,8 +249,10 @@ class WorkflowEventProducer:
         Raises KafkaTimeoutError after `timeout` seconds; what is pending stays pending.
         """
         within = None if timeout is None else seconds(timeout)
-        pending, reason = self._native.flush(within)
-        self._report([])
+        try:
+            pending, reason = self._native.flush(within)
+        finally:
+            self._tell(self._native.take_failures)
         if pending:
             plural = "event is" if pending == 1 else "events are"
             raise KafkaTimeoutError(
@@ -279,7 +289,7 @@ class WorkflowEventProducer:
         try:
             self._native.flush(within)  # Here, because Ctrl-C ends this wait and not the other.
         finally:
-            report(self._native.close(0))
+            self._tell(partial(self._native.close, 0))
 
     @property
     def closed(self) -> bool:
@@ -311,10 +321,36 @@ class WorkflowEventProducer:
     def _deadline(self, timeout: Optional[float]) -> float:
         return self._patience if timeout is None else seconds(timeout)
 
-    def _report(self, outcomes: list[Outcome]) -> None:
-        """Logs these, and what became of enqueued events since the last time."""
-        report(outcomes)
-        report(self._native.take_failures())
+    def _settle(self, collect: Callable[[], list[Outcome]]) -> list[Outcome]:
+        """Logs the outcomes of a call, and those of enqueued events since the last one.
+
+        What a signal's handler raises meanwhile passes when all is told.
+        """
+        raised: list[BaseException] = []
+        outcomes: Optional[list[Outcome]] = None
+        while outcomes is None:
+            try:
+                outcomes = collect()
+            except BaseException as error:
+                raised.append(error)
+                if len(raised) > PATIENT:
+                    raise
+        for tell in (partial(report, outcomes), partial(self._tell, self._native.take_failures)):
+            try:
+                tell()
+            except BaseException as error:
+                raised.append(error)
+        if raised:
+            raise raised[0]
+        return outcomes
+
+    def _tell(self, call: Callable[[list[Outcome]], None]) -> None:
+        """Logs what a call tells, also when a signal comes at its end."""
+        told: list[Outcome] = []
+        try:
+            call(told)
+        finally:
+            report(told)
 
 
 def _invalid(event: object, error: wire.InvalidEvent) -> Outcome:
@@ -332,13 +368,17 @@ def _invalid(event: object, error: wire.InvalidEvent) -> Outcome:
 
 def _untold(event_id: str, encoded: bytes) -> Outcome:
     """The outcome of an event for a process that was forked while its parent published it among others."""
-    message = f"event {event_id}: this process was forked during publish_many, and knows nothing of it"
+    message = (
+        f"event {event_id} has no outcome in this process, which was forked during publish_many (its parent publishes "
+        "what it had made by then), or whose client failed"
+    )
     return Outcome("failed", "closed", event_id, message, event=encoded.decode())
 
 
 def _complete(outcome: Outcome, event_id: str, encoded: bytes) -> Outcome:
     """The outcome; one of an event that is in neither place says which event, and what was in it."""
-    if outcome.status != "failed" or outcome.path is not None:
+    # Without bytes it was none from the beginning, and its outcome says so already.
+    if outcome.status != "failed" or outcome.path is not None or not encoded:
         return outcome
     message = outcome.message
     if event_id not in message:

@@ -80,7 +80,9 @@ impl Batch {
                 if let Some(traffic) = traffic {
                     traffic.unsettle();
                 }
-                if let (Some((path, spool)), Ok(_)) = (spooled, &answer) {
+                if let (Some((path, spool)), Ok(ack)) = (spooled, &answer)
+                    && ack.is_heard()
+                {
                     spool.withdraw(path);
                 }
                 *state = State::Answered(answer);
@@ -149,7 +151,7 @@ impl Batch {
         let mut slots = self.lock();
         let Slot { state, traffic } = slots.get_mut(index)?;
         match state {
-            State::Answered(Ok(ack)) => Some(*ack),
+            State::Answered(Ok(ack)) if ack.is_heard() || spooled.is_none() => Some(*ack),
             State::Abandoned => {
                 *state = State::Settled(spooled);
                 if let Some(traffic) = traffic {

@@ -78,11 +78,18 @@ pub struct Sent {
     answers: Vec<Result<Ack, PublishError>>,
     /// Who hears what is said later.
     batch: Option<Arc<Batch>>,
+    /// Nothing more shall be sent.
+    is_last: bool,
 }
 
 impl Sent {
     pub(super) fn new(answers: Vec<Result<Ack, PublishError>>, batch: Arc<Batch>) -> Self {
-        Self { answers, batch: Some(batch) }
+        Self { answers, batch: Some(batch), is_last: false }
+    }
+
+    /// After these nothing more shall be sent.
+    fn last(self) -> Self {
+        Self { is_last: true, ..self }
     }
 
     /// The answers.
@@ -94,7 +101,7 @@ impl Sent {
 impl From<Vec<Result<Ack, PublishError>>> for Sent {
     /// Answers after which nothing comes.
     fn from(answers: Vec<Result<Ack, PublishError>>) -> Self {
-        Self { answers, batch: None }
+        Self { answers, batch: None, is_last: false }
     }
 }
 
@@ -117,7 +124,8 @@ pub fn drain(
     let mut queue = spool.queue(destination)?;
     let mut drained = Drained::default();
     let (mut room, mut fruitless) = (budget.events, 0);
-    while room > 0 && until.is_none_or(|until| Instant::now() < until) && fruitless < FRUITLESS {
+    let mut is_last = false;
+    while !is_last && room > 0 && until.is_none_or(|until| Instant::now() < until) && fruitless < FRUITLESS {
         let claimed = match queue.take(room.min(BATCH), BATCH_BYTES, until) {
             Ok(claimed) if claimed.is_empty() => break,
             Ok(claimed) => claimed,
@@ -128,7 +136,12 @@ pub fn drain(
         };
         room -= claimed.len();
         let published = drained.published;
-        match publish(spool, claimed, &mut queue, &mut drained, send) {
+        let done = publish(spool, claimed, &mut queue, &mut drained, &mut |records| {
+            let answered = send(records);
+            is_last = answered.is_last;
+            answered
+        });
+        match done {
             Ok(_) if drained.published > published => fruitless = 0,
             // A topic is tried once only: the next batch is of others.
             Ok(true) => {}
@@ -171,7 +184,8 @@ impl Publisher {
         drain(spool, Some(self.bootstrap_servers()), budget, &mut |records| {
             // A deadline of zero would not even try.
             let left = budget.time.saturating_sub(began.elapsed()).max(Duration::from_millis(1));
-            self.send_while(records, left.min(BATCH_TIME), go_on)
+            let sent = self.send_while(records, left.min(BATCH_TIME), go_on);
+            if go_on() { sent } else { sent.last() }
         })
     }
 }
@@ -190,7 +204,7 @@ fn publish(
         claims.push((Arc::clone(&record.topic), bootstrap_servers, claim));
         records.push(record);
     }
-    let Sent { answers, batch } = send(&records);
+    let Sent { answers, batch, .. } = send(&records);
     let mut answers = answers.into_iter();
     let (mut result, mut of_topics) = (Ok(()), true);
     for (index, (topic, bootstrap_servers, claim)) in claims.into_iter().enumerate() {

@@ -16,6 +16,13 @@ pub struct Ack {
     pub offset: i64,
 }
 
+impl Ack {
+    /// Whether a broker has said so: with `acks=0` none does.
+    pub fn is_heard(&self) -> bool {
+        self.offset >= 0
+    }
+}
+
 /// An event that the broker did not acknowledge, or a client that cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {

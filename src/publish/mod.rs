@@ -255,13 +255,20 @@ impl Publisher {
         if is_closed || is_inherited {
             return records.iter().map(|_| Err(PublishError::Closed)).collect();
         }
-        let (answers, until) = self.answers(&batch, carrier.as_ref(), &records, until, go_on);
+        let (answers, ended) = self.answers(&batch, carrier.as_ref(), &records, until, go_on);
+        let overdue = || {
+            if ended < until {
+                Failure::new("the call was interrupted before a broker acknowledged it")
+            } else {
+                self.overdue(deadline)
+            }
+        };
         let settle = |(index, (record, answer)): (usize, (&Record, Heard))| {
             let failure = match answer {
                 Some(Ok(ack)) => return Ok(ack),
                 Some(Err(failure)) => failure,
                 None => {
-                    let error = self.rescue(record, &self.overdue(deadline));
+                    let error = self.rescue(record, &overdue());
                     let (PublishError::Spooled { path, .. }, Some(spool)) = (&error, &self.spool) else {
                         return batch.lost(index).ok_or(error);
                     };
@@ -275,7 +282,7 @@ impl Publisher {
         };
         let answers: Vec<_> = records.iter().zip(answers).enumerate().map(settle).collect();
         if answers.iter().any(Result::is_ok) {
-            self.drain_share(until);
+            self.drain_share(ended);
         }
         answers
     }

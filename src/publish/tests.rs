@@ -152,6 +152,21 @@ fn without_acknowledgements_nothing_leaves_the_spool() {
     assert_eq!((drained.published, drained.left), (0, 1));
     assert!(drained.error.unwrap().contains("acks=0"));
     assert_eq!(publisher.drain(Budget::ALL).unwrap().published, 1, "another client empties it");
+
+    // Nor does a report that comes late take a file out.
+    let mut late = careless.begin(Duration::from_secs(60));
+    careless.add(&mut late, vec![record(&careless, "e-3")]);
+    let batch = Arc::clone(&late.batch);
+    batch.settle(after(PATIENCE));
+    let kept = Batch::new();
+    let index = kept.add();
+    assert!(kept.wait(Instant::now())[index].is_none());
+    let spool = careless.spool().unwrap();
+    let path = spool.put(&record(&careless, "e-4"), "elsewhere:9092", "late").unwrap();
+    assert!(kept.spooled(index, path.clone(), spool).is_none());
+    kept.answer(index, Ok(Ack { partition: 0, offset: -1 }));
+    assert!(path.exists());
+    assert!(careless.finish(late)[0].is_ok());
 }
 
 #[test]
