@@ -46,7 +46,7 @@ test: test-setup python-venv ## Every test, with a real Kafka and a real LangGra
 
 test-airflow: test-setup python-venv ## The Python package on real Airflow 2.8.4 and 3.3.2; needs Python 3.11
 	@tests/doctor airflow
-	cargo build --locked
+	cargo test --locked --no-run --test house
 	$(MAKE) airflow-venvs
 	$(PYTHON_VENV)/bin/python -m pytest -c python/pyproject.toml python/tests/airflow
 
