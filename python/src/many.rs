@@ -8,6 +8,7 @@ use std::{
     mem, panic, process,
     sync::{
         Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
         mpsc::{SyncSender, channel, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -27,6 +28,7 @@ const AHEAD: usize = 8;
 #[pyclass(frozen, module = "workflow_events._native")]
 pub struct Many {
     hands: Mutex<Option<Hands>>,
+    handed: AtomicUsize,
     process: u32,
 }
 
@@ -56,7 +58,8 @@ struct Sending {
 impl Many {
     pub fn new(publisher: Arc<Publisher>, topic: Arc<str>, inner: publish::Many) -> Self {
         let sending = Sending { publisher, topic, inner, read: Vec::new() };
-        Self { hands: Mutex::new(Some(Hands::Own(sending, 0))), process: process::id() }
+        let hands = Mutex::new(Some(Hands::Own(sending, 0)));
+        Self { hands, handed: AtomicUsize::new(0), process: process::id() }
     }
 
     /// Nothing in a child: the thread is its parent's, and so is what was handed over.
@@ -77,10 +80,17 @@ impl Many {
         if events.is_empty() {
             return;
         }
+        self.handed.fetch_add(events.len(), Ordering::Relaxed);
         py.detach(|| {
             let mut hands = self.hands.lock().unwrap_or_else(PoisonError::into_inner);
             *hands = self.ours(hands.take()).map(|hands| hands.add(Events::of(&events)));
         });
+    }
+
+    /// How many events were handed over. A signal may come on either side of a call, so only this side knows.
+    #[getter]
+    fn handed(&self) -> usize {
+        self.handed.load(Ordering::Relaxed)
     }
 
     /// Waits for the outcomes, which go into `told` in the order of the events, also when a signal's handler raises.

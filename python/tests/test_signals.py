@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, Iterator, List
 import pytest
 from kit.reader import Kafka
 from kit.silent import SilentServer
+from kit.spool import SpoolFolder
 from workflow_events import WorkflowEventProducer
 
 LONG = 60.0
@@ -97,6 +98,42 @@ def test_without_a_spool_each_of_them_is_in_the_log_whole(
     began = time.monotonic()
     producer.close(timeout=LONG)
     assert time.monotonic() - began < 15, "a close waits for nothing that was told of as lost"
+
+
+def test_a_signal_between_two_handovers_leaves_no_event_out(
+    silent: SilentServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes where no event was handed over yet and all are made: the outcomes are those of the right events."""
+    producer = WorkflowEventProducer(silent.bootstrap, connect_timeout=None, spool_dir=tmp_path / "spool")
+    native = producer._native
+
+    class Many:
+        calls = 0
+
+        def __init__(self, *arguments: Any) -> None:
+            self.native = native.many(*arguments)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.native, name)
+
+        def add(self, events: List[bytes]) -> None:
+            Many.calls += 1
+            if Many.calls == 2:
+                raise Interrupted
+            self.native.add(events)
+
+    class Native:
+        many = Many
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(native, name)
+
+    monkeypatch.setattr(producer, "_native", Native())
+    with pytest.raises(Interrupted):
+        producer.publish_many([an_event("e-{}".format(number)) for number in range(700)], timeout=0.2)
+    kept = SpoolFolder(tmp_path / "spool").event_ids()
+    assert sorted(kept) == sorted("e-{}".format(number) for number in range(400))
+    producer.close(timeout=0)
 
 
 def test_the_search_for_a_broker_ends(silent: SilentServer) -> None:

@@ -190,7 +190,7 @@ class WorkflowEventProducer:
         ids: list[str] = []
         encoded: list[bytes] = []
         told: list[Outcome] = []
-        many, handed = None, 0
+        many = None
 
         def settle() -> list[Outcome]:
             known = [*told, *map(_untold, ids[len(told) :], encoded[len(told) :])]
@@ -211,15 +211,14 @@ class WorkflowEventProducer:
                 encoded.append(value)
                 outcomes.append(None)
                 # The first events are on their way while the others are encoded.
-                if len(encoded) - handed == AT_ONCE:
-                    handed = len(encoded)
-                    many.add(encoded[-AT_ONCE:])
+                if len(encoded) % AT_ONCE == 0:
+                    many.add(encoded[many.handed :])
         finally:
             # Also when the iterable raises, or a signal's handler: what was handed over has its outcome.
             try:
                 if many is not None:
                     try:
-                        many.add(encoded[handed:])
+                        many.add(encoded[many.handed :])
                     finally:
                         many.finish(told)
             finally:

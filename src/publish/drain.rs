@@ -177,7 +177,7 @@ impl Publisher {
     pub fn drain_while(&self, budget: Budget, go_on: &mut dyn FnMut() -> bool) -> Result<Drained, SpoolError> {
         let Some(spool) = self.spool() else { return Ok(Drained::default()) };
         if !self.is_acknowledged {
-            let left = spool.stats()?.events;
+            let left = spool.queue(Some(self.bootstrap_servers()))?.remaining();
             return Ok(Drained { left, error: Some(UNACKNOWLEDGED.into()), ..Drained::default() });
         }
         let began = Instant::now();

@@ -2,9 +2,9 @@
 //!
 //! Owns everything that must not outlive a fork. Its invariants: the thread listens from the time at which
 //! records are handed over until none is under way, so that an idle client costs nothing and closes at
-//! once; after a stop it takes no record. No caller ever waits for librdkafka's own threads without a bound, because they
-//! may never answer: a child that was forked while its parent looked up a host has a C library that
-//! looks up none.
+//! once; after a stop it takes no record. No caller ever waits for librdkafka's own threads without a
+//! bound, because they may never answer: a child that was forked while its parent looked up a host has
+//! a C library that looks up none.
 
 use std::{
     process,
@@ -142,12 +142,10 @@ impl Engine {
         if !self.shared.traffic.begin() {
             return Err(Failure::new("the client was closed meanwhile: make a new one"));
         }
-        let is_waited = if let Ticket::Waited { batch, index } = &ticket {
+        let is_enqueued = matches!(ticket, Ticket::Enqueued);
+        if let Ticket::Waited { batch, index } = &ticket {
             batch.carried_by(*index, &self.shared.traffic);
-            true
-        } else {
-            false
-        };
+        }
         let mut message = BaseRecord::with_opaque_to(&record.topic, Box::new(ticket))
             .key(&*record.key)
             .payload(&record.value)
@@ -155,7 +153,7 @@ impl Engine {
         loop {
             match self.producer.send(message) {
                 Ok(()) => {
-                    if !is_waited {
+                    if is_enqueued {
                         self.shared.traffic.call_up();
                     }
                     // The purge of the one that closes may have come before this record.
@@ -193,7 +191,7 @@ impl Engine {
         self.shared.traffic.call_up();
     }
 
-    /// Waits until nothing is under way that is not safe, at most until then: how much still is.
+    /// Waits until nothing is under way that is not settled, at most until then: how much still is.
     pub(super) fn flush(&self, until: Option<Instant>) -> usize {
         self.shared.traffic.flush(until)
     }

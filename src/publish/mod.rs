@@ -377,10 +377,15 @@ impl Publisher {
         let Some(home) = self.home.existing() else { return Vec::new() };
         let mut left = None;
         if let Some(engine) = home.close() {
+            let began = Instant::now();
             engine.flush(Some(after(deadline)));
             let (pending, (reason, advice)) = (engine.stop(), engine.silence());
             let reason = format!("{reason}: {advice}");
-            left = (pending > 0).then_some(PublishError::FlushTimedOut { pending, within: deadline, reason });
+            left = (pending > 0).then_some(PublishError::FlushTimedOut {
+                pending,
+                within: rounded(began.elapsed()),
+                reason,
+            });
             engine.wait_ended(GRACE);
         }
         let mut failures = home.rescues().take_failures();

@@ -71,7 +71,7 @@ impl Traffic {
         self.lock().is_closing = true;
     }
 
-    /// Whether what was under way when the closing began has to be failed by whoever sent it.
+    /// Whether the closing has begun: then its purge may have missed what is being sent.
     pub(super) fn is_closing(&self) -> bool {
         self.lock().is_closing
     }
