@@ -2,20 +2,32 @@
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-/// What to do about an error, where its text tells more than its code.
-pub(crate) fn advice_on(code: Code, text: &str) -> &'static str {
-    if text.contains("alert bad certificate")
-        || text.contains("alert certificate")
-        || text.contains("alert unknown ca")
-        || text.contains("alert handshake failure")
-    {
-        return "the broker refuses our certificate, or wants one and has got none: check ssl_certfile and ssl_keyfile (its dates, and whether the broker trusts who signed it)";
+/// What kind of error it is, for the metric's label, and what to do about it.
+///
+/// By its text where that tells more than its code: librdkafka calls a failed TLS handshake `SSL` or
+/// `BrokerTransportFailure`, as the answer came after its first look or before it.
+pub(crate) fn advice(code: Code, text: &str) -> (&'static str, &'static str) {
+    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if says(&["alert bad certificate", "alert certificate", "alert unknown ca", "alert handshake failure"]) {
+        return (
+            "tls",
+            "the broker refuses our certificate, or wants one and has got none: check ssl_certfile and ssl_keyfile (its dates, and whether the broker trusts who signed it)",
+        );
     }
     if speaks_another_protocol(text) {
-        return "the listener closed the connection at the first request, as one of another protocol does: check \
-                security.protocol and the port";
+        return (
+            "transport",
+            "the listener closed the connection at the first request, as one of another protocol does: check \
+             security.protocol and the port",
+        );
     }
-    advice(code).1
+    if says(&["wrong version number"]) {
+        return ("transport", "the listener answers, but not in TLS: check security.protocol and the port");
+    }
+    if says(&["SSL routines", "SSL handshake failed"]) {
+        return advice_on_code(Code::SSL);
+    }
+    advice_on_code(code)
 }
 
 /// Whether a listener ended the connection at the first request that it got. It says so in no error, only in
@@ -26,8 +38,7 @@ pub(crate) fn speaks_another_protocol(text: &str) -> bool {
         || (text.contains("Disconnected") && began.iter().any(|state| text.contains(state)))
 }
 
-/// What kind of error a code is, for the metric's label, and what to do about it.
-pub(crate) fn advice(code: Code) -> (&'static str, &'static str) {
+fn advice_on_code(code: Code) -> (&'static str, &'static str) {
     match code {
         Code::Authentication
         | Code::SaslAuthenticationFailed
@@ -77,7 +88,7 @@ mod tests {
             (Code::UnknownTopicOrPartition, "topic", "topic's name"),
             (Code::GroupAuthorizationFailed, "authentication", "group_id"),
         ] {
-            let (found, advice) = advice(code);
+            let (found, advice) = advice(code, "");
             assert_eq!(found, kind);
             assert!(advice.contains(setting), "{code:?}: {advice}");
         }
@@ -87,14 +98,30 @@ mod tests {
     fn a_refused_certificate_and_another_protocol_are_told_by_their_text() {
         let transport = Code::BrokerTransportFailure;
         let alert = "SSL handshake failed: ssl/tls alert bad certificate: SSL alert number 42";
-        assert!(advice_on(transport, alert).contains("ssl_certfile"));
-        assert!(advice_on(transport, "might be caused by incorrect security.protocol").contains("the port"));
+        assert!(advice(transport, alert).1.contains("ssl_certfile"));
+        assert!(advice(transport, "might be caused by incorrect security.protocol").1.contains("the port"));
         for closed in [
             "Disconnected: connection closed by peer: receive 0 after POLLIN (after 1ms in state APIVERSION_QUERY)",
             "Disconnected: SSL connection closed by peer (after 1ms in state SSL_HANDSHAKE)",
+            "SSL handshake failed: Disconnected: connection closed by peer: connecting to a PLAINTEXT broker \
+             listener? (after 3ms in state SSL_HANDSHAKE)",
         ] {
-            assert!(advice_on(transport, closed).contains("the port"), "{closed}");
+            assert!(advice(transport, closed).1.contains("the port"), "{closed}");
         }
-        assert_eq!(advice_on(transport, "Connection refused"), advice(transport).1);
+        let plain = "SSL handshake failed: error:0A00010B:SSL routines::wrong version number";
+        assert!(advice(Code::SSL, plain).1.contains("not in TLS"));
+        assert_eq!(advice(transport, "Connection refused"), advice_on_code(transport));
+    }
+
+    #[test]
+    fn an_unverified_certificate_is_told_whichever_code_it_comes_with() {
+        let late = "SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: broker certificate \
+                    could not be verified (after 3ms in state SSL_HANDSHAKE)";
+        let at_once = "error:0A000086:SSL routines::certificate verify failed (after 4ms in state SSL_HANDSHAKE)";
+        for (code, text) in [(Code::SSL, late), (Code::BrokerTransportFailure, at_once)] {
+            let (kind, advice) = advice(code, text);
+            assert_eq!(kind, "tls", "{text}");
+            assert!(advice.contains("ssl_cafile") && advice.contains("host names"), "{text}: {advice}");
+        }
     }
 }

@@ -10,9 +10,7 @@ mod security;
 
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 
-#[cfg(feature = "service")]
-pub(crate) use advice::advice;
-pub(crate) use advice::{advice_on, speaks_another_protocol};
+pub(crate) use advice::{advice, speaks_another_protocol};
 pub use check::SettingError;
 #[cfg(feature = "service")]
 pub(crate) use check::is_secret;

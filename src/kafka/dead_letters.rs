@@ -220,7 +220,8 @@ impl DeadLetters {
         }
         self.replace_if_dead();
         let origin = letter.origin.clone();
-        let (reason, advice) = (connection::reason(error), code.map_or("it is tried again", |code| advice(code).1));
+        let reason = connection::reason(error);
+        let advice = code.map_or("it is tried again", |code| advice(code, &reason).1);
         match code {
             Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
                 DeadLetterError::Denied { origin, topic, reason, advice }

@@ -12,7 +12,7 @@ use std::{
 use rdkafka::{ClientContext, config::RDKafkaLogLevel, error::KafkaError as RdError, error::RDKafkaErrorCode as Code};
 
 use crate::{
-    connection::{advice, advice_on, speaks_another_protocol},
+    connection::{advice, speaks_another_protocol},
     telemetry,
 };
 
@@ -73,7 +73,8 @@ impl Reporter {
 
     /// An error of librdkafka's.
     pub(super) fn report(&self, code: Code, reason: &str) {
-        self.complain(advice(code).0, advice_on(code, reason), &format!("{code:?}"), reason);
+        let (kind, advice) = advice(code, reason);
+        self.complain(kind, advice, &format!("{code:?}"), reason);
     }
 
     pub(super) fn last_error(&self) -> Option<String> {
@@ -94,8 +95,8 @@ impl Reporter {
         match level {
             // The one failure that no error tells: TLS or SASL on one side only.
             _ if facility == "FAIL" && speaks_another_protocol(text) => {
-                let advice = advice_on(Code::BrokerTransportFailure, text);
-                self.complain("transport", advice, "ProtocolMismatch", text);
+                let (kind, advice) = advice(Code::BrokerTransportFailure, text);
+                self.complain(kind, advice, "ProtocolMismatch", text);
             }
             // Failed connections and requests arrive as errors too, and with advice; consumer
             // properties on a producer are meant.

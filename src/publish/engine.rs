@@ -28,7 +28,7 @@ use super::{
     spool::Spool,
     traffic::Traffic,
 };
-use crate::connection::{advice_on, reason, speaks_another_protocol};
+use crate::connection::{advice, reason, speaks_another_protocol};
 
 /// How long the thread listens before it looks whether anybody still waits.
 const LISTEN: Duration = Duration::from_millis(20);
@@ -261,7 +261,7 @@ impl Shared {
 
     fn silence(&self) -> (String, &'static str) {
         match &*lock(&self.complaint) {
-            Some((code, text)) => (text.clone(), advice_on(*code, text)),
+            Some((code, text)) => (text.clone(), advice(*code, text).1),
             None => (
                 "nothing was heard, and no error either".into(),
                 "check that the topic exists, that bootstrap_servers names a Kafka listener, and that the broker is not overloaded",
@@ -299,7 +299,7 @@ impl Shared {
                 let reason = reason(error);
                 Failure {
                     of_topic: is_of_topic(code),
-                    ..Failure::new(format!("{reason}: {}", advice_on(code, &reason)))
+                    ..Failure::new(format!("{reason}: {}", advice(code, &reason).1))
                 }
             }
             None => Failure::new(reason(error)),
