@@ -1,12 +1,13 @@
-//! What nobody waits for and Kafka did not take: into the spool, one after the other, on a thread that
-//! is there only as long as there is something to do.
+//! What Kafka did not take: into the spool with it. What nobody waits for goes one after the other, on a
+//! thread that is there only as long as there is something to do.
 //!
-//! Owns the failures that are still to be told. Its invariant: a failure of an event that is in neither
-//! place is never dropped. It is not done by the thread that hears Kafka's reports, because a slow disk
-//! would make everybody else's acknowledgements late.
+//! Owns what an event's failure is called, and the failures that are still to be told. Its invariant: a
+//! failure of an event that is in neither place is never dropped. It is not done by the thread that hears
+//! Kafka's reports, because a slow disk would make everybody else's acknowledgements late.
 
 use std::{
     collections::VecDeque,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
 };
@@ -74,7 +75,7 @@ impl Rescues {
                 // It was sent in company, and the verdict may be on that: the drain tries it alone.
                 failure.too_large = false;
             }
-            let error = super::rescue(&record, &failure, spool.as_ref(), &servers);
+            let error = into_spool(&record, &failure, spool.as_ref(), &servers);
             self.tell(error);
             traffic.end();
         }
@@ -93,5 +94,48 @@ impl Rescues {
     /// What became of them since the last call.
     pub(super) fn take_failures(&self) -> Vec<PublishError> {
         self.lock().failures.drain(..).collect()
+    }
+}
+
+/// Into the spool with it, if there is one.
+pub(super) fn into_spool(record: &Record, failure: &Failure, spool: Option<&Spool>, servers: &str) -> PublishError {
+    let Some(spool) = spool else { return unspooled(record, failure) };
+    let (event_id, topic) = (record.event_id.to_string(), record.topic.to_string());
+    let kept = if failure.too_large {
+        spool.keep_refused(record, servers, &failure.reason)
+    } else {
+        spool.put(record, servers, &failure.reason)
+    };
+    match kept {
+        Ok(path) if failure.too_large => too_large(record, Some(path)),
+        Ok(path) => PublishError::Spooled { event_id, topic, path, reason: failure.reason.clone() },
+        Err(error) => PublishError::Lost {
+            event_id,
+            topic,
+            reason: failure.reason.clone(),
+            spool: error.to_string(),
+            event: String::from_utf8_lossy(&record.value).into_owned(),
+        },
+    }
+}
+
+/// What it is called without a spool.
+pub(super) fn unspooled(record: &Record, failure: &Failure) -> PublishError {
+    if failure.too_large {
+        return too_large(record, None);
+    }
+    let (event_id, topic) = (record.event_id.to_string(), record.topic.to_string());
+    let event = String::from_utf8_lossy(&record.value).into_owned();
+    let (reason, of_topic) = (failure.reason.clone(), failure.of_topic);
+    PublishError::NotAcknowledged { event_id, topic, reason, of_topic, event }
+}
+
+fn too_large(record: &Record, kept: Option<PathBuf>) -> PublishError {
+    PublishError::TooLarge {
+        event_id: record.event_id.to_string(),
+        topic: record.topic.to_string(),
+        bytes: record.value.len(),
+        kept,
+        event: String::from_utf8_lossy(&record.value).into_owned(),
     }
 }
