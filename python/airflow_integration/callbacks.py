@@ -10,7 +10,8 @@ from __future__ import annotations
 from . import shaping
 from .coerce import text_of, to_json
 from .context import Given, attempt_of, look_up, number, read, task_instance
-from .publish import IN_A_DAG_CALLBACK, How, never_raises, publish_dag, publish_task
+from .events import publish_dag, publish_task
+from .sending import IN_A_DAG_CALLBACK, How, never_raises
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import functools
 from . import shaping
 from .callbacks import failure_of
 from .context import Given, current_context
-from .publish import How, never_raises, publish_task
+from .events import publish_task
+from .sending import How, never_raises
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

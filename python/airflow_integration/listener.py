@@ -15,7 +15,8 @@ from . import shaping
 from .callbacks import MAX_MESSAGE, facts_of_run, failure_of
 from .coerce import text_of
 from .context import Given, attempt_of, read, text
-from .publish import IN_A_TASK, SPOOL_ONLY, How, never_raises, publish_dag, publish_task
+from .events import publish_dag, publish_task
+from .sending import IN_A_TASK, SPOOL_ONLY, How, never_raises
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -76,8 +76,8 @@ def test_the_table_of_helpers_is_that_of_the_code() -> None:
 
 
 def test_the_deadlines_of_the_page_are_those_of_the_code() -> None:
-    from airflow_integration import publish
+    from airflow_integration import sending
 
-    assert f"| a task, its callbacks, its listener hooks | {publish.IN_A_TASK:.0f} s |" in PAGE
-    assert f"| {publish.IN_A_DAG_CALLBACK:.0f} s |" in PAGE
-    assert f"| the scheduler, and an API server | {publish.SPOOL_ONLY:.0f}: straight into the spool |" in PAGE
+    assert f"| a task, its callbacks, its listener hooks | {sending.IN_A_TASK:.0f} s |" in PAGE
+    assert f"| {sending.IN_A_DAG_CALLBACK:.0f} s |" in PAGE
+    assert f"| the scheduler, and an API server | {sending.SPOOL_ONLY:.0f}: straight into the spool |" in PAGE
