@@ -189,6 +189,12 @@ impl Ledger {
         self.inner.committer.flush_now()
     }
 
+    /// Makes an event's record one that cannot be read.
+    #[cfg(test)]
+    pub(crate) fn spoil(&self, event_id: &str) {
+        self.disk().attempt("spoil a record", |store| store.insert(&record_key(event_id), b"\x09rubbish")).unwrap();
+    }
+
     /// How many records it has.
     pub fn len(&self) -> u64 {
         self.disk().records.load(Ordering::Relaxed)

@@ -211,6 +211,22 @@ async fn a_delivery_that_is_given_up_is_a_dead_letter_and_the_lane_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_whose_ledger_record_cannot_be_read_is_a_dead_letter_and_never_delivered() {
+    let agent = agent(SampleOptions::default()).await;
+    let mut bench = Bench::start(&rules(agent.addr(), ""));
+    bench.ledger.spoil("first");
+    bench.publish("first", "run");
+    bench.publish("second", "run");
+    bench.until("both have their outcome", |bench| bench.open_offsets() == 0).await;
+    assert_eq!((bench.count("dead_lettered"), bench.count("delivered")), (1, 1));
+    let buried = bench.outcomes.lock().unwrap().iter().find(|seen| seen.outcome == "dead_lettered").cloned();
+    let buried = buried.map(|outcome| (outcome.event_id, outcome.reason));
+    assert_eq!(buried, Some((Some("first".to_owned()), Some("ledger_record"))));
+    assert_eq!(agent.received().len(), 1, "it may have run before, so it does not run now");
+    assert_eq!(bench.ledger.get("first").unwrap_err().kind(), "corrupt_record", "left as it was");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_key_dead_letters_nothing_however_few_attempts_are_allowed() {
     let agent = agent(SampleOptions { api_key: Some("right".into()), ..SampleOptions::default() }).await;
     let mut bench = Bench::start(&rules(agent.addr(), ", max_attempts: 1"));

@@ -35,7 +35,7 @@ fn a_record_that_is_written_again_counts_once() {
 fn a_corrupt_record_names_its_event_and_harms_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path());
-    ledger.disk().attempt("test", |store| store.insert(b"\x01bad", b"\x09rubbish")).unwrap();
+    ledger.spoil("bad");
     let error = ledger.get("bad").unwrap_err();
     assert_eq!(error.kind(), "corrupt_record");
     let text = error.to_string();
