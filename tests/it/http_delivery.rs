@@ -87,6 +87,34 @@ fn five_orderly_stops_lose_nothing_and_repeat_nothing() {
 }
 
 #[test]
+fn a_second_signal_ends_a_stop_at_once_and_what_was_open_is_delivered_after_it() {
+    let agent = HttpAgent::start();
+    agent.reply(Reply::Hang);
+    let topic = kafka().topic("second-signal", 1);
+    let ids = publish(&topic, &unique("second-signal"), 1);
+    let mut bridge = BridgeSetup::new(kafka(), &topic)
+        .config("kafka: {properties: {session.timeout.ms: '9000'}}\n")
+        .routing(&one_agent(&agent.url()))
+        .start();
+    poll(Duration::from_secs(30), "the attempt is under way", || when(agent.count() == 1, agent.count()));
+    let stopped = std::time::Instant::now();
+    bridge.sigterm();
+    // Signals of the first half second count as the first one.
+    poll(Duration::from_secs(30), "a later signal ends it", || {
+        bridge.sigterm();
+        when(!bridge.runs(), stopped.elapsed())
+    });
+    assert_eq!(bridge.wait_exit(Duration::from_secs(5)).code(), Some(143));
+    assert_eq!(bridge.logged("second signal: ending at once").len(), 1, "{}", bridge.log().tail(40));
+    agent.reply(Reply::Status(200));
+    bridge.start_again();
+    agent.wait_accepted(1, Duration::from_secs(60));
+    bridge.stop();
+    assert_eq!(agent.accepted_by_event().into_keys().collect::<BTreeSet<_>>(), ids);
+    assert_one_key_each(&agent);
+}
+
+#[test]
 fn an_agent_that_succeeded_is_not_called_again_for_the_one_that_did_not() {
     let (steady, failing) = (HttpAgent::start(), HttpAgent::start());
     failing.reply(Reply::Status(503));
