@@ -62,7 +62,13 @@ fn bad_server(server: &str) -> Option<String> {
         None => return None,
     };
     let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
-    (!is_port).then(|| format!("expected `host:port` with a port from 1 to 65535, found `{server}`"))
+    // What is no number may be a password.
+    let found = if port.bytes().all(|byte| byte.is_ascii_digit()) {
+        format!("`{server}`")
+    } else {
+        "a port that is no number (not shown)".into()
+    };
+    (!is_port).then(|| format!("expected `host:port` with a port from 1 to 65535, found {found}"))
 }
 
 /// Kafka's own rule for names.
@@ -94,5 +100,24 @@ pub(crate) fn reason(error: &RdError) -> String {
         RdError::ClientConfig(_, text, _, _) | RdError::ClientCreation(text) => text.clone(),
         RdError::Nul(_) => "expected text without a NUL character".into(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(servers: &str) -> String {
+        let mut errors = Vec::new();
+        check_servers(servers, &mut errors);
+        errors.first().map(ToString::to_string).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_wrong_port_is_shown_and_what_may_be_a_password_is_not() {
+        assert!(problem("kafka:99999").contains("found `kafka:99999`"));
+        let credentials = problem("alice:hunter2");
+        assert!(credentials.contains("a port from 1 to 65535") && !credentials.contains("hunter2"), "{credentials}");
+        assert_eq!(problem("kafka:9092,[::1]:9092"), "");
     }
 }

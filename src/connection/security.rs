@@ -2,11 +2,17 @@
 //!
 //! Owns what may be combined with what. A secret is never part of a message or of `Debug`.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use rdkafka::ClientConfig;
 
 use super::SettingError;
+
+/// What the lines of a PEM file begin with.
+const PEM: &[u8] = b"-----BEGIN";
 
 /// Transport and authentication, in Kafka's own words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,8 +148,19 @@ impl Security {
             let Some(path) = file else { continue };
             if !self.is_tls() {
                 error(setting, format!("{protocol} is not encrypted: use SSL or SASL_SSL, or drop this setting"));
-            } else if let Err(reason) = std::fs::read(path) {
-                error(setting, format!("{}: {reason}: expected a readable PEM file", path.display()));
+            } else if holds_what_a_file_should(path) {
+                error(setting, "expected the path of a PEM file, found what such a file holds (not shown)".into());
+            } else {
+                match std::fs::read(path) {
+                    Err(reason) => {
+                        error(setting, format!("{}: {reason}: expected a readable PEM file", path.display()));
+                    }
+                    Ok(bytes) if !bytes.windows(PEM.len()).any(|window| window == PEM) => {
+                        let (path, found) = (path.display(), "found no line that begins with `-----BEGIN`");
+                        error(setting, format!("{path}: expected a PEM file, {found}: convert it with openssl"));
+                    }
+                    Ok(_) => {}
+                }
             }
         }
         if self.ssl_certfile.is_some() != self.ssl_keyfile.is_some() {
@@ -152,5 +169,50 @@ impl Security {
                 "a client certificate needs both ssl_certfile and ssl_keyfile".into(),
             );
         }
+    }
+}
+
+/// Whether a certificate or a key stands where the path of its file should.
+fn holds_what_a_file_should(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    text.contains("-----") || text.contains(['\n', '\r']) || text.len() > 1_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes(change: impl FnOnce(&mut Security)) -> Vec<SettingError> {
+        let mut security = Security { protocol: "SSL".into(), ..Security::default() };
+        change(&mut security);
+        let mut errors = Vec::new();
+        security.validate(&mut errors);
+        errors
+    }
+
+    #[test]
+    fn a_key_in_the_place_of_its_path_is_refused_and_not_shown() {
+        let key = "-----BEGIN PRIVATE KEY-----\nMIIEvQ0123456789\n-----END PRIVATE KEY-----\n";
+        for text in [key.to_owned(), key.replace('\n', " "), "MIIEvQ0123456789".repeat(100)] {
+            let errors = mistakes(|security| {
+                security.ssl_certfile = Some(text.clone().into());
+                security.ssl_keyfile = Some(text.clone().into());
+            });
+            assert_eq!(errors.len(), 2, "{errors:?}");
+            for error in errors {
+                assert!(error.problem.contains("expected the path of a PEM file"), "{error}");
+                assert!(!error.to_string().contains("MIIEvQ"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_pem_is_refused_by_its_name() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"\x30\x82DER").unwrap();
+        let errors = mistakes(|security| security.ssl_cafile = Some(file.path().to_owned()));
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].problem.contains(&file.path().display().to_string()), "{}", errors[0]);
+        assert!(errors[0].problem.contains("expected a PEM file"), "{}", errors[0]);
     }
 }
