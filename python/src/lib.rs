@@ -12,7 +12,10 @@ use pyo3::prelude::*;
 
 #[pymodule]
 mod _native {
+    use std::ffi::OsString;
+
     use pyo3::prelude::*;
+    use workflow_bridge::publish::spool::Spool;
 
     #[pymodule_export]
     use crate::{
@@ -20,6 +23,19 @@ mod _native {
         outcome::Outcome,
         publisher::{NativeError, Publisher, SettingsError},
     };
+
+    /// The spool's folder where none is named: `Spool::default_folder`, so that both sides find the same one.
+    #[pyfunction]
+    #[pyo3(signature = (state=None, home=None))]
+    #[expect(clippy::needless_pass_by_value, reason = "what Python hands over is owned")]
+    fn default_spool_folder(state: Option<String>, home: Option<String>) -> Option<OsString> {
+        let folder = Spool::default_folder(&|name| match name {
+            "XDG_STATE_HOME" => state.clone(),
+            "HOME" => home.clone(),
+            _ => None,
+        });
+        folder.map(Into::into)
+    }
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -2,7 +2,6 @@
 
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any, Dict
 
@@ -86,7 +85,7 @@ def test_a_user_without_a_home_has_a_spool_among_the_temporary_files(home: str) 
         ({"request_timeout_ms": 0}, "request_timeout_ms: expected 1 to 900000 ms, found 0"),
         ({"max_in_flight_requests_per_connection": 0}, "max_in_flight_requests_per_connection: expected 1 to"),
         ({"bootstrap_servers": 9092}, "bootstrap_servers (or the variable KAFKA_BOOTSTRAP_SERVERS): expected a string"),
-        ({"bootstrap_servers": "kafka:port"}, "with a port from 1 to 65535, found `kafka:port`"),
+        ({"bootstrap_servers": "kafka:port"}, "with a port from 1 to 65535, found a port that is no number"),
         ({"topic": "a/b"}, "topic (or the variable KAFKA_TOPIC): expected 1 to 249 of letters"),
         ({"client_id": ""}, "client_id: expected a name"),
         ({"compression_type": "zip"}, "compression_type: expected none, gzip, snappy, lz4 or zstd, found `zip`"),
@@ -180,17 +179,16 @@ def test_every_default_is_one_that_the_producer_accepts(monkeypatch: pytest.Monk
 def test_without_any_folder_there_is_no_spool_and_the_log_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As in a container without HOME and with a read-only file system, and when the working directory is gone."""
+    """As when the working directory is gone, or a home that is no text."""
 
     def gone() -> str:
-        raise FileNotFoundError("no usable temporary directory")
+        raise FileNotFoundError("no working directory")
 
-    monkeypatch.setattr(tempfile, "gettempdir", gone)
-    assert "spool_dir" not in Resolver({}).resolve({"spool_dir": None})
+    assert "spool_dir" not in resolved({"HOME": "/\udcff"})
     assert "WORKFLOW_EVENTS_SPOOL_DIR" in caplog.text
     caplog.clear()
     monkeypatch.setattr(os, "getcwd", gone)
-    assert "spool_dir" not in Resolver({}).resolve({"spool_dir": "relative"})
+    assert "spool_dir" not in resolved({}, spool_dir="relative")
     assert "WORKFLOW_EVENTS_SPOOL_DIR" in caplog.text
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
@@ -206,3 +204,17 @@ def test_a_tilde_is_the_users_home_and_a_relative_folder_is_warned_of(
     assert resolved({"WORKFLOW_EVENTS_SPOOL_DIR": "spool"})["spool_dir"] == str(tmp_path / "spool")
     (line,) = [record.getMessage() for record in caplog.records]
     assert str(tmp_path / "spool") in line and "set an absolute path" in line
+
+
+def test_the_default_folder_is_the_one_that_the_command_line_finds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also among the temporary files, where TEMP and TMP are other programs' business."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    for name in ("TEMP", "TMP"):
+        monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
+    assert resolved({})["spool_dir"] == str(tmp_path / f"workflow-events-{os.geteuid()}/spool")
+    home = {"HOME": "/home/airflow"}
+    assert resolved(home)["spool_dir"] == "/home/airflow/.local/state/workflow-events/spool"
+    state = {"XDG_STATE_HOME": "/state", **home}
+    assert resolved(state)["spool_dir"] == "/state/workflow-events/spool"

@@ -5,6 +5,8 @@ from typing import Optional, TypedDict, final
 
 __version__: str
 
+def default_spool_folder(state: Optional[str] = None, home: Optional[str] = None) -> Optional[str]: ...
+
 class NativeError(Exception):
     args: tuple[str, str]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from . import _native
 from .checks import seconds
 from .errors import KafkaConfigurationError
 
@@ -163,21 +164,14 @@ class Resolver:
             return _no_spool(f"{path} is below the working directory, and there is none: {error}")
 
     def _default_spool(self) -> str | None:
-        """As the Rust side of this project has it: `Spool::default_folder`."""
+        """The same folder as the Rust side of this project has."""
         if "WORKFLOW_EVENTS_SPOOL_DIR" in self._environment:
             return None  # It is there, and empty.
-        state, home = self._environment.get("XDG_STATE_HOME", ""), self._environment.get("HOME", "")
-        if os.path.isabs(state):
-            return os.path.join(state, "workflow-events", "spool")
-        # Users without a home have one of these.
-        if os.path.isabs(home) and home not in ("/", "/nonexistent"):
-            return os.path.join(home, ".local", "state", "workflow-events", "spool")
-        from tempfile import gettempdir
-
+        state, home = self._environment.get("XDG_STATE_HOME"), self._environment.get("HOME")
         try:
-            return os.path.join(gettempdir(), f"workflow-events-{os.geteuid()}", "spool")
-        except OSError as error:
-            return _no_spool(f"there is no HOME, and no folder for temporary files: {error}")
+            return _native.default_spool_folder(state, home)
+        except (UnicodeError, TypeError) as error:
+            return _no_spool(f"HOME or XDG_STATE_HOME cannot be read: {error}")
 
 
 def _warn_of_relative(path: str, absolute: str) -> None:

@@ -67,6 +67,15 @@ pub(super) fn temporary() -> PathBuf {
     env::temp_dir().join(format!("workflow-events-{}", geteuid().as_raw())).join("spool")
 }
 
+/// Whether it is that one, however its path is spelled.
+fn is_temporary(folder: &Path) -> bool {
+    let (temporary, resolved) = (temporary(), |path: &Path| fs::canonicalize(path.ancestors().nth(2)?).ok());
+    let names = |path: &Path| {
+        (path.file_name().map(ToOwned::to_owned), path.parent().and_then(Path::file_name).map(ToOwned::to_owned))
+    };
+    folder == temporary || (names(folder) == names(&temporary) && resolved(folder) == resolved(&temporary))
+}
+
 /// Everybody may write in the folder for temporary files: what is trusted there was made by this user,
 /// root included, and nobody else can write it.
 fn check_private(folder: &Path) -> Result<(), SpoolError> {
@@ -90,7 +99,7 @@ fn check_private(folder: &Path) -> Result<(), SpoolError> {
 
 /// Checks the folder; `None` when there is none.
 pub(super) fn look(folder: &Path) -> Result<Option<Owner>, SpoolError> {
-    if folder == temporary() {
+    if is_temporary(folder) {
         check_private(folder)?;
     }
     let found = match fs::metadata(folder) {

@@ -238,7 +238,12 @@ fn child_whose_spool_is_temporary() {
     if env::var_os(TEMPORARY_CHILD).is_none() {
         return;
     }
-    let spool = Spool::new(SpoolSettings::new(Spool::default_folder(&|_| None).unwrap()));
+    let folder = match env::var(TEMPORARY_CHILD).as_deref() {
+        Ok("1") => Spool::default_folder(&|_| None).unwrap(),
+        // Another spelling of it.
+        _ => fs::canonicalize(env::temp_dir()).unwrap().join(format!("workflow-events-{}/spool", geteuid().as_raw())),
+    };
+    let spool = Spool::new(SpoolSettings::new(folder));
     let kind = |error: SpoolError| format!("{}, {error}", error.kind());
     println!("put: {}", spool.put(&record("e-1"), HERE, "no broker").map_or_else(kind, |_| "done".into()));
     println!("claim: {}", spool.claim(None, 10).map_or_else(kind, |claimed| claimed.len().to_string()));
@@ -249,10 +254,10 @@ type Make<'a> = &'a dyn Fn(&Path);
 #[test]
 fn a_temporary_spool_that_others_may_have_made_is_refused() {
     let user = geteuid().as_raw();
-    let run = |temporary: &Path| {
+    let run = |temporary: &Path, spelling: &str| {
         let child = Command::new(env::current_exe().unwrap())
             .args(["--exact", "publish::spool::tests::limits::child_whose_spool_is_temporary", "--nocapture"])
-            .env(TEMPORARY_CHILD, "1")
+            .env(TEMPORARY_CHILD, spelling)
             .env("TMPDIR", temporary)
             .stdin(Stdio::null())
             .output()
@@ -284,11 +289,14 @@ fn a_temporary_spool_that_others_may_have_made_is_refused() {
     for (make, fault) in cases {
         let dir = tempfile::tempdir().unwrap();
         make(&dir.path().join(&above));
-        let text = run(dir.path());
-        assert!(text.contains("put: not_private") && text.contains("claim: not_private"), "{text}");
-        assert!(text.contains(fault) && text.contains("WORKFLOW_EVENTS_SPOOL_DIR"), "{text}");
+        fs::create_dir(dir.path().join("below")).unwrap();
+        for (temporary, spelling) in [(dir.path().to_owned(), "1"), (dir.path().join("below/.."), "2")] {
+            let text = run(&temporary, spelling);
+            assert!(text.contains("put: not_private") && text.contains("claim: not_private"), "{text}");
+            assert!(text.contains(fault) && text.contains("WORKFLOW_EVENTS_SPOOL_DIR"), "{text}");
+        }
     }
     let dir = tempfile::tempdir().unwrap();
-    let text = run(dir.path());
+    let text = run(dir.path(), "1");
     assert!(text.contains("put: done") && text.contains("claim: 1"), "{text}");
 }
