@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use pyo3::prelude::*;
-use workflow_bridge::publish::{Ack, PublishError};
+use workflow_bridge::publish::{Ack, Kept, PublishError};
 
 /// What became of one event.
 ///
@@ -150,7 +150,7 @@ impl Outcome {
                 outcome.event_id = event_id;
                 outcome.event = Some(event);
             }
-            PublishError::TooLarge { event_id, kept: Some(path), .. } => {
+            PublishError::TooLarge { event_id, kept: Kept::In(path), .. } => {
                 outcome.event_id = event_id;
                 outcome.path = Some(path.to_string_lossy().into_owned());
             }

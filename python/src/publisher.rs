@@ -27,9 +27,6 @@ create_exception!(
     "A list of (setting, problem): the names are those of the arguments."
 );
 
-/// How long Python's signals wait while a flush does.
-const SLICE: Duration = Duration::from_millis(100);
-
 /// Runs the handlers of Python's signals during a wait. One that raises ends the wait.
 #[derive(Default)]
 pub struct Signals(Option<PyErr>);
@@ -214,20 +211,13 @@ impl Publisher {
     /// Waits until everything has its outcome: how many events have none yet, and why.
     #[pyo3(signature = (timeout=None))]
     fn flush(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<(usize, String)> {
-        let mut left = timeout.map(duration);
-        loop {
-            let slice = left.unwrap_or(SLICE).min(SLICE);
-            match py.detach(|| self.inner.flush(Some(slice))) {
-                Ok(()) => return Ok((0, String::new())),
-                Err(PublishError::FlushTimedOut { pending, reason, .. }) => {
-                    left = left.map(|left| left.saturating_sub(slice));
-                    if left == Some(Duration::ZERO) {
-                        return Ok((pending, reason));
-                    }
-                }
-                Err(found) => return Err(error(&found)),
-            }
-            py.check_signals()?;
+        let mut signals = Signals::default();
+        let flushed = py.detach(|| self.inner.flush_while(timeout.map(duration), &mut || signals.go_on()));
+        signals.raised()?;
+        match flushed {
+            Ok(()) => Ok((0, String::new())),
+            Err(PublishError::FlushTimedOut { pending, reason, .. }) => Ok((pending, reason)),
+            Err(found) => Err(error(&found)),
         }
     }
 

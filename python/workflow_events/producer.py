@@ -16,7 +16,7 @@ from functools import partial
 from . import _native, wire
 from ._native import Outcome
 from .checks import check_topic, check_traceparent, seconds
-from .errors import KafkaError, KafkaTimeoutError, NoBrokersAvailable
+from .errors import KafkaConfigurationError, KafkaError, KafkaTimeoutError, NoBrokersAvailable
 from .interrupts import interrupts
 from .log import ERROR, INFO, prepare, report, say
 from .settings import Resolver
@@ -145,6 +145,10 @@ class WorkflowEventProducer:
         """Looks for a broker for at most `timeout` seconds. Raises NoBrokersAvailable, and closes the producer then."""
         try:
             self._native.connect(seconds(timeout))
+        except _native.SettingsError as error:
+            self.close(timeout=0)
+            problems = "; ".join(problem for _, problem in error.args[0])
+            raise KafkaConfigurationError(f"the producer's settings are wrong: {problems}", kind="settings") from None
         except _native.NativeError as error:
             kind, message = error.args
             self.close(timeout=0)

@@ -48,11 +48,13 @@ pub(super) struct Failure {
     pub(super) too_large: bool,
     /// The topic alone is at fault: others may take records.
     pub(super) of_topic: bool,
+    /// librdkafka makes no client of these settings.
+    pub(super) of_settings: bool,
 }
 
 impl Failure {
     pub(super) fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), too_large: false, of_topic: false }
+        Self { reason: reason.into(), too_large: false, of_topic: false, of_settings: false }
     }
 }
 
@@ -80,6 +82,8 @@ struct Shared {
     complaint: Mutex<Option<(Code, String)>>,
     troubled: AtomicBool,
     dead: AtomicBool,
+    /// A broker has acknowledged what nobody waits for since somebody asked.
+    acknowledged: AtomicBool,
     rescues: Arc<Rescues>,
     spool: Option<Spool>,
     servers: Arc<str>,
@@ -102,13 +106,17 @@ impl Engine {
             complaint: Mutex::default(),
             troubled: AtomicBool::new(false),
             dead: AtomicBool::new(false),
+            acknowledged: AtomicBool::new(false),
             rescues,
             spool,
             servers: Arc::clone(servers),
         });
-        let producer = BaseProducer::from_config_and_context(config, Ears(Arc::clone(&shared)))
-            .map(Arc::new)
-            .map_err(|error| Failure::new(format!("librdkafka refuses to make a client: {}", reason(&error))))?;
+        let producer = BaseProducer::from_config_and_context(config, Ears(Arc::clone(&shared))).map(Arc::new).map_err(
+            |error| Failure {
+                of_settings: true,
+                ..Failure::new(format!("librdkafka makes no client of these settings: {}", reason(&error)))
+            },
+        )?;
         let (end, ended) = mpsc::channel();
         let (alive, gone) = mpsc::channel::<()>();
         let (ears, traffic) = (Arc::clone(&producer), Arc::clone(&shared.traffic));
@@ -231,6 +239,11 @@ impl Engine {
         self.shared.dead.load(Ordering::Relaxed)
     }
 
+    /// Whether a broker has acknowledged what nobody waits for since this was last asked.
+    pub(super) fn take_acknowledged(&self) -> bool {
+        self.shared.acknowledged.swap(false, Ordering::Relaxed)
+    }
+
     /// Why nothing was heard: what librdkafka complained about last, and what to do.
     pub(super) fn silence(&self) -> (String, &'static str) {
         self.shared.silence()
@@ -279,6 +292,7 @@ impl Shared {
                 ),
                 too_large: true,
                 of_topic: true,
+                of_settings: false,
             },
             Some(Code::MessageTimedOut | Code::RequestTimedOut) => {
                 let (complaint, advice) = self.silence();
@@ -288,6 +302,9 @@ impl Shared {
                 let (complaint, advice) = self.silence();
                 Failure::new(if self.dead.load(Ordering::Relaxed) {
                     format!("the client has failed for good: {complaint}: {advice}")
+                } else if lock(&self.complaint).is_none() {
+                    "the client was closed before the broker acknowledged it: flush first, or give the close more time"
+                        .into()
                 } else {
                     format!("the client was closed before the broker acknowledged it: {complaint}: {advice}")
                 })
@@ -357,8 +374,8 @@ impl ProducerContext for Ears {
         };
         match *ticket {
             Ticket::Waited { batch, index } => batch.answer(index, answer),
-            Ticket::Enqueued => {
-                if let (Err(failure), Err((_, message))) = (answer, result) {
+            Ticket::Enqueued => match (answer, result) {
+                (Err(failure), Err((_, message))) => {
                     let Shared { spool, servers, traffic, rescues, .. } = &*self.0;
                     rescues.add(Rescue {
                         record: read_back(message),
@@ -370,7 +387,8 @@ impl ProducerContext for Ears {
                     // It is under way until it is rescued.
                     return;
                 }
-            }
+                _ => self.0.acknowledged.store(true, Ordering::Relaxed),
+            },
         }
         self.0.traffic.end();
     }

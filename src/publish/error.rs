@@ -1,9 +1,6 @@
 //! What became of an event that is not in Kafka, in words for whoever has to act.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use crate::connection::SettingError;
 
@@ -86,7 +83,7 @@ pub enum PublishError {
     /// Kafka will never take it as it is.
     #[error(
         "event {event_id} is too large for topic {topic} ({bytes} bytes): raise the topic's max.message.bytes, or put a reference into the payload{}",
-        where_kept(kept.as_deref())
+        where_kept(kept)
     )]
     TooLarge {
         /// The event.
@@ -95,8 +92,8 @@ pub enum PublishError {
         topic: String,
         /// The size of its value.
         bytes: usize,
-        /// The file in the spool's quarantine that holds it; without one only the caller has it now.
-        kept: Option<PathBuf>,
+        /// Who has it now.
+        kept: Kept,
         /// The event itself, in JSON.
         event: String,
     },
@@ -115,6 +112,17 @@ pub enum PublishError {
     Closed,
 }
 
+/// Where an event is that its topic will never take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// In this file of the spool's quarantine.
+    In(PathBuf),
+    /// Only the caller has it: there is no spool, or it came from there.
+    ByCaller,
+    /// Only the caller has it: the quarantine did not take it, for this reason.
+    Nowhere(String),
+}
+
 impl PublishError {
     /// A stable word for labels.
     pub fn kind(&self) -> &'static str {
@@ -131,13 +139,15 @@ impl PublishError {
     }
 }
 
-fn where_kept(kept: Option<&Path>) -> String {
-    kept.map_or_else(String::new, |path| {
-        let path = path.display();
-        format!(
-            ". It is kept in {path}: once the topic takes it, move it to the spool's folder, which is the one above"
-        )
-    })
+fn where_kept(kept: &Kept) -> String {
+    match kept {
+        Kept::In(path) => format!(
+            ". It is kept in {}: once the topic takes it, move it to the spool's folder, which is the one above",
+            path.display()
+        ),
+        Kept::Nowhere(error) => format!(". It is kept nowhere: {error}"),
+        Kept::ByCaller => String::new(),
+    }
 }
 
 fn join(errors: &[SettingError]) -> String {

@@ -131,7 +131,7 @@ impl Publisher {
         };
         let answers: Vec<_> = records.iter().zip(answers).enumerate().map(settle).collect();
         if answers.iter().any(Result::is_ok) {
-            self.drain_share(ended);
+            self.drain_share(ended, go_on);
         }
         answers
     }

@@ -53,11 +53,11 @@ use self::{
     share::Turn,
     spool::Spool,
 };
-use crate::event::Event;
+use crate::{connection::SettingError, event::Event};
 
 pub use builder::Builder;
 pub use drain::{Budget, Drained, Send, Sent, drain};
-pub use error::{Ack, PublishError};
+pub use error::{Ack, Kept, PublishError};
 pub use many::Many;
 pub use record::Record;
 
@@ -118,7 +118,8 @@ impl Publisher {
     /// Looks for a broker, for at most so long.
     ///
     /// # Errors
-    /// [`PublishError::NoBroker`] with what librdkafka complains about.
+    /// [`PublishError::NoBroker`] with what librdkafka complains about; [`PublishError::Settings`] when it
+    /// makes no client of the settings.
     pub fn connect(&self, within: Duration) -> Result<(), PublishError> {
         self.connect_while(within, &mut || true)
     }
@@ -132,7 +133,13 @@ impl Publisher {
         let until = after(within);
         let none =
             |(reason, advice)| PublishError::NoBroker { servers: self.servers.to_string(), within, reason, advice };
-        let engine = self.engine(until).map_err(|failure| none((failure.reason, "see the reason")))?;
+        let engine = self.engine(until).map_err(|failure| {
+            if failure.of_settings {
+                PublishError::Settings(vec![SettingError::new("client", failure.reason)])
+            } else {
+                none((failure.reason, "the client is made when there is time for it"))
+            }
+        })?;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             if engine.find_broker(left.min(ASK)) {
@@ -179,20 +186,39 @@ impl Publisher {
     }
 
     /// Waits until nothing is under way that is not in the spool already; without a deadline, for as
-    /// long as that takes: the delivery timeout at most, if nobody goes on publishing.
+    /// long as that takes: the delivery timeout at most, if nobody goes on publishing. When Kafka has acknowledged
+    /// something, it brings some of what waits in the spool along, as a publish does.
     ///
     /// # Errors
     /// [`PublishError::FlushTimedOut`]; what is under way stays under way.
     pub fn flush(&self, deadline: Option<Duration>) -> Result<(), PublishError> {
+        self.flush_while(deadline, &mut || true)
+    }
+
+    /// [`flush`](Self::flush) that asks from time to time whether it shall go on.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub fn flush_while(&self, deadline: Option<Duration>, go_on: &mut dyn FnMut() -> bool) -> Result<(), PublishError> {
         let Some(engine) = self.home.existing().and_then(Home::engine) else { return Ok(()) };
-        match engine.flush(deadline.map(after)) {
-            0 => Ok(()),
-            pending => {
+        let (began, until) = (Instant::now(), deadline.map(after));
+        loop {
+            let slice = after(ASK);
+            let pending = engine.flush(Some(until.map_or(slice, |until| until.min(slice))));
+            if pending == 0 {
+                break;
+            }
+            if until.is_some_and(|until| Instant::now() >= until) || !go_on() {
                 let (reason, advice) = engine.silence();
-                let within = deadline.unwrap_or_default();
-                Err(PublishError::FlushTimedOut { pending, within, reason: format!("{reason}: {advice}") })
+                let within = deadline.unwrap_or_else(|| rounded(began.elapsed()));
+                return Err(PublishError::FlushTimedOut { pending, within, reason: format!("{reason}: {advice}") });
             }
         }
+        // Whoever only enqueues has no other moment for the spool.
+        if engine.take_acknowledged() {
+            self.drain_share(until.unwrap_or_else(|| after(GRACE)), go_on);
+        }
+        Ok(())
     }
 
     /// Flushes, spools what is not acknowledged by then, however long the disk takes for it, and ends

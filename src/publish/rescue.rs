@@ -7,12 +7,11 @@
 
 use std::{
     collections::VecDeque,
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
 };
 
-use super::{PublishError, Record, engine::Failure, spool::Spool, traffic::Traffic};
+use super::{Kept, PublishError, Record, engine::Failure, spool::Spool, traffic::Traffic};
 
 /// Failures of spooled events that are kept until somebody asks.
 const KEPT: usize = 10_000;
@@ -100,29 +99,24 @@ impl Rescues {
 /// Into the spool with it, if there is one.
 pub(super) fn into_spool(record: &Record, failure: &Failure, spool: Option<&Spool>, servers: &str) -> PublishError {
     let Some(spool) = spool else { return unspooled(record, failure) };
-    let (event_id, topic) = (record.event_id.to_string(), record.topic.to_string());
-    let kept = if failure.too_large {
-        spool.keep_refused(record, servers, &failure.reason)
-    } else {
-        spool.put(record, servers, &failure.reason)
-    };
-    match kept {
-        Ok(path) if failure.too_large => too_large(record, Some(path)),
-        Ok(path) => PublishError::Spooled { event_id, topic, path, reason: failure.reason.clone() },
-        Err(error) => PublishError::Lost {
-            event_id,
-            topic,
-            reason: failure.reason.clone(),
-            spool: error.to_string(),
-            event: String::from_utf8_lossy(&record.value).into_owned(),
-        },
+    if failure.too_large {
+        let kept = spool.keep_refused(record, servers, &failure.reason);
+        return too_large(record, kept.map_or_else(|error| Kept::Nowhere(error.to_string()), Kept::In));
+    }
+    let (event_id, topic, reason) = (record.event_id.to_string(), record.topic.to_string(), failure.reason.clone());
+    match spool.put(record, servers, &reason) {
+        Ok(path) => PublishError::Spooled { event_id, topic, path, reason },
+        Err(error) => {
+            let event = String::from_utf8_lossy(&record.value).into_owned();
+            PublishError::Lost { event_id, topic, reason, spool: error.to_string(), event }
+        }
     }
 }
 
 /// What it is called without a spool.
 pub(super) fn unspooled(record: &Record, failure: &Failure) -> PublishError {
     if failure.too_large {
-        return too_large(record, None);
+        return too_large(record, Kept::ByCaller);
     }
     let (event_id, topic) = (record.event_id.to_string(), record.topic.to_string());
     let event = String::from_utf8_lossy(&record.value).into_owned();
@@ -130,7 +124,7 @@ pub(super) fn unspooled(record: &Record, failure: &Failure) -> PublishError {
     PublishError::NotAcknowledged { event_id, topic, reason, of_topic, event }
 }
 
-fn too_large(record: &Record, kept: Option<PathBuf>) -> PublishError {
+fn too_large(record: &Record, kept: Kept) -> PublishError {
     PublishError::TooLarge {
         event_id: record.event_id.to_string(),
         topic: record.topic.to_string(),

@@ -1,4 +1,4 @@
-//! What a publish does for events that wait in the spool, once it knows that Kafka is there.
+//! What a publish or a flush does for events that wait in the spool, once it knows that Kafka is there.
 //!
 //! Owns whose turn it is: of all the threads that publish, one looks at the spool each second, and
 //! after a drain that failed nobody does for ten. Its invariant: a drain takes no longer than what is
@@ -47,12 +47,12 @@ impl Turn {
 
 impl Publisher {
     /// Kafka is there: a share of the time that is left goes to the spool.
-    pub(super) fn drain_share(&self, until: Instant) {
+    pub(super) fn drain_share(&self, until: Instant, go_on: &mut dyn FnMut() -> bool) {
         let time = until.saturating_duration_since(Instant::now()).min(SHARE.time);
         if self.spool.is_none() || !self.is_acknowledged || time.is_zero() || !self.turn.take() {
             return;
         }
-        let error = match self.drain(Budget { time, ..SHARE }) {
+        let error = match self.drain_while(Budget { time, ..SHARE }, go_on) {
             Ok(drained) => {
                 if drained.published > 0 {
                     let (published, left) = (drained.published, drained.left);

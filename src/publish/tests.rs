@@ -140,7 +140,7 @@ fn an_event_that_is_too_large_is_kept_and_says_where() {
     let (_dir, publisher) = spooling(&broker);
     broker.request_errors(RDKafkaApiKey::Produce, &[TOO_LARGE; 2]);
     let error = publisher.publish_record(record(&publisher, "e-1"), PATIENCE).unwrap_err();
-    let PublishError::TooLarge { kept: Some(path), .. } = &error else { panic!("{error}") };
+    let PublishError::TooLarge { kept: Kept::In(path), .. } = &error else { panic!("{error}") };
     assert!(path.exists() && path.parent().unwrap().ends_with("spool/quarantine"), "{path:?}");
     assert!(error.to_string().contains(&path.display().to_string()), "{error}");
     let stats = publisher.spool().unwrap().stats().unwrap();
@@ -188,4 +188,39 @@ fn a_close_beside_threads_that_enqueue_is_quick_and_each_event_has_its_place() {
         thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(spool.stats().unwrap().events, kept as u64);
+}
+
+#[test]
+fn a_flush_that_was_acknowledged_brings_what_waits_in_the_spool_along() {
+    let broker = broker();
+    let (_dir, publisher) = spooling(&broker);
+    publisher.publish_record(record(&publisher, "e-1"), Duration::ZERO).unwrap_err();
+    publisher.flush(Some(PATIENCE)).unwrap();
+    assert_eq!(publisher.spool().unwrap().stats().unwrap().events, 1, "nothing says that Kafka is there");
+    publisher.enqueue(&record(&publisher, "e-2")).unwrap();
+    publisher.flush(Some(PATIENCE)).unwrap();
+    assert_eq!(publisher.spool().unwrap().stats().unwrap().events, 0);
+}
+
+#[test]
+fn settings_of_which_no_client_can_be_made_are_told_as_settings() {
+    // Each is allowed by itself.
+    let builder = Publisher::builder().bootstrap_servers("127.0.0.1:1").property("linger.ms", "200000");
+    let publisher = builder.build().unwrap();
+    let error = publisher.connect(PATIENCE).unwrap_err();
+    assert_eq!(error.kind(), "settings");
+    assert!(error.to_string().contains("linger.ms"), "{error}");
+}
+
+#[test]
+fn an_event_that_is_too_large_and_has_no_room_in_the_quarantine_is_still_too_large() {
+    let broker = broker();
+    let dir = tempfile::tempdir().unwrap();
+    let settings = spool::SpoolSettings { max_bytes: 10, ..spool::SpoolSettings::new(dir.path().join("spool")) };
+    let builder = Publisher::builder().bootstrap_servers(broker.bootstrap_servers()).spool(Spool::new(settings));
+    let publisher = builder.build().unwrap();
+    broker.request_errors(RDKafkaApiKey::Produce, &[TOO_LARGE; 2]);
+    let error = publisher.publish_record(record(&publisher, "e-1"), PATIENCE).unwrap_err();
+    let PublishError::TooLarge { kept: Kept::Nowhere(why), event, .. } = &error else { panic!("{error}") };
+    assert!(event.contains("e-1") && error.to_string().contains(why.as_str()), "{error}");
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::*;
-use crate::publish::spool::SpoolSettings;
+use crate::publish::{Kept, spool::SpoolSettings};
 
 const HERE: &str = "broker:9092";
 
@@ -128,7 +128,7 @@ fn what_no_topic_takes_goes_to_the_quarantine_with_the_reason() {
                 event_id: "large".into(),
                 topic: "t".into(),
                 bytes: 9,
-                kept: None,
+                kept: Kept::ByCaller,
                 event: String::new(),
             })
         };
