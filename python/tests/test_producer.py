@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
+from kit.poll import poll
 from workflow_events import (
     EventSource,
     EventType,
@@ -47,6 +48,16 @@ def spooled(folder: Path) -> List[Dict[str, Any]]:
     return [json.loads(path.read_text().splitlines()[1]) for path in sorted(folder.glob("*.event"))]
 
 
+def complain(used: WorkflowEventProducer) -> None:
+    """Publishes until librdkafka has said that nobody is there: how soon it does is the machine's affair. From then on
+    every outcome says it."""
+
+    def message() -> str:
+        return used.publish_event_outcome(an_event("complaint"), timeout=0.2).message
+
+    poll(30, "the refused connection is told", message, lambda text: "Connection refused" in text)
+
+
 def lines(caplog: pytest.LogCaptureFixture) -> List["tuple[str, str]"]:
     found = [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "workflow_events"]
     caplog.clear()
@@ -56,13 +67,17 @@ def lines(caplog: pytest.LogCaptureFixture) -> List["tuple[str, str]"]:
 def test_no_broker_is_an_error_of_the_constructor_within_its_time() -> None:
     began = time.monotonic()
     with pytest.raises(NoBrokersAvailable, match=r"127\.0\.0\.1:1.*Connection refused") as caught:
-        WorkflowEventProducer(NOWHERE, connect_timeout=0.5)
-    assert time.monotonic() - began < 5
+        WorkflowEventProducer(NOWHERE, connect_timeout=3)
+    assert time.monotonic() - began < 10
     assert caught.value.kind == "no_broker"
 
 
 def test_a_spooled_event_is_false_a_warning_and_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with producer(tmp_path) as used:
+        complain(used)
+        for before in tmp_path.glob("*.event"):
+            before.unlink()
+        lines(caplog)
         assert used.publish_event(an_event(), timeout=0.2) is False
         ((level, line),) = lines(caplog)
         (path,) = tmp_path.glob("*.event")
@@ -170,6 +185,10 @@ def test_many_events_have_their_outcomes_in_order_and_one_line_for_each_kind(
 
 def test_what_is_enqueued_is_pending_until_close_spools_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     used = producer(tmp_path)
+    complain(used)
+    for before in tmp_path.glob("*.event"):
+        before.unlink()
+    lines(caplog)
     assert used.enqueue_event(an_event()) is True
     assert used.enqueue_event(an_event("second")) is True
     with pytest.raises(KafkaTimeoutError, match=r"^2 events are not acknowledged after 0\.2 s.*Connection refused"):
@@ -239,7 +258,7 @@ def test_a_timeout_that_has_passed_is_straight_into_the_spool(timeout: float, tm
     with producer(tmp_path) as used:
         began = time.monotonic()
         assert used.publish_event_outcome(an_event(), timeout=timeout).status == "spooled"
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
 
 
 def test_a_timeout_of_none_is_the_delivery_timeout(tmp_path: Path) -> None:
@@ -252,15 +271,15 @@ def test_a_timeout_of_none_is_the_delivery_timeout(tmp_path: Path) -> None:
 
 def test_other_threads_go_on_while_one_waits(tmp_path: Path) -> None:
     with producer(tmp_path) as used:
-        waiting = threading.Thread(target=used.publish_event, args=(an_event(),), kwargs={"timeout": 1.0})
-        began, turns = time.monotonic(), 0
+        waiting = threading.Thread(target=used.publish_event, args=(an_event(),), kwargs={"timeout": 60.0})
         waiting.start()
-        while waiting.is_alive():
-            turns += 1
+        # With the interpreter's lock held this would come to its end after the wait.
+        for _ in range(100):
             time.sleep(0.001)
-        assert time.monotonic() - began > 0.9
-        # With the interpreter's lock held it would be one.
-        assert turns > 20, turns
+        assert waiting.is_alive()
+        used.close(timeout=0)
+        waiting.join()
+    assert len(spooled(tmp_path)) == 1
 
 
 def test_a_signal_ends_a_flush_and_what_is_pending_stays_pending(tmp_path: Path) -> None:
