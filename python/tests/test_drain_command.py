@@ -54,7 +54,7 @@ def test_a_drain_says_what_it_did(kafka: Kafka, topic: str, spool: SpoolFolder) 
 
 def test_a_drain_without_a_broker_leaves_everything_and_says_why(spool: SpoolFolder) -> None:
     put(NOWHERE, "t", 2)
-    done = drain(NOWHERE, "--timeout", "1")
+    done = drain(NOWHERE, "--timeout", "4")
     assert done.returncode == 69, done.stderr
     assert "0 published, 2 put back, 0 quarantined, 2 left" in done.stdout
     assert "Connection refused" in done.stderr

@@ -35,7 +35,7 @@ def publish(producer: WorkflowEventProducer, timeout: float) -> str:
     outcome = producer.publish_event_outcome(event, timeout=timeout)
     seconds = time.monotonic() - began
     journal.write(outcome.status, event["event_id"])
-    if seconds > timeout + 2:
+    if seconds > timeout + 4:
         journal.write("late", "{:.2f}".format(seconds))
     return str(outcome.status)
 
