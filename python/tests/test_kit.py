@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Dict, List
@@ -14,6 +13,7 @@ from confluent_kafka import Producer
 from kit import broker as users
 from kit.bridge import Bridge
 from kit.broker import Broker
+from kit.events import an_event
 from kit.poll import poll
 from kit.process import Process
 from kit.reader import Kafka
@@ -192,16 +192,7 @@ def test_the_environment_of_a_test_says_nothing(spool: Any) -> None:
 
 
 def test_the_bridge_takes_an_event_from_kafka_to_its_agent(kafka: Kafka, bridge: Bridge) -> None:
-    event = {
-        "event_id": str(uuid.uuid4()),
-        "event_type": "WORKFLOW_COMPLETED",
-        "timestamp": "2026-01-01T00:00:00Z",
-        "source": "AIRFLOW",
-        "workflow_id": "w",
-        "workflow_run_id": "r",
-        "payload": {"data": {}},
-        "metadata": {"environment": "dev", "version": "1.0"},
-    }
+    event = an_event()
     before = bridge.metric("workflow_bridge_events_total", 'outcome="delivered"')
     assert publish(kafka, "workflow-events", json.dumps(event).encode()) is None
     assert bridge.accepted(event["event_id"]) == event

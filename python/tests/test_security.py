@@ -2,7 +2,6 @@
 secret, and the event is in the spool."""
 
 import logging
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence
@@ -12,6 +11,7 @@ from kit import broker as users
 from kit.bridge import Bridge
 from kit.broker import Broker
 from kit.certs import KEY_PASSWORD
+from kit.events import an_event
 from kit.poll import poll
 from kit.spool import SpoolFolder
 from workflow_events import KafkaConfigurationError, KafkaError, Outcome, WorkflowEventProducer
@@ -21,19 +21,6 @@ PATIENCE = 10.0
 
 WRONG_PASSWORD = "not-the-right-secret"
 SECRETS = (users.SCRAM_PASSWORD, users.PLAIN_PASSWORD, WRONG_PASSWORD, KEY_PASSWORD, "PRIVATE KEY")
-
-
-def an_event() -> Dict[str, Any]:
-    return {
-        "event_id": str(uuid.uuid4()),
-        "event_type": "WORKFLOW_COMPLETED",
-        "timestamp": "2026-01-01T00:00:00Z",
-        "source": "AIRFLOW",
-        "workflow_id": "security",
-        "workflow_run_id": "run",
-        "payload": {"data": {}},
-        "metadata": {"environment": "dev", "version": "1.0"},
-    }
 
 
 def scram(broker: Broker, **changes: Any) -> Dict[str, Any]:

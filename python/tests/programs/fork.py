@@ -11,10 +11,10 @@ import os
 import sys
 import threading
 import time
-import uuid
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
+from kit import events
 from kit.programs import Journal, forked, reap, under_alarm
 from workflow_events import WorkflowEventProducer
 
@@ -25,16 +25,7 @@ number = int(sys.argv[3]) if len(sys.argv) > 3 else 0
 
 
 def an_event(note: str) -> Dict[str, Any]:
-    return {
-        "event_id": str(uuid.uuid4()),
-        "event_type": "WORKFLOW_COMPLETED",
-        "timestamp": "2026-01-01T00:00:00Z",
-        "source": "AIRFLOW",
-        "workflow_id": "fork",
-        "workflow_run_id": note,
-        "payload": {"data": {"pid": os.getpid()}},
-        "metadata": {"environment": "dev", "version": "1.0"},
-    }
+    return events.an_event(workflow_id="fork", workflow_run_id=note, payload={"data": {"pid": os.getpid()}})
 
 
 def connected(**settings: Any) -> WorkflowEventProducer:
