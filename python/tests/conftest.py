@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Callable, Dict, Iterator
+from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 from kit.bridge import Bridge
@@ -10,6 +10,7 @@ from kit.broker import Broker
 from kit.reader import Kafka
 from kit.silent import SilentServer
 from kit.spool import SpoolFolder
+from workflow_events import WorkflowEventProducer
 
 PREFIXES = ("KAFKA_", "WORKFLOW_EVENTS_", "AIRFLOW_")
 NAMES = ("ENVIRONMENT", "EVENT_SCHEMA_VERSION", "XDG_STATE_HOME")
@@ -95,3 +96,17 @@ def silent() -> Iterator[SilentServer]:
     """A server that accepts and never answers."""
     with SilentServer() as server:
         yield server
+
+
+@pytest.fixture
+def producers() -> Iterator[Callable[..., WorkflowEventProducer]]:
+    """Makes lazy clients and closes them."""
+    made: List[WorkflowEventProducer] = []
+
+    def make(servers: str, **settings: Any) -> WorkflowEventProducer:
+        made.append(WorkflowEventProducer(servers, connect_timeout=None, **settings))
+        return made[-1]
+
+    yield make
+    for producer in made:
+        producer.close(timeout=2.0)

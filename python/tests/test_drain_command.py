@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
 import pytest
+from kit.events import an_event
 from kit.poll import poll
 from kit.reader import Kafka
 from kit.spool import SpoolFolder
@@ -31,15 +32,7 @@ def put(servers: str, topic: str, count: int = 1, **settings: Any) -> List[str]:
     ids = [str(uuid.uuid4()) for _ in range(count)]
     with WorkflowEventProducer(servers, connect_timeout=None, topic=topic, **settings) as producer:
         for event_id in ids:
-            event = {
-                "event_id": event_id,
-                "event_type": "WORKFLOW_COMPLETED",
-                "source": "AIRFLOW",
-                "workflow_id": "d",
-                "workflow_run_id": "r",
-                "payload": {"data": {}},
-            }
-            assert producer.publish_event_outcome(event, timeout=0).status == "spooled"
+            assert producer.publish_event_outcome(an_event(event_id), timeout=0).status == "spooled"
     return ids
 
 
@@ -54,7 +47,7 @@ def test_a_drain_says_what_it_did(kafka: Kafka, topic: str, spool: SpoolFolder) 
 
 def test_a_drain_without_a_broker_leaves_everything_and_says_why(spool: SpoolFolder) -> None:
     put(NOWHERE, "t", 2)
-    done = drain(NOWHERE, "--timeout", "1")
+    done = drain(NOWHERE, "--timeout", "4")
     assert done.returncode == 69, done.stderr
     assert "0 published, 2 put back, 0 quarantined, 2 left" in done.stdout
     assert "Connection refused" in done.stderr

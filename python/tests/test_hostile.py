@@ -5,6 +5,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Dict
 
 import pytest
+from kit.events import an_event
 from kit.spool import SpoolFolder
 from workflow_events import Outcome, WorkflowEventProducer
 from workflow_events.checks import seconds
@@ -12,16 +13,6 @@ from workflow_events.log import report
 from workflow_events.producer import _complete
 
 NOBODY = "127.0.0.1:1"
-
-
-def an_event() -> Dict[str, Any]:
-    return {
-        "event_type": "WORKFLOW_COMPLETED",
-        "source": "AIRFLOW",
-        "workflow_id": "d",
-        "workflow_run_id": "r",
-        "payload": {"data": {}},
-    }
 
 
 class Hostile:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
+from kit.events import an_event
+from kit.poll import poll
 from workflow_events import (
     EventSource,
     EventType,
@@ -23,20 +25,6 @@ from workflow_events import (
 )
 
 NOWHERE = "127.0.0.1:1"
-
-
-def an_event(event_id: str = "6f1c", **fields: Any) -> Dict[str, Any]:
-    return {
-        "event_id": event_id,
-        "event_type": "WORKFLOW_COMPLETED",
-        "timestamp": "2026-01-31T12:00:00Z",
-        "source": "AIRFLOW",
-        "workflow_id": "d",
-        "workflow_run_id": "r",
-        "payload": {"data": {"text": "Grüße"}},
-        "metadata": {"environment": "dev", "version": "1.0"},
-        **fields,
-    }
 
 
 def producer(folder: Any, **settings: Any) -> WorkflowEventProducer:
@@ -53,17 +41,31 @@ def lines(caplog: pytest.LogCaptureFixture) -> List["tuple[str, str]"]:
     return found
 
 
+def complain(used: WorkflowEventProducer, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Publishes until librdkafka has said that nobody is there, which takes a slow machine its time. From then on every
+    outcome says it. What this left in the spool and the log is taken away."""
+
+    def message() -> str:
+        return used.publish_event_outcome(an_event(), timeout=0.2).message
+
+    poll(30, "the refused connection is told", message, lambda text: "Connection refused" in text)
+    for path in folder.glob("*.event"):
+        path.unlink()
+    lines(caplog)
+
+
 def test_no_broker_is_an_error_of_the_constructor_within_its_time() -> None:
     began = time.monotonic()
     with pytest.raises(NoBrokersAvailable, match=r"127\.0\.0\.1:1.*Connection refused") as caught:
-        WorkflowEventProducer(NOWHERE, connect_timeout=0.5)
-    assert time.monotonic() - began < 5
+        WorkflowEventProducer(NOWHERE, connect_timeout=5)
+    assert time.monotonic() - began < 15
     assert caught.value.kind == "no_broker"
 
 
 def test_a_spooled_event_is_false_a_warning_and_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with producer(tmp_path) as used:
-        assert used.publish_event(an_event(), timeout=0.2) is False
+        complain(used, tmp_path, caplog)
+        assert used.publish_event(an_event("6f1c"), timeout=0.2) is False
         ((level, line),) = lines(caplog)
         (path,) = tmp_path.glob("*.event")
         assert level == "WARNING"
@@ -81,7 +83,7 @@ def test_a_spooled_event_is_false_a_warning_and_a_file(tmp_path: Path, caplog: p
     assert Path(outcome.path).exists()
     assert (outcome.partition, outcome.offset, outcome.event) == (None, None, None)
     assert [event["event_id"] for event in spooled(tmp_path)] == ["6f1c", "second"]
-    assert spooled(tmp_path)[0] == an_event()
+    assert spooled(tmp_path)[0] == an_event("6f1c")
 
 
 def test_a_model_and_its_dict_are_spooled_as_the_same_bytes(tmp_path: Path) -> None:
@@ -104,12 +106,12 @@ def test_an_event_that_is_nowhere_is_critical_and_whole_in_the_log(
     folder: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with producer(folder) as used:
-        outcome = used.publish_event_outcome(an_event(), timeout=0.1)
+        outcome = used.publish_event_outcome(an_event("6f1c"), timeout=0.1)
     ((level, line),) = lines(caplog)
     assert level == "CRITICAL"
     assert outcome.event is not None
     assert line.endswith(outcome.event)
-    assert json.loads(outcome.event) == an_event()
+    assert json.loads(outcome.event) == an_event("6f1c")
     assert (outcome.status, outcome.path) == ("failed" if folder is False else "lost", None)
 
 
@@ -124,15 +126,15 @@ class Nothing:
         (Nothing(), None, "expected a WorkflowEvent or a dict, found Nothing"),
         ({"event_id": "x"}, None, "event x cannot be published: field `event_type` is missing"),
         (an_event(event_id=""), None, "field `event_id`: is empty"),
-        (an_event(payload=[1]), None, "field `payload`: expected an object, found an array"),
+        (an_event("6f1c", payload=[1]), None, "field `payload`: expected an object, found an array"),
         (
-            an_event(payload={"data": {"a": Nothing()}}),
+            an_event("6f1c", payload={"data": {"a": Nothing()}}),
             None,
             "event 6f1c cannot be published: the event has no JSON form",
         ),
-        (an_event(), "a/b", "topic: expected 1 to 249 of letters"),
-        (an_event(), "\ud800", "topic: expected 1 to 249 of letters"),
-        (an_event(), 5, "topic: expected 1 to 249 of letters"),
+        (an_event("6f1c"), "a/b", "topic: expected 1 to 249 of letters"),
+        (an_event("6f1c"), "\ud800", "topic: expected 1 to 249 of letters"),
+        (an_event("6f1c"), 5, "topic: expected 1 to 249 of letters"),
     ],
 )
 def test_what_is_no_event_is_false_and_an_error_in_the_log_and_raises_nothing(
@@ -170,7 +172,8 @@ def test_many_events_have_their_outcomes_in_order_and_one_line_for_each_kind(
 
 def test_what_is_enqueued_is_pending_until_close_spools_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     used = producer(tmp_path)
-    assert used.enqueue_event(an_event()) is True
+    complain(used, tmp_path, caplog)
+    assert used.enqueue_event(an_event("6f1c")) is True
     assert used.enqueue_event(an_event("second")) is True
     with pytest.raises(KafkaTimeoutError, match=r"^2 events are not acknowledged after 0\.2 s.*Connection refused"):
         used.flush(timeout=0.2)
@@ -184,7 +187,7 @@ def test_what_was_enqueued_and_failed_is_told_by_the_next_call(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with producer(tmp_path, delivery_timeout_ms=200) as used:
-        assert used.enqueue_event(an_event()) is True
+        assert used.enqueue_event(an_event("6f1c")) is True
         used.flush()
         assert [event["event_id"] for event in spooled(tmp_path)] == ["6f1c"]
         ((level, line),) = lines(caplog)
@@ -199,9 +202,9 @@ def test_a_closed_producer_refuses_every_event_and_loses_none_in_silence(
     used.close()
     used.close()
     assert used.closed is True
-    assert used.publish_event(an_event()) is False
-    assert used.enqueue_event(an_event()) is False
-    assert used.publish_many([an_event()]).failed == 1
+    assert used.publish_event(an_event("6f1c")) is False
+    assert used.enqueue_event(an_event("6f1c")) is False
+    assert used.publish_many([an_event("6f1c")]).failed == 1
     used.flush()
     logged = lines(caplog)
     assert [level for level, _ in logged] == ["CRITICAL"] * 3
@@ -238,34 +241,34 @@ def test_a_publish_is_logged_as_info_only_when_somebody_listens(
 def test_a_timeout_that_has_passed_is_straight_into_the_spool(timeout: float, tmp_path: Path) -> None:
     with producer(tmp_path) as used:
         began = time.monotonic()
-        assert used.publish_event_outcome(an_event(), timeout=timeout).status == "spooled"
-        assert time.monotonic() - began < 2
+        assert used.publish_event_outcome(an_event("6f1c"), timeout=timeout).status == "spooled"
+        assert time.monotonic() - began < 5
 
 
 def test_a_timeout_of_none_is_the_delivery_timeout(tmp_path: Path) -> None:
     with producer(tmp_path, delivery_timeout_ms=300) as used:
-        assert used.publish_event_outcome(an_event(), timeout=None).status == "spooled"
-        assert used.publish_event_outcome(an_event(), timeout=float("inf")).status == "spooled"
+        assert used.publish_event_outcome(an_event("6f1c"), timeout=None).status == "spooled"
+        assert used.publish_event_outcome(an_event("6f1c"), timeout=float("inf")).status == "spooled"
         with pytest.raises(TypeError, match="timeout: expected seconds as a number, found 'soon'"):
-            used.publish_event(an_event(), timeout="soon")  # type: ignore[arg-type]
+            used.publish_event(an_event("6f1c"), timeout="soon")  # type: ignore[arg-type]
 
 
 def test_other_threads_go_on_while_one_waits(tmp_path: Path) -> None:
     with producer(tmp_path) as used:
-        waiting = threading.Thread(target=used.publish_event, args=(an_event(),), kwargs={"timeout": 1.0})
-        began, turns = time.monotonic(), 0
+        waiting = threading.Thread(target=used.publish_event, args=(an_event("6f1c"),), kwargs={"timeout": 60.0})
         waiting.start()
-        while waiting.is_alive():
-            turns += 1
+        # With the interpreter's lock held this would come to its end after the wait.
+        for _ in range(100):
             time.sleep(0.001)
-        assert time.monotonic() - began > 0.9
-        # With the interpreter's lock held it would be one.
-        assert turns > 20, turns
+        assert waiting.is_alive()
+        used.close(timeout=0)
+        waiting.join()
+    assert len(spooled(tmp_path)) == 1
 
 
 def test_a_signal_ends_a_flush_and_what_is_pending_stays_pending(tmp_path: Path) -> None:
     used = producer(tmp_path)
-    used.enqueue_event(an_event())
+    used.enqueue_event(an_event("6f1c"))
 
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
@@ -291,7 +294,7 @@ def test_a_producer_that_nobody_holds_any_more_spools_what_it_had(
 ) -> None:
     monkeypatch.setattr("workflow_events.producer.EXIT_TIMEOUT", 0.1)
     used = producer(tmp_path)
-    used.enqueue_event(an_event())
+    used.enqueue_event(an_event("6f1c"))
     del used
     gc.collect()
     assert len(spooled(tmp_path)) == 1

@@ -107,7 +107,7 @@ fn without_a_broker_the_event_is_in_the_spool_by_the_deadline() {
         let begin = Instant::now();
         let error = publisher.publish(&event, Duration::from_secs(2)).expect_err("nobody is there");
         let took = begin.elapsed();
-        assert!(took < Duration::from_secs(4), "the deadline of 2 s was kept to {took:?}");
+        assert!(took < Duration::from_secs(6), "the deadline of 2 s was kept to {took:?}");
         let PublishError::Spooled { path, reason, .. } = &error else { panic!("{error}") };
         assert!(reason.contains(complaint) && reason.contains("bootstrap_servers"), "{reason}");
         let text = fs::read_to_string(path).expect("the file is there");
@@ -225,10 +225,14 @@ fn the_next_publish_brings_along_what_waits_in_the_spool_for_the_same_brokers() 
     }
     assert_eq!(spooled(&folder).len(), 11);
     publisher.publish(&an_event("now"), Duration::from_secs(30)).expect("the broker acknowledges");
+    // A publish gives the spool a second at most: what Kafka takes later leaves it by itself.
+    poll(Duration::from_secs(30), "what was spooled for other brokers alone is left", || {
+        let left = spooled(&folder);
+        when(left.len() == 1, left)
+    });
     let ids: Vec<_> = kafka().read_all(&topic).iter().filter_map(|record| record.header("event_id")).collect();
     assert_eq!(ids[0], "now", "the caller's own event does not wait for the spool");
     assert_eq!(ids[1..].len(), 10, "{ids:?}");
-    assert_eq!(spooled(&folder).len(), 1, "what was spooled for other brokers is left alone");
     publisher.close(Duration::from_secs(5));
 }
 

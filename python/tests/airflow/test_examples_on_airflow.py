@@ -142,7 +142,7 @@ def test_without_a_broker_they_run_as_well(
     assert set(states) == {"success"}, states
     took = [(one.event["metadata"]["scope"], waited(one)) for one in spool.spooled()]
     print(version, name, took, f"the command took {ended.seconds:.1f} s")
-    assert all(seconds < PROMISED[scope] + 1.0 for scope, seconds in took), took
+    assert all(seconds < PROMISED[scope] + 3.0 for scope, seconds in took), took
     assert kafka.events(topic) == []
 
     print(airflow.python("-m", "workflow_events", "drain", **env).text)

