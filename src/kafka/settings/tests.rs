@@ -82,9 +82,9 @@ fn a_tls_file_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_tls_file_that_is_no_pem_is_refused_by_librdkafka_itself() {
+fn a_tls_file_that_only_looks_like_pem_is_refused_by_librdkafka_itself() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "no certificate").unwrap();
+    std::fs::write(file.path(), "-----BEGIN CERTIFICATE-----\nno certificate").unwrap();
     let mut settings = settings();
     settings.security.protocol = "SSL".into();
     settings.security.ssl_cafile = Some(file.path().into());
