@@ -28,6 +28,8 @@ from workflow_events import (
 TICK = 0.005
 # How long each publish here waits for a broker that does not answer.
 WAIT = 2.0
+# What it may take beyond that on a machine that does much else: less than if one call waited for another.
+LATE = 8.0
 
 
 def an_event(run_id: str = "run") -> WorkflowEvent:
@@ -115,7 +117,7 @@ def test_a_silent_broker_holds_up_the_caller_and_not_the_loop(silent: SilentServ
     print("8 requests to a silent broker in {:.3f} s, the loop's longest gap {:.3f} s".format(seconds, gap))
     assert [answer.json()["published"] for answer in answers] == [False] * 8
     assert sorted(spool.event_ids()) == sorted(answer.json()["event_id"] for answer in answers)
-    assert WAIT - 0.1 < seconds < WAIT + 2.0
+    assert WAIT - 0.1 < seconds < WAIT + LATE
 
 
 def test_far_more_requests_than_threads_each_end_at_their_deadline(silent: SilentServer, spool: SpoolFolder) -> None:
@@ -125,7 +127,7 @@ def test_far_more_requests_than_threads_each_end_at_their_deadline(silent: Silen
     print("200 requests to a silent broker in {:.3f} s, the loop's longest gap {:.3f} s".format(seconds, gap))
     assert [answer.json()["published"] for answer in answers] == [False] * 200
     assert len(set(spool.event_ids())) == 200
-    assert seconds < WAIT + 4.0
+    assert seconds < WAIT + LATE
 
 
 def test_no_method_holds_up_the_loop(broker: Broker, spool: SpoolFolder) -> None:
@@ -143,7 +145,7 @@ def test_no_method_holds_up_the_loop(broker: Broker, spool: SpoolFolder) -> None
             }.items():
                 _, seconds, gap = await watched(work)
                 print("{}: {:.3f} s, the loop's longest gap {:.3f} s".format(name, seconds, gap))
-                assert seconds < WAIT + 1.5
+                assert seconds < WAIT + LATE
 
             async def flush() -> None:
                 with pytest.raises(KafkaTimeoutError):
@@ -169,7 +171,7 @@ def test_finding_no_broker_is_an_error_and_no_stop(silent: SilentServer) -> None
 
     _, seconds, gap = asyncio.run(watched(enter))
     print("no broker found in {:.3f} s, the loop's longest gap {:.3f} s".format(seconds, gap))
-    assert seconds < WAIT + 2.0
+    assert seconds < WAIT + LATE
 
 
 def test_a_cancelled_request_loses_nothing(silent: SilentServer, spool: SpoolFolder) -> None:
@@ -202,3 +204,25 @@ def test_a_stop_ends_in_its_time_and_what_was_under_way_is_safe(silent: SilentSe
     print("stopped in {:.3f} s".format(seconds))
     assert seconds < 30
     assert sorted(int(event["workflow_run_id"]) for event in spool.events()) == list(range(40))
+
+
+def test_a_stop_bears_that_calls_end_while_it_looks_at_them(
+    silent: SilentServer, spool: SpoolFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrap = asyncio.wrap_future
+
+    async def scene() -> List[bool]:
+        producer = AsyncWorkflowEventProducer(silent.bootstrap, connect_timeout=None)
+        calls = [asyncio.ensure_future(producer.publish_event(an_event(str(n)), timeout=1.0)) for n in range(4)]
+        await asyncio.sleep(0)
+
+        def ended(future: Any) -> Any:
+            poll(30, "the call has ended", lambda: future not in producer._under_way)
+            return wrap(future)
+
+        monkeypatch.setattr(asyncio, "wrap_future", ended)
+        await producer.stop(timeout=30.0)
+        return await asyncio.gather(*calls)
+
+    assert asyncio.run(scene()) == [False] * 4
+    assert len(spool.files()) == 4

@@ -117,8 +117,9 @@ class AsyncWorkflowEventProducer:
         if self._stopping:
             return
         until = time.monotonic() + seconds(timeout)
-        if self._under_way:
-            waiting = [asyncio.wrap_future(future) for future in self._under_way]
+        under_way = list(self._under_way)  # A copy: the threads take out what ends meanwhile.
+        if under_way:
+            waiting = [asyncio.wrap_future(future) for future in under_way]
             await asyncio.wait(waiting, timeout=max(until - time.monotonic(), 0.0))
         self._stopping = True
         # Not on the threads of the calls: each may be waiting for the broker.
