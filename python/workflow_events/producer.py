@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
-    from typing import Literal, Optional, Union
+    from typing import Any, Literal, Optional, Union
 
     from .settings import Path
 
@@ -41,7 +41,7 @@ EXIT_TIMEOUT = 5.0
 PATIENT = 10
 
 # Those that are not closed. A set of weak references needs no lock of ours, which a fork could leave locked.
-_open: weakref.WeakSet[WorkflowEventProducer] = weakref.WeakSet()
+_open: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 class WorkflowEventProducer:
@@ -317,6 +317,9 @@ class WorkflowEventProducer:
         state = ", closed" if self._closed else ""
         return f"WorkflowEventProducer(bootstrap_servers={native.bootstrap_servers!r}, topic={native.topic!r}{state})"
 
+    def _end(self, until: float) -> None:
+        self.close(timeout=until - time.monotonic())
+
     def _deadline(self, timeout: Optional[float]) -> float:
         return self._patience if timeout is None else seconds(timeout)
 
@@ -387,12 +390,18 @@ def _complete(outcome: Outcome, event_id: str, encoded: bytes) -> Outcome:
     return Outcome("failed", outcome.kind, event_id, message, path=outcome.path, event=kept)
 
 
+def ends_with_the_interpreter(owner: Any, instead_of: WorkflowEventProducer) -> None:
+    """Whoever carries out calls of a producer of its own ends them first: it has an `_end`, as a producer has."""
+    _open.discard(instead_of)
+    _open.add(owner)
+
+
 def _close_open() -> None:
     """What is still open when the interpreter ends: it has the time-out together."""
     until = time.monotonic() + EXIT_TIMEOUT
     for producer in list(_open):
         try:
-            producer.close(timeout=until - time.monotonic())
+            producer._end(until)
         except Exception:
             say(ERROR, "a producer could not be closed at exit", exc_info=True)
 
