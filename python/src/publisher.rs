@@ -272,6 +272,7 @@ impl Publisher {
         found.set_item("put_back", drained.put_back)?;
         found.set_item("quarantined", drained.quarantined)?;
         found.set_item("left", drained.left)?;
+        found.set_item("left_alone", drained.left_alone)?;
         found.set_item("error", drained.error)?;
         found.set_item("note", drained.note)?;
         let stats = self.inner.spool().map(|spool| py.detach(|| spool.stats()));
