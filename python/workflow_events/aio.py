@@ -17,14 +17,14 @@ from functools import partial
 from . import wire
 from .calls import Call, Threads, to_be_awaited
 from .checks import seconds
-from .producer import WorkflowEventProducer, ends_with_the_interpreter
+from .producer import NOT_COPIED, WorkflowEventProducer, ends_with_the_interpreter
 from .settings import Resolver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
     from types import TracebackType
-    from typing import Any, Callable, Literal, Optional, TypeVar, Union
+    from typing import Any, Callable, Literal, NoReturn, Optional, TypeVar, Union
 
     from ._native import Outcome
     from .producer import Servers
@@ -206,6 +206,9 @@ class AsyncWorkflowEventProducer:
 
     def __repr__(self) -> str:
         return f"Async{self._producer!r}"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(NOT_COPIED)
 
     def _call(self, work: Callable[[], _Result], publishes: bool = True) -> Call[_Result]:
         future: Future[_Result] = Future()

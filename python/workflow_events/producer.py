@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
-    from typing import Any, Literal, Optional, Union
+    from typing import Any, Literal, NoReturn, Optional, Union
 
     from .settings import Path
 
@@ -39,6 +39,9 @@ AT_ONCE = 200
 EXIT_TIMEOUT = 5.0
 #: Exceptions out of signals' handlers that an outcome waits for at most, before it is told.
 PATIENT = 10
+
+#: A copy would share the connection, and close it for the other.
+NOT_COPIED = "a producer cannot be copied or pickled: share it among threads, and make one in each process"
 
 # Those that are not closed. A set of weak references needs no lock of ours, which a fork could leave locked.
 _open: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -317,6 +320,9 @@ class WorkflowEventProducer:
         state = ", closed" if self._closed else ""
         return f"WorkflowEventProducer(bootstrap_servers={native.bootstrap_servers!r}, topic={native.topic!r}{state})"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(NOT_COPIED)
+
     def _end(self, until: float) -> None:
         self.close(timeout=until - time.monotonic())
 
@@ -379,15 +385,13 @@ def _untold(event_id: str, encoded: bytes) -> Outcome:
 
 def _complete(outcome: Outcome, event_id: str, encoded: bytes) -> Outcome:
     """The outcome; one of an event that is in neither place says which event, and what was in it."""
-    # Without bytes it was none from the beginning, and its outcome says so already.
+    # Without bytes it was none from the beginning, and its outcome says so already. What has a path is there, whole.
     if outcome.status != "failed" or outcome.path is not None or not encoded:
         return outcome
     message = outcome.message
     if event_id not in message:
         message = f"event {event_id} cannot be published: {message}"
-    # What has a path was put aside there, whole.
-    kept = None if outcome.path is not None else encoded.decode()
-    return Outcome("failed", outcome.kind, event_id, message, path=outcome.path, event=kept)
+    return Outcome("failed", outcome.kind, event_id, message, event=encoded.decode())
 
 
 def ends_with_the_interpreter(owner: Any, instead_of: WorkflowEventProducer) -> None:
