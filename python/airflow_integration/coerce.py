@@ -37,6 +37,12 @@ CUT = "<cut>"
 # What CPython puts into the text of an object that says nothing of itself, and what is another in each process.
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
+_CONTAINERS = {dict: "{}", list: "[]", tuple: "()", set: "{}", frozenset: "{}"}
+
+# Of an object that has no form of its own in JSON.
+_UNSTEADY = "(when it differs in a retry, so does the id of a generic event: pass key=)"
+BECAME_TEXT = f"became its text {_UNSTEADY}"
+
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 
 
@@ -64,9 +70,38 @@ def text_of(value: Any) -> str:
 
 
 def steady_text(value: Any) -> str:
-    """The text of an object without its address, so that it is the same in each attempt of a task."""
-    words = text_of(value)
-    return words if isinstance(value, str) else _ADDRESS.sub("", words)
+    """The text of an object so that it is the same in each attempt of a task: without its address, sets in order."""
+    if isinstance(value, str):
+        return text_of(value)
+    if type(value) not in _CONTAINERS:
+        return _ADDRESS.sub("", text_of(value))
+    try:
+        return _sound(_steady(value, 0)[:MAX_TEXT])
+    except RecursionError:
+        raise
+    except Exception as error:
+        if interrupts(error):
+            raise
+        return f"<{type_name(value)}>"
+
+
+def _steady(value: Any, depth: int) -> str:
+    """As `repr` writes Python's own containers."""
+    kind = type(value)
+    if kind not in _CONTAINERS:
+        return _ADDRESS.sub("", repr(value))
+    if depth >= MAX_DEPTH:
+        return "..."
+    if kind is dict:
+        within = [f"{_steady(key, depth + 1)}: {_steady(item, depth + 1)}" for key, item in value.items()]
+    else:
+        within = [_steady(item, depth + 1) for item in value]
+    if kind in (set, frozenset):
+        # Their order is another one in each process.
+        words = "{" + ", ".join(sorted(within)) + "}" if within else ""
+        return words if kind is set and within else f"{kind.__name__}({words})"
+    opens, closes = _CONTAINERS[kind]
+    return opens + ", ".join(within) + ("," if kind is tuple and len(within) == 1 else "") + closes
 
 
 def type_name(value: Any) -> str:
@@ -175,7 +210,7 @@ class _Coercion:
             self.note(path, f"{type_name(value)} became its fields")
             fields = {name: getattr(value, name) for name in names}
             return self.mapping(fields, path, depth)
-        self.note(path, f"{type_name(value)} became its text")
+        self.note(path, f"{type_name(value)} {BECAME_TEXT}")
         return steady_text(value)
 
     def words(self, value: str, path: str) -> str:
@@ -232,7 +267,8 @@ class _Coercion:
         if isinstance(key, str):
             return self.words(str.__str__(key), path)
         name = "null" if key is None else str(key).lower() if isinstance(key, bool) else steady_text(key)
-        self.note(path, f"the key {name[:100]!r} was a {type_name(key)}")
+        foreign = type(key).__module__ not in ("builtins", "datetime", "decimal", "uuid", "pathlib")
+        self.note(path, f"the key {name[:100]!r} was a {type_name(key)}{' ' + _UNSTEADY if foreign else ''}")
         return name
 
 

@@ -2,8 +2,9 @@
 
 A helper takes ``**context``, so a keyword that is misspelt looks like one more key of it. Here they are told apart: a
 key of a context by its name, an argument of the task's function (Airflow puts them beside the context) by the
-operator's ``op_kwargs``. What is left is told in the log. The invariant: nothing here raises, and no value is looked at
-but that of a status, so that a status which says failed is never dropped for the default, which is success.
+operator's ``op_kwargs``. What is left is told in the log. The invariants: an argument of the task's function never
+becomes a parameter by having its name; nothing here raises; a status which says failed is never dropped for the
+default, which is success.
 """
 
 from __future__ import annotations
@@ -56,6 +57,9 @@ _MEANT = {
     "workflow_run_id": ("dag_run_id",),
 }
 
+# In each context of a task, and passed by nobody alone: it tells an unpacked context from a few of its values.
+_UNPACKED = "task_instance_key_str"
+
 # Helper and keyword, of those that were told as unknown: `set.add` is atomic.
 _told: set[tuple[str, str]] = set()
 
@@ -68,6 +72,7 @@ def knows_its_keywords(function: Callable[..., bool]) -> Callable[..., bool]:
     @functools.wraps(function)
     def called(*args: Any, **given: Any) -> bool:
         try:
+            given = _without_arguments(function.__name__, parameters, len(args), given)
             given = _understood(function.__name__, parameters, len(args), given)
         except Exception as error:
             if interrupts(error):
@@ -76,6 +81,44 @@ def knows_its_keywords(function: Callable[..., bool]) -> Callable[..., bool]:
         return function(*args, **given)
 
     return called
+
+
+def _without_arguments(
+    helper: str, parameters: tuple[str, ...], positional: int, given: dict[str, Any]
+) -> dict[str, Any]:
+    """Without the arguments of the task's function that came with ``**context`` and have the name of a parameter."""
+    own = [name for name in parameters if name in given]
+    # A context that is passed whole brings no keywords: these were all written out.
+    arguments = _arguments_of_the_task(given) if own and "context" not in given else {}
+    own = [name for name in own if name in arguments and arguments[name] is given[name]]
+    if not own:
+        return given
+    named, is_open = _named_by_the_task(given)
+    # Where the function names no context but has one, `get_current_context()` was unpacked, and it holds them all.
+    all_of_them = not is_open and _UNPACKED in given and _UNPACKED not in named
+    left = dict(given)
+    for name in own:
+        written_out = name in named and not all_of_them
+        says_how_it_ended = name in ALIASES["status"] and shaping.is_status(given[name])
+        if name not in parameters[:positional] and (written_out or says_how_it_ended or _is_of_airflow(name, given)):
+            continue
+        del left[name]
+        if (helper, f"{name} of op_kwargs") not in _told:
+            _told.add((helper, f"{name} of op_kwargs"))
+            say(
+                logging.WARNING,
+                "%s= of %s is ignored: it is an argument of the task (op_kwargs) that came with **context. To mean it, "
+                "pass %s=... with context=context instead of **context",
+                name,
+                helper,
+                name,
+            )
+    return left
+
+
+def _is_of_airflow(name: str, given: dict[str, Any]) -> bool:
+    """Whether it is what Airflow itself put into the context: the id of the run, the number of the attempt."""
+    return name in CONTEXT_KEYS and read(task_instance(given), name) in (None, given[name])
 
 
 def _understood(helper: str, parameters: tuple[str, ...], positional: int, given: dict[str, Any]) -> dict[str, Any]:
@@ -123,6 +166,23 @@ def _of(name: str, parameters: tuple[str, ...]) -> str | None:
 
 def _arguments_of_the_task(given: dict[str, Any]) -> Mapping[str, Any]:
     """The arguments of the function that the task runs, if the context names the task and the task has such."""
-    task = look_up(given, "task")
-    arguments = read(read(task_instance(given), "task") if task is None else task, "op_kwargs")
+    arguments = read(_task(given), "op_kwargs")
     return arguments if isinstance(arguments, Mapping) else {}
+
+
+def _named_by_the_task(given: dict[str, Any]) -> tuple[frozenset[str], bool]:
+    """The parameters that the task's function names, which are not in its ``**context``, and whether it has one."""
+    import inspect
+
+    function = read(_task(given), "python_callable")
+    try:
+        found = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # It has none, or one that cannot be read.
+        return frozenset(), True
+    taken = {each.name for each in found if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)}
+    return frozenset(taken), any(each.kind is each.VAR_KEYWORD for each in found)
+
+
+def _task(given: dict[str, Any]) -> Any:
+    task = look_up(given, "task")
+    return read(task_instance(given), "task") if task is None else task

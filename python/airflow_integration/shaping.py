@@ -134,7 +134,7 @@ def result_of(value: Any, limit: int) -> dict[str, Any]:
     bytes as JSON, or when it is an object that has no form in JSON, such as a data frame.
     """
     plain, notes = coerce.to_json(value, "result")
-    if any(note.startswith("result: ") and note.endswith("became its text") for note in notes):
+    if any(note.startswith("result: ") and note.endswith(coerce.BECAME_TEXT) for note in notes):
         return {"result_omitted": {"reason": "no form in JSON", "type": coerce.type_name(value)}}
     size = json_bytes(plain)
     if size > limit:

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use pyo3::prelude::*;
+use pyo3::{prelude::*, types::PyDict};
 use workflow_bridge::publish::{Ack, Kept, PublishError};
 
 /// What became of one event.
@@ -17,7 +17,7 @@ use workflow_bridge::publish::{Ack, Kept, PublishError};
 /// event: the event itself, in JSON, when it is in neither place; else None.
 /// message: all of this in one line, ready for a log.
 #[pyclass(frozen, module = "workflow_events")]
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Outcome {
     status: Cow<'static, str>,
     kind: Cow<'static, str>,
@@ -34,11 +34,14 @@ pub struct Outcome {
 }
 
 /// The message: put into words when it is asked for, because nobody asks for most of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum Said {
     Acknowledged { topic: Arc<str> },
     Words(String),
 }
+
+/// Status, kind, event id and message.
+type NewArguments = (String, String, String, String);
 
 #[pymethods]
 impl Outcome {
@@ -96,6 +99,17 @@ impl Outcome {
         self.status == "published"
     }
 
+    /// For `pickle` and `copy`: what `new` takes.
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<(NewArguments, Bound<'py, PyDict>)> {
+        let keywords = PyDict::new(py);
+        keywords.set_item("partition", self.partition)?;
+        keywords.set_item("offset", self.offset)?;
+        keywords.set_item("path", &self.path)?;
+        keywords.set_item("event", &self.event)?;
+        let message = self.message().into_owned();
+        Ok(((self.status.to_string(), self.kind.to_string(), self.event_id.clone(), message), keywords))
+    }
+
     fn __repr__(&self) -> String {
         format!("Outcome(status={:?}, kind={:?}, message={:?})", self.status, self.kind, self.message())
     }
@@ -109,6 +123,15 @@ impl Outcome {
         let mut hasher = DefaultHasher::new();
         (&self.status, &self.event_id, &self.path, self.partition, self.offset).hash(&mut hasher);
         hasher.finish()
+    }
+}
+
+/// Equal is what reads the same, whether or not it has been put into words yet.
+impl PartialEq for Outcome {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.status, &self.kind, &self.event_id, self.partition, self.offset, &self.path, &self.event)
+            == (&other.status, &other.kind, &other.event_id, other.partition, other.offset, &other.path, &other.event)
+            && self.message() == other.message()
     }
 }
 

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use pyo3::{
     create_exception,
     exceptions::PyException,
+    intern,
     prelude::*,
     pybacked::PyBackedBytes,
     types::{PyDict, PyList},
@@ -36,7 +37,7 @@ impl Signals {
     pub fn go_on(&mut self) -> bool {
         if self.0.is_none() {
             // An interpreter that is ending runs no handler.
-            self.0 = Python::try_attach(|py| py.check_signals().err()).flatten();
+            self.0 = Python::try_attach(|py| check_signals(py).err()).flatten();
         }
         self.0.is_none()
     }
@@ -45,6 +46,15 @@ impl Signals {
     pub fn raised(self) -> PyResult<()> {
         self.0.map_or(Ok(()), Err)
     }
+}
+
+/// Runs the handlers of Python's signals. What one raises is marked as such (`interrupts.py`): a handler that is in place
+/// no more could not be told by its code.
+fn check_signals(py: Python<'_>) -> PyResult<()> {
+    py.check_signals().inspect_err(|raised| {
+        // One that takes no mark is still told by its handler.
+        let _ = raised.value(py).setattr(intern!(py, "_workflow_events_interrupt"), true);
+    })
 }
 
 /// Publishes events. Threads may share one; a forked child may go on with its parent's.
@@ -252,6 +262,7 @@ impl Publisher {
         found.set_item("put_back", drained.put_back)?;
         found.set_item("quarantined", drained.quarantined)?;
         found.set_item("left", drained.left)?;
+        found.set_item("left_alone", drained.left_alone)?;
         found.set_item("error", drained.error)?;
         found.set_item("note", drained.note)?;
         let stats = self.inner.spool().map(|spool| py.detach(|| spool.stats()));

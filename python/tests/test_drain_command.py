@@ -5,7 +5,7 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Optional
 
 import pytest
 from kit.events import an_event
@@ -13,6 +13,8 @@ from kit.poll import poll
 from kit.reader import Kafka
 from kit.spool import SpoolFolder
 from workflow_events import KafkaError, WorkflowEventProducer
+from workflow_events import __main__ as command_line
+from workflow_events.summary import DrainSummary
 
 NOWHERE = "127.0.0.1:1"
 
@@ -147,3 +149,65 @@ def test_a_drain_says_what_waits_for_other_brokers(kafka: Kafka, topic: str, spo
     assert (done.returncode, done.stdout) == (0, f"0 published, 0 put back, 0 quarantined, 0 left in {spool.path}\n")
     assert "1 more wait there for other brokers" in done.stderr
     assert "workflow-bridge spool drain" in done.stderr
+
+
+def test_what_can_never_be_published_is_no_success(kafka: Kafka, topic: str, spool: SpoolFolder) -> None:
+    put(kafka.bootstrap, topic, 2)
+    spool.files()[0].write_bytes(b"torn")
+    done = drain(kafka.bootstrap)
+    assert done.stdout.startswith("1 published, 0 put back, 1 quarantined, 0 left"), done.stdout
+    assert done.returncode == 65
+    assert drain(kafka.bootstrap).returncode == 0, "it is in the quarantine now"
+
+
+@pytest.mark.parametrize(
+    ("done", "max_events", "code"),
+    [
+        ({"published": 3}, None, 0),
+        ({"published": 3, "left": 2}, None, 69),
+        ({"published": 3, "left": 2}, 3, 0),
+        ({"published": 1, "left": 2}, 3, 69),
+        ({"put_back": 1, "quarantined": 1, "left": 1}, None, 69),
+        ({"error": "the disk"}, None, 69),
+        ({"quarantined": 1}, None, 65),
+        ({"published": 1, "left": 1, "left_alone": 1}, None, 65),
+        ({"left": 2, "left_alone": 1}, None, 69),
+    ],
+)
+def test_its_exit_code_is_that_of_the_bridges_own_drain(
+    done: Dict[str, Any], max_events: Optional[int], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing: Dict[str, Any] = {"published": 0, "put_back": 0, "quarantined": 0, "left": 0, "error": None}
+    passes = [DrainSummary(**{**nothing, **done})]
+
+    class Producer:
+        spool_dir = "/spool"
+
+        def drain_spool(self, *_: Any) -> DrainSummary:
+            return passes.pop() if passes else DrainSummary(**{**nothing, **done, "published": 0})
+
+    monkeypatch.setattr(command_line, "OTHERS_TIME", 0.0)
+    assert command_line._drain(Producer(), max_events, None, False) == code  # type: ignore[arg-type]
+
+
+def test_a_drain_waits_for_what_another_process_is_draining(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = [DrainSummary(1, 0, 0, 2, None), DrainSummary(1, 0, 0, 1, None), DrainSummary(0, 0, 0, 0, None)]
+
+    class Producer:
+        spool_dir = "/spool"
+
+        def drain_spool(self, *_: Any) -> DrainSummary:
+            return passes.pop(0)
+
+    monkeypatch.setattr(command_line, "OTHERS_PAUSE", 0.0)
+    assert command_line._drain(Producer(), None, None, False) == 0  # type: ignore[arg-type]
+    assert passes == []
+
+
+@pytest.mark.parametrize("option", ["--watch", "--timeout"])
+@pytest.mark.parametrize("value", ["inf", "1e300", "nan"])
+def test_a_time_that_no_clock_holds_is_a_mistake_of_the_call(option: str, value: str) -> None:
+    done = drain(NOWHERE, option, value)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert f"argument {option}: expected" in done.stderr

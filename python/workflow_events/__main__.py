@@ -1,6 +1,7 @@
 """`python -m workflow_events drain`: what waits in the spool, into Kafka, where no other program of ours is installed.
 
-Exit codes: 0 done; 69 Kafka did not take everything; 74 the spool cannot be read; 78 the settings are wrong.
+Exit codes: 0 done; 65 something can never be published, or read; 69 Kafka did not take everything; 74 the spool cannot
+be read; 78 the settings are wrong.
 """
 
 from __future__ import annotations
@@ -12,19 +13,26 @@ import time
 
 from .errors import KafkaConfigurationError, KafkaError
 from .producer import WorkflowEventProducer
+from .summary import DrainSummary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Optional
 
-UNAVAILABLE, IO_ERROR, CONFIG = 69, 74, 78
+DATA, UNAVAILABLE, IO_ERROR, CONFIG = 65, 69, 74, 78
+#: Seconds that a drain waits for the events that another process is draining, and between two looks at them.
+OTHERS_TIME, OTHERS_PAUSE = 15.0, 0.25
+#: Seconds that any clock can hold: thirty years.
+LONGEST = 1_000_000_000
 
 
 def _positive(text: str) -> float:
     number = float(text)
     if not number > 0:
         raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
+    if number > LONGEST:
+        raise argparse.ArgumentTypeError(f"expected at most {LONGEST}, found {text}")
     return number
 
 
@@ -78,6 +86,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 def _drain(producer: WorkflowEventProducer, max_events: Optional[int], timeout: Optional[float], quiet: bool) -> int:
     try:
         done = producer.drain_spool(max_events, timeout)
+        until = time.monotonic() + OTHERS_TIME
+        # The rest is in the hands of other processes at the moment.
+        while not quiet and _in_other_hands(done, max_events, timeout) and time.monotonic() < until:
+            time.sleep(OTHERS_PAUSE)
+            done = _and(done, producer.drain_spool())
     except KafkaError as error:
         print(error, file=sys.stderr, flush=True)
         return IO_ERROR
@@ -97,7 +110,30 @@ def _drain(producer: WorkflowEventProducer, max_events: Optional[int], timeout: 
             file=sys.stderr,
             flush=True,
         )
-    return UNAVAILABLE if done.error is not None or done.put_back else 0
+    # What --max-events leaves for another time is no failure.
+    enough = max_events is not None and done.published + done.put_back + done.quarantined >= max_events
+    if done.error is not None or done.put_back or (done.left > done.left_alone and not enough):
+        return UNAVAILABLE
+    return DATA if done.quarantined or done.left_alone else 0
+
+
+def _in_other_hands(done: DrainSummary, max_events: Optional[int], timeout: Optional[float]) -> bool:
+    limited = max_events is not None or timeout is not None
+    return not limited and done.left > done.left_alone and not done.put_back and done.error is None
+
+
+def _and(first: DrainSummary, more: DrainSummary) -> DrainSummary:
+    """Two passes as one: what is left is what the last one left."""
+    return DrainSummary(
+        first.published + more.published,
+        more.put_back,
+        first.quarantined + more.quarantined,
+        more.left,
+        more.error,
+        more.note or first.note,
+        more.elsewhere,
+        more.left_alone,
+    )
 
 
 if __name__ == "__main__":

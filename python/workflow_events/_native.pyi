@@ -1,7 +1,9 @@
 # The native module: python/src. What an Outcome holds is said in its docstring.
 
 from collections.abc import Sequence
-from typing import Optional, TypedDict, final
+from typing import Optional, TypedDict, final, type_check_only
+
+__all__ = ["Many", "Outcome", "NativeError", "Publisher", "SettingsError", "__version__"]
 
 __version__: str
 
@@ -13,11 +15,13 @@ class NativeError(Exception):
 class SettingsError(NativeError):
     args: tuple[list[tuple[str, str]]]  # type: ignore[assignment]
 
+@type_check_only
 class Drained(TypedDict):
     published: int
     put_back: int
     quarantined: int
     left: int
+    left_alone: int
     error: Optional[str]
     note: Optional[str]
     elsewhere: int
@@ -36,6 +40,7 @@ class Outcome:
         path: Optional[str] = None,
         event: Optional[str] = None,
     ) -> Outcome: ...
+    def __getnewargs_ex__(self) -> tuple[tuple[str, str, str, str], dict[str, object]]: ...
     @property
     def status(self) -> str: ...
     @property
@@ -78,7 +83,7 @@ class Publisher:
         ssl_cafile: Optional[str] = None,
         ssl_certfile: Optional[str] = None,
         ssl_keyfile: Optional[str] = None,
-        properties: dict[str, str] = {},
+        properties: dict[str, str] = ...,
         spool_dir: Optional[str] = None,
         spool_max_bytes: Optional[int] = None,
     ) -> Publisher: ...
@@ -108,6 +113,7 @@ class Publisher:
     @property
     def topic(self) -> str: ...
 
+@final
 class Many:
     @property
     def handed(self) -> int: ...

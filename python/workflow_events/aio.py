@@ -1,8 +1,9 @@
-"""The producer for asyncio: the same calls, to be awaited, and none of them blocks the event loop.
+"""The producer for asyncio: the same calls, to be awaited, and none of them waits on the event loop.
 
-Owns the threads on which the calls of the plain producer wait. Its invariants: an event is turned into bytes when the
-call is made, and what was called is carried through, even when its awaiter is cancelled meanwhile; a call's time-out
-counts from the call, whatever else is waiting. It is imported when its name is first used.
+Owns which calls of the plain producer are under way. Its invariants: an event is turned into bytes when the call is
+made, and it is published from then on, whether the call is awaited, cancelled or forgotten; a call's time-out counts
+from the call, whatever else is waiting; and the end of the interpreter waits for no call longer than for a producer.
+It is imported when its name is first used.
 """
 
 from __future__ import annotations
@@ -10,19 +11,20 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from functools import partial
 
 from . import wire
+from .calls import Call, Threads, to_be_awaited
 from .checks import seconds
-from .producer import WorkflowEventProducer
+from .producer import NOT_COPIED, WorkflowEventProducer, ends_with_the_interpreter
 from .settings import Resolver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Coroutine, Iterable
     from types import TracebackType
-    from typing import Any, Callable, Literal, Optional, TypeVar, Union
+    from typing import Any, Callable, Literal, NoReturn, Optional, TypeVar, Union
 
     from ._native import Outcome
     from .producer import Servers
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 #: Calls that wait at once. More wait for a thread, and their time-out runs.
 THREADS = 16
+#: Seconds that the calls have to bring their events onto the disk when their producer has been closed, and that those
+#: without an event have to end: a search for a broker may not.
+GRACE, BRIEF = 10.0, 0.5
 
 
 class AsyncWorkflowEventProducer:
@@ -74,8 +79,9 @@ class AsyncWorkflowEventProducer:
         spool_max_bytes: Optional[int] = None,
     ) -> None:
         self._stopping = False
-        self._pool: Optional[tuple[int, ThreadPoolExecutor]] = None
-        self._under_way: dict[Future[Any], Callable[[], None]] = {}
+        self._pool: Optional[tuple[int, Threads]] = None
+        # Of each call: what begins it, and whether it has an event to publish.
+        self._under_way: dict[Future[Any], tuple[Callable[[], None], bool]] = {}
         mistakes: list[tuple[str, str]] = []
         resolver = Resolver()
         self._connect_timeout = resolver.connect_timeout(connect_timeout, mistakes)
@@ -105,11 +111,12 @@ class AsyncWorkflowEventProducer:
             spool_dir=spool_dir,
             spool_max_bytes=spool_max_bytes,
         )
+        ends_with_the_interpreter(self, instead_of=self._producer)
 
     async def start(self) -> None:
         """Looks for a broker. Raises NoBrokersAvailable, and the producer is closed then."""
         if self._connect_timeout is not None:
-            await self._call(partial(self._producer.connect, self._connect_timeout))
+            await self._call(partial(self._producer.connect, self._connect_timeout), publishes=False)
 
     async def stop(self, timeout: float = 10.0) -> None:
         """Waits for at most `timeout` seconds for the calls that are under way, then closes as
@@ -121,54 +128,64 @@ class AsyncWorkflowEventProducer:
         if under_way:
             waiting = [asyncio.wrap_future(future) for future in under_way]
             await asyncio.wait(waiting, timeout=max(until - time.monotonic(), 0.0))
-        self._stopping = True
+        self._stopping = True  # What no thread has begun by now is for the spool.
         # Not on the threads of the calls: each may be waiting for the broker.
         await asyncio.to_thread(self._end, until)
 
     def _end(self, until: float) -> None:
-        for begin in list(self._under_way.values()):
+        self._stopping = True
+        threads = self._threads()  # First: the calls of the process that this one was forked from are not ours.
+        calls = list(self._under_way.items())
+        for begin in (begin for _, (begin, publishes) in calls if publishes):
             begin()
         self._producer.close(max(until - time.monotonic(), 0.0))
-        if self._pool is not None:
-            self._pool[1].shutdown(wait=False)
+        # What only waits has nothing left to wait for.
+        for _, (begin, _) in calls:
+            begin()
+        wait([future for future, (_, publishes) in calls if publishes], GRACE)
+        wait([future for future, _ in calls], BRIEF)
+        threads.end()
 
-    async def publish_event(
+    @to_be_awaited
+    def publish_event(
         self, event: wire.Event, topic: Optional[str] = None, timeout: Optional[float] = 10.0
-    ) -> bool:
+    ) -> Coroutine[Any, Any, bool]:
         """As `WorkflowEventProducer.publish_event`."""
-        return (await self.publish_event_outcome(event, topic, timeout)).published
+        frozen, left = wire.freeze(event), self._left(timeout)
+        return self._call(lambda: self._producer.publish_event(frozen, topic, left()))
 
-    async def publish_event_outcome(
+    @to_be_awaited
+    def publish_event_outcome(
         self,
         event: wire.Event,
         topic: Optional[str] = None,
         timeout: Optional[float] = 10.0,
         traceparent: Optional[str] = None,
-    ) -> Outcome:
+    ) -> Coroutine[Any, Any, Outcome]:
         """As `WorkflowEventProducer.publish_event_outcome`."""
         frozen, left = wire.freeze(event), self._left(timeout)
-        return await self._call(
-            lambda: self._producer.publish_event_outcome(frozen, topic, left(), traceparent=traceparent)
-        )
+        return self._call(lambda: self._producer.publish_event_outcome(frozen, topic, left(), traceparent=traceparent))
 
-    async def publish_many(
+    @to_be_awaited
+    def publish_many(
         self, events: Iterable[wire.Event], topic: Optional[str] = None, timeout: Optional[float] = 10.0
-    ) -> PublishSummary:
-        """As `WorkflowEventProducer.publish_many`."""
+    ) -> Coroutine[Any, Any, PublishSummary]:
+        """As `WorkflowEventProducer.publish_many`. All events are turned into bytes before it returns."""
         frozen, left = [wire.freeze(event) for event in events], self._left(timeout)
-        return await self._call(lambda: self._producer.publish_many(frozen, topic, left()))
+        return self._call(lambda: self._producer.publish_many(frozen, topic, left()))
 
-    async def enqueue_event(self, event: wire.Event, topic: Optional[str] = None) -> bool:
+    @to_be_awaited
+    def enqueue_event(self, event: wire.Event, topic: Optional[str] = None) -> Coroutine[Any, Any, bool]:
         """As `WorkflowEventProducer.enqueue_event`."""
-        return await self._call(partial(self._producer.enqueue_event, wire.freeze(event), topic))
+        return self._call(partial(self._producer.enqueue_event, wire.freeze(event), topic))
 
     async def flush(self, timeout: Optional[float] = None) -> None:
         """As `WorkflowEventProducer.flush`. Raises KafkaTimeoutError."""
-        await self._call(partial(self._producer.flush, timeout))
+        await self._call(partial(self._producer.flush, timeout), publishes=False)
 
     async def drain_spool(self, max_events: Optional[int] = None, timeout: Optional[float] = None) -> DrainSummary:
         """As `WorkflowEventProducer.drain_spool`. Raises KafkaError."""
-        return await self._call(partial(self._producer.drain_spool, max_events, timeout))
+        return await self._call(partial(self._producer.drain_spool, max_events, timeout), publishes=False)
 
     @property
     def closed(self) -> bool:
@@ -190,16 +207,17 @@ class AsyncWorkflowEventProducer:
     def __repr__(self) -> str:
         return f"Async{self._producer!r}"
 
-    async def _call(self, work: Callable[[], _Result]) -> _Result:
-        if self._producer.closed:
-            return work()  # It says so at once.
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(NOT_COPIED)
+
+    def _call(self, work: Callable[[], _Result], publishes: bool = True) -> Call[_Result]:
         future: Future[_Result] = Future()
         future.set_running_or_notify_cancel()  # From here on nobody can cancel it.
         todo = [work]
 
         def begin() -> None:
             try:
-                mine = todo.pop()  # Whoever comes first: a thread of the pool, or the one that stops.
+                mine = todo.pop()  # Whoever comes first: a thread, or the one that stops.
             except IndexError:
                 return
             try:
@@ -207,12 +225,14 @@ class AsyncWorkflowEventProducer:
             except BaseException as error:
                 future.set_exception(error)
 
+        if self._producer.closed:
+            begin()  # It says so at once.
+            return Call(future)
         threads = self._threads()
-        self._under_way[future] = begin
+        self._under_way[future] = begin, publishes
         future.add_done_callback(self._forget)
         threads.submit(begin)
-        # Cancelling the awaiter must not cancel what waits for a thread.
-        return await asyncio.shield(asyncio.wrap_future(future))
+        return Call(future)
 
     def _forget(self, future: Future[Any]) -> None:
         self._under_way.pop(future, None)
@@ -225,9 +245,9 @@ class AsyncWorkflowEventProducer:
         # The time-out of 0 is straight into the spool, and one that has passed is too.
         return lambda: 0.0 if self._stopping else max(until - time.monotonic(), 0.0)
 
-    def _threads(self) -> ThreadPoolExecutor:
+    def _threads(self) -> Threads:
         """This process's threads: a forked child has none of its parent's."""
         if self._pool is None or self._pool[0] != os.getpid():
-            self._pool = os.getpid(), ThreadPoolExecutor(THREADS, thread_name_prefix="workflow-events")
+            self._pool = os.getpid(), Threads(THREADS)
             self._under_way = {}
         return self._pool[1]

@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
-    from typing import Literal, Optional, Union
+    from typing import Any, Literal, NoReturn, Optional, Union
 
     from .settings import Path
 
@@ -40,8 +40,11 @@ EXIT_TIMEOUT = 5.0
 #: Exceptions out of signals' handlers that an outcome waits for at most, before it is told.
 PATIENT = 10
 
+#: A copy would share the connection, and close it for the other.
+NOT_COPIED = "a producer cannot be copied or pickled: share it among threads, and make one in each process"
+
 # Those that are not closed. A set of weak references needs no lock of ours, which a fork could leave locked.
-_open: weakref.WeakSet[WorkflowEventProducer] = weakref.WeakSet()
+_open: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 class WorkflowEventProducer:
@@ -321,6 +324,12 @@ class WorkflowEventProducer:
         state = ", closed" if self._closed else ""
         return f"WorkflowEventProducer(bootstrap_servers={native.bootstrap_servers!r}, topic={native.topic!r}{state})"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(NOT_COPIED)
+
+    def _end(self, until: float) -> None:
+        self.close(timeout=until - time.monotonic())
+
     def _deadline(self, timeout: Optional[float]) -> float:
         return self._patience if timeout is None else seconds(timeout)
 
@@ -380,15 +389,19 @@ def _untold(event_id: str, encoded: bytes) -> Outcome:
 
 def _complete(outcome: Outcome, event_id: str, encoded: bytes) -> Outcome:
     """The outcome; one of an event that is in neither place says which event, and what was in it."""
-    # Without bytes it was none from the beginning, and its outcome says so already.
+    # Without bytes it was none from the beginning, and its outcome says so already. What has a path is there, whole.
     if outcome.status != "failed" or outcome.path is not None or not encoded:
         return outcome
     message = outcome.message
     if event_id not in message:
         message = f"event {event_id} cannot be published: {message}"
-    # What has a path was put aside there, whole.
-    kept = None if outcome.path is not None else encoded.decode()
-    return Outcome("failed", outcome.kind, event_id, message, path=outcome.path, event=kept)
+    return Outcome("failed", outcome.kind, event_id, message, event=encoded.decode())
+
+
+def ends_with_the_interpreter(owner: Any, instead_of: WorkflowEventProducer) -> None:
+    """Whoever carries out calls of a producer of its own ends them first: it has an `_end`, as a producer has."""
+    _open.discard(instead_of)
+    _open.add(owner)
 
 
 def _close_open() -> None:
@@ -396,7 +409,7 @@ def _close_open() -> None:
     until = time.monotonic() + EXIT_TIMEOUT
     for producer in list(_open):
         try:
-            producer.close(timeout=until - time.monotonic())
+            producer._end(until)
         except Exception:
             say(ERROR, "a producer could not be closed at exit", exc_info=True)
 

@@ -30,7 +30,7 @@ class PublishSummary:
 class DrainSummary:
     """What `drain_spool` did."""
 
-    __slots__ = ("published", "put_back", "quarantined", "left", "error", "note", "elsewhere")
+    __slots__ = ("published", "put_back", "quarantined", "left", "error", "note", "elsewhere", "left_alone")
 
     def __init__(
         self,
@@ -41,6 +41,7 @@ class DrainSummary:
         error: Optional[str],
         note: Optional[str] = None,
         elsewhere: int = 0,
+        left_alone: int = 0,
     ) -> None:
         self.published = published
         """How many the broker acknowledged; they are gone from the spool."""
@@ -56,6 +57,8 @@ class DrainSummary:
         """Why an event was quarantined or left alone: the last reason."""
         self.elsewhere = elsewhere
         """How many wait for other brokers, which this producer never publishes."""
+        self.left_alone = left_alone
+        """How many of those that are left cannot be read, or are of a newer version: no drain takes them."""
 
     def __repr__(self) -> str:
         return (

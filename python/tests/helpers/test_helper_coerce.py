@@ -5,6 +5,9 @@ import decimal
 import enum
 import itertools
 import json
+import os
+import subprocess
+import sys
 import uuid
 from collections import namedtuple
 from collections.abc import Mapping
@@ -15,7 +18,7 @@ from unittest.mock import MagicMock
 import numpy
 import pytest
 from airflow_integration import publish_workflow_event, shaping
-from airflow_integration.coerce import CUT, MAX_NODES, MAX_NOTES, to_json
+from airflow_integration.coerce import CUT, MAX_NODES, MAX_NOTES, steady_text, to_json
 from recording import TaskInstance2, context
 
 
@@ -205,3 +208,38 @@ def test_a_result_that_is_large_or_has_no_form_in_json_is_left_out_with_the_reas
 def test_a_context_as_payload_is_carried_too(producer):
     assert publish_workflow_event("WORKFLOW_COMPLETED", "etl", "r", {"ti": TaskInstance2()}, producer=producer)
     assert publish_workflow_event("WORKFLOW_COMPLETED", "etl", "r", context(), producer=producer)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (frozenset("cab"), "frozenset({'a', 'b', 'c'})"),
+        (frozenset(), "frozenset()"),
+        ((1, frozenset({("b", frozenset("zy")), ("a",)})), "(1, frozenset({('a',), ('b', frozenset({'y', 'z'}))}))"),
+        ([set("ba"), {"k": set()}], "[{'a', 'b'}, {'k': set()}]"),
+        ((1, 2), "(1, 2)"),
+        ((), "()"),
+        (7.5, "7.5"),
+    ],
+)
+def test_the_text_of_pythons_own_containers_is_the_same_in_each_process(value, words):
+    assert steady_text(value) == words
+
+
+def test_what_one_payload_is_does_not_depend_on_the_hashes_of_a_process():
+    program = (
+        "from airflow_integration.coerce import to_json; from airflow_integration.identity import digest\n"
+        "letters = frozenset('abcdefgh')\n"
+        "print(digest(to_json({letters: 1, (1, letters): {letters}, 'of': {('x', letters): letters}})[0]))"
+    )
+    digests = set()
+    for seed in "1234":
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        digests.add(subprocess.check_output([sys.executable, "-c", program], env=environment, text=True, timeout=60))
+    assert len(digests) == 1, digests
+
+
+@pytest.mark.parametrize("value", [object(), {NumpyLike(): 1}])
+def test_what_only_became_its_text_is_told_with_what_that_may_mean(value):
+    _, (note,) = to_json(value)
+    assert note.endswith("(when it differs in a retry, so does the id of a generic event: pass key=)")

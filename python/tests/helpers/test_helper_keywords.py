@@ -1,5 +1,6 @@
 """The keywords of the helpers: a mistake is told, and no success is published for one who said failed."""
 
+import inspect
 import logging
 import re
 from types import SimpleNamespace
@@ -222,3 +223,125 @@ def test_no_keyword_and_no_value_of_one_makes_a_helper_raise_or_lose_its_event(p
         about = {"dag_id": "etl", "dag_run_id": "run-1", "task_id": "load", name: SimpleNamespace(op_kwargs=Odder())}
         assert publish(**given, **about, bucket="b", producer=producer)
         assert len(producer.calls) == 1
+
+
+def running(function, **op_kwargs):
+    """What the function is given by the operator that runs it, and the context that Airflow keeps meanwhile."""
+    ti = TaskInstance2()
+    ti.task = SimpleNamespace(op_kwargs=op_kwargs, retries=2, python_callable=function)
+    airflows = {"ti": ti, "task_instance": ti, "task": ti.task, "dag_run": dag_run(), "run_id": "run-1"}
+    current = {**airflows, "task_instance_key_str": "etl__load__20250101", **op_kwargs}
+    taken = inspect.signature(function).parameters
+    is_open = any(each.kind is each.VAR_KEYWORD for each in taken.values())
+    # As Airflow does it: what the function really gets is the operator's `op_kwargs` while it runs.
+    ti.task.op_kwargs = {name: value for name, value in current.items() if is_open or name in taken}
+    return ti.task.op_kwargs, current
+
+
+def ignored(keyword, publish):
+    return (
+        "WARNING",
+        f"{keyword}= of {publish.__name__} is ignored: it is an argument of the task (op_kwargs) that came with "
+        f"**context. To mean it, pass {keyword}=... with context=context instead of **context",
+    )
+
+
+class TestAnArgumentOfTheTasksFunctionWithTheNameOfAParameter:
+    def test_does_not_make_one_event_of_two(self, producer, caplog):
+        def work(**context):
+            for part in (1, 2):
+                payload = {"part": part}
+                assert publish_event_from_taskflow_context("WORKFLOW_COMPLETED", payload, producer=producer, **context)
+
+        given, _ = running(work, key="s3://b/f.csv")
+        work(**given)
+        assert len(set(producer.ids)) == 2
+        assert told(caplog) == [ignored("key", publish_event_from_taskflow_context)]
+
+    @pytest.mark.parametrize(("publish", "given"), HELPERS)
+    def test_is_no_topic_no_deadline_and_no_other_dag(self, publish, given, caplog):
+        producer, plain = Recording(), Recording()
+        others = {"topic": "sales", "timeout": 600, "dag_id": "other", "dag_run_id": "other", "metadata": {"a": 1}}
+
+        def work(**context):
+            assert publish(**given, producer=producer, **context)
+
+        handed, _ = running(work, **others)
+        work(**handed)
+        assert publish(**given, producer=plain, **a_context())
+        (event, topic, timeout), (expected, *_) = producer.calls[0], plain.calls[0]
+        assert (topic, timeout) == (None, 5.0)
+        for field in ("event_id", "workflow_id", "workflow_run_id", "metadata"):
+            assert event[field] == expected[field]
+        assert sorted(told(caplog)) == sorted(ignored(name, publish) for name in others)
+
+    def test_counts_when_the_function_names_it_and_passes_it_on(self, producer, caplog):
+        def work(topic, key, **context):
+            assert publish_workflow_event("X", payload={}, producer=producer, topic=topic, key=key, **context)
+
+        given, _ = running(work, topic="sales", key="k")
+        work(**given)
+        (event, topic, _) = producer.calls[0]
+        assert publish_workflow_event("X", "etl", "run-1", {}, producer=producer, key="k", **a_context())
+        assert (topic, producer.ids[1]) == ("sales", event["event_id"])
+        assert [line for line in told(caplog) if "ignored" in line[1]] == []
+
+    def test_counts_when_the_context_is_passed_whole(self, producer, caplog):
+        def work(**context):
+            assert publish_dag_completion_event(producer=producer, topic=context["topic"], context=context)
+
+        work(**running(work, topic="sales")[0])
+        assert producer.calls[0][1] == "sales"
+        assert told(caplog) == []
+
+    def test_does_not_count_when_airflows_own_context_is_unpacked(self, producer, caplog):
+        def work(topic):
+            assert publish_dag_completion_event(producer=producer, **current)
+
+        given, current = running(work, topic="sales")
+        work(**given)
+        assert producer.calls[0][1] is None
+        assert told(caplog) == [ignored("topic", publish_dag_completion_event)]
+
+    def test_counts_when_a_function_without_a_context_passes_it_on(self, producer, caplog):
+        def work(topic, ti, run_id):
+            assert publish_dag_completion_event(producer=producer, topic=topic, ti=ti, run_id=run_id)
+
+        work(**running(work, topic="sales")[0])
+        assert producer.calls[0][1] == "sales"
+        assert told(caplog) == []
+
+    def test_counts_when_the_helper_itself_is_the_function(self, producer, caplog):
+        given, _ = running(publish_dag_completion_event, topic="sales", dag_status="failed", producer=producer)
+        assert publish_dag_completion_event(**given)
+        (event, topic, _) = producer.calls[0]
+        assert (topic, event["event_type"]) == ("sales", "WORKFLOW_FAILED")
+        assert told(caplog) == []
+
+    def test_leaves_one_that_was_passed_by_its_place_alone(self, producer, caplog):
+        def work(**context):
+            assert publish_workflow_event("X", "etl", "run-1", {}, None, "runs", producer=producer, **context)
+
+        work(**running(work, topic="sales", payload=[1])[0])
+        (event, topic, _) = producer.calls[0]
+        assert (topic, event["payload"]) == ("runs", {"data": {}})
+        assert {line for line in told(caplog) if "ignored" in line[1]} == {
+            ignored(name, publish_workflow_event) for name in ("topic", "payload")
+        }
+
+    @pytest.mark.parametrize(("value", "event_type"), [("failed", "FAILED"), ("active", "COMPLETED")])
+    def test_counts_as_a_status_if_it_is_one(self, value, event_type, producer):
+        def work(**context):
+            assert publish_task_completion_event(producer=producer, **context)
+
+        work(**running(work, task_status=value)[0])
+        assert producer.event["event_type"] == "WORKFLOW_" + event_type
+
+    @pytest.mark.parametrize("own", [{}, {"run_id": "other"}])
+    def test_is_no_other_run_and_the_contexts_own_is_no_mistake(self, own, producer, caplog):
+        def work(**context):
+            assert publish_task_completion_event(producer=producer, **context)
+
+        work(**running(work, **own)[0])
+        assert producer.event["workflow_run_id"] == "run-1"
+        assert told(caplog) == [ignored(name, publish_task_completion_event) for name in own]

@@ -1,5 +1,6 @@
 """What a signal's handler raises ends the task, although it is an ``Exception``; the event is safe before that."""
 
+import functools
 import os
 import signal
 
@@ -104,3 +105,87 @@ def test_it_passes_through_the_producer():
         for event in (Late(), {"payload": {"data": Late()}}):
             with pytest.raises(Ended):
                 producer.publish_event(event, timeout=0)
+
+
+class Handler:
+    """What may be in place of a function: an object to be called."""
+
+    def __call__(self, number, frame):
+        raise Ended()
+
+    def method(self, number, frame):
+        raise Ended()
+
+
+class Called(functools.partial):
+    """A partial of somebody's own."""
+
+
+def says_why(why, number, frame):
+    raise Ended(why)
+
+
+def resets_itself(number, frame):
+    signal.signal(number, signal.SIG_DFL)
+    raise Ended()
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        Handler(),
+        Handler().method,
+        functools.partial(says_why, "a partial"),
+        functools.partial(Called(functools.partial(says_why, "within"))),
+        resets_itself,
+    ],
+    ids=["an object", "a method", "a partial", "a partial of an object", "one that resets itself"],
+)
+def test_it_passes_out_of_a_wait_whatever_the_handler_is(handler, silent, spool: SpoolFolder, monkeypatch):
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", silent.bootstrap)
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(Ended):
+            publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {}, timeout=60)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(spool.files()) == 1
+
+
+class Untraceable(Exception):
+    """An error whose own attribute raises."""
+
+    @property
+    def __traceback__(self):
+        raise ValueError("no traceback")
+
+
+class Lazy:
+    """A handler that stands for another, and cannot be asked for anything as yet."""
+
+    def __getattribute__(self, name):
+        raise RuntimeError("too early")
+
+    def __call__(self, number, frame):
+        pass
+
+
+@pytest.mark.parametrize(
+    "made", [lambda: Lazy(), lambda: functools.partial(Lazy()), lambda: Lazy], ids=["lazy", "of a lazy", "a class"]
+)
+@pytest.mark.parametrize("error", [Untraceable, ValueError])
+def test_no_error_and_no_handler_makes_a_helper_raise(made, error, caplog):
+    producer = Recording()
+
+    def fails(event, topic=None, timeout=None):
+        raise error()
+
+    producer.publish_event_outcome = fails
+    before = signal.signal(signal.SIGUSR1, made())
+    try:
+        assert publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {}, producer=producer) is False
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert "published nothing" in caplog.text

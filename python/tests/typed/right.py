@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from datetime import datetime
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from workflow_events import (
     AsyncWorkflowEventProducer,
@@ -74,6 +74,9 @@ async def asynchronous() -> bool:
         outcome: Outcome = await producer.publish_event_outcome(event)
         summary: PublishSummary = await producer.publish_many([event])
         await producer.flush(1.0)
+        task: asyncio.Task[bool] = asyncio.create_task(producer.publish_event(event))
+        both: Tuple[bool, bool] = await asyncio.gather(task, producer.enqueue_event(event))
+        print(both)
         return outcome.published and summary.failed == 0 and await producer.publish_event(event)
 
 
