@@ -82,6 +82,28 @@ fn a_budget_without_time_sends_nothing() {
 }
 
 #[test]
+fn a_short_drain_takes_each_topic_in_turn_and_the_oldest_of_each_first() {
+    let (_dir, spool) = spool();
+    for n in 0..100 {
+        put(&spool, &format!("absent-{n}"), "absent");
+    }
+    for n in 0..5 {
+        put(&spool, &format!("good-{n}"), "good");
+    }
+    let mut seen = Vec::new();
+    let mut send = kafka(|topic| topic == "good");
+    let budget = Budget { events: 12, time: Duration::from_secs(3600) };
+    let drained = drain(&spool, Some(HERE), budget, &mut |records| {
+        seen.extend(records.iter().map(|record| record.event_id().to_owned()));
+        send(records)
+    });
+    assert_eq!(drained.unwrap().published, 5);
+    let turns: Vec<String> = (0..5).flat_map(|n| [format!("absent-{n}"), format!("good-{n}")]).collect();
+    assert_eq!(seen[..10], turns);
+    assert_eq!(seen[10..], ["absent-5", "absent-6"]);
+}
+
+#[test]
 fn a_quarantine_that_takes_nothing_holds_up_no_other_event() {
     let (_dir, spool) = spool();
     put(&spool, "large", "large");

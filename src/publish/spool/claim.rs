@@ -8,7 +8,7 @@
 //! event_id.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     fs::{self, File},
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
@@ -26,12 +26,16 @@ use super::{
     entry::{Entry, Unreadable},
     folder::{self, Found, Owner},
     lock::{self, Locked},
-    name, now_ms, number, quarantine, write,
+    name, now_ms, number, quarantine,
+    stats::header,
+    write,
 };
 use crate::{connection::bad_topic, publish::Record};
 
 /// How old a claim may become, in milliseconds: far above what any drain holds one.
 pub(super) const STALE: u64 = 15 * 60 * 1000;
+/// How many files are looked at for their topics before a short drain.
+const MIXED: usize = 2_000;
 /// What a header may take beyond the event, in bytes.
 const HEADER_BYTES: u64 = 64 * 1024;
 
@@ -192,6 +196,27 @@ impl Queue {
         queue.found = listing.events.into();
         queue.is_cut = listing.is_cut;
         Ok(queue)
+    }
+
+    /// Puts the oldest event of each topic first, then the second of each, and so on, so that no topic
+    /// has all of a short drain. Looks at the oldest [`MIXED`] files, and no longer than until then.
+    pub(in crate::publish) fn mix(&mut self, until: Instant) {
+        let end = self.found.len().min(MIXED);
+        let mut mixed = Vec::with_capacity(end);
+        let mut seen: HashMap<Option<String>, usize> = HashMap::new();
+        for found in self.found.iter().take(end) {
+            if Instant::now() >= until {
+                return;
+            }
+            let round =
+                seen.entry(header(&self.spool.folder().join(&found.file)).map(|header| header.topic)).or_default();
+            mixed.push((*round, found.clone()));
+            *round += 1;
+        }
+        // Stable: within a round, and so within a topic, the oldest stays first.
+        mixed.sort_by_key(|(round, _)| *round);
+        self.found.drain(..end);
+        mixed.into_iter().rev().for_each(|(_, found)| self.found.push_front(found));
     }
 
     /// Whether there was no time to list all of the folder.

@@ -95,7 +95,8 @@ impl Spool {
     }
 }
 
-fn header(path: &Path) -> Option<Header> {
+/// The header of one file, if it is there and has one.
+pub(super) fn header(path: &Path) -> Option<Header> {
     let mut line = Vec::new();
     BufReader::new(dir::open_plain(path, false).ok()?.take(HEADER)).read_until(b'\n', &mut line).ok()?;
     serde_json::from_slice(&line).ok()
