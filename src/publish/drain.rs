@@ -53,13 +53,14 @@ pub struct Drained {
     pub put_back: u64,
     /// Can never be published; they are in the quarantine, with the reason.
     pub quarantined: u64,
-    /// What waits in the spool still, what was put back and what other processes are draining counted in.
+    /// What waits in the spool still, what was put back and what other processes are draining counted in;
+    /// at least so much, if the budget's time did not suffice to list all of it.
     pub left: u64,
-    /// Of those, what this version or this user cannot read.
+    /// Of those, what cannot be read or moved, for the reason in `note`.
     pub left_alone: u64,
     /// Published events by the bootstrap servers that they were spooled for.
     pub destinations: BTreeMap<String, u64>,
-    /// Why the last of those was left alone or quarantined.
+    /// Why the last of those was left alone or quarantined, or that not all was listed.
     pub note: Option<String>,
     /// What went wrong last: why events were put back, or what ended the drain.
     pub error: Option<String>,
@@ -121,7 +122,13 @@ pub fn drain(
 ) -> Result<Drained, SpoolError> {
     let began = Instant::now();
     let until = began.checked_add(budget.time);
-    let mut queue = spool.queue(destination)?;
+    // Half of the time for looking, so that a folder of any size is drained all the same.
+    let look_until = until.map(|_| began + budget.time / 2);
+    let mut queue = spool.queue(destination, look_until)?;
+    if let Some(until) = look_until {
+        // A topic that takes nothing may use up the time of the first batch: it shall not be all of it.
+        queue.mix(until);
+    }
     let mut drained = Drained::default();
     let (mut room, mut fruitless) = (budget.events, 0);
     let mut is_last = false;
@@ -154,9 +161,14 @@ pub fn drain(
     }
     let passed = queue.passed();
     drained.quarantined += passed.quarantined;
-    drained.left_alone = passed.left_alone;
-    drained.left = drained.put_back + passed.busy + passed.skipped + passed.left_alone + queue.remaining();
+    drained.left_alone += passed.left_alone;
+    drained.left = drained.put_back + passed.busy + passed.skipped + drained.left_alone + queue.remaining();
     drained.note = drained.note.or_else(|| passed.note.clone());
+    if queue.is_cut() {
+        drained.left = drained.left.max(1);
+        let note = || format!("{} has more files than could be listed in the time given", spool.folder().display());
+        drained.note = drained.note.or_else(|| Some(note()));
+    }
     Ok(drained)
 }
 
@@ -177,7 +189,7 @@ impl Publisher {
     pub fn drain_while(&self, budget: Budget, go_on: &mut dyn FnMut() -> bool) -> Result<Drained, SpoolError> {
         let Some(spool) = self.spool() else { return Ok(Drained::default()) };
         if !self.is_acknowledged {
-            let left = spool.queue(Some(self.bootstrap_servers()))?.remaining();
+            let left = spool.queue(Some(self.bootstrap_servers()), None)?.remaining();
             return Ok(Drained { left, error: Some(UNACKNOWLEDGED.into()), ..Drained::default() });
         }
         let began = Instant::now();
@@ -218,24 +230,39 @@ fn publish(
                 claim.done()
             }
             Some(Err(error @ PublishError::TooLarge { .. })) => {
-                drained.quarantined += 1;
-                drained.note = Some(error.to_string());
-                claim.quarantine(&error.to_string()).map(|_| ())
+                let reason = error.to_string();
+                match claim.quarantine(&reason) {
+                    Ok(_) => {
+                        drained.quarantined += 1;
+                        drained.note = Some(reason);
+                    }
+                    // It was put back. A quarantine that takes nothing holds up no other event.
+                    Err(fault) => {
+                        drained.left_alone += 1;
+                        drained.note = Some(format!("{reason}; and it cannot be set aside: {fault}"));
+                    }
+                }
+                Ok(())
             }
-            answer => claim.release().map(|path| {
+            answer => {
+                let released = claim.release();
                 // Its acknowledgement may come late: then it is taken out, or it would be sent again and again.
-                let acknowledged = batch.as_ref().and_then(|batch| batch.spooled(index, path.clone(), spool));
-                if acknowledged.is_some() {
-                    spool.withdraw(&path);
-                    return published();
+                let acknowledged = released.as_ref().ok().filter(|path| {
+                    batch.as_ref().is_some_and(|batch| batch.spooled(index, (*path).clone(), spool).is_some())
+                });
+                if let Some(path) = acknowledged {
+                    spool.withdraw(path);
+                    published();
+                } else {
+                    drained.put_back += 1;
+                    of_topics &= matches!(answer, Some(Err(PublishError::NotAcknowledged { of_topic: true, .. })));
+                    if let Some(Err(error)) = answer {
+                        drained.error = Some(error.to_string());
+                    }
+                    queue.skip(topic);
                 }
-                drained.put_back += 1;
-                of_topics &= matches!(answer, Some(Err(PublishError::NotAcknowledged { of_topic: true, .. })));
-                if let Some(Err(error)) = answer {
-                    drained.error = Some(error.to_string());
-                }
-                queue.skip(topic);
-            }),
+                released.map(drop)
+            }
         };
         // Every file gets its answer, whatever went wrong with another one.
         result = result.and(outcome);

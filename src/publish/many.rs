@@ -15,7 +15,7 @@ use super::{
     batch::Batch,
     engine::{Engine, Failure, Ticket},
     home::Home,
-    rescue::unspooled,
+    rescue::{TOGETHER, all_into_spool, unspooled},
     rounded,
 };
 
@@ -112,28 +112,61 @@ impl Publisher {
                 self.overdue(deadline)
             }
         };
-        let settle = |(index, (record, answer)): (usize, (&Record, Heard))| {
-            let failure = match answer {
-                Some(Ok(ack)) => return Ok(ack),
-                Some(Err(failure)) => failure,
-                None => {
-                    let error = self.rescue(record, &overdue());
-                    let (PublishError::Spooled { path, .. }, Some(spool)) = (&error, &self.spool) else {
-                        return batch.lost(index).ok_or(error);
-                    };
-                    let Some(ack) = batch.spooled(index, path.clone(), spool) else { return Err(error) };
-                    // It was acknowledged while it was being spooled.
-                    spool.withdraw(path);
-                    return Ok(ack);
-                }
-            };
-            Err(self.rescue(record, &failure))
-        };
-        let answers: Vec<_> = records.iter().zip(answers).enumerate().map(settle).collect();
-        if answers.iter().any(Result::is_ok) {
+        let mut settled = Vec::with_capacity(records.len());
+        let mut answers = records.iter().zip(answers).enumerate();
+        loop {
+            let some: Vec<_> = answers.by_ref().take(TOGETHER).collect();
+            if some.is_empty() {
+                break;
+            }
+            self.settle(&batch, some, &overdue, &mut settled);
+            // A handler of a signal need not wait for all of them; what it says ends nothing here.
+            go_on();
+        }
+        if settled.iter().any(Result::is_ok) {
             self.drain_share(ended, go_on);
         }
-        answers
+        settled
+    }
+
+    /// The answers for some records; what is not in Kafka goes into the spool at once.
+    fn settle(
+        &self,
+        batch: &Batch,
+        some: Vec<(usize, (&Record, Heard))>,
+        overdue: &dyn Fn() -> Failure,
+        settled: &mut Vec<Result<Ack, PublishError>>,
+    ) {
+        let failures: Vec<Option<Failure>> = some
+            .iter()
+            .map(|(_, (_, answer))| match answer {
+                Some(Ok(_)) => None,
+                Some(Err(failure)) => Some(failure.clone()),
+                None => Some(overdue()),
+            })
+            .collect();
+        let failed: Vec<_> = some
+            .iter()
+            .zip(&failures)
+            .filter_map(|((_, (record, _)), failure)| Some((*record, failure.as_ref()?)))
+            .collect();
+        let mut errors = all_into_spool(&failed, self.spool.as_ref(), &self.servers).into_iter();
+        settled.extend(some.into_iter().filter_map(|(index, (_, answer))| {
+            if let Some(Ok(ack)) = answer {
+                return Some(Ok(ack));
+            }
+            let error = errors.next()?;
+            if answer.is_some() {
+                return Some(Err(error));
+            }
+            let (PublishError::Spooled { path, .. }, Some(spool)) = (&error, &self.spool) else {
+                return Some(batch.lost(index).ok_or(error));
+            };
+            let Some(ack) = batch.spooled(index, path.clone(), spool) else { return Some(Err(error)) };
+            // It was acknowledged while it was being spooled.
+            spool.withdraw(path);
+            Some(Ok(ack))
+        }));
     }
 
     /// As [`publish_many`](Self::publish_many), but what fails is spooled by nobody: for events that

@@ -1,4 +1,4 @@
-//! What Kafka did not take: into the spool with it. What nobody waits for goes one after the other, on a
+//! What Kafka did not take: into the spool with it. What nobody waits for goes there on a
 //! thread that is there only as long as there is something to do.
 //!
 //! Owns what an event's failure is called, and the failures that are still to be told. Its invariant: a
@@ -7,14 +7,22 @@
 
 use std::{
     collections::VecDeque,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
 };
 
-use super::{Kept, PublishError, Record, engine::Failure, spool::Spool, traffic::Traffic};
+use super::{
+    Kept, PublishError, Record,
+    engine::Failure,
+    spool::{Spool, SpoolError},
+    traffic::Traffic,
+};
 
 /// Failures of spooled events that are kept until somebody asks.
 const KEPT: usize = 10_000;
+/// How many are rescued at once.
+pub(super) const TOGETHER: usize = 100;
 
 /// The rescues of one process.
 #[derive(Default)]
@@ -61,22 +69,26 @@ impl Rescues {
 
     fn work(&self) {
         loop {
-            let rescue = {
+            let mut rescues: Vec<Rescue> = {
                 let mut state = self.lock();
-                let Some(rescue) = state.waiting.pop_front() else {
-                    state.is_running = false;
-                    return;
-                };
-                rescue
+                let together = state.waiting.len().min(TOGETHER);
+                state.is_running = together > 0;
+                state.waiting.drain(..together).collect()
             };
-            let Rescue { record, mut failure, spool, servers, traffic } = rescue;
+            let Some(first) = rescues.first() else { return };
+            // They are of one client: they have the same spool and the same brokers.
+            let (spool, servers) = (first.spool.clone(), Arc::clone(&first.servers));
             if spool.is_some() {
-                // It was sent in company, and the verdict may be on that: the drain tries it alone.
-                failure.too_large = false;
+                // Each was sent in company, and the verdict may be on that: the drain tries it alone.
+                for rescue in &mut rescues {
+                    rescue.failure.too_large = false;
+                }
             }
-            let error = into_spool(&record, &failure, spool.as_ref(), &servers);
-            self.tell(error);
-            traffic.end();
+            let failed: Vec<_> = rescues.iter().map(|rescue| (&rescue.record, &rescue.failure)).collect();
+            for (error, rescue) in all_into_spool(&failed, spool.as_ref(), &servers).into_iter().zip(&rescues) {
+                self.tell(error);
+                rescue.traffic.end();
+            }
         }
     }
 
@@ -103,8 +115,30 @@ pub(super) fn into_spool(record: &Record, failure: &Failure, spool: Option<&Spoo
         let kept = spool.keep_refused(record, servers, &failure.reason);
         return too_large(record, kept.map_or_else(|error| Kept::Nowhere(error.to_string()), Kept::In));
     }
+    told(record, failure, spool.put(record, servers, &failure.reason))
+}
+
+/// Many at once, in the same order.
+pub(super) fn all_into_spool(
+    failed: &[(&Record, &Failure)],
+    spool: Option<&Spool>,
+    servers: &str,
+) -> Vec<PublishError> {
+    let to_put = |failure: &Failure| spool.is_some() && !failure.too_large;
+    let put = failed.iter().filter(|(_, failure)| to_put(failure));
+    let put: Vec<_> = put.map(|(record, failure)| (*record, &*failure.reason)).collect();
+    let mut kept = spool.map_or_else(Vec::new, |spool| spool.put_many(&put, servers)).into_iter();
+    let settle = |(record, failure): &(&Record, &Failure)| {
+        let kept = if to_put(failure) { kept.next() } else { None };
+        kept.map_or_else(|| into_spool(record, failure, spool, servers), |kept| told(record, failure, kept))
+    };
+    failed.iter().map(settle).collect()
+}
+
+/// What became of an event that was put.
+fn told(record: &Record, failure: &Failure, put: Result<PathBuf, SpoolError>) -> PublishError {
     let (event_id, topic, reason) = (record.event_id.to_string(), record.topic.to_string(), failure.reason.clone());
-    match spool.put(record, servers, &reason) {
+    match put {
         Ok(path) => PublishError::Spooled { event_id, topic, path, reason },
         Err(error) => {
             let event = String::from_utf8_lossy(&record.value).into_owned();

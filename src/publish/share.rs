@@ -1,7 +1,7 @@
 //! What a publish or a flush does for events that wait in the spool, once it knows that Kafka is there.
 //!
-//! Owns whose turn it is: of all the threads that publish, one looks at the spool each second, and
-//! after a drain that failed nobody does for ten. Its invariant: a drain takes no longer than what is
+//! Owns whose turn it is: of all the threads that publish, one looks at the spool each second, later if
+//! the look itself takes long, and after a drain that failed nobody does for ten. Its invariant: a drain takes no longer than what is
 //! left of the call's deadline, and what goes wrong in it is logged and fails no publish.
 
 use std::{
@@ -16,6 +16,8 @@ const SHARE: Budget = Budget { events: 1_000, time: Duration::from_secs(1) };
 /// How soon the spool is looked at again, and how soon after a drain that failed.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const TRY_AGAIN: Duration = Duration::from_secs(10);
+/// And at least that many times what it took to list it.
+const LISTING_SHARE: u32 = 20;
 
 /// When the spool is looked at next.
 pub(super) struct Turn {
@@ -36,8 +38,8 @@ impl Turn {
             && self.due.compare_exchange(due, self.after(LOOK_AGAIN), Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    fn put_off(&self) {
-        self.due.store(self.after(TRY_AGAIN), Ordering::Relaxed);
+    fn put_off(&self, wait: Duration) {
+        self.due.store(self.after(wait), Ordering::Relaxed);
     }
 
     fn after(&self, wait: Duration) -> u64 {
@@ -49,7 +51,9 @@ impl Publisher {
     /// Kafka is there: a share of the time that is left goes to the spool.
     pub(super) fn drain_share(&self, until: Instant, go_on: &mut dyn FnMut() -> bool) {
         let time = until.saturating_duration_since(Instant::now()).min(SHARE.time);
-        if self.spool.is_none() || !self.is_acknowledged || time.is_zero() || !self.turn.take() {
+        let Some(spool) = &self.spool else { return };
+        // A folder that cannot be listed in the time that is left is another call's.
+        if !self.is_acknowledged || time.is_zero() || spool.listing() > time || !self.turn.take() {
             return;
         }
         let error = match self.drain_while(Budget { time, ..SHARE }, go_on) {
@@ -64,7 +68,9 @@ impl Publisher {
         };
         if let Some(error) = error {
             tracing::warn!(error, "the spool could not be drained; its events wait");
-            self.turn.put_off();
+            self.turn.put_off(TRY_AGAIN.max(spool.listing() * LISTING_SHARE));
+        } else {
+            self.turn.put_off(LOOK_AGAIN.max(spool.listing() * LISTING_SHARE));
         }
     }
 }
@@ -83,7 +89,7 @@ mod tests {
     #[test]
     fn a_drain_that_failed_puts_the_next_one_off() {
         let turn = Turn { began: Instant::now(), due: AtomicU64::new(0) };
-        turn.put_off();
+        turn.put_off(TRY_AGAIN);
         let due = turn.due.load(Ordering::Relaxed);
         assert!(u128::from(due) >= TRY_AGAIN.as_millis() && !turn.take());
     }

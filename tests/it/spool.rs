@@ -142,7 +142,8 @@ fn what_can_never_be_published_is_in_the_quarantine_and_exits_with_65() {
     let large = event(&unique("large")).data(serde_json::json!({"text": "x".repeat(5_000)}));
     put(&spool(&folder), &topic, kafka().bootstrap(), &good);
     put(&spool(&folder), &format!("{topic}-small"), kafka().bootstrap(), &[large]);
-    fs::write(folder.join("spool/1-00000000-0-0-0.event"), "half an ev").expect("the folder can be written");
+    fs::write(folder.join("spool/0000000000001-00000000-0000000000000000-0-0.event"), "half an ev")
+        .expect("the folder can be written");
     let (code, text) = run("drain", &folder, kafka().bootstrap());
     assert_eq!(code, Some(65), "{text}");
     assert!(text.contains("2 events moved to") && text.contains("quarantine"), "{text}");

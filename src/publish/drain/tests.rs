@@ -78,6 +78,53 @@ fn a_budget_without_time_sends_nothing() {
     let budget = Budget { events: 4, time: Duration::ZERO };
     let drained = drain(&spool, None, budget, &mut |_| panic!("sent")).unwrap();
     assert_eq!((drained.published, drained.left), (0, 1));
+    assert!(drained.note.unwrap().contains("more files than could be listed"));
+}
+
+#[test]
+fn a_short_drain_takes_each_topic_in_turn_and_the_oldest_of_each_first() {
+    let (_dir, spool) = spool();
+    for n in 0..100 {
+        put(&spool, &format!("absent-{n}"), "absent");
+    }
+    for n in 0..5 {
+        put(&spool, &format!("good-{n}"), "good");
+    }
+    let mut seen = Vec::new();
+    let mut send = kafka(|topic| topic == "good");
+    let budget = Budget { events: 12, time: Duration::from_secs(3600) };
+    let drained = drain(&spool, Some(HERE), budget, &mut |records| {
+        seen.extend(records.iter().map(|record| record.event_id().to_owned()));
+        send(records)
+    });
+    assert_eq!(drained.unwrap().published, 5);
+    let turns: Vec<String> = (0..5).flat_map(|n| [format!("absent-{n}"), format!("good-{n}")]).collect();
+    assert_eq!(seen[..10], turns);
+    assert_eq!(seen[10..], ["absent-5", "absent-6"]);
+}
+
+#[test]
+fn a_quarantine_that_takes_nothing_holds_up_no_other_event() {
+    let (_dir, spool) = spool();
+    put(&spool, "large", "large");
+    for n in 0..150 {
+        put(&spool, &format!("e-{n}"), "t");
+    }
+    std::fs::write(spool.folder().join("quarantine"), "a file").unwrap();
+    let drained = drain(&spool, None, Budget::ALL, &mut |records| {
+        let answer = |record: &Record| match record.event_id() {
+            "large" => {
+                let (event_id, topic, event) = ("large".into(), "large".into(), String::new());
+                Err(PublishError::TooLarge { event_id, topic, bytes: 9, kept: Kept::ByCaller, event })
+            }
+            _ => Ok(Ack { partition: 0, offset: 1 }),
+        };
+        records.iter().map(answer).collect::<Vec<_>>().into()
+    });
+    let drained = drained.unwrap();
+    assert_eq!((drained.published, drained.left, drained.left_alone), (150, 1, 1));
+    assert!(drained.note.unwrap().contains("expected a folder of the spool's own disk"));
+    assert_eq!((drained.error, spool.stats().unwrap().claimed), (None, 0));
 }
 
 #[test]
@@ -191,13 +238,14 @@ fn what_is_passed_by_takes_no_longer_than_the_budget() {
     spool.stats().unwrap();
     let listing = listing.elapsed();
     // Every file but the first hundred is for a topic that is skipped: only looked at.
-    let mut queue = spool.queue(None).unwrap();
+    let mut queue = spool.queue(None, None).unwrap();
     queue.skip("absent".into());
     let begin = Instant::now();
     queue.take(BATCH, BATCH_BYTES, Some(begin + Duration::from_millis(5))).unwrap();
     assert!(queue.remaining() > 0, "all were looked at, in {:?}", begin.elapsed());
 
-    let time = Duration::from_millis(5) + listing;
+    // Half of it is for the listing.
+    let time = 2 * (Duration::from_millis(5) + listing);
     let drained = drain(&spool, None, Budget { events: usize::MAX, time }, &mut kafka(|_| false)).unwrap();
     assert_eq!((drained.published, drained.left), (0, 10_001));
 }

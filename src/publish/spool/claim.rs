@@ -8,7 +8,7 @@
 //! event_id.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     fs::{self, File},
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
@@ -18,6 +18,7 @@ use std::{
     time::Instant,
 };
 
+use rustix::io::Errno;
 use tracing::debug;
 
 use super::{
@@ -25,12 +26,16 @@ use super::{
     entry::{Entry, Unreadable},
     folder::{self, Found, Owner},
     lock::{self, Locked},
-    name, now_ms, number, quarantine, write,
+    name, now_ms, number, quarantine,
+    stats::header,
+    write,
 };
 use crate::{connection::bad_topic, publish::Record};
 
 /// How old a claim may become, in milliseconds: far above what any drain holds one.
 pub(super) const STALE: u64 = 15 * 60 * 1000;
+/// How many files are looked at for their topics before a short drain.
+const MIXED: usize = 2_000;
 /// What a header may take beyond the event, in bytes.
 const HEADER_BYTES: u64 = 64 * 1024;
 
@@ -129,6 +134,7 @@ pub(in crate::publish) struct Queue {
     destination: Option<String>,
     skipped: HashSet<Arc<str>>,
     passed: Passed,
+    is_cut: bool,
 }
 
 /// What a pass came by and did not take.
@@ -146,10 +152,16 @@ pub(in crate::publish) struct Passed {
     pub(in crate::publish) note: Option<String>,
 }
 
-enum Taken {
-    Claimed(Box<Claimed>),
-    Passed(Reason),
+/// What becomes of one file of the listing.
+enum Verdict {
+    Take(Box<Claimed>),
+    Pass(Reason),
+    /// The folder is at fault, or this process: the file waits for the next pass.
+    Stop(SpoolError),
 }
+
+/// What a step towards a claim gives, or the verdict that ends it.
+type Step<T> = Result<T, Verdict>;
 
 /// Why a file was not taken.
 enum Reason {
@@ -162,7 +174,7 @@ enum Reason {
 }
 
 impl Queue {
-    pub(super) fn open(spool: &Spool, destination: Option<&str>) -> Result<Self, SpoolError> {
+    pub(super) fn open(spool: &Spool, destination: Option<&str>, until: Option<Instant>) -> Result<Self, SpoolError> {
         let mut queue = Self {
             spool: spool.clone(),
             owner: folder::look(spool.folder())?,
@@ -170,18 +182,46 @@ impl Queue {
             destination: destination.map(name::normalised),
             skipped: HashSet::new(),
             passed: Passed::default(),
+            is_cut: false,
         };
         let Some(owner) = queue.owner else { return Ok(queue) };
-        let mut listing = folder::list(spool.folder())?;
+        let tag = destination.map(name::destination_tag);
+        let listing = folder::list(spool.folder(), tag.as_deref(), until)?;
         for temporary in &listing.temporary {
+            if folder::is_late(until) {
+                break;
+            }
             write::sweep(spool.folder(), owner, temporary, spool.try_lock());
         }
-        if let Some(tag) = destination.map(name::destination_tag) {
-            // A name without a tag was made by hand: its header decides.
-            listing.events.retain(|found| name::tag(&found.stem).is_none_or(|has| has == tag));
-        }
         queue.found = listing.events.into();
+        queue.is_cut = listing.is_cut;
         Ok(queue)
+    }
+
+    /// Puts the oldest event of each topic first, then the second of each, and so on, so that no topic
+    /// has all of a short drain. Looks at the oldest [`MIXED`] files, and no longer than until then.
+    pub(in crate::publish) fn mix(&mut self, until: Instant) {
+        let end = self.found.len().min(MIXED);
+        let mut mixed = Vec::with_capacity(end);
+        let mut seen: HashMap<Option<String>, usize> = HashMap::new();
+        for found in self.found.iter().take(end) {
+            if Instant::now() >= until {
+                return;
+            }
+            let round =
+                seen.entry(header(&self.spool.folder().join(&found.file)).map(|header| header.topic)).or_default();
+            mixed.push((*round, found.clone()));
+            *round += 1;
+        }
+        // Stable: within a round, and so within a topic, the oldest stays first.
+        mixed.sort_by_key(|(round, _)| *round);
+        self.found.drain(..end);
+        mixed.into_iter().rev().for_each(|(_, found)| self.found.push_front(found));
+    }
+
+    /// Whether there was no time to list all of the folder.
+    pub(in crate::publish) fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// How many files were not looked at yet.
@@ -203,7 +243,8 @@ impl Queue {
     /// when it is later than `until`. Fewer, or none, when there are no more.
     ///
     /// # Errors
-    /// The folder itself is at fault. What was taken until then is put back.
+    /// The folder itself is at fault, or this process can open no more files. What was taken until then
+    /// is given first, and the error the next time, if it is still there.
     pub(in crate::publish) fn take(
         &mut self,
         limit: usize,
@@ -213,14 +254,21 @@ impl Queue {
         let mut taken = Vec::new();
         let mut size = 0;
         let Some(owner) = self.owner else { return Ok(taken) };
-        while taken.len() < limit && size < bytes && until.is_none_or(|until| Instant::now() < until) {
+        while taken.len() < limit && size < bytes && !folder::is_late(until) {
             let Some(found) = self.found.pop_front() else { break };
-            match self.take_one(owner, &found)? {
-                Taken::Claimed(claimed) => {
+            match self.judge(owner, &found) {
+                Verdict::Take(claimed) => {
                     size += claimed.record.value.len();
                     taken.push(*claimed);
                 }
-                Taken::Passed(reason) => self.count(&found, reason),
+                Verdict::Pass(reason) => self.count(&found, reason),
+                Verdict::Stop(error) => {
+                    self.found.push_front(found);
+                    if taken.is_empty() {
+                        return Err(error);
+                    }
+                    break;
+                }
             }
         }
         Ok(taken)
@@ -228,6 +276,7 @@ impl Queue {
 
     fn count(&mut self, found: &Found, reason: Reason) {
         let passed = &mut self.passed;
+        let path = self.spool.folder().join(&found.file);
         match reason {
             Reason::Gone | Reason::Elsewhere => {}
             Reason::Busy => passed.busy += 1,
@@ -236,78 +285,59 @@ impl Queue {
                 // Told by whoever asked, once: it is seen at each pass.
                 debug!(file = found.file, reason, "an event in the spool is left alone");
                 passed.left_alone += 1;
-                passed.note = Some(format!("{}: {reason}", found.file));
+                passed.note = Some(format!("{}: {reason}", path.display()));
             }
             Reason::Quarantined(reason) => {
                 passed.quarantined += 1;
-                passed.note = Some(format!("{}: {reason}", found.file));
+                passed.note = Some(format!("{}: {reason}", path.display()));
             }
         }
     }
 
-    fn take_one(&self, owner: Owner, found: &Found) -> Result<Taken, SpoolError> {
-        let folder = self.spool.folder();
-        let path = folder.join(&found.file);
-        let file = match dir::open_plain(&path, true) {
-            Ok(file) => file,
-            Err(error) => return passed_by(folder, &error).map(Taken::Passed),
-        };
-        let (record, bootstrap_servers) = match self.examine(owner, found, &path, &file) {
-            Ok(Ok(read)) => read,
-            Ok(Err(reason)) => {
+    fn judge(&self, owner: Owner, found: &Found) -> Verdict {
+        let path = self.spool.folder().join(&found.file);
+        let opened = self.open_and_lock(owner, found, &path);
+        let verdict = opened.and_then(|(file, size)| match self.read(found, &path, &file, size) {
+            Ok(event) => Ok(self.claim(found, &path, file, event)),
+            Err(verdict) => {
                 lock::unlock(&file);
-                return Ok(Taken::Passed(reason));
+                Err(verdict)
             }
-            Err(error) => return Err(error),
-        };
-
-        let claimed = folder.join(name::claim(&found.stem, now_ms(), process::id(), number()));
-        if let Err(error) = fs::rename(&path, &claimed) {
-            return match error.kind() {
-                io::ErrorKind::NotFound => Ok(Taken::Passed(Reason::Gone)),
-                _ => Err(SpoolError::from_io(folder, "claiming an event", &error)),
-            };
-        }
-        if found.claimed.is_none() {
-            // Who saw the claim before it was locked took it for a dead process's, and has it now.
-            let locked = (self.spool.try_lock())(&file);
-            if locked == Locked::Busy || !is_this(&claimed, &file).unwrap_or(false) {
-                return Ok(Taken::Passed(Reason::Busy));
-            }
-        }
-        let (folder, stem) = (folder.to_owned(), found.stem.clone());
-        let claim = Claim { folder, path: claimed, stem, file, pid: process::id(), ended: false };
-        Ok(Taken::Claimed(Box::new(Claimed { record, bootstrap_servers, claim })))
+        });
+        verdict.unwrap_or_else(|verdict| verdict)
     }
 
-    /// Whether the file may be taken, and what is in it. Nothing but a damaged file is moved by this.
-    fn examine(
-        &self,
-        owner: Owner,
-        found: &Found,
-        path: &Path,
-        file: &File,
-    ) -> Result<Result<(Record, String), Reason>, SpoolError> {
-        let folder = self.spool.folder();
-        let metadata = match is_this(path, file).and_then(|is_this| Ok(is_this.then_some(file.metadata()?))) {
-            Ok(Some(metadata)) => metadata,
-            Ok(None) => return Ok(Err(Reason::Gone)),
-            Err(error) => return passed_by(folder, &error).map(Err),
-        };
+    /// The first step: the open file and its size, if it is a file that this process may take.
+    fn open_and_lock(&self, owner: Owner, found: &Found, path: &Path) -> Step<(File, u64)> {
+        if found.is_garbled {
+            return Err(left_alone("its name is not UTF-8: rename it".into()));
+        }
+        let failed = |error| self.blame("opening the file", &error);
+        let file = dir::open_plain(path, true).map_err(failed)?;
+        if !is_this(path, &file).map_err(failed)? {
+            return Err(Verdict::Pass(Reason::Gone));
+        }
+        let metadata = file.metadata().map_err(failed)?;
         if !owner.trusts(metadata.uid()) {
             let (file, user) = (metadata.uid(), owner.user);
-            return Ok(Err(Reason::LeftAlone(format!("it belongs to user {file}, and this process is user {user}"))));
+            return Err(left_alone(format!("it belongs to user {file}, and this process is user {user}")));
         }
         if let Some(since) = found.claimed {
             let is_stale = now_ms().abs_diff(since) >= STALE;
-            if (self.spool.try_lock())(file) != Locked::Ours && !is_stale {
-                return Ok(Err(Reason::Busy));
+            if (self.spool.try_lock())(&file) != Locked::Ours && !is_stale {
+                return Err(Verdict::Pass(Reason::Busy));
             }
         }
-        let entry = match read(file, metadata.len()) {
+        Ok((file, metadata.len()))
+    }
+
+    /// The second: what is in it, and for which destination, if this pass wants it. Nothing but a damaged
+    /// file is moved by this.
+    fn read(&self, found: &Found, path: &Path, file: &File, size: u64) -> Step<(Record, String)> {
+        let entry = match read(file, size) {
             Ok(bytes) => Entry::decode(bytes),
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(Unreadable::Damaged(error.to_string())),
-            Err(error) => return passed_by(folder, &error).map(Err),
+            Err(error) => return Err(self.blame("reading the file", &error)),
         };
         let entry = entry.and_then(|entry| {
             if let Some(problem) = bad_topic(&entry.topic) {
@@ -319,30 +349,83 @@ impl Queue {
                 record.map_err(|poison| Unreadable::Damaged(format!("what it holds is no event: {poison}")))?;
             Ok((record, entry.bootstrap_servers))
         });
-        let (record, servers) = match entry {
-            Ok(read) => read,
-            Err(Unreadable::Newer(format)) => {
-                return Ok(Err(Reason::LeftAlone(format!(
-                    "it has format {format}, which a newer version wrote: drain it with that version"
-                ))));
+        let (record, servers) = entry.map_err(|unreadable| match unreadable {
+            Unreadable::Newer(format) => {
+                left_alone(format!("it has format {format}, which a newer version wrote: drain it with that version"))
             }
-            Err(Unreadable::Damaged(reason)) => {
-                return match quarantine::take(folder, path, &found.stem, &reason) {
-                    Ok(_) => Ok(Err(Reason::Quarantined(reason))),
-                    // Another process was faster.
-                    Err(_) if fs::symlink_metadata(path).is_err() => Ok(Err(Reason::Gone)),
-                    Err(error) => Err(error),
-                };
-            }
-        };
+            Unreadable::Damaged(reason) => self.set_aside(found, path, reason),
+        })?;
         if self.destination.as_ref().is_some_and(|here| name::normalised(&servers) != *here) {
-            return Ok(Err(Reason::Elsewhere));
+            return Err(Verdict::Pass(Reason::Elsewhere));
         }
         if self.skipped.contains(&record.topic) {
-            return Ok(Err(Reason::Skipped));
+            return Err(Verdict::Pass(Reason::Skipped));
         }
-        Ok(Ok((record, servers)))
+        Ok((record, servers))
     }
+
+    /// The third: it is this process's from now on.
+    fn claim(&self, found: &Found, path: &Path, file: File, (record, bootstrap_servers): (Record, String)) -> Verdict {
+        let folder = self.spool.folder();
+        let claimed = folder.join(name::claim(&found.stem, now_ms(), process::id(), number()));
+        if let Err(error) = fs::rename(path, &claimed) {
+            lock::unlock(&file);
+            return self.blame("claiming the event by a rename", &error);
+        }
+        if found.claimed.is_none() {
+            // Who saw the claim before it was locked took it for a dead process's, and has it now.
+            let locked = (self.spool.try_lock())(&file);
+            if locked == Locked::Busy || !is_this(&claimed, &file).unwrap_or(false) {
+                return Verdict::Pass(Reason::Busy);
+            }
+        }
+        let (folder, stem) = (folder.to_owned(), found.stem.clone());
+        let claim = Claim { folder, path: claimed, stem, file, pid: process::id(), ended: false };
+        Verdict::Take(Box::new(Claimed { record, bootstrap_servers, claim }))
+    }
+
+    /// A damaged file goes to the quarantine, if it is the spool's own and the quarantine takes it.
+    fn set_aside(&self, found: &Found, path: &Path, reason: String) -> Verdict {
+        if !name::is_ours(&found.stem) {
+            return left_alone(format!("neither its name nor what it holds is a spool's ({reason}): move it away"));
+        }
+        match quarantine::take(self.spool.folder(), path, &found.stem, &reason) {
+            Ok(_) => Verdict::Pass(Reason::Quarantined(reason)),
+            // Another process was faster.
+            Err(_) if is_gone(path) => Verdict::Pass(Reason::Gone),
+            Err(error @ SpoolError::Quarantine { .. }) => {
+                left_alone(format!("it can never be published ({reason}), and it cannot be set aside: {error}"))
+            }
+            Err(error) => Verdict::Stop(error),
+        }
+    }
+
+    /// What an error at one file means: only if the folder is at fault, or this process, does it end the
+    /// pass, because every other file would meet it too.
+    fn blame(&self, operation: &'static str, error: &io::Error) -> Verdict {
+        let folder = self.spool.folder();
+        if let Some(fault) = folder::fault(folder) {
+            return Verdict::Stop(SpoolError::from_io(folder, operation, &fault));
+        }
+        if let Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) = Errno::from_io_error(error) {
+            return Verdict::Stop(SpoolError::from_io(folder, operation, error));
+        }
+        let advice = match error.kind() {
+            io::ErrorKind::NotFound => return Verdict::Pass(Reason::Gone),
+            io::ErrorKind::InvalidFilename => "give it a shorter name",
+            io::ErrorKind::PermissionDenied => "give it to the user that this process runs as (`chown`)",
+            _ => "check the disk, or move it away",
+        };
+        left_alone(format!("{operation}: {error}: {advice}"))
+    }
+}
+
+fn left_alone(reason: String) -> Verdict {
+    Verdict::Pass(Reason::LeftAlone(reason))
+}
+
+fn is_gone(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// Whether the open file is what stands at the path: no link, and not another file by now.
@@ -360,13 +443,4 @@ fn read(mut file: &File, size: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
     file.read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// A file that cannot be opened or read is left alone; a folder that cannot be written ends the pass.
-fn passed_by(folder: &Path, error: &io::Error) -> Result<Reason, SpoolError> {
-    match error.kind() {
-        io::ErrorKind::NotFound => Ok(Reason::Gone),
-        io::ErrorKind::ReadOnlyFilesystem => Err(SpoolError::from_io(folder, "opening an event", error)),
-        _ => Ok(Reason::LeftAlone(format!("it cannot be read: {error}"))),
-    }
 }

@@ -40,6 +40,18 @@ pub enum SpoolError {
         /// The limit, in bytes.
         max: u64,
     },
+    /// What can never be published cannot be moved there, and stays where it is.
+    #[error(
+        "quarantine {path}: expected a folder of the spool's own disk that this process may write, found: {reason}. Move \
+         away what stands in its place, give it to the user that this process runs as (`chown`), or free space",
+        path = path.display()
+    )]
+    Quarantine {
+        /// The quarantine's folder.
+        path: PathBuf,
+        /// What the file system said.
+        reason: String,
+    },
     /// One event is larger than any that is kept.
     #[error(
         "spool {folder}: expected an event of at most {max} bytes, found {bytes}: no topic takes it either; make the \
@@ -136,6 +148,7 @@ impl SpoolError {
         match self {
             Self::Full { .. } => "full",
             Self::QuarantineFull { .. } => "quarantine_full",
+            Self::Quarantine { .. } => "quarantine",
             Self::TooLarge { .. } => "too_large",
             Self::DiskFull { .. } => "disk_full",
             Self::NotWritable { .. } => "not_writable",

@@ -2,13 +2,17 @@
 
 use std::{
     env,
-    fs::{self, DirBuilder, File, Metadata},
+    fs::{self, DirBuilder, DirEntry, File, Metadata},
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, fchown},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
-use rustix::process::geteuid;
+use rustix::{
+    fs::{Access, access},
+    process::geteuid,
+};
 
 use super::{
     SpoolError,
@@ -18,6 +22,9 @@ use super::{
 
 /// Where what cannot be published goes, within the folder.
 pub(super) const QUARANTINE: &str = "quarantine";
+
+/// No event is smaller with its header, in bytes.
+const SMALLEST: u64 = 256;
 
 /// Who owns the folder, and who we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +140,12 @@ fn absent(folder: &Path, second: io::Result<Metadata>) -> Result<Option<Owner>, 
     }
 }
 
+/// What is wrong with the folder itself: asked when a file of it could not be opened or moved, because
+/// the error may be of that file alone.
+pub(super) fn fault(folder: &Path) -> Option<io::Error> {
+    access(folder, Access::WRITE_OK | Access::EXEC_OK).err().map(io::Error::from)
+}
+
 /// Makes a folder and those above it that are absent, for the user alone whatever the umask is.
 fn make(folder: &Path) -> io::Result<()> {
     let create = || DirBuilder::new().mode(FOLDER_MODE).create(folder);
@@ -169,6 +182,8 @@ pub(super) struct Found {
     pub(super) stem: String,
     /// Since when it is claimed, in unix milliseconds.
     pub(super) claimed: Option<u64>,
+    /// The file's name is not UTF-8, and `file` shows it only.
+    pub(super) is_garbled: bool,
 }
 
 /// What is in the folder.
@@ -178,22 +193,38 @@ pub(super) struct Listing {
     pub(super) events: Vec<Found>,
     /// Files that are being written, or were when their writer ended.
     pub(super) temporary: Vec<Found>,
-    /// What is neither a file of ours nor hidden: left alone.
+    /// What is not ours, and left alone; what is hidden is counted if it might be taken for ours.
     pub(super) strangers: u64,
+    /// There was no time for all of it.
+    pub(super) is_cut: bool,
 }
 
-/// Lists the folder; one that is absent is empty.
-pub(super) fn list(folder: &Path) -> Result<Listing, SpoolError> {
+/// Lists the folder, or what of it there is time for; one that is absent is empty. With the tag of a
+/// destination, only the events that may be for it.
+pub(super) fn list(folder: &Path, destination: Option<&str>, until: Option<Instant>) -> Result<Listing, SpoolError> {
     let mut listing = Listing::default();
-    each(folder, |file, named, is_file| {
-        let found = |stem: &str, claimed| Found { file: file.to_owned(), stem: stem.to_owned(), claimed };
+    // A name without a tag was made by hand: its header decides.
+    let is_wanted = |stem: &str| destination.is_none_or(|here| name::tag(stem).is_none_or(|has| has == here));
+    each(folder, |entry, file, named| {
+        if is_late(until) {
+            listing.is_cut = true;
+            return false;
+        }
+        let found = |stem: &str, claimed| {
+            let is_garbled = entry.file_name().to_str().is_none();
+            Found { file: file.to_owned(), stem: stem.to_owned(), claimed, is_garbled }
+        };
+        let is_dir = || entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let is_file = || entry.file_type().is_ok_and(|kind| kind.is_file());
         match named {
-            Named::Waiting { stem } if is_file => listing.events.push(found(stem, None)),
-            Named::Claimed { stem, since } if is_file => listing.events.push(found(stem, Some(since))),
-            Named::Temporary { stem } if is_file => listing.temporary.push(found(stem, None)),
-            _ if file == QUARANTINE || file.starts_with('.') => {}
+            Named::Waiting { stem } | Named::Claimed { stem, .. } if !is_wanted(stem) => {}
+            Named::Waiting { stem } if is_file() => listing.events.push(found(stem, None)),
+            Named::Claimed { stem, since } if is_file() => listing.events.push(found(stem, Some(since))),
+            Named::Temporary { stem } if is_file() => listing.temporary.push(found(stem, None)),
+            _ if (file == QUARANTINE && is_dir()) || (file.starts_with('.') && !file.ends_with(name::TEMPORARY)) => {}
             _ => listing.strangers += 1,
         }
+        true
     })?;
     // The time first, as a number: a name that was made by hand need not have thirteen digits.
     listing
@@ -202,27 +233,42 @@ pub(super) fn list(folder: &Path) -> Result<Listing, SpoolError> {
     Ok(listing)
 }
 
-/// The bytes of the files of a folder, and how many there are; the quarantine's are its own.
-pub(super) fn measure(folder: &Path) -> Result<(u64, u64), SpoolError> {
+/// The bytes of the files of a folder, and how many there are; the quarantine's are its own. With a
+/// time to take, at least so many bytes: a call may not wait for a slow disk to look at 200,000 files,
+/// and an event is rather kept above the limit than lost. So when half of the time is over, a file
+/// counts for the smallest event, which costs its name alone; and after all of it nothing more is counted.
+pub(super) fn measure(folder: &Path, within: Option<Duration>) -> Result<(u64, u64), SpoolError> {
+    let after = |time: Duration| Instant::now().checked_add(time);
+    let (half, until) = (within.and_then(|time| after(time / 2)), within.and_then(after));
     let (mut files, mut bytes) = (0, 0);
-    let mut add = |found: Metadata| {
-        files += 1;
-        bytes += found.len();
-    };
-    each(folder, |file, named, is_file| {
-        // A file that is gone by now takes no room.
-        if is_file
-            && named != Named::Other
-            && let Ok(found) = fs::symlink_metadata(folder.join(file))
-        {
-            add(found);
+    each(folder, |entry, _, named| {
+        if named == Named::Other {
+            return !is_late(until);
         }
+        if is_late(half) {
+            files += 1;
+            bytes += SMALLEST;
+            return !is_late(until);
+        }
+        // A file that is gone by now takes no room.
+        if let Ok(found) = entry.metadata()
+            && found.is_file()
+        {
+            files += 1;
+            bytes += found.len();
+        }
+        true
     })?;
     Ok((files, bytes))
 }
 
-/// Shows each entry whose name is text: its name, what that means, and whether it is a plain file.
-fn each(folder: &Path, mut show: impl FnMut(&str, Named<'_>, bool)) -> Result<(), SpoolError> {
+/// Whether it is later than that.
+pub(super) fn is_late(until: Option<Instant>) -> bool {
+    until.is_some_and(|until| Instant::now() >= until)
+}
+
+/// Shows each entry, its name and what that means, for as long as `show` says so.
+fn each(folder: &Path, mut show: impl FnMut(&DirEntry, &str, Named<'_>) -> bool) -> Result<(), SpoolError> {
     let failed = |error: io::Error| SpoolError::from_io(folder, "listing the folder", &error);
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -231,10 +277,11 @@ fn each(folder: &Path, mut show: impl FnMut(&str, Named<'_>, bool)) -> Result<()
     };
     for entry in entries {
         let entry = entry.map_err(failed)?;
-        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
         let file = entry.file_name();
         let file = file.to_string_lossy();
-        show(&file, name::read(&file), is_file);
+        if !show(&entry, &file, name::read(&file)) {
+            break;
+        }
     }
     Ok(())
 }

@@ -32,7 +32,7 @@ pub(super) enum Named<'a> {
 pub(super) fn read(name: &str) -> Named<'_> {
     if let Some(hidden) = name.strip_prefix('.') {
         return match hidden.strip_suffix(TEMPORARY) {
-            Some(stem) if !stem.is_empty() => Named::Temporary { stem },
+            Some(stem) if is_ours(stem) => Named::Temporary { stem },
             _ => Named::Other,
         };
     }
@@ -51,6 +51,18 @@ pub(super) fn read(name: &str) -> Named<'_> {
 pub(super) fn stem(now_ms: u64, destination: &str, event_id: &str, pid: u32, n: u64) -> String {
     let event = &hash(event_id)[..16];
     format!("{now_ms:013}-{}-{event}-{pid}-{n}", destination_tag(destination))
+}
+
+/// Whether a spool gave this name, or the quarantine did, which adds a number. Only such files are
+/// swept or set aside: what a person has put there under a name of his own is his.
+pub(super) fn is_ours(stem: &str) -> bool {
+    let all = |part: &str, is_in: fn(&u8) -> bool| !part.is_empty() && part.bytes().all(|byte| is_in(&byte));
+    let mut parts = stem.split('-');
+    parts.next().is_some_and(|ms| ms.len() >= 13 && all(ms, u8::is_ascii_digit))
+        && parts.next().is_some_and(|tag| tag.len() == 8 && all(tag, u8::is_ascii_hexdigit))
+        && parts.next().is_some_and(|event| event.len() == 16 && all(event, u8::is_ascii_hexdigit))
+        && parts.clone().count() >= 2
+        && parts.all(|number| all(number, u8::is_ascii_digit))
 }
 
 /// The name of a claim on it.

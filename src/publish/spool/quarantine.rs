@@ -4,8 +4,10 @@
 //! Nothing in it is ever overwritten.
 
 use std::{
+    fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use tracing::{error, warn};
@@ -24,7 +26,7 @@ const NAMES: u32 = 1_000;
 
 /// Moves a file there, and writes why.
 pub(super) fn take(folder: &Path, path: &Path, stem: &str, reason: &str) -> Result<PathBuf, SpoolError> {
-    let failed = |error: io::Error| SpoolError::from_io(folder, "moving an event to the quarantine", &error);
+    let failed = |error: io::Error| at_fault(folder, "moving an event there", &error);
     let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let spool = Dir::open(folder).map_err(failed)?;
     let quarantine = spool.sub(QUARANTINE).map_err(failed)?;
@@ -50,15 +52,25 @@ pub(super) fn keep(
     reason: &str,
     try_lock: TryLock,
 ) -> Result<PathBuf, SpoolError> {
-    let failed = |error: io::Error| SpoolError::from_io(folder, "keeping an event in the quarantine", &error);
+    let failed = |error: io::Error| at_fault(folder, "keeping an event there", &error);
     let quarantine = spool.sub(QUARANTINE).map_err(failed)?;
     let stem = note(&quarantine, stem, reason).map_err(failed)?;
-    let kept = write::write(&quarantine, folder, &stem, bytes, try_lock, Dir::sync);
-    if kept.is_err() {
+    write::write(&quarantine, folder, &stem, bytes, try_lock, Dir::sync).map_err(|error| {
         // A reason without a file says nothing.
         let _ = quarantine.remove(&format!("{stem}{REASON}"));
+        match error {
+            SpoolError::NotWritable { reason, .. } => SpoolError::Quarantine { path: folder.join(QUARANTINE), reason },
+            other => other,
+        }
+    })
+}
+
+/// The spool's folder, if that cannot be written; else it is the quarantine's fault, or the file's.
+fn at_fault(folder: &Path, operation: &'static str, error: &io::Error) -> SpoolError {
+    match folder::fault(folder) {
+        Some(fault) => SpoolError::from_io(folder, operation, &fault),
+        None => SpoolError::Quarantine { path: folder.join(QUARANTINE), reason: format!("{operation}: {error}") },
     }
-    kept
 }
 
 /// Writes why, under a name that is free there for the event too: the name, without its ending.
@@ -79,7 +91,12 @@ fn note(quarantine: &Dir, stem: &str, reason: &str) -> io::Result<String> {
     Err(io::Error::other(format!("{NAMES} names for it are taken there: look at what is in it")))
 }
 
-/// How many events are there, and their bytes.
-pub(super) fn measure(folder: &Path) -> Result<(u64, u64), SpoolError> {
-    folder::measure(&folder.join(QUARANTINE))
+/// How many events are there, and their bytes; as [`folder::measure`]. Nothing is in one that is no
+/// folder: what is moved there says so, and the spool is usable all the same.
+pub(super) fn measure(folder: &Path, within: Option<Duration>) -> Result<(u64, u64), SpoolError> {
+    let quarantine = folder.join(QUARANTINE);
+    if !fs::symlink_metadata(&quarantine).is_ok_and(|found| found.is_dir()) {
+        return Ok((0, 0));
+    }
+    folder::measure(&quarantine, within)
 }

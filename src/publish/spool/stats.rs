@@ -65,9 +65,10 @@ impl Spool {
         if folder::look(folder)?.is_none() {
             return Ok(SpoolStats::default());
         }
-        let listing = folder::list(folder)?;
-        let (_, bytes) = folder::measure(folder)?;
-        let (quarantined, quarantined_bytes) = quarantine::measure(folder)?;
+        let listing = folder::list(folder, None, None)?;
+        let (_, bytes) = folder::measure(folder, None)?;
+        // One that may not be read hides its own number, and not the spool's.
+        let (quarantined, quarantined_bytes) = quarantine::measure(folder, None).unwrap_or_default();
         let mut spelled: BTreeMap<Option<&str>, String> = BTreeMap::new();
         let mut destinations = BTreeMap::new();
         for found in &listing.events {
@@ -94,7 +95,8 @@ impl Spool {
     }
 }
 
-fn header(path: &Path) -> Option<Header> {
+/// The header of one file, if it is there and has one.
+pub(super) fn header(path: &Path) -> Option<Header> {
     let mut line = Vec::new();
     BufReader::new(dir::open_plain(path, false).ok()?.take(HEADER)).read_until(b'\n', &mut line).ok()?;
     serde_json::from_slice(&line).ok()

@@ -1,9 +1,13 @@
 use std::{
-    os::unix::fs::symlink,
+    ffi::OsStr,
+    os::unix::{ffi::OsStrExt as _, fs::symlink},
     time::{Duration, SystemTime},
 };
 
 use super::*;
+
+/// A name as the spool gives them, without its ending.
+const STEM: &str = "0000000000001-00000000-0123456789abcdef-1-1";
 
 /// The one file in the quarantine, and the reason beside it.
 fn quarantined(fixture: &Fixture) -> (String, String) {
@@ -62,7 +66,7 @@ fn a_file_that_holds_no_event_is_quarantined_with_what_is_wrong() {
         value: b"{\"event_id\":\"e-1\"}",
     };
     fixture.put("e-2");
-    fs::write(fixture.spool.folder().join("by-hand.event"), entry.encode().unwrap()).unwrap();
+    fs::write(fixture.put("e-1"), entry.encode().unwrap()).unwrap();
     let claimed = fixture.spool.claim(Some(HERE), 10).unwrap();
     assert_eq!(ids(&claimed), ["e-2"]);
     let (_, reason) = quarantined(&fixture);
@@ -76,7 +80,7 @@ fn a_file_of_a_newer_version_is_left_alone_and_told_of() {
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replacen("\"format\":1", "\"format\":2", 1)).unwrap();
     fixture.put("e-2");
-    let mut queue = fixture.spool.queue(None).unwrap();
+    let mut queue = fixture.spool.queue(None, None).unwrap();
     let claimed = queue.take(10, usize::MAX, None).unwrap();
     assert_eq!(ids(&claimed), ["e-2"]);
     assert_eq!((queue.passed().left_alone, queue.passed().quarantined), (1, 0));
@@ -105,7 +109,7 @@ fn what_is_no_plain_file_is_not_followed_and_not_touched() {
 
 /// A file as a writer left it that was killed: its temporary name, so long ago.
 fn left_behind(fixture: &Fixture, content: &[u8], ago: Duration) -> PathBuf {
-    let path = fixture.spool.folder().join(".1-00000000-x-1-1.tmp");
+    let path = fixture.spool.folder().join(format!(".{STEM}.tmp"));
     fs::write(&path, content).unwrap();
     fs::File::open(&path).unwrap().set_modified(SystemTime::now() - ago).unwrap();
     path
@@ -153,7 +157,7 @@ fn an_old_file_whose_writer_lives_is_not_swept() {
 #[test]
 fn links_in_the_quarantine_are_not_followed_and_nothing_there_is_overwritten() {
     let fixture = Fixture::new();
-    let damaged = fixture.put("e-1").with_file_name("1-00000000-x-1-1.event");
+    let damaged = fixture.put("e-1").with_file_name(format!("{STEM}.event"));
     let victim = fixture.dir.path().join("victim");
     fs::write(&victim, "precious").unwrap();
     let owner = |path: &Path| {
@@ -166,7 +170,7 @@ fn links_in_the_quarantine_are_not_followed_and_nothing_there_is_overwritten() {
     }
     let quarantine = fixture.spool.folder().join("quarantine");
     fs::create_dir(&quarantine).unwrap();
-    for (name, is_link) in [("1-00000000-x-1-1.reason", true), ("1-00000000-x-1-1-1.event", false)] {
+    for (name, is_link) in [(format!("{STEM}.reason"), true), (format!("{STEM}-1.event"), false)] {
         let path = quarantine.join(name);
         if is_link { symlink(&victim, path) } else { fs::write(path, "kept before") }.unwrap();
     }
@@ -174,10 +178,10 @@ fn links_in_the_quarantine_are_not_followed_and_nothing_there_is_overwritten() {
     assert_eq!(fixture.spool.claim(None, 10).unwrap().len(), 1);
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
     assert_eq!(owner(&victim), before);
-    let read = |name: &str| fs::read_to_string(quarantine.join(name)).unwrap();
-    assert_eq!(read("1-00000000-x-1-1-1.event"), "kept before");
-    assert_eq!(read("1-00000000-x-1-1-2.event"), "damaged");
-    assert!(read("1-00000000-x-1-1-2.reason").contains("header line"));
+    let read = |ending: &str| fs::read_to_string(quarantine.join(format!("{STEM}{ending}"))).unwrap();
+    assert_eq!(read("-1.event"), "kept before");
+    assert_eq!(read("-2.event"), "damaged");
+    assert!(read("-2.reason").contains("header line"));
 
     // Nor is a quarantine that is a link itself.
     fs::remove_dir_all(&quarantine).unwrap();
@@ -185,10 +189,98 @@ fn links_in_the_quarantine_are_not_followed_and_nothing_there_is_overwritten() {
     fs::create_dir(&elsewhere).unwrap();
     symlink(&elsewhere, &quarantine).unwrap();
     fs::write(&damaged, "damaged").unwrap();
-    assert_eq!(fixture.spool.claim(None, 10).unwrap_err().kind(), "not_a_folder");
+    assert_eq!(left_alone(&fixture).0, ["e-1"]);
     assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
     assert_eq!(owner(&elsewhere), before);
     assert!(damaged.exists());
+}
+
+/// What comes out, and why the one file that is left alone does not.
+fn left_alone(fixture: &Fixture) -> (Vec<String>, String) {
+    let mut queue = fixture.spool.queue(None, None).unwrap();
+    let taken = queue.take(10, usize::MAX, None).unwrap();
+    let passed = queue.passed();
+    assert_eq!((passed.left_alone, passed.quarantined), (1, 0), "{passed:?}");
+    (ids(&taken).into_iter().map(str::to_owned).collect(), passed.note.clone().unwrap())
+}
+
+#[test]
+fn a_file_whose_name_is_too_long_to_be_claimed_is_left_alone_and_stops_no_other() {
+    let fixture = Fixture::new();
+    let path = fixture.put("e-1");
+    fixture.put("e-2");
+    let long = path.with_file_name(format!("{}.event", "1".repeat(248)));
+    fs::rename(path, &long).unwrap();
+    let (taken, note) = left_alone(&fixture);
+    assert_eq!(taken, ["e-2"]);
+    assert!(note.starts_with(&format!("{}: ", long.display())) && note.contains("a shorter name"), "{note}");
+    assert!(long.exists());
+}
+
+#[test]
+fn a_quarantine_that_cannot_be_used_is_named_and_stops_no_event() {
+    for is_link in [true, false] {
+        let fixture = Fixture::new();
+        let torn = fixture.put("e-1");
+        fixture.put("e-2");
+        fs::write(&torn, "torn").unwrap();
+        let quarantine = fixture.spool.folder().join("quarantine");
+        if is_link { symlink("/", &quarantine) } else { fs::write(&quarantine, "a file") }.unwrap();
+        let (taken, note) = left_alone(&fixture);
+        assert_eq!(taken, ["e-2"]);
+        assert!(note.contains(&format!("quarantine {}: ", quarantine.display())), "{note}");
+        assert!(note.contains("header line") && !note.contains(FOLDER_VARIABLE), "{note}");
+        assert!(torn.exists());
+        assert_eq!((fixture.spool.stats().unwrap().events, fixture.spool.stats().unwrap().quarantined), (2, 0));
+        let error = fixture.spool.keep_refused(&record("e-3"), HERE, "too large").unwrap_err();
+        assert_eq!(error.kind(), "quarantine", "{error}");
+    }
+}
+
+#[test]
+fn what_a_person_put_there_is_neither_swept_nor_set_aside() {
+    let fixture = Fixture::new();
+    fixture.put("e-1");
+    let folder = fixture.spool.folder();
+    let (draft, birthday) = (folder.join(".draft.tmp"), folder.join("birthday.event"));
+    for path in [&draft, &birthday] {
+        fs::write(path, "cake").unwrap();
+        fs::File::open(path).unwrap().set_modified(SystemTime::now() - Duration::from_secs(7_200)).unwrap();
+    }
+    let (taken, note) = left_alone(&fixture);
+    assert_eq!(taken, ["e-1"]);
+    assert!(note.starts_with(&format!("{}: ", birthday.display())), "{note}");
+    assert!(draft.exists() && birthday.exists());
+    assert_eq!(fixture.spool.stats().unwrap().strangers, 1, "the draft");
+    // An event is one under any name.
+    fs::rename(fixture.put("e-2"), &birthday).unwrap();
+    assert_eq!(ids(&fixture.spool.claim(None, 10).unwrap()), ["e-2", "e-1"]);
+}
+
+#[test]
+fn a_name_that_is_no_text_is_counted_left_alone_and_told() {
+    let fixture = Fixture::new();
+    let path = fixture.put("e-1");
+    fixture.put("e-2");
+    let garbled = path.with_file_name(OsStr::from_bytes(b"\xff\xfe.event"));
+    fs::rename(path, &garbled).unwrap();
+    let (taken, note) = left_alone(&fixture);
+    assert_eq!(taken, ["e-2"]);
+    assert!(note.contains("not UTF-8"), "{note}");
+    assert_eq!(fixture.spool.stats().unwrap().events, 2);
+    assert!(garbled.exists());
+}
+
+#[test]
+fn only_a_name_that_a_spool_gives_is_its_own() {
+    let stem = name::stem(now_ms(), HERE, "e-1", 7, 0);
+    for ours in [STEM, &stem, &format!("{stem}-3")] {
+        assert!(name::is_ours(ours), "{ours}");
+    }
+    let hex = "0123456789abcdef";
+    for other in ["", "draft", "1-00000000-x-1-1", &format!("0000000000001-00000000-{hex}-1"), &format!("{stem}-")] {
+        assert!(!name::is_ours(other), "{other}");
+    }
 }
 
 #[test]

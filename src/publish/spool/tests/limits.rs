@@ -8,6 +8,7 @@ use std::{
 use rustix::process::{Uid, geteuid};
 
 use super::*;
+use crate::publish::{Ack, Budget, drain};
 
 /// A user that is not the one who runs the tests.
 const OTHER: u32 = 54_321;
@@ -228,6 +229,87 @@ fn a_file_system_that_sets_no_owner_and_no_mode_costs_no_event() {
         assert!(scope.spawn(put).join().unwrap().exists());
     });
     assert_eq!(fixture.spool.claim(None, 10).unwrap().len(), 2);
+}
+
+#[test]
+fn a_folder_that_may_not_be_written_ends_the_pass_and_all_that_waits_is_counted() {
+    let fixture = Fixture::new();
+    for n in 0..20 {
+        fixture.put(&format!("e-{n}"));
+    }
+    let folder = fixture.spool.folder();
+    fs::set_permissions(fixture.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o555)).unwrap();
+    let pass = || {
+        if geteuid().is_root() {
+            rustix::thread::set_thread_uid(Uid::from_raw(OTHER)).unwrap();
+        }
+        drain(&fixture.again(), None, Budget::ALL, &mut |_| panic!("sent")).unwrap()
+    };
+    let drained = thread::scope(|scope| scope.spawn(pass).join().unwrap());
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!((drained.left, drained.left_alone), (20, 0));
+    assert!(drained.error.unwrap().contains("chown"));
+}
+
+const FEW_CHILD: &str = "WORKFLOW_BRIDGE_TEST_FEW_FILES";
+
+/// The child of the test below.
+#[test]
+fn child_that_may_open_few_files() {
+    let Some(folder) = env::var_os(FEW_CHILD) else { return };
+    let spool = Spool::new(SpoolSettings::new(PathBuf::from(folder)));
+    let first = spool.claim(None, 100).unwrap().len();
+    let acked = |records: &[Record]| records.iter().map(|_| Ok(Ack { partition: 0, offset: 1 })).collect::<Vec<_>>();
+    let drained = drain(&spool, None, Budget::ALL, &mut |records| acked(records).into()).unwrap();
+    let records: Vec<Record> = (0..100).map(|n| record(&format!("later-{n}"))).collect();
+    let records: Vec<(&Record, &str)> = records.iter().map(|record| (record, "no broker")).collect();
+    println!("kept: {}", spool.put_many(&records, HERE).iter().flatten().count());
+    println!("fewer: {}, published: {}, left: {}", first > 0 && first < 100, drained.published, drained.left);
+}
+
+#[test]
+fn what_was_taken_before_a_fault_of_the_pass_is_published() {
+    let fixture = Fixture::new();
+    for n in 0..100 {
+        fixture.put(&format!("e-{n}"));
+    }
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -n 60; exec \"$0\" \"$@\""])
+        .arg(env::current_exe().unwrap())
+        .args(["--exact", "publish::spool::tests::limits::child_that_may_open_few_files", "--nocapture"])
+        .env(FEW_CHILD, fixture.spool.folder())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("fewer: true, published: 100, left: 0"), "{text}");
+    // Nor is an event lost because not all of a call can be written at once.
+    assert!(text.contains("kept: 100") && fixture.ends(".event") == 100, "{text}");
+}
+
+#[test]
+fn what_there_is_no_time_to_measure_counts_for_less_and_not_for_more() {
+    let fixture = Fixture::new();
+    for n in 0..3 {
+        fixture.put(&format!("e-{n}"));
+    }
+    let measure = |within| folder::measure(fixture.spool.folder(), within).unwrap();
+    let whole = measure(None);
+    assert_eq!((whole.0, measure(Some(Duration::from_secs(3600)))), (3, whole));
+    let hurried = measure(Some(Duration::ZERO));
+    assert!(hurried.0 < whole.0 && hurried.1 < whole.1, "{hurried:?} {whole:?}");
+}
+
+#[test]
+fn a_listing_ends_with_its_time() {
+    let fixture = Fixture::new();
+    fixture.put("e-1");
+    let list = |until| folder::list(fixture.spool.folder(), None, until).unwrap();
+    let cut = list(Some(Instant::now()));
+    assert!(cut.is_cut && cut.events.is_empty());
+    let whole = list(Some(Instant::now() + Duration::from_secs(3600)));
+    assert!(!whole.is_cut && whole.events.len() == 1);
 }
 
 const TEMPORARY_CHILD: &str = "WORKFLOW_BRIDGE_TEST_TEMPORARY";

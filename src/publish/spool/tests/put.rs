@@ -70,6 +70,42 @@ fn what_is_drained_is_gone_and_the_oldest_goes_first() {
 }
 
 #[test]
+fn many_events_are_kept_as_one_is_and_what_fails_is_told_of_each() {
+    let size = {
+        let fixture = Fixture::new();
+        fs::metadata(fixture.put("e-000")).unwrap().len()
+    };
+    let fixture = Fixture::with(220 * size + size / 2, lock::try_lock);
+    let wanted: Vec<String> = (0..230).map(|n| format!("e-{n:03}")).collect();
+    let records: Vec<Record> = wanted.iter().map(|id| record(id)).collect();
+    let records: Vec<(&Record, &str)> = records.iter().map(|record| (record, "no broker")).collect();
+    let answers = fixture.spool.put_many(&records, HERE);
+    let kinds: Vec<_> =
+        answers.iter().map(|answer| answer.as_ref().map_or_else(SpoolError::kind, |_| "kept")).collect();
+    assert_eq!(kinds, [vec!["kept"; 220], vec!["full"; 10]].concat());
+    assert!(answers.iter().flatten().all(|path| path.exists() && mode(path) == 0o600));
+    let claimed = fixture.spool.claim(Some(HERE), 1_000).unwrap();
+    assert_eq!(ids(&claimed), wanted[..220]);
+    assert!(claimed.iter().zip(&records).all(|(claimed, (record, _))| claimed.record == **record));
+    assert_eq!(fixture.files().len(), 220, "{:?}", fixture.files());
+}
+
+#[test]
+fn of_many_whose_names_may_not_have_reached_the_disk_none_is_half_kept() {
+    let fixture = Fixture::new();
+    fixture.put("e-1");
+    let folder = fixture.spool.folder();
+    let dir = Dir::open(folder).unwrap();
+    let start = |stem: &str| write::begin(&dir, folder, stem, b"an event", lock::try_lock).unwrap();
+    let begun = vec![start("1-x"), start("2-x"), start("3-x")];
+    // One of them cannot get its name either.
+    fs::remove_file(folder.join(".2-x.tmp")).unwrap();
+    let answers = write::finish(&dir, folder, begun, |_| Err(std::io::Error::from_raw_os_error(5)));
+    assert!(answers.len() == 3 && answers.iter().all(Result::is_err), "{answers:?}");
+    assert_eq!(fixture.files().len(), 1, "{:?}", fixture.files());
+}
+
+#[test]
 fn a_late_acknowledgement_takes_back_what_nobody_has_claimed() {
     let fixture = Fixture::new();
     let (first, second) = (fixture.put("e-1"), fixture.put("e-2"));
