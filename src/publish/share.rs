@@ -1,8 +1,9 @@
 //! What a publish or a flush does for events that wait in the spool, once it knows that Kafka is there.
 //!
 //! Owns whose turn it is: of all the threads that publish, one looks at the spool each second, later if
-//! the look itself takes long, and after a drain that failed nobody does for ten. Its invariant: a drain takes no longer than what is
-//! left of the call's deadline, and what goes wrong in it is logged and fails no publish.
+//! the look itself takes long, and after a drain that failed nobody does for ten. Its invariant: a drain
+//! takes no longer than what is left of the call's deadline, and what goes wrong in it is logged and
+//! fails no publish.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
