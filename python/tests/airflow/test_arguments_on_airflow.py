@@ -1,0 +1,29 @@
+"""An argument of a task's own function becomes a helper's parameter only where the function passes it on."""
+
+from typing import Dict, List
+
+from kit.reader import Kafka
+from kit.spool import SpoolFolder
+from real_airflow import Airflow
+
+
+def test_an_argument_of_the_task_is_a_parameter_only_when_it_is_passed_on(
+    airflow: Airflow, kafka: Kafka, topic: str, spool: SpoolFolder
+) -> None:
+    env = {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
+        "KAFKA_TOPIC": topic,
+        "WORKFLOW_EVENTS_SPOOL_DIR": str(spool.path),
+    }
+    ended = airflow.dags_test("arguments", **env)
+    ids: Dict[str, List[str]] = {}
+    for event in kafka.events(topic):
+        assert event["workflow_id"] == "arguments", ended.text[-4000:]
+        ids.setdefault(event["payload"]["data"]["of"], []).append(event["event_id"])
+    assert sorted(ids) == ["named", "open", "taskflow"], ended.text[-4000:]
+    assert [len(each) for each in ids.values()] == [2, 2, 2], ended.text[-4000:]
+    assert len(set(ids["open"])) == 2, "the key of op_kwargs is not the helper's: two payloads, two events"
+    assert len(set(ids["named"])) == 1, "the function passes its key on: one event, told twice"
+    assert len(set(ids["taskflow"])) == 2, "one with the key, one without"
+    assert "key= of publish_workflow_event is ignored" in ended.text
+    assert spool.everything() == []
