@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Optional, TypedDict, final, type_check_only
 
-__all__ = ["Many", "Outcome", "NativeError", "Publisher", "SettingsError", "__version__"]
+__all__ = ["Many", "Outcome", "NativeError", "Publisher", "SettingsError", "__version__", "default_spool_folder"]
 
 __version__: str
 

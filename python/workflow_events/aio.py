@@ -124,13 +124,17 @@ class AsyncWorkflowEventProducer:
         if self._stopping:
             return
         until = time.monotonic() + seconds(timeout)
+        self._threads()  # First: the calls of the process that this one was forked from are not ours.
         under_way = list(self._under_way)  # A copy: the threads take out what ends meanwhile.
         if under_way:
             waiting = [asyncio.wrap_future(future) for future in under_way]
             await asyncio.wait(waiting, timeout=max(until - time.monotonic(), 0.0))
         self._stopping = True  # What no thread has begun by now is for the spool.
-        # Not on the threads of the calls: each may be waiting for the broker.
-        await asyncio.to_thread(self._end, until)
+        try:
+            # Not on the threads of the calls: each may be waiting for the broker.
+            await asyncio.to_thread(self._end, until)
+        except RuntimeError:  # The host is at its limit of threads.
+            self._end(until)
 
     def _end(self, until: float) -> None:
         self._stopping = True

@@ -215,8 +215,9 @@ impl Publisher {
             }
         }
         // Whoever only enqueues has no other moment for the spool.
-        if engine.take_acknowledged() {
-            self.drain_share(until.unwrap_or_else(|| after(GRACE)), go_on);
+        let until = until.unwrap_or_else(|| after(GRACE));
+        if Instant::now() < until && engine.take_acknowledged() {
+            self.drain_share(until, go_on);
         }
         Ok(())
     }

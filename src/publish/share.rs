@@ -53,8 +53,7 @@ impl Publisher {
     pub(super) fn drain_share(&self, until: Instant, go_on: &mut dyn FnMut() -> bool) {
         let time = until.saturating_duration_since(Instant::now()).min(SHARE.time);
         let Some(spool) = &self.spool else { return };
-        // A folder that cannot be listed in the time that is left is another call's.
-        if !self.is_acknowledged || time.is_zero() || spool.listing() > time || !self.turn.take() {
+        if !self.is_acknowledged || time.is_zero() || !self.turn.take() {
             return;
         }
         let error = match self.drain_while(Budget { time, ..SHARE }, go_on) {

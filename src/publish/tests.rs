@@ -224,3 +224,13 @@ fn an_event_that_is_too_large_and_has_no_room_in_the_quarantine_is_still_too_lar
     let PublishError::TooLarge { kept: Kept::Nowhere(why), event, .. } = &error else { panic!("{error}") };
     assert!(event.contains("e-1") && error.to_string().contains(why.as_str()), "{error}");
 }
+
+#[test]
+fn a_listing_that_was_slow_once_is_tried_again() {
+    let broker = broker();
+    let (_dir, publisher) = spooling(&broker);
+    publisher.publish_record(record(&publisher, "e-1"), Duration::ZERO).unwrap_err();
+    publisher.spool().unwrap().listed_in(PATIENCE);
+    publisher.publish_record(record(&publisher, "e-2"), PATIENCE).unwrap();
+    assert_eq!(publisher.spool().unwrap().stats().unwrap().events, 0);
+}

@@ -174,13 +174,14 @@ impl Spool {
             Ok(dir) => dir,
             Err(error) => return records.iter().map(|_| Err(error.clone())).collect(),
         };
-        let (mut begun, mut size) = (Vec::with_capacity(records.len()), 0);
+        let mut begun = Vec::with_capacity(records.len());
         let mut start = |record: &Record, reason: &str| {
             let bytes = self.encode(record, destination, reason)?;
-            self.check_room(size + bytes.len() as u64)?;
+            self.check_room(bytes.len() as u64)?;
             let stem = name::stem(now_ms(), destination, &record.event_id, process::id(), number());
             begun.push(write::begin(&dir, folder, &stem, &bytes, self.try_lock())?);
-            size += bytes.len() as u64;
+            // At once: a measurement on the way counts the file too.
+            self.shared.used.fetch_add(bytes.len() as u64, Relaxed);
             Ok(bytes.len() as u64)
         };
         let sizes: Vec<Result<u64, SpoolError>> =
@@ -188,11 +189,11 @@ impl Spool {
         let mut written = write::finish(&dir, folder, begun, Dir::sync).into_iter();
         let settle = |(size, (record, reason)): (Result<u64, SpoolError>, &(&Record, &str))| match size {
             Ok(size) => written.next().map(|path| {
-                let path = path?;
-                self.shared.used.fetch_add(size, Relaxed);
-                Ok(path)
+                let Err(error) = path else { return path };
+                let _ = self.shared.used.fetch_update(Relaxed, Relaxed, |used| Some(used.saturating_sub(size)));
+                if matches!(error, SpoolError::Io { .. }) { self.put(record, destination, reason) } else { Err(error) }
             }),
-            // So many files could not be open at once; this one can be by itself.
+            // What went wrong with many at once (so many open files, say) may go well with one.
             Err(SpoolError::Io { .. }) => Some(self.put(record, destination, reason)),
             Err(error) => Some(Err(error)),
         };
@@ -265,6 +266,12 @@ impl Spool {
     /// What it took to begin the last pass.
     pub(super) fn listing(&self) -> Duration {
         Duration::from_millis(self.shared.listing.load(Relaxed))
+    }
+
+    /// As if the last listing had taken so long.
+    #[cfg(test)]
+    pub(super) fn listed_in(&self, took: Duration) {
+        self.shared.listing.store(millis(took), Relaxed);
     }
 
     fn try_lock(&self) -> TryLock {

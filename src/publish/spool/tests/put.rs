@@ -90,6 +90,38 @@ fn many_events_are_kept_as_one_is_and_what_fails_is_told_of_each() {
     assert_eq!(fixture.files().len(), 220, "{:?}", fixture.files());
 }
 
+/// A record whose value has so many bytes.
+fn sized(id: &str, bytes: usize) -> Record {
+    Record { value: vec![b'x'; bytes], ..record(id) }
+}
+
+fn kinds(fixture: &Fixture, records: &[Record]) -> Vec<&'static str> {
+    let records: Vec<(&Record, &str)> = records.iter().map(|record| (record, "no broker")).collect();
+    let answers = fixture.spool.put_many(&records, HERE);
+    answers.iter().map(|answer| answer.as_ref().map_or_else(SpoolError::kind, |_| "kept")).collect()
+}
+
+#[test]
+fn one_event_without_room_takes_no_other_of_its_batch_with_it() {
+    let fixture = Fixture::with(300_000, lock::try_lock);
+    let mut records: Vec<_> = (0..60).map(|n| sized(&format!("e-{n}"), 4_000)).collect();
+    records.push(sized("large", 100_000));
+    records.extend((0..39).map(|n| sized(&format!("small-{n}"), 10)));
+    assert_eq!(kinds(&fixture, &records), [vec!["kept"; 60], vec!["full"], vec!["kept"; 39]].concat());
+}
+
+#[test]
+fn what_another_process_has_taken_out_makes_room_in_the_middle_of_a_batch() {
+    let fixture = Fixture::with(300_000, lock::try_lock);
+    let first: Vec<_> = (0..60).map(|n| sized(&format!("e-{n}"), 2_500)).collect();
+    assert_eq!(kinds(&fixture, &first), vec!["kept"; 60]);
+    for file in fixture.files() {
+        fs::remove_file(fixture.spool.folder().join(file)).unwrap();
+    }
+    let second: Vec<_> = (100..200).map(|n| sized(&format!("e-{n}"), 2_500)).collect();
+    assert_eq!(kinds(&fixture, &second), vec!["kept"; 100]);
+}
+
 #[test]
 fn of_many_whose_names_may_not_have_reached_the_disk_none_is_half_kept() {
     let fixture = Fixture::new();
