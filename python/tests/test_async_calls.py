@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import warnings
 from typing import Any, Awaitable, Callable, Dict, List
@@ -207,10 +208,11 @@ def test_a_child_leaves_its_parents_calls_to_the_parent(silent: SilentServer, sp
     call = producer.publish_event(an_event("parents"), timeout=2.0)
     child = os.fork()
     if child == 0:
+        began = time.monotonic()
         try:
-            asyncio.run(producer.stop(timeout=0.1))
+            asyncio.run(producer.stop(timeout=60))
         finally:
-            os._exit(len(spool.files()))
+            os._exit(len(spool.files()) + (time.monotonic() - began > 30))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert asyncio.run(call) is False  # type: ignore[arg-type]
     asyncio.run(producer.stop())
@@ -223,3 +225,18 @@ def test_the_plain_producer_is_still_closed_by_whoever_lets_go_of_it(silent: Sil
     producer._end(time.monotonic())
     assert producer.closed
     assert spool.event_ids() == ["enqueued"]
+
+
+def test_a_producer_is_stopped_also_where_no_thread_can_be_started(
+    silent: SilentServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    producer = producer_of(silent)
+    loop = asyncio.new_event_loop()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        loop.run_until_complete(producer.stop())
+    loop.close()
+    assert producer.closed
