@@ -15,8 +15,9 @@ use super::{
     batch::Batch,
     engine::{Engine, Failure, Ticket},
     home::Home,
-    rescue::{TOGETHER, all_into_spool, unspooled},
+    rescue::{all_into_spool, unspooled},
     rounded,
+    spool::TOGETHER,
 };
 
 /// What was heard of a record by the deadline, if anything.

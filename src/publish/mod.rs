@@ -137,7 +137,7 @@ impl Publisher {
             if failure.of_settings {
                 PublishError::Settings(vec![SettingError::new("client", failure.reason)])
             } else {
-                none((failure.reason, "the client is made when there is time for it"))
+                none((failure.reason, "fix that and try again"))
             }
         })?;
         loop {

@@ -15,14 +15,12 @@ use std::{
 use super::{
     Kept, PublishError, Record,
     engine::Failure,
-    spool::{Spool, SpoolError},
+    spool::{Spool, SpoolError, TOGETHER},
     traffic::Traffic,
 };
 
 /// Failures of spooled events that are kept until somebody asks.
 const KEPT: usize = 10_000;
-/// How many are rescued at once.
-pub(super) const TOGETHER: usize = 100;
 
 /// The rescues of one process.
 #[derive(Default)]

@@ -53,7 +53,7 @@ const MEASURED_FOR: Duration = Duration::from_secs(1);
 /// And at least that many times what it took.
 const MEASURED_SHARE: u32 = 20;
 /// How many events are put at once.
-const TOGETHER: usize = 100;
+pub(super) const TOGETHER: usize = 100;
 /// What a measurement may take of a call's time.
 const MEASURE: Duration = Duration::from_millis(200);
 /// A measurement that says `full` is not trusted for longer than this.
