@@ -7,18 +7,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use reqwest::{
-    Client,
-    header::{ACCEPT, CONTENT_TYPE},
-};
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
 
 use super::{
     AgentSpec, Answer, Class, Clock, Delivery, Failure, HttpSpec, Observation, Request, classify,
-    delivery::clean,
+    delivery::{clean, excerpt},
     gate::Gate,
     label,
     sign::signature,
-    wire::{self, Call, Headers, Read, Reply},
+    wire::{self, Call, Client, Headers, Read},
 };
 
 /// The endpoint, connected.
@@ -58,17 +55,17 @@ impl Http {
             read: Read::OnRefusal,
         };
         let (observation, status, retry_after, text) = match wire::send(&self.client, call).await {
-            Ok(Reply { status, retry_after, body, .. }) => {
-                (Observation::Status(status), Some(status), retry_after, String::from_utf8_lossy(&body).into_owned())
+            Ok(reply) => {
+                let text = format!("{} {}: {}", reply.asked, reply.answered(), excerpt(&reply.body));
+                (Observation::Status(reply.status), Some(reply.status), reply.retry_after, text)
             }
-            Err(lost) => (lost.observation, None, None, lost.text),
+            Err(lost) => (lost.observation, None, None, format!("{} was not answered: {}", lost.asked, lost.text)),
         };
         let class = classify(Request::Http, observation, &self.classify);
         if class == Class::Accepted {
             return Answer::Accepted { run_id: None, found: false, status };
         }
-        let said = status.map_or_else(|| "was not answered".to_owned(), |status| format!("answered {status}"));
-        let reason = clean(&format!("{} {said}: {text}", self.spec.method), &secrets);
+        let reason = clean(&text, &secrets);
         Answer::Failed(Failure { class, status, retry_after, kind: label(observation), reason })
     }
 

@@ -66,11 +66,14 @@ pub(super) fn langgraph_spec(addr: SocketAddr) -> (AgentSpec, LangGraphSpec) {
         url: format!("http://{addr}").parse().unwrap(),
         assistant: "analyst".into(),
         api_key: None,
+        auth: None,
+        tls: None,
         headers: Vec::new(),
         settle: SETTLE,
         config: None,
         context: None,
         ttl: None,
+        tracer_project: None,
     };
     (agent(Endpoint::LangGraph(spec.clone())), spec)
 }
@@ -81,6 +84,7 @@ pub(super) fn http_spec(addr: SocketAddr) -> (AgentSpec, HttpSpec) {
         method: reqwest::Method::POST,
         headers: Vec::new(),
         auth: None,
+        tls: None,
         sign: None,
     };
     (agent(Endpoint::Http(spec.clone())), spec)
@@ -139,6 +143,8 @@ pub(super) struct Heard {
 pub(super) enum Act {
     /// Answers these bytes and closes.
     Say(String),
+    /// Answers these bytes, whatever they are, and closes.
+    Raw(Vec<u8>),
     /// Closes without an answer.
     Close,
     /// Keeps the connection open and says nothing.
@@ -202,6 +208,9 @@ async fn serve(mut stream: TcpStream, log: &Mutex<Vec<Heard>>, script: &(dyn Fn(
     match script(&heard) {
         Act::Say(answer) => {
             let _ = stream.write_all(answer.as_bytes()).await;
+        }
+        Act::Raw(answer) => {
+            let _ = stream.write_all(&answer).await;
         }
         Act::Close => {}
         Act::Hang => std::future::pending().await,

@@ -10,7 +10,7 @@ mod wording;
 use std::{collections::BTreeMap, sync::Arc};
 
 use reqwest::{
-    Client, Method, Url,
+    Method, Url,
     header::{ACCEPT, CONTENT_TYPE, HeaderName},
 };
 use serde_json::Value;
@@ -25,7 +25,7 @@ use super::{
     delivery::clean,
     gate::Gate,
     label,
-    wire::{self, Call, Headers, LIST_LIMIT, Lost, Read, Reply, TEXT_LIMIT},
+    wire::{self, Call, Client, Headers, LIST_LIMIT, Lost, Read, Reply, TEXT_LIMIT},
 };
 
 /// The endpoint, connected.
@@ -131,6 +131,7 @@ impl LangGraph {
                 Some(key) => headers.add_secret(&HeaderName::from_static("x-api-key"), key, ""),
                 None => Ok(()),
             })
+            .and_then(|()| self.spec.auth.as_ref().map_or(Ok(()), |auth| headers.authorize(auth)))
             .map_err(|error| own_failure("secret", &error.to_string()))?;
         headers.set_default(ACCEPT, "application/json");
         Ok(headers)
@@ -151,7 +152,6 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     async fn claim(&self, turn: u32, nonce: Uuid) -> Shown {
-        const WHAT: &str = "POST /threads";
         let body = wording::claim(self.delivery, turn, nonce, self.agent.spec.ttl);
         let gate = Gate::new(Arc::clone(&self.agent.clock), None);
         match self.send(&["threads"], Some((&body, gate)), TEXT_LIMIT).await {
@@ -160,33 +160,31 @@ impl Attempt<'_> {
                     // A server that does not honour `if_exists` answers with the thread that was there.
                     Some(Thread { nonce: Some(other) }) if other != nonce => (Seen::Taken, None),
                     Some(_) => (Seen::Claimed, None),
-                    None => (Seen::Failed, Some(self.refusal(Request::Before, WHAT, Observation::Unreadable, &reply))),
+                    None => (Seen::Failed, Some(self.refusal(Request::Before, Observation::Unreadable, &reply))),
                 },
                 409 => (Seen::Taken, None),
-                _ => self.failed(WHAT, &reply),
+                _ => self.failed(&reply),
             },
-            Err(lost) => self.lost(WHAT, &lost),
+            Err(lost) => self.lost(&lost),
         }
     }
 
     async fn whose(&self, turn: u32, nonce: Uuid) -> Shown {
-        const WHAT: &str = "GET /threads/{id}";
         let id = wording::thread_id(self.delivery, turn);
         match self.send(&["threads", &id.to_string()], None, LIST_LIMIT).await {
             Ok(reply) => match reply.status {
                 200 => match wording::thread(&reply.body, id) {
                     Some(thread) => (Seen::Thread { ours: thread.nonce == Some(nonce) }, None),
-                    None => (Seen::Failed, Some(self.refusal(Request::Before, WHAT, Observation::Unreadable, &reply))),
+                    None => (Seen::Failed, Some(self.refusal(Request::Before, Observation::Unreadable, &reply))),
                 },
                 404 if is_no_thread(&reply) => (Seen::NoThread, None),
-                _ => self.failed(WHAT, &reply),
+                _ => self.failed(&reply),
             },
-            Err(lost) => self.lost(WHAT, &lost),
+            Err(lost) => self.lost(&lost),
         }
     }
 
     async fn look(&self) -> Shown {
-        const WHAT: &str = "GET /threads/{id}/runs";
         let thread = self.delivery.id.to_string();
         for page in 0..wording::PAGES {
             let mut url = wording::at(&self.agent.spec.url, &["threads", &thread, "runs"]);
@@ -197,7 +195,7 @@ impl Attempt<'_> {
                 .append_pair("select", "metadata");
             let reply = match self.send_to(url, None, LIST_LIMIT).await {
                 Ok(reply) => reply,
-                Err(lost) => return self.lost(WHAT, &lost),
+                Err(lost) => return self.lost(&lost),
             };
             match reply.status {
                 200 => match wording::look(&reply.body, self.delivery.event.id()) {
@@ -205,19 +203,18 @@ impl Attempt<'_> {
                     Some((None, count)) if count < wording::PAGE => return (Seen::NoRun, None),
                     Some(_) => {}
                     None => {
-                        let failure = self.refusal(Request::Before, WHAT, Observation::Unreadable, &reply);
+                        let failure = self.refusal(Request::Before, Observation::Unreadable, &reply);
                         return (Seen::Failed, Some(failure));
                     }
                 },
                 404 if is_no_thread(&reply) => return (Seen::NoThread, None),
-                _ => return self.failed(WHAT, &reply),
+                _ => return self.failed(&reply),
             }
         }
         (Seen::NoRun, None)
     }
 
     async fn post(&self, gate: Arc<Gate>) -> Shown {
-        const WHAT: &str = "POST /threads/{id}/runs";
         let thread = self.delivery.id.as_uuid();
         let body = wording::run(self.delivery, &self.agent.spec);
         let path = ["threads", &thread.to_string(), "runs"];
@@ -236,10 +233,10 @@ impl Attempt<'_> {
                     }
                     status => Observation::Status(status),
                 };
-                (observation, self.refusal(Request::Run, WHAT, observation, &reply))
+                (observation, self.refusal(Request::Run, observation, &reply))
             }
             Err(_) if late => return (Seen::TooLate, None),
-            Err(lost) => (lost.observation, self.no_answer(Request::Run, WHAT, &lost)),
+            Err(lost) => (lost.observation, self.no_answer(Request::Run, &lost)),
         };
         let seen = match (observation, at) {
             (Observation::Status(409), _) => Seen::Conflict,
@@ -270,22 +267,22 @@ impl Attempt<'_> {
         wire::send(&self.agent.client, Call { method, url, headers, body, read: Read::Whole(limit) }).await
     }
 
-    fn failed(&self, what: &str, reply: &Reply) -> Shown {
-        (Seen::Failed, Some(self.refusal(Request::Before, what, Observation::Status(reply.status), reply)))
+    fn failed(&self, reply: &Reply) -> Shown {
+        (Seen::Failed, Some(self.refusal(Request::Before, Observation::Status(reply.status), reply)))
     }
 
-    fn lost(&self, what: &str, lost: &Lost) -> Shown {
-        (Seen::Failed, Some(self.no_answer(Request::Before, what, lost)))
+    fn lost(&self, lost: &Lost) -> Shown {
+        (Seen::Failed, Some(self.no_answer(Request::Before, lost)))
     }
 
-    fn refusal(&self, request: Request, what: &str, observation: Observation, reply: &Reply) -> Failure {
+    fn refusal(&self, request: Request, observation: Observation, reply: &Reply) -> Failure {
         let expected = match observation {
             Observation::Unreadable => "which is no answer of a LangGraph server",
             Observation::UnknownAssistant => "so the routing file names an assistant that the server lacks",
             _ => "which refuses it",
         };
         let detail = wording::detail(&reply.body);
-        let reason = format!("{what} answered {}, {expected}: {detail}", reply.status);
+        let reason = format!("{} {}, {expected}: {detail}", reply.asked, reply.answered());
         Failure {
             class: classify(request, observation, &self.agent.classify),
             status: Some(reply.status),
@@ -295,13 +292,13 @@ impl Attempt<'_> {
         }
     }
 
-    fn no_answer(&self, request: Request, what: &str, lost: &Lost) -> Failure {
+    fn no_answer(&self, request: Request, lost: &Lost) -> Failure {
         Failure {
             class: classify(request, lost.observation, &self.agent.classify),
             status: None,
             retry_after: None,
             kind: label(lost.observation),
-            reason: clean(&format!("{what} was not answered: {}", lost.text), &self.headers.secrets),
+            reason: clean(&format!("{} was not answered: {}", lost.asked, lost.text), &self.headers.secrets),
         }
     }
 }

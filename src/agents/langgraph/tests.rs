@@ -23,7 +23,7 @@ fn asked(sample: &SampleAgent) -> Vec<String> {
 async fn a_delivery_is_claimed_and_run_once() {
     let server = sample(SampleOptions::default()).await;
     let (mut spec, mut langgraph) = langgraph_spec(server.addr());
-    langgraph.ttl = Some(Duration::from_secs(8 * 24 * 3600));
+    langgraph.ttl = Some(Ttl { after: Duration::from_secs(8 * 24 * 3600), strategy: TtlStrategy::KeepLatest });
     langgraph.context = Some(json!({"tone": "dry"}));
     spec.endpoint = Endpoint::LangGraph(langgraph);
     let (agent, _) = connect(spec);
@@ -236,7 +236,11 @@ async fn an_agent_that_is_away_is_tried_again_without_a_wait() {
     for _ in 0..2 {
         let failure = failed(agent.attempt(&mut session, &delivery("e1")).await);
         assert_eq!((failure.class, failure.kind, failure.status), (Class::AgentFault, "connect", None));
-        assert!(!failure.reason.contains("127.0.0.1"), "{}", failure.reason);
+        assert!(
+            failure.reason.starts_with(&format!("POST http://{gone}/threads was not answered: ")),
+            "{}",
+            failure.reason
+        );
     }
 }
 
@@ -325,4 +329,49 @@ async fn an_endless_answer_is_read_up_to_the_limit() {
     let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
     assert_eq!((failure.class, failure.status), (Class::AgentFault, Some(400)));
     assert_eq!(failure.reason.len(), MAX_REASON_BYTES);
+}
+
+/// A run that was created is found by a look when the answer that says so cannot be read, and it is
+/// never asked for twice.
+#[tokio::test]
+async fn a_run_whose_answer_cannot_be_parsed_is_looked_for_and_never_posted_again() {
+    for head in ["content-length: two\r\n", "content-length: 1\r\ncontent-length: 2\r\n", "content-le"] {
+        let server = Scripted::start(move |heard| match heard.line.split(' ').next() {
+            Some("POST") if heard.line == "POST /threads" => {
+                let body: Value = serde_json::from_slice(&heard.body).unwrap();
+                Act::json(200, &json!({"thread_id": body["thread_id"], "metadata": body["metadata"]}))
+            }
+            Some("POST") => Act::Raw(format!("HTTP/1.1 200 OK\r\n{head}\r\n{{}}").into()),
+            _ => Act::json(200, &json!([{"run_id": "ours", "metadata": {"event_id": "e1"}}])),
+        })
+        .await;
+        let (agent, _) = connect(langgraph_spec(server.addr).0);
+        let answer = agent.attempt(&mut agent.session(), &delivery("e1")).await;
+        assert_eq!(answer, Answer::Accepted { run_id: Some("ours".into()), found: true, status: Some(200) });
+        let posts = server.lines().iter().filter(|line| line.ends_with("/runs")).count();
+        assert_eq!(posts, 1, "{head:?}: {:?}", server.lines());
+    }
+}
+
+#[tokio::test]
+async fn a_run_is_read_whatever_the_form_of_the_response() {
+    for extra in ["x-trace: a\r\n  b\r\n", "x-trace : a\r\n", "x-name: \u{e9}\r\n", "nonsense\r\n"] {
+        let server = Scripted::start(move |heard| {
+            let body: Value = serde_json::from_slice(&heard.body).unwrap();
+            let thread = body["thread_id"].as_str().map_or_else(|| heard.line.split('/').nth(2).unwrap(), |id| id);
+            let mut answer = json!({"thread_id": thread, "metadata": body["metadata"]});
+            if heard.line != "POST /threads" {
+                answer["run_id"] = "ours".into();
+            }
+            Act::text(200, extra, &answer.to_string())
+        })
+        .await;
+        let (agent, _) = connect(langgraph_spec(server.addr).0);
+        let answer = agent.attempt(&mut agent.session(), &delivery("e1")).await;
+        assert_eq!(
+            answer,
+            Answer::Accepted { run_id: Some("ours".into()), found: false, status: Some(200) },
+            "{extra:?}"
+        );
+    }
 }

@@ -2,13 +2,11 @@
 //!
 //! Owns the shapes of the run API. It knows nothing of when a request is made.
 
-use std::time::Duration;
-
 use reqwest::Url;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::super::{Delivery, LangGraphSpec};
+use super::super::{Delivery, LangGraphSpec, Ttl, delivery::excerpt};
 
 /// How many runs are asked for at a time. The thread is the delivery's own, so one page is all
 /// there is, unless somebody else runs things on it.
@@ -32,7 +30,7 @@ pub(super) fn at(base: &Url, segments: &[&str]) -> Url {
 }
 
 /// The body of `POST /threads`.
-pub(super) fn claim(delivery: &Delivery, turn: u32, nonce: Uuid, ttl: Option<Duration>) -> Value {
+pub(super) fn claim(delivery: &Delivery, turn: u32, nonce: Uuid, ttl: Option<Ttl>) -> Value {
     let mut metadata = coordinates(delivery);
     metadata.insert("nonce".into(), nonce.to_string().into());
     if turn > 0 {
@@ -42,7 +40,7 @@ pub(super) fn claim(delivery: &Delivery, turn: u32, nonce: Uuid, ttl: Option<Dur
     let thread_id = thread_id(delivery, turn).to_string();
     let mut body = json!({"thread_id": thread_id, "if_exists": "raise", "metadata": metadata});
     if let Some(ttl) = ttl {
-        body["ttl"] = json!({"strategy": "delete", "ttl": ttl.as_secs_f64() / 60.0});
+        body["ttl"] = json!({"strategy": ttl.strategy.as_str(), "ttl": ttl.after.as_secs_f64() / 60.0});
     }
     body
 }
@@ -131,7 +129,7 @@ pub(super) fn detail(body: &[u8]) -> String {
     match detail {
         Some(Value::String(text)) => text,
         Some(other) => other.to_string(),
-        None => String::from_utf8_lossy(body).into_owned(),
+        None => excerpt(body).into_owned(),
     }
 }
 

@@ -1,5 +1,10 @@
+use std::time::Duration;
+
 use super::{
-    super::super::testing::{delivery, langgraph_spec},
+    super::super::{
+        TtlStrategy,
+        testing::{delivery, langgraph_spec},
+    },
     *,
 };
 
@@ -22,7 +27,7 @@ fn the_first_turn_is_the_deliverys_own_thread_and_later_ones_are_derived() {
 #[test]
 fn a_claim_carries_the_nonce_and_a_ttl_in_minutes() {
     let (delivery, nonce) = (delivery("e1"), Uuid::nil());
-    let body = claim(&delivery, 0, nonce, Some(Duration::from_secs(90)));
+    let body = claim(&delivery, 0, nonce, Some(Ttl { after: Duration::from_secs(90), strategy: TtlStrategy::Delete }));
     assert_eq!(body["thread_id"], delivery.id.to_string());
     assert_eq!(body["if_exists"], "raise");
     assert_eq!(body["ttl"], json!({"strategy": "delete", "ttl": 1.5}));
