@@ -10,7 +10,7 @@ use bytes::Bytes;
 use reqwest::Url;
 use serde_json::Value;
 
-use super::Class;
+use super::{Class, TraceContext};
 use crate::event::{DeliveryId, Event, Origin};
 
 /// The longest [`Failure::reason`], in bytes.
@@ -31,8 +31,8 @@ pub struct Delivery {
     pub origin: Origin,
     /// The event as it was published, or in the native form if it was published in another dialect.
     pub raw: Bytes,
-    /// The W3C trace context that came with the record.
-    pub traceparent: Option<Arc<str>>,
+    /// The trace that the event belongs to.
+    pub trace: TraceContext,
     /// What the rule's template made of the event; `None` is the agent kind's default body.
     pub body: Option<Value>,
 }

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderName};
 
 use super::{
     AgentSpec, Answer, Class, Clock, Delivery, Failure, HttpSpec, Observation, Request, classify,
@@ -77,11 +77,14 @@ impl Http {
         }
         headers.set_default(CONTENT_TYPE, "application/json");
         headers.set_default(ACCEPT, "*/*");
+        headers.set_default(ACCEPT_ENCODING, "identity");
+        headers.hide_query(&self.spec.url);
         let id = delivery.id.to_string();
         headers.set("idempotency-key", &id);
         headers.set("webhook-id", &id);
-        if let Some(traceparent) = &delivery.traceparent {
-            headers.set("traceparent", traceparent);
+        headers.set_default(HeaderName::from_static("x-request-id"), &id);
+        for (name, value) in delivery.trace.headers() {
+            headers.set(name, value);
         }
         if let Some(secret) = &self.spec.sign {
             let secret = secret.reveal().map_err(|error| error.to_string())?;

@@ -19,6 +19,7 @@ mod status_line;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod trace;
 mod wire;
 
 pub use agent::{Agent, ConnectError, Session};
@@ -29,3 +30,4 @@ pub use langgraph::ClaimPolicy;
 pub use sign::{SigningSecretError, check_signing_secret};
 pub use spec::*;
 pub use tls::{Tls, TlsError};
+pub use trace::TraceContext;

@@ -19,6 +19,8 @@ use tokio::{
 use super::*;
 use crate::event::{DeliveryId, Origin, decode};
 
+pub(super) const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 pub(super) const SETTLE: Duration = Duration::from_secs(60);
 
 pub(super) fn delivery(event_id: &str) -> Delivery {
@@ -35,7 +37,7 @@ pub(super) fn delivery(event_id: &str) -> Delivery {
         event: Arc::new(decode(Some(raw.as_bytes())).unwrap()),
         origin: Origin { topic: "workflow-events".into(), partition: 3, offset: 42 },
         raw: raw.into(),
-        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        trace: TraceContext::read([TRACEPARENT], ["rojo=1"], ["team=core"]),
         body: None,
     }
 }

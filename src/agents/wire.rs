@@ -308,7 +308,16 @@ impl Headers {
     }
 
     /// A header that the routing file may have given otherwise.
-    pub fn set_default(&mut self, name: HeaderName, value: &'static str) {
-        self.map.entry(name).or_insert(HeaderValue::from_static(value));
+    pub fn set_default(&mut self, name: HeaderName, value: &str) {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.map.entry(name).or_insert(value);
+        }
+    }
+
+    /// The query of the agent's address may hold a token, which an answer may repeat: what is long
+    /// enough to be one is never shown.
+    pub fn hide_query(&mut self, url: &Url) {
+        self.secrets.extend(url.query().filter(|query| query.len() >= 6).map(Into::into));
+        self.secrets.extend(url.query_pairs().filter(|(_, value)| value.len() >= 6).map(|(_, value)| (&*value).into()));
     }
 }

@@ -31,7 +31,10 @@ async fn every_attempt_carries_the_same_key_and_the_event_as_it_was_published() 
     for event in &received {
         assert_eq!(event.key.as_deref(), Some(&*delivery.id.to_string()));
         assert_eq!(event.headers["webhook-id"], delivery.id.to_string());
-        assert_eq!(event.headers["traceparent"], delivery.traceparent.as_deref().unwrap());
+        assert_eq!(event.headers["x-request-id"], delivery.id.to_string());
+        assert_eq!(event.headers["traceparent"], TRACEPARENT);
+        assert_eq!(event.headers["tracestate"], "rojo=1");
+        assert_eq!(event.headers["baggage"], "team=core");
         assert_eq!(event.headers["content-type"], "application/json");
         assert_eq!(event.headers["content-length"], delivery.raw.len().to_string());
         assert!(event.headers["user-agent"].to_str().unwrap().starts_with("workflow-bridge/"));
@@ -88,10 +91,15 @@ async fn an_api_key_goes_into_the_header_of_choice() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let server = Scripted::start(|_| Act::text(308, "location: /elsewhere\r\n", "")).await;
+    let location = "location: //u:hunter2@127.0.0.1:9/elsewhere?token=hunter2\r\n";
+    let server = Scripted::start(move |_| Act::text(308, location, "")).await;
     let (agent, _) = connect(http_spec(server.addr).0);
     let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
     assert_eq!((failure.class, failure.kind), (Class::AgentFault, "3xx"));
+    let expected =
+        format!("POST http://{}/events answered 308, a redirect to http://127.0.0.1:9/elsewhere (", server.addr);
+    assert!(failure.reason.starts_with(&expected) && failure.reason.ends_with("(empty body)"), "{}", failure.reason);
+    assert!(!failure.reason.contains("hunter2"), "{}", failure.reason);
     assert_eq!(server.lines(), ["POST /events"]);
 }
 
@@ -258,4 +266,34 @@ async fn what_is_no_response_of_http_is_a_broken_connection() {
         let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
         assert_eq!((failure.class, failure.kind), (Class::Ambiguous, "io"), "{}", failure.reason);
     }
+}
+
+#[tokio::test]
+async fn a_failure_names_the_address_without_its_query_and_shows_no_token_that_the_answer_repeats() {
+    let body = "no such page: /events?token=hunter2-hunter2&x=1, token hunter2-hunter2\u{1b}[2J";
+    let server = Scripted::start(move |_| Act::text(404, "", body)).await;
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (addr, said) in [
+        (server.addr, "answered 404: no such page: /events?[secret], token [secret]\\u{1b}[2J"),
+        (gone, "was not answered: client error (Connect)"),
+    ] {
+        let (mut spec, mut http) = http_spec(addr);
+        http.url = format!("http://{addr}/events?token=hunter2-hunter2&x=1").parse().unwrap();
+        spec.endpoint = Endpoint::Http(http);
+        let (agent, _) = connect(spec);
+        let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
+        let expected = format!("POST http://{addr}/events {said}");
+        assert!(failure.reason.starts_with(&expected), "{}", failure.reason);
+        assert!(!failure.reason.contains("hunter2"), "{}", failure.reason);
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_not_shown_as_text() {
+    let answer = b"HTTP/1.1 403 x\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\n\x1f\x8b\x08\x00";
+    let server = Scripted::start(move |_| Act::Raw(answer.to_vec())).await;
+    let (agent, _) = connect(http_spec(server.addr).0);
+    let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
+    assert!(failure.reason.ends_with("answered 403: [a body in the coding gzip, not shown]"), "{}", failure.reason);
+    assert_eq!(header(&server.heard()[0], "accept-encoding"), "identity");
 }

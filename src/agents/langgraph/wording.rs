@@ -6,7 +6,7 @@ use reqwest::Url;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::super::{Delivery, LangGraphSpec, Ttl, delivery::excerpt};
+use super::super::{Delivery, LangGraphSpec, Ttl, delivery::excerpt, trace::bounded};
 
 /// How many runs are asked for at a time. The thread is the delivery's own, so one page is all
 /// there is, unless somebody else runs things on it.
@@ -47,19 +47,38 @@ pub(super) fn claim(delivery: &Delivery, turn: u32, nonce: Uuid, ttl: Option<Ttl
 
 /// The body of `POST /threads/{id}/runs`.
 pub(super) fn run(delivery: &Delivery, spec: &LangGraphSpec) -> Value {
+    let mut metadata = coordinates(delivery);
+    // A run inherits the metadata of its thread, but not this.
+    metadata.insert("delivery_id".into(), delivery.id.to_string().into());
     let mut body = json!({
         "assistant_id": spec.assistant,
         "input": delivery.body.clone().unwrap_or_else(|| default_input(delivery)),
         "multitask_strategy": "reject",
-        "metadata": coordinates(delivery),
+        "metadata": metadata,
+        "config": tagged(spec.config.clone().unwrap_or_else(|| json!({})), delivery),
     });
-    if let Some(config) = &spec.config {
-        body["config"] = config.clone();
-    }
     if let Some(context) = &spec.context {
         body["context"] = context.clone();
     }
+    if let Some(project) = &spec.tracer_project {
+        body["langsmith_tracer"] = json!({"project_name": project});
+    }
     body
+}
+
+/// The run's `config` with the tags that Studio and LangSmith search: the type of the event and the
+/// workflow, after those of the routing file.
+fn tagged(mut config: Value, delivery: &Delivery) -> Value {
+    let event = &delivery.event;
+    if let Some(Value::Array(tags)) = config.as_object_mut().map(|map| map.entry("tags").or_insert_with(|| json!([]))) {
+        for tag in [event.event_type().as_str(), event.workflow_id()] {
+            let tag = Value::from(bounded(tag));
+            if !tags.contains(&tag) {
+                tags.push(tag);
+            }
+        }
+    }
+    config
 }
 
 /// Serves typed graphs, which read `event`, and chat graphs, which read `messages`.
@@ -68,17 +87,21 @@ fn default_input(delivery: &Delivery) -> Value {
     json!({"event": event, "messages": [{"role": "user", "content": event.to_string()}]})
 }
 
-/// Which event this is, on the thread and on the run.
+/// Which event this is, on the thread and on the run: what `POST /threads/search` and Studio find it by.
 fn coordinates(delivery: &Delivery) -> Map<String, Value> {
     let mut map = Map::new();
-    map.insert("event_id".into(), delivery.event.id().into());
+    let event = &delivery.event;
+    map.insert("event_id".into(), event.id().into());
+    map.insert("event_type".into(), event.event_type().as_str().into());
+    map.insert("workflow_id".into(), bounded(event.workflow_id()).into());
+    map.insert("workflow_run_id".into(), bounded(event.workflow_run_id()).into());
     map.insert("rule".into(), (&*delivery.rule).into());
     map.insert("agent".into(), (&*delivery.agent).into());
     map.insert("kafka_topic".into(), (&*delivery.origin.topic).into());
     map.insert("kafka_partition".into(), delivery.origin.partition.into());
     map.insert("kafka_offset".into(), delivery.origin.offset.into());
-    if let Some(traceparent) = &delivery.traceparent {
-        map.insert("traceparent".into(), (&**traceparent).into());
+    if let Some(traceparent) = delivery.trace.traceparent() {
+        map.insert("traceparent".into(), traceparent.into());
     }
     map
 }
