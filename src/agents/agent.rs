@@ -37,13 +37,13 @@ pub struct Session(Option<Box<langgraph::Memory>>);
 /// in its answers.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The HTTP client cannot be built: in practice, TLS cannot be set up.
-    #[error("agent {agent}: the HTTP client cannot be built: {error}: check the system's TLS certificates")]
+    /// TLS cannot be set up.
+    #[error("agent {agent}: TLS cannot be set up: {error}: check the system's TLS certificates")]
     Client {
         /// Which agent.
         agent: Arc<str>,
         /// What the client says.
-        error: reqwest::Error,
+        error: native_tls::Error,
     },
     /// The URL is not one of HTTP.
     #[error("agent {agent}: expected a URL with http:// or https:// and a host, found the scheme {scheme:?}")]

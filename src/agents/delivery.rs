@@ -1,15 +1,16 @@
 //! What is handed to an agent, and what comes back.
 //!
 //! Owns the types between the pipeline and the kinds of endpoint. Its invariant: a [`Failure`] holds
-//! nothing secret, no URL with its query, and at most [`MAX_REASON_BYTES`] of reason. It does not
+//! nothing secret, no query of a URL, and at most [`MAX_REASON_BYTES`] of reason. It does not
 //! know how a request is made.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use reqwest::Url;
 use serde_json::Value;
 
-use super::Class;
+use super::{Class, TraceContext};
 use crate::event::{DeliveryId, Event, Origin};
 
 /// The longest [`Failure::reason`], in bytes.
@@ -30,8 +31,8 @@ pub struct Delivery {
     pub origin: Origin,
     /// The event as it was published, or in the native form if it was published in another dialect.
     pub raw: Bytes,
-    /// The W3C trace context that came with the record.
-    pub traceparent: Option<Arc<str>>,
+    /// The trace that the event belongs to.
+    pub trace: TraceContext,
     /// What the rule's template made of the event; `None` is the agent kind's default body.
     pub body: Option<Value>,
 }
@@ -68,7 +69,8 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// A bounded label for metrics: see [`KINDS`].
     pub kind: &'static str,
-    /// What happened, for a log or a dead letter: one line, no control characters.
+    /// What happened, for a log or a dead letter: what was asked, the answer and an excerpt of it, in one
+    /// line without control characters.
     pub reason: String,
 }
 
@@ -89,7 +91,22 @@ pub const KINDS: &[&str] = &[
     "unknown_assistant", "claim_invisible", "claim_unsettled", "secret",
 ];
 
-/// `text` as one line without control characters and without any of `secrets`, cut to
+/// An address for a log: without credentials, query and fragment.
+pub(super) fn address(url: &Url) -> String {
+    let mut url = url.clone();
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.into()
+}
+
+/// The body of a refusal as text, or that there is none.
+pub(super) fn excerpt(body: &[u8]) -> Cow<'_, str> {
+    if body.trim_ascii().is_empty() { "(empty body)".into() } else { String::from_utf8_lossy(body) }
+}
+
+/// `text` as one line without any of `secrets`, control characters escaped, cut to
 /// [`MAX_REASON_BYTES`].
 pub(super) fn clean(text: &str, secrets: &[Arc<str>]) -> String {
     let mut text = text.to_owned();
@@ -97,11 +114,20 @@ pub(super) fn clean(text: &str, secrets: &[Arc<str>]) -> String {
         text = text.replace(&**secret, "[secret]");
     }
     let mut line = String::with_capacity(text.len().min(MAX_REASON_BYTES));
-    for word in text.split(|c: char| c.is_control() || c.is_whitespace()).filter(|word| !word.is_empty()) {
+    for word in text.split_whitespace() {
         if !line.is_empty() {
             line.push(' ');
         }
-        line.push_str(word);
+        for c in word.chars() {
+            if is_invisible(c) {
+                line.extend(c.escape_unicode());
+            } else {
+                line.push(c);
+            }
+            if line.len() > MAX_REASON_BYTES {
+                break;
+            }
+        }
         if line.len() > MAX_REASON_BYTES {
             break;
         }
@@ -114,13 +140,28 @@ pub(super) fn clean(text: &str, secrets: &[Arc<str>]) -> String {
     line
 }
 
+/// Whether a terminal would obey a character rather than show it: control characters, and those of
+/// Unicode that hide or reorder text.
+pub fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_one_line_without_control_characters() {
-        assert_eq!(clean("a\r\nb\u{1b}[31m\tc\u{0}", &[]), "a b [31m c");
+    fn a_reason_is_one_line_with_its_control_characters_escaped() {
+        assert_eq!(clean("a\r\nb\u{1b}[31m\tc\u{0}", &[]), "a b\\u{1b}[31m c\\u{0}");
+        assert_eq!(clean("\u{202e}lived\u{feff}", &[]), "\\u{202e}lived\\u{feff}");
+    }
+
+    #[test]
+    fn an_address_shows_neither_credentials_nor_the_query() {
+        let shown = |url: &str| address(&url.parse().unwrap());
+        assert_eq!(shown("https://u:hunter2@h:8443/a/b?token=hunter2#x"), "https://h:8443/a/b");
+        assert_eq!(shown("http://[::1]:1/"), "http://[::1]:1/");
     }
 
     #[test]

@@ -7,18 +7,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use reqwest::{
-    Client,
-    header::{ACCEPT, CONTENT_TYPE},
-};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderName};
 
 use super::{
     AgentSpec, Answer, Class, Clock, Delivery, Failure, HttpSpec, Observation, Request, classify,
-    delivery::clean,
+    delivery::{clean, excerpt},
     gate::Gate,
     label,
     sign::signature,
-    wire::{self, Call, Headers, Read, Reply},
+    wire::{self, Call, Client, Headers, Read},
 };
 
 /// The endpoint, connected.
@@ -58,17 +55,17 @@ impl Http {
             read: Read::OnRefusal,
         };
         let (observation, status, retry_after, text) = match wire::send(&self.client, call).await {
-            Ok(Reply { status, retry_after, body, .. }) => {
-                (Observation::Status(status), Some(status), retry_after, String::from_utf8_lossy(&body).into_owned())
+            Ok(reply) => {
+                let text = format!("{} {}: {}", reply.asked, reply.answered(), excerpt(&reply.body));
+                (Observation::Status(reply.status), Some(reply.status), reply.retry_after, text)
             }
-            Err(lost) => (lost.observation, None, None, lost.text),
+            Err(lost) => (lost.observation, None, None, format!("{} was not answered: {}", lost.asked, lost.text)),
         };
         let class = classify(Request::Http, observation, &self.classify);
         if class == Class::Accepted {
             return Answer::Accepted { run_id: None, found: false, status };
         }
-        let said = status.map_or_else(|| "was not answered".to_owned(), |status| format!("answered {status}"));
-        let reason = clean(&format!("{} {said}: {text}", self.spec.method), &secrets);
+        let reason = clean(&text, &secrets);
         Answer::Failed(Failure { class, status, retry_after, kind: label(observation), reason })
     }
 
@@ -80,11 +77,14 @@ impl Http {
         }
         headers.set_default(CONTENT_TYPE, "application/json");
         headers.set_default(ACCEPT, "*/*");
+        headers.set_default(ACCEPT_ENCODING, "identity");
+        headers.hide_query(&self.spec.url);
         let id = delivery.id.to_string();
         headers.set("idempotency-key", &id);
         headers.set("webhook-id", &id);
-        if let Some(traceparent) = &delivery.traceparent {
-            headers.set("traceparent", traceparent);
+        headers.set_default(HeaderName::from_static("x-request-id"), &id);
+        for (name, value) in delivery.trace.headers() {
+            headers.set(name, value);
         }
         if let Some(secret) = &self.spec.sign {
             let secret = secret.reveal().map_err(|error| error.to_string())?;

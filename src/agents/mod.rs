@@ -8,19 +8,26 @@
 mod agent;
 mod classify;
 mod clock;
+mod connector;
 mod delivery;
 mod gate;
 mod http;
 mod langgraph;
 mod sign;
 mod spec;
+mod status_line;
 #[cfg(test)]
 mod testing;
+mod tls;
+mod trace;
 mod wire;
 
 pub use agent::{Agent, ConnectError, Session};
 pub use classify::{MAX_RETRY_AFTER, Observation, Request, classify, label, retry_after};
 pub use clock::{Boottime, Clock, SystemClock};
-pub use delivery::{Answer, Delivery, Failure, KINDS, MAX_REASON_BYTES};
+pub use delivery::{Answer, Delivery, Failure, KINDS, MAX_REASON_BYTES, is_invisible};
 pub use langgraph::ClaimPolicy;
+pub use sign::{SigningSecretError, check_signing_secret};
 pub use spec::*;
+pub use tls::{Tls, TlsError};
+pub use trace::TraceContext;

@@ -9,19 +9,45 @@ use sha2::Sha256;
 /// What a secret in the form of the standard begins with; the key follows in base64.
 const PREFIX: &str = "whsec_";
 
-/// A secret that announces base64 and is none.
-#[derive(Debug, thiserror::Error)]
-#[error("the signing secret begins with whsec_ and is not base64 after it: correct it, or drop the prefix")]
-pub(super) struct NotBase64;
+/// A signing secret that cannot sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SigningSecretError {
+    /// It announces base64 and is none.
+    #[error(
+        "expected base64 (A-Z, a-z, 0-9, + and /, padded with =) after whsec_ in the signing secret, found something \
+         else (not shown): copy the secret whole, or drop the prefix to use the text itself as the key"
+    )]
+    NotBase64,
+    /// There is no key in it.
+    #[error("expected a key in the signing secret, found none{}: generate one, such as whsec_ and 32 random bytes in base64", .after_prefix.then_some(" after whsec_").unwrap_or_default())]
+    Empty {
+        /// It is nothing but the prefix.
+        after_prefix: bool,
+    },
+}
+
+/// Whether a secret can sign: looked at when a routing folder is loaded, and again at each use, because
+/// the file that it is in may change.
+pub fn check_signing_secret(secret: &str) -> Result<(), SigningSecretError> {
+    key(secret).map(drop)
+}
+
+/// The key in a secret: at least one byte.
+fn key(secret: &str) -> Result<Vec<u8>, SigningSecretError> {
+    let (key, after_prefix) = match secret.strip_prefix(PREFIX) {
+        Some(encoded) => (STANDARD.decode(encoded).map_err(|_| SigningSecretError::NotBase64)?, true),
+        None => (secret.as_bytes().to_vec(), false),
+    };
+    if key.trim_ascii().is_empty() && (!after_prefix || key.is_empty()) {
+        return Err(SigningSecretError::Empty { after_prefix });
+    }
+    Ok(key)
+}
 
 /// `v1,<base64 of HMAC-SHA256 over id.timestamp.body>`; `timestamp` is in seconds since 1970.
-pub(super) fn signature(secret: &str, id: &str, timestamp: i64, body: &[u8]) -> Result<String, NotBase64> {
-    let key = match secret.strip_prefix(PREFIX) {
-        Some(encoded) => STANDARD.decode(encoded).map_err(|_| NotBase64)?,
-        None => secret.as_bytes().to_vec(),
-    };
+pub(super) fn signature(secret: &str, id: &str, timestamp: i64, body: &[u8]) -> Result<String, SigningSecretError> {
     // HMAC takes a key of any length.
-    let mut mac = Hmac::<Sha256>::new_from_slice(&key).map_err(|_| NotBase64)?;
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key(secret)?).map_err(|_| SigningSecretError::NotBase64)?;
     mac.update(format!("{id}.{timestamp}.").as_bytes());
     mac.update(body);
     Ok(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
@@ -49,6 +75,17 @@ mod tests {
 
     #[test]
     fn a_secret_that_announces_base64_has_to_be_base64() {
-        signature("whsec_not base64!", "a", 1, b"b").unwrap_err();
+        for secret in ["whsec_not base64!", "whsec_!", "whsec_YQ", "whsec_YQ==\n", "whsec_ YQ=="] {
+            assert_eq!(signature(secret, "a", 1, b"b"), Err(SigningSecretError::NotBase64), "{secret:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_signed_with_an_empty_key() {
+        for (secret, after_prefix) in [("whsec_", true), ("", false), (" \t", false)] {
+            let expected = Err(SigningSecretError::Empty { after_prefix });
+            assert_eq!(signature(secret, "a", 1, b"b"), expected, "{secret:?}");
+            assert_eq!(check_signing_secret(secret), Err(SigningSecretError::Empty { after_prefix }));
+        }
     }
 }

@@ -8,6 +8,8 @@ use reqwest::{
 };
 use serde_json::Value;
 
+use super::Tls;
+
 /// An agent: an endpoint that rules send to, and how it wants to be treated.
 #[derive(Debug, Clone)]
 pub struct AgentSpec {
@@ -58,6 +60,16 @@ pub enum Endpoint {
     Http(HttpSpec),
 }
 
+impl Endpoint {
+    /// Which authorities vouch for the server; `None`: the system's.
+    pub fn tls(&self) -> Option<&Tls> {
+        match self {
+            Self::LangGraph(langgraph) => langgraph.tls.as_ref(),
+            Self::Http(http) => http.tls.as_ref(),
+        }
+    }
+}
+
 /// A LangGraph agent server and the assistant on it.
 #[derive(Debug, Clone)]
 pub struct LangGraphSpec {
@@ -67,6 +79,10 @@ pub struct LangGraphSpec {
     pub assistant: String,
     /// Sent as `x-api-key`.
     pub api_key: Option<Secret>,
+    /// How the bridge proves who it is to a server or a gateway with an authentication of its own.
+    pub auth: Option<Auth>,
+    /// A private CA.
+    pub tls: Option<Tls>,
     /// More headers for every request.
     pub headers: Vec<(HeaderName, HeaderText)>,
     /// The longest that a request may linger in a proxy or a queue: at least twice the time-out.
@@ -75,8 +91,38 @@ pub struct LangGraphSpec {
     pub config: Option<Value>,
     /// The run's `context`, sent as it stands.
     pub context: Option<Value>,
-    /// How long the server keeps a claim thread; outlasts the dedup window. `None`: for ever.
-    pub ttl: Option<Duration>,
+    /// What the server may clear away of a claim thread, and when. `None`: nothing.
+    pub ttl: Option<Ttl>,
+    /// The LangSmith project that the run is traced to; `None`: the server's own.
+    pub tracer_project: Option<String>,
+}
+
+/// When the server clears a claim thread, and how much of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ttl {
+    /// So long after it was last used.
+    pub after: Duration,
+    /// What is cleared.
+    pub strategy: TtlStrategy,
+}
+
+/// What a server clears of a thread whose time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TtlStrategy {
+    /// All checkpoints but the latest: the thread, which is the claim, stays.
+    KeepLatest,
+    /// The whole thread: the claim goes with it.
+    Delete,
+}
+
+impl TtlStrategy {
+    /// The server's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::KeepLatest => "keep_latest",
+            Self::Delete => "delete",
+        }
+    }
 }
 
 /// Any HTTP endpoint.
@@ -90,11 +136,13 @@ pub struct HttpSpec {
     pub headers: Vec<(HeaderName, HeaderText)>,
     /// How the bridge proves who it is.
     pub auth: Option<Auth>,
+    /// A private CA.
+    pub tls: Option<Tls>,
     /// The secret of a Standard Webhooks signature.
     pub sign: Option<Secret>,
 }
 
-/// How the bridge proves who it is to an HTTP endpoint.
+/// How the bridge proves who it is.
 #[derive(Debug, Clone)]
 pub enum Auth {
     /// `Authorization: Bearer ...`

@@ -19,6 +19,8 @@ use tokio::{
 use super::*;
 use crate::event::{DeliveryId, Origin, decode};
 
+pub(super) const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 pub(super) const SETTLE: Duration = Duration::from_secs(60);
 
 pub(super) fn delivery(event_id: &str) -> Delivery {
@@ -35,7 +37,7 @@ pub(super) fn delivery(event_id: &str) -> Delivery {
         event: Arc::new(decode(Some(raw.as_bytes())).unwrap()),
         origin: Origin { topic: "workflow-events".into(), partition: 3, offset: 42 },
         raw: raw.into(),
-        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        trace: TraceContext::read([TRACEPARENT], ["rojo=1"], ["team=core"]),
         body: None,
     }
 }
@@ -66,11 +68,14 @@ pub(super) fn langgraph_spec(addr: SocketAddr) -> (AgentSpec, LangGraphSpec) {
         url: format!("http://{addr}").parse().unwrap(),
         assistant: "analyst".into(),
         api_key: None,
+        auth: None,
+        tls: None,
         headers: Vec::new(),
         settle: SETTLE,
         config: None,
         context: None,
         ttl: None,
+        tracer_project: None,
     };
     (agent(Endpoint::LangGraph(spec.clone())), spec)
 }
@@ -81,6 +86,7 @@ pub(super) fn http_spec(addr: SocketAddr) -> (AgentSpec, HttpSpec) {
         method: reqwest::Method::POST,
         headers: Vec::new(),
         auth: None,
+        tls: None,
         sign: None,
     };
     (agent(Endpoint::Http(spec.clone())), spec)
@@ -139,6 +145,8 @@ pub(super) struct Heard {
 pub(super) enum Act {
     /// Answers these bytes and closes.
     Say(String),
+    /// Answers these bytes, whatever they are, and closes.
+    Raw(Vec<u8>),
     /// Closes without an answer.
     Close,
     /// Keeps the connection open and says nothing.
@@ -202,6 +210,9 @@ async fn serve(mut stream: TcpStream, log: &Mutex<Vec<Heard>>, script: &(dyn Fn(
     match script(&heard) {
         Act::Say(answer) => {
             let _ = stream.write_all(answer.as_bytes()).await;
+        }
+        Act::Raw(answer) => {
+            let _ = stream.write_all(&answer).await;
         }
         Act::Close => {}
         Act::Hang => std::future::pending().await,

@@ -2,19 +2,33 @@
 //!
 //! Owns the client of an agent: its connection pool, its time-out, how much of an answer is read.
 //! Its invariant: no request outlives the agent's time-out, no answer is read past its limit, and
-//! nothing that it reports holds a URL or a secret. It does not know what an answer means.
+//! nothing that it reports holds the query of a URL or a secret. It does not know what an answer means.
 
-use std::{sync::Arc, time::Duration};
-
-use bytes::{Bytes, BytesMut};
-use futures_util::stream;
-use reqwest::{
-    Body, Client, Method, Url,
-    header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
-    redirect,
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
 };
 
-use super::{AgentSpec, Auth, HeaderText, Observation, Secret, SecretError, gate::Gate, retry_after};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::{
+    Method, Request, Response, Uri,
+    body::{Body, Frame, Incoming, SizeHint},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT},
+};
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
+use reqwest::Url;
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    AgentSpec, Auth, HeaderText, Observation, Secret, SecretError, connector,
+    delivery::address,
+    gate::{Gate, Shut},
+    retry_after,
+    status_line::StatusLine,
+};
 
 /// How much of an answer is read where only its text for a log matters.
 pub(super) const TEXT_LIMIT: usize = 64 * 1024;
@@ -22,9 +36,7 @@ pub(super) const TEXT_LIMIT: usize = 64 * 1024;
 pub(super) const LIST_LIMIT: usize = 4 * 1024 * 1024;
 /// How long the body of an answer may take that is read only to free the connection.
 const DRAIN: Duration = Duration::from_secs(1);
-/// Under the 5 s after which uvicorn closes an idle connection, so that a post meets none that is
-/// being closed.
-const IDLE: Duration = Duration::from_millis(3500);
+const AGENT: &str = concat!("workflow-bridge/", env!("CARGO_PKG_VERSION"));
 
 /// What is read of an answer's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +61,28 @@ pub(super) struct Call {
 pub(super) struct Reply {
     pub status: u16,
     pub retry_after: Option<Duration>,
+    /// What was asked, for a log: the method and the address.
+    pub asked: String,
+    /// Where a redirect leads, without credentials and query.
+    pub location: Option<String>,
     /// What was read of the body: an answer of LangGraph that is cut short is no JSON any more.
     pub body: Bytes,
+    /// Why nothing but the status could be read.
+    pub malformed: Option<String>,
+}
+
+impl Reply {
+    /// `answered 308, a redirect to http://h/x`: what follows the request in a sentence.
+    pub fn answered(&self) -> String {
+        let mut text = format!("answered {}", self.status);
+        if let Some(location) = &self.location {
+            text += &format!(", a redirect to {location} (not followed: put the final address into the routing file)");
+        }
+        if let Some(malformed) = &self.malformed {
+            text += &format!(", and its headers cannot be read ({malformed})");
+        }
+        text
+    }
 }
 
 /// No answer.
@@ -58,66 +90,143 @@ pub(super) struct Reply {
 pub(super) struct Lost {
     /// [`Observation::Connect`], [`Observation::Timeout`] or [`Observation::Io`].
     pub observation: Observation,
-    /// What the client says, without the URL.
+    /// What was asked, for a log: the method and the address.
+    pub asked: String,
+    /// What the client says.
     pub text: String,
 }
 
-/// The client of one agent. Proxies of the environment are not used: a proxy can hold a request and
-/// send it later, so one has to be chosen, as the agent's URL, with `settle` in mind.
-pub(super) fn client(spec: &AgentSpec) -> reqwest::Result<Client> {
-    Client::builder()
-        .user_agent(concat!("workflow-bridge/", env!("CARGO_PKG_VERSION")))
-        .pool_max_idle_per_host(spec.concurrency.max(1))
-        .pool_idle_timeout(IDLE)
-        .redirect(redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .timeout(spec.timeout)
-        .no_proxy()
-        .build()
+/// The client of one agent.
+#[derive(Debug)]
+pub(super) struct Client {
+    pool: hyper_util::client::legacy::Client<connector::Connector, Once>,
+    timeout: Duration,
+}
+
+/// Builds the client. Nothing is sent.
+pub(super) fn client(spec: &AgentSpec) -> Result<Client, native_tls::Error> {
+    Ok(Client { pool: connector::pool(spec)?, timeout: spec.timeout })
 }
 
 /// Sends the request and reads what was asked of the answer.
 pub(super) async fn send(client: &Client, call: Call) -> Result<Reply, Lost> {
+    let deadline = Instant::now() + client.timeout;
+    let asked = format!("{} {}", call.method, address(&call.url));
     let gate = call.body.as_ref().map(|(_, gate)| Arc::clone(gate));
-    let mut request = client.request(call.method, call.url).headers(call.headers);
-    if let Some((bytes, gate)) = call.body {
-        request = request.header(CONTENT_LENGTH, bytes.len());
-        request = if bytes.is_empty() {
-            // Nobody asks for the first byte of an empty body.
-            match gate.pass() {
-                Ok(()) => request.body(bytes),
-                Err(shut) => return Err(Lost { observation: Observation::Connect, text: shut.to_string() }),
-            }
-        } else {
-            request.body(Body::wrap_stream(stream::once(async move { gate.pass().map(|()| bytes) })))
-        };
-    }
-    let mut response = match request.send().await {
-        Ok(response) => response,
-        Err(error) => {
+    let mut request = match request(&call) {
+        Ok(request) => request,
+        // Nothing was sent, and nothing will be.
+        Err(text) => return Err(Lost { observation: Observation::Connect, asked, text }),
+    };
+    let connection = capture_connection(&mut request);
+    let response = match timeout_at(deadline, client.pool.request(request)).await {
+        Ok(Ok(response)) => response,
+        failed => {
+            let error = failed.ok().and_then(Result::err);
             // Shut from here on: what is not sent by now never will be.
-            let unsent = gate.map_or(error.is_connect(), |gate| gate.revoke().is_none());
-            return Err(lost(error, unsent));
+            let refused = error.as_ref().is_some_and(hyper_util::client::legacy::Error::is_connect);
+            let unsent = gate.map_or(refused, |gate| gate.revoke().is_none());
+            let text = error.as_ref().map_or_else(|| format!("no answer within {:?}", client.timeout), chain);
+            return no_response(asked, text, error.is_none(), unsent, &connection);
         }
     };
+    if let Some(line) = status_line(&connection) {
+        line.close();
+    }
     let status = response.status();
     let now = jiff::Timestamp::now();
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, now));
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let retry_after = header(RETRY_AFTER).and_then(|value| retry_after(value, now));
+    let redirects = status.is_redirection();
+    let location = header(LOCATION).filter(|_| redirects).and_then(|to| call.url.join(to).ok()).map(|to| address(&to));
+    let coding = header(CONTENT_ENCODING).filter(|coding| !coding.eq_ignore_ascii_case("identity"));
+    let coding = coding.map(|coding| format!("[a body in the coding {coding}, not shown]"));
     let mut body = BytesMut::new();
     match call.read {
-        Read::Whole(limit) => read(&mut response, &mut body, limit).await,
+        Read::Whole(limit) => read(response, &mut body, limit, deadline).await,
         Read::OnRefusal if status.is_success() => {
             // The status is the answer; what comes after it may as well not come.
-            let _ = tokio::time::timeout(DRAIN, read(&mut response, &mut body, TEXT_LIMIT)).await;
+            read(response, &mut body, TEXT_LIMIT, deadline.min(Instant::now() + DRAIN)).await;
         }
-        Read::OnRefusal => read(&mut response, &mut body, TEXT_LIMIT).await,
+        Read::OnRefusal => read(response, &mut body, TEXT_LIMIT, deadline).await,
     }
-    Ok(Reply { status: status.as_u16(), retry_after, body: body.freeze() })
+    let body = coding.map_or_else(|| body.freeze(), Bytes::from);
+    Ok(Reply { status: status.as_u16(), retry_after, asked, location, body, malformed: None })
 }
 
-/// Reads up to `limit` bytes, or until the connection breaks.
-async fn read(response: &mut reqwest::Response, body: &mut BytesMut, limit: usize) {
-    while let Ok(Some(chunk)) = response.chunk().await {
+/// The client has no response. When the server wrote a whole status line, it has answered all the same.
+fn no_response(
+    asked: String,
+    text: String,
+    timed_out: bool,
+    unsent: bool,
+    connection: &CaptureConnection,
+) -> Result<Reply, Lost> {
+    let observation = match (unsent, timed_out) {
+        (true, _) => Observation::Connect,
+        (false, true) => Observation::Timeout,
+        (false, false) => Observation::Io,
+    };
+    match status_line(connection).and_then(|line| line.status()).filter(|_| !unsent) {
+        Some(status) => {
+            Ok(Reply { status, retry_after: None, asked, location: None, body: Bytes::new(), malformed: Some(text) })
+        }
+        None => Err(Lost { observation, asked, text }),
+    }
+}
+
+fn status_line(connection: &CaptureConnection) -> Option<StatusLine> {
+    let mut extras = hyper::http::Extensions::new();
+    connection.connection_metadata().as_ref()?.get_extras(&mut extras);
+    extras.remove()
+}
+
+fn request(call: &Call) -> Result<Request<Once>, String> {
+    let uri: Uri = call.url.as_str().parse().map_err(|error| format!("the URL cannot be sent: {error}"))?;
+    let mut body = Once::default();
+    let mut request = Request::new(());
+    *request.method_mut() = call.method.clone();
+    *request.uri_mut() = uri;
+    *request.headers_mut() = call.headers.clone();
+    request.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
+    if let Some((bytes, gate)) = &call.body {
+        request.headers_mut().insert(CONTENT_LENGTH, bytes.len().into());
+        if bytes.is_empty() {
+            // Nobody asks for the first byte of an empty body.
+            gate.pass().map_err(|shut| shut.to_string())?;
+        } else {
+            body.0 = Some((bytes.clone(), Arc::clone(gate)));
+        }
+    }
+    Ok(request.map(|()| body))
+}
+
+/// A body that goes through its gate, once.
+#[derive(Debug, Default)]
+struct Once(Option<(Bytes, Arc<Gate>)>);
+
+impl Body for Once {
+    type Data = Bytes;
+    type Error = Shut;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Shut>>> {
+        Poll::Ready(self.0.take().map(|(bytes, gate)| gate.pass().map(|()| Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.as_ref().map_or(0, |(bytes, _)| bytes.len() as u64))
+    }
+}
+
+/// Reads up to `limit` bytes, or until the connection breaks or the time is over.
+async fn read(response: Response<Incoming>, body: &mut BytesMut, limit: usize, deadline: Instant) {
+    let mut incoming = response.into_body();
+    while let Ok(Some(Ok(frame))) = timeout_at(deadline, incoming.frame()).await {
+        let Ok(chunk) = frame.into_data() else { continue };
         let room = limit - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         if chunk.len() > room {
@@ -126,22 +235,18 @@ async fn read(response: &mut reqwest::Response, body: &mut BytesMut, limit: usiz
     }
 }
 
-fn lost(error: reqwest::Error, unsent: bool) -> Lost {
-    let observation = if unsent {
-        Observation::Connect
-    } else if error.is_timeout() {
-        Observation::Timeout
-    } else {
-        Observation::Io
-    };
-    let error = error.without_url();
+/// The error with its causes.
+fn chain(error: &hyper_util::client::legacy::Error) -> String {
     let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
+    let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        text = format!("{text}: {cause}");
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
         source = cause.source();
     }
-    Lost { observation, text }
+    text
 }
 
 /// The headers of a request, and the secrets among them, so that no answer can repeat one into a
@@ -178,7 +283,7 @@ impl Headers {
     /// How the bridge proves who it is.
     pub fn authorize(&mut self, auth: &Auth) -> Result<(), HeaderError> {
         match auth {
-            Auth::Bearer(secret) => self.add_secret(&reqwest::header::AUTHORIZATION, secret, "Bearer "),
+            Auth::Bearer(secret) => self.add_secret(&hyper::header::AUTHORIZATION, secret, "Bearer "),
             Auth::ApiKey { header, key } => self.add_secret(header, key, ""),
         }
     }
@@ -203,7 +308,16 @@ impl Headers {
     }
 
     /// A header that the routing file may have given otherwise.
-    pub fn set_default(&mut self, name: HeaderName, value: &'static str) {
-        self.map.entry(name).or_insert(HeaderValue::from_static(value));
+    pub fn set_default(&mut self, name: HeaderName, value: &str) {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.map.entry(name).or_insert(value);
+        }
+    }
+
+    /// The query of the agent's address may hold a token, which an answer may repeat: what is long
+    /// enough to be one is never shown.
+    pub fn hide_query(&mut self, url: &Url) {
+        self.secrets.extend(url.query().filter(|query| query.len() >= 6).map(Into::into));
+        self.secrets.extend(url.query_pairs().filter(|(_, value)| value.len() >= 6).map(|(_, value)| (&*value).into()));
     }
 }

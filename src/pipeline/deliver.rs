@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use metrics::{counter, histogram};
 use tokio::time::{Instant, sleep};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     Shared,
@@ -19,7 +19,7 @@ use super::{
     runtime::AgentRuntime,
 };
 use crate::{
-    agents::{Answer, Class, Delivery, Endpoint, Failure, RetrySpec},
+    agents::{Answer, Class, Delivery, Endpoint, Failure, RetrySpec, TraceContext},
     dedup::{LedgerError, Status},
     event::{DeliveryId, Dialect, Event},
     kafka::DeadLetter,
@@ -134,7 +134,15 @@ async fn attempts(
                 runtime.accepted();
                 attempted(agent, accepted_label(found, status));
                 accepted(flight, agent);
-                debug!(event_id = flight.event.id(), rule = %name, %agent, run_id, found, "delivered");
+                match run_id {
+                    // How the run is found on its server.
+                    Some(run_id) => {
+                        info!(event_id = flight.event.id(), rule = %name, %agent, thread_id = %claim, run_id, found, "run accepted");
+                    }
+                    None => {
+                        debug!(event_id = flight.event.id(), rule = %name, %agent, delivery_id = %claim, "delivered")
+                    }
+                }
                 return Ok(Attempted::Accepted);
             }
             Answer::Wait(wait) => {
@@ -295,15 +303,22 @@ fn compose(flight: &Flight, rule: &Rule, runtime: &AgentRuntime) -> Result<Deliv
             Dialect::Native => flight.received.value.clone().unwrap_or_default(),
             _ => event.encode().into(),
         },
-        traceparent: traceparent(flight).map(Into::into),
+        trace: trace(flight),
         body,
     })
 }
 
-/// The trace that the record belongs to; CloudEvents have it as an extension attribute.
-fn traceparent(flight: &Flight) -> Option<&str> {
+/// The trace that the record belongs to, by its headers in any case; CloudEvents have it as extension
+/// attributes.
+fn trace(flight: &Flight) -> TraceContext {
     let metadata = &flight.event.document()["metadata"];
-    flight.received.header("traceparent").or_else(|| metadata["traceparent"].as_str())
+    let header = |name: &str| -> Vec<&str> {
+        let values = flight.received.headers.iter().filter(|(found, _)| found.eq_ignore_ascii_case(name));
+        // A broken value is no value, and no valid one hides behind it.
+        values.filter_map(|(_, value)| Some(std::str::from_utf8(value.as_deref()?).unwrap_or_default())).collect()
+    };
+    let attributes = TraceContext::read(metadata["traceparent"].as_str(), metadata["tracestate"].as_str(), None);
+    TraceContext::read(header("traceparent"), header("tracestate"), header("baggage")).or(attributes)
 }
 
 fn attempted(agent: &str, result: &'static str) {

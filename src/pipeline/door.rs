@@ -156,6 +156,7 @@ mod tests {
                 method: reqwest::Method::POST,
                 headers: Vec::new(),
                 auth: None,
+                tls: None,
                 sign: None,
             }),
             concurrency,

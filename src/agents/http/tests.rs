@@ -31,7 +31,10 @@ async fn every_attempt_carries_the_same_key_and_the_event_as_it_was_published() 
     for event in &received {
         assert_eq!(event.key.as_deref(), Some(&*delivery.id.to_string()));
         assert_eq!(event.headers["webhook-id"], delivery.id.to_string());
-        assert_eq!(event.headers["traceparent"], delivery.traceparent.as_deref().unwrap());
+        assert_eq!(event.headers["x-request-id"], delivery.id.to_string());
+        assert_eq!(event.headers["traceparent"], TRACEPARENT);
+        assert_eq!(event.headers["tracestate"], "rojo=1");
+        assert_eq!(event.headers["baggage"], "team=core");
         assert_eq!(event.headers["content-type"], "application/json");
         assert_eq!(event.headers["content-length"], delivery.raw.len().to_string());
         assert!(event.headers["user-agent"].to_str().unwrap().starts_with("workflow-bridge/"));
@@ -88,10 +91,15 @@ async fn an_api_key_goes_into_the_header_of_choice() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let server = Scripted::start(|_| Act::text(308, "location: /elsewhere\r\n", "")).await;
+    let location = "location: //u:hunter2@127.0.0.1:9/elsewhere?token=hunter2\r\n";
+    let server = Scripted::start(move |_| Act::text(308, location, "")).await;
     let (agent, _) = connect(http_spec(server.addr).0);
     let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
     assert_eq!((failure.class, failure.kind), (Class::AgentFault, "3xx"));
+    let expected =
+        format!("POST http://{}/events answered 308, a redirect to http://127.0.0.1:9/elsewhere (", server.addr);
+    assert!(failure.reason.starts_with(&expected) && failure.reason.ends_with("(empty body)"), "{}", failure.reason);
+    assert!(!failure.reason.contains("hunter2"), "{}", failure.reason);
     assert_eq!(server.lines(), ["POST /events"]);
 }
 
@@ -133,7 +141,7 @@ async fn the_agents_own_words_for_a_status_win() {
     let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
     assert_eq!((failure.class, failure.kind), (Class::EventFault, "404"));
     assert_eq!(failure.retry_after, Some(Duration::from_secs(3)));
-    assert_eq!(failure.reason, "POST answered 404: no such run yet");
+    assert_eq!(failure.reason, format!("POST http://{}/events answered 404: no such run yet", server.addr));
 }
 
 #[tokio::test]
@@ -154,4 +162,138 @@ fn an_agent_needs_a_url_of_http() {
     http.url = "ftp://h/x".parse().unwrap();
     spec.endpoint = Endpoint::Http(http);
     assert_eq!(Agent::connect(&std::sync::Arc::new(spec)).unwrap_err().kind(), "url");
+}
+
+/// Ways to write a response, all of which an agent has been seen or is allowed to use, or that are
+/// broken after a status line that is whole.
+fn forms(status: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let head = |rest: &str| format!("HTTP/1.1 {status} x\r\n{rest}").into_bytes();
+    let many = |count: usize| {
+        let headers: String = (0..count).map(|n| format!("x-{n}: {n}\r\n")).collect();
+        head(&format!("{headers}content-length: 0\r\n\r\n"))
+    };
+    let line = |line: &str| format!("{line}\r\ncontent-length: 0\r\n\r\n").into_bytes();
+    let mut forms = vec![
+        ("plain", head("content-length: 2\r\n\r\nok")),
+        ("folded headers", head("x-trace: a\r\n  b\r\n\tc\r\ncontent-length: 0\r\n\r\n")),
+        ("a space before the colon", head("x-trace : a\r\ncontent-length : 0\r\n\r\n")),
+        ("120 headers", many(120)),
+        ("5000 headers", many(5_000)),
+        ("a header of 64 KB", head(&format!("x-big: {}\r\ncontent-length: 0\r\n\r\n", "b".repeat(65_536)))),
+        ("a header of 1 MB", head(&format!("x-big: {}\r\ncontent-length: 0\r\n\r\n", "b".repeat(1 << 20)))),
+        ("no reason", line(&format!("HTTP/1.1 {status}"))),
+        ("no reason, with a space", line(&format!("HTTP/1.1 {status} "))),
+        ("HTTP/1.0", line(&format!("HTTP/1.0 {status} x"))),
+        ("HTTP/1.0, chunked", format!("HTTP/1.0 {status} x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n").into()),
+        ("a later minor version", line(&format!("HTTP/1.2 {status} x"))),
+        ("bare line feeds", format!("HTTP/1.1 {status} x\nx-a: b\ncontent-length: 0\n\n").into()),
+        ("empty lines first", format!("\r\n\r\nHTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n").into()),
+        ("no length: until the end", head("\r\nthe body")),
+        ("chunks with extensions", head("transfer-encoding: chunked\r\n\r\n2;a=\"b\"\r\nok\r\n0;c\r\n\r\n")),
+        ("chunks with trailers", head("transfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-sum: 1\r\n\r\n")),
+        ("a chunk that is no chunk", head("transfer-encoding: chunked\r\n\r\nzz\r\nok\r\n")),
+        ("chunks that end early", head("transfer-encoding: chunked\r\n\r\n9\r\nok")),
+        ("an unknown transfer coding", head("transfer-encoding: zip\r\n\r\nok")),
+        ("a length and chunks", head("content-length: 9\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n")),
+        ("the length twice", head("content-length: 2\r\ncontent-length: 2\r\n\r\nok")),
+        ("the length as a list", head("content-length: 2, 2\r\n\r\nok")),
+        ("two lengths", head("content-length: 2\r\ncontent-length: 3\r\n\r\nok")),
+        ("a length that is no number", head("content-length: two\r\n\r\nok")),
+        ("a negative length", head("content-length: -2\r\n\r\nok")),
+        ("a length that is too long", head("content-length: 99999999999999999999999\r\n\r\nok")),
+        ("a body that ends early", head("content-length: 99\r\n\r\nok")),
+        ("a body that is too long", head("content-length: 2\r\n\r\nok, and more")),
+        ("a head that ends early", head("content-le")),
+        ("gzip", [head("content-encoding: gzip\r\ncontent-length: 4\r\n\r\n"), vec![0x1f, 0x8b, 8, 0]].concat()),
+        (
+            "a header that is not UTF-8",
+            [head("x-name: "), vec![0xe9, 0xff], b"\r\ncontent-length: 0\r\n\r\n".into()].concat(),
+        ),
+        (
+            "a reason that is not UTF-8",
+            [format!("HTTP/1.1 {status} ").into(), vec![0xe9, 0xff], b"\r\n\r\n".to_vec()].concat(),
+        ),
+        ("a control character in a header", head("x-name: a\u{1}b\r\ncontent-length: 0\r\n\r\n")),
+        ("a name that is no token", head("x name(: a\r\ncontent-length: 0\r\n\r\n")),
+        ("a line without a colon", head("nonsense\r\ncontent-length: 0\r\n\r\n")),
+        ("an empty name", head(": a\r\ncontent-length: 0\r\n\r\n")),
+    ];
+    for interim in ["100 Continue", "102 Processing", "103 Early Hints"] {
+        let interim = format!("HTTP/1.1 {interim}\r\nlink: </a>\r\n\r\n").into_bytes();
+        forms.push(("an interim response first", [interim, head("content-length: 0\r\n\r\n")].concat()));
+    }
+    forms
+}
+
+#[tokio::test]
+async fn no_form_of_a_response_makes_a_delivery_be_sent_again() {
+    for status in ["200", "202", "204"] {
+        for (form, bytes) in forms(status) {
+            let server = Scripted::start(move |_| Act::Raw(bytes.clone())).await;
+            let (mut spec, _) = http_spec(server.addr);
+            spec.timeout = Duration::from_secs(30);
+            let (agent, _) = connect(spec);
+            let answer = agent.attempt(&mut agent.session(), &delivery("e1")).await;
+            let expected = Answer::Accepted { run_id: None, found: false, status: Some(status.parse().unwrap()) };
+            assert_eq!(answer, expected, "{status}: {form}");
+            assert_eq!(server.lines(), ["POST /events"], "{status}: {form}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_by_its_status_whatever_the_form_of_the_response() {
+    for (status, class) in [("401", Class::AgentFault), ("422", Class::EventFault), ("503", Class::Ambiguous)] {
+        for (form, bytes) in forms(status) {
+            let server = Scripted::start(move |_| Act::Raw(bytes.clone())).await;
+            let (mut spec, _) = http_spec(server.addr);
+            spec.timeout = Duration::from_secs(30);
+            let (agent, _) = connect(spec);
+            let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
+            assert_eq!((failure.class, failure.kind), (class, status), "{form}: {}", failure.reason);
+            assert_eq!(failure.status, Some(status.parse().unwrap()), "{form}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_response_of_http_is_a_broken_connection() {
+    for bytes in
+        [&b""[..], b"HTTP/1.1 200", b"HTTP/1.1 2 x\r\n\r\n", b"ICY 200 OK\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"]
+    {
+        let server = Scripted::start(move |_| Act::Raw(bytes.to_vec())).await;
+        let (agent, _) = connect(http_spec(server.addr).0);
+        let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
+        assert_eq!((failure.class, failure.kind), (Class::Ambiguous, "io"), "{}", failure.reason);
+    }
+}
+
+#[tokio::test]
+async fn a_failure_names_the_address_without_its_query_and_shows_no_token_that_the_answer_repeats() {
+    let body = "no such page: /events?token=hunter2-hunter2&x=1, token hunter2-hunter2\u{1b}[2J";
+    let server = Scripted::start(move |_| Act::text(404, "", body)).await;
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (addr, said) in [
+        (server.addr, "answered 404: no such page: /events?[secret], token [secret]\\u{1b}[2J"),
+        (gone, "was not answered: client error (Connect)"),
+    ] {
+        let (mut spec, mut http) = http_spec(addr);
+        http.url = format!("http://{addr}/events?token=hunter2-hunter2&x=1").parse().unwrap();
+        spec.endpoint = Endpoint::Http(http);
+        let (agent, _) = connect(spec);
+        let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
+        let expected = format!("POST http://{addr}/events {said}");
+        assert!(failure.reason.starts_with(&expected), "{}", failure.reason);
+        assert!(!failure.reason.contains("hunter2"), "{}", failure.reason);
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_not_shown_as_text() {
+    let answer = b"HTTP/1.1 403 x\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\n\x1f\x8b\x08\x00";
+    let server = Scripted::start(move |_| Act::Raw(answer.to_vec())).await;
+    let (agent, _) = connect(http_spec(server.addr).0);
+    let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
+    assert!(failure.reason.ends_with("answered 403: [a body in the coding gzip, not shown]"), "{}", failure.reason);
+    assert_eq!(header(&server.heard()[0], "accept-encoding"), "identity");
 }

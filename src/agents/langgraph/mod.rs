@@ -7,13 +7,20 @@
 mod claim;
 mod wording;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use reqwest::{
-    Client, Method, Url,
-    header::{ACCEPT, CONTENT_TYPE, HeaderName},
+    Method, Url,
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use serde_json::Value;
+use tracing::warn;
 use uuid::Uuid;
 use wording::Thread;
 
@@ -21,11 +28,11 @@ pub use claim::ClaimPolicy;
 use claim::{Claim, Rules, Seen, Step, Why};
 
 use super::{
-    Answer, Class, Clock, Delivery, Failure, LangGraphSpec, Observation, Request, classify,
+    Answer, Class, Clock, Delivery, Failure, LangGraphSpec, Observation, Request, Ttl, classify,
     delivery::clean,
     gate::Gate,
     label,
-    wire::{self, Call, Headers, LIST_LIMIT, Lost, Read, Reply, TEXT_LIMIT},
+    wire::{self, Call, Client, Headers, LIST_LIMIT, Lost, Read, Reply, TEXT_LIMIT},
 };
 
 /// The endpoint, connected.
@@ -36,6 +43,8 @@ pub(super) struct LangGraph {
     spec: LangGraphSpec,
     classify: BTreeMap<u16, Class>,
     rules: Rules,
+    /// The server refused the `ttl` of a claim, and took the claim without it.
+    no_ttl: AtomicBool,
 }
 
 /// The memory of one delivery in this process.
@@ -67,7 +76,14 @@ impl LangGraph {
         policy: ClaimPolicy,
     ) -> Self {
         let rules = Rules::new(agent.timeout, spec.settle, policy);
-        Self { client, clock, spec: spec.clone(), classify: agent.classify.clone(), rules }
+        Self {
+            client,
+            clock,
+            spec: spec.clone(),
+            classify: agent.classify.clone(),
+            rules,
+            no_ttl: AtomicBool::new(false),
+        }
     }
 
     pub fn memory(&self) -> Memory {
@@ -78,7 +94,7 @@ impl LangGraph {
         if let Some(at) = memory.post.take().and_then(|gate| gate.revoke()) {
             memory.claim.dropped_post(at);
         }
-        let headers = match self.headers() {
+        let headers = match self.headers(delivery) {
             Ok(headers) => headers,
             Err(failure) => return Answer::Failed(failure),
         };
@@ -123,7 +139,7 @@ impl LangGraph {
         }
     }
 
-    fn headers(&self) -> Result<Headers, Failure> {
+    fn headers(&self, delivery: &Delivery) -> Result<Headers, Failure> {
         let mut headers = Headers::default();
         headers
             .add_all(&self.spec.headers)
@@ -131,8 +147,12 @@ impl LangGraph {
                 Some(key) => headers.add_secret(&HeaderName::from_static("x-api-key"), key, ""),
                 None => Ok(()),
             })
+            .and_then(|()| self.spec.auth.as_ref().map_or(Ok(()), |auth| headers.authorize(auth)))
             .map_err(|error| own_failure("secret", &error.to_string()))?;
         headers.set_default(ACCEPT, "application/json");
+        headers.set_default(ACCEPT_ENCODING, "identity");
+        // What the server's own log calls the request.
+        headers.set_default(HeaderName::from_static("x-request-id"), &delivery.id.to_string());
         Ok(headers)
     }
 }
@@ -151,42 +171,58 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     async fn claim(&self, turn: u32, nonce: Uuid) -> Shown {
-        const WHAT: &str = "POST /threads";
-        let body = wording::claim(self.delivery, turn, nonce, self.agent.spec.ttl);
-        let gate = Gate::new(Arc::clone(&self.agent.clock), None);
-        match self.send(&["threads"], Some((&body, gate)), TEXT_LIMIT).await {
+        let ttl = self.agent.spec.ttl.filter(|_| !self.agent.no_ttl.load(Ordering::Relaxed));
+        let mut answer = self.ask_for(turn, nonce, ttl).await;
+        if ttl.is_some()
+            && let Ok(Reply { status: 400 | 422, .. }) = &answer
+        {
+            // A claim matters more than when it is cleared away: is it the ttl that the server refuses?
+            let without = self.ask_for(turn, nonce, None).await;
+            if let (Ok(refused), Ok(Reply { status: 200..=299 | 409, .. })) = (&answer, &without)
+                && !self.agent.no_ttl.swap(true, Ordering::Relaxed)
+            {
+                let reason = clean(&wording::detail(&refused.body), &self.headers.secrets);
+                warn!(agent = %self.delivery.agent, status = refused.status, reason, "the server refuses the ttl of a thread: claim threads are kept until somebody deletes them");
+            }
+            answer = without;
+        }
+        match answer {
             Ok(reply) => match reply.status {
                 200..=299 => match wording::thread(&reply.body, wording::thread_id(self.delivery, turn)) {
                     // A server that does not honour `if_exists` answers with the thread that was there.
                     Some(Thread { nonce: Some(other) }) if other != nonce => (Seen::Taken, None),
                     Some(_) => (Seen::Claimed, None),
-                    None => (Seen::Failed, Some(self.refusal(Request::Before, WHAT, Observation::Unreadable, &reply))),
+                    None => (Seen::Failed, Some(self.refusal(Request::Before, Observation::Unreadable, &reply))),
                 },
                 409 => (Seen::Taken, None),
-                _ => self.failed(WHAT, &reply),
+                _ => self.failed(&reply),
             },
-            Err(lost) => self.lost(WHAT, &lost),
+            Err(lost) => self.lost(&lost),
         }
     }
 
+    async fn ask_for(&self, turn: u32, nonce: Uuid, ttl: Option<Ttl>) -> Result<Reply, Lost> {
+        let body = wording::claim(self.delivery, turn, nonce, ttl);
+        let gate = Gate::new(Arc::clone(&self.agent.clock), None);
+        self.send(&["threads"], Some((&body, gate)), TEXT_LIMIT).await
+    }
+
     async fn whose(&self, turn: u32, nonce: Uuid) -> Shown {
-        const WHAT: &str = "GET /threads/{id}";
         let id = wording::thread_id(self.delivery, turn);
         match self.send(&["threads", &id.to_string()], None, LIST_LIMIT).await {
             Ok(reply) => match reply.status {
                 200 => match wording::thread(&reply.body, id) {
                     Some(thread) => (Seen::Thread { ours: thread.nonce == Some(nonce) }, None),
-                    None => (Seen::Failed, Some(self.refusal(Request::Before, WHAT, Observation::Unreadable, &reply))),
+                    None => (Seen::Failed, Some(self.refusal(Request::Before, Observation::Unreadable, &reply))),
                 },
                 404 if is_no_thread(&reply) => (Seen::NoThread, None),
-                _ => self.failed(WHAT, &reply),
+                _ => self.failed(&reply),
             },
-            Err(lost) => self.lost(WHAT, &lost),
+            Err(lost) => self.lost(&lost),
         }
     }
 
     async fn look(&self) -> Shown {
-        const WHAT: &str = "GET /threads/{id}/runs";
         let thread = self.delivery.id.to_string();
         for page in 0..wording::PAGES {
             let mut url = wording::at(&self.agent.spec.url, &["threads", &thread, "runs"]);
@@ -195,9 +231,9 @@ impl Attempt<'_> {
                 .append_pair("offset", &(page * wording::PAGE).to_string())
                 .append_pair("select", "run_id")
                 .append_pair("select", "metadata");
-            let reply = match self.send_to(url, None, LIST_LIMIT).await {
+            let reply = match self.send_to(url, None, LIST_LIMIT, HeaderMap::new()).await {
                 Ok(reply) => reply,
-                Err(lost) => return self.lost(WHAT, &lost),
+                Err(lost) => return self.lost(&lost),
             };
             match reply.status {
                 200 => match wording::look(&reply.body, self.delivery.event.id()) {
@@ -205,23 +241,23 @@ impl Attempt<'_> {
                     Some((None, count)) if count < wording::PAGE => return (Seen::NoRun, None),
                     Some(_) => {}
                     None => {
-                        let failure = self.refusal(Request::Before, WHAT, Observation::Unreadable, &reply);
+                        let failure = self.refusal(Request::Before, Observation::Unreadable, &reply);
                         return (Seen::Failed, Some(failure));
                     }
                 },
                 404 if is_no_thread(&reply) => return (Seen::NoThread, None),
-                _ => return self.failed(WHAT, &reply),
+                _ => return self.failed(&reply),
             }
         }
         (Seen::NoRun, None)
     }
 
     async fn post(&self, gate: Arc<Gate>) -> Shown {
-        const WHAT: &str = "POST /threads/{id}/runs";
         let thread = self.delivery.id.as_uuid();
         let body = wording::run(self.delivery, &self.agent.spec);
         let path = ["threads", &thread.to_string(), "runs"];
-        let answer = self.send(&path, Some((&body, Arc::clone(&gate))), TEXT_LIMIT).await;
+        let url = wording::at(&self.agent.spec.url, &path);
+        let answer = self.send_to(url, Some((&body, Arc::clone(&gate))), TEXT_LIMIT, self.trace()).await;
         let late = answer.is_err() && gate.too_late();
         let at = gate.revoke();
         let (observation, mut failure) = match answer {
@@ -236,10 +272,10 @@ impl Attempt<'_> {
                     }
                     status => Observation::Status(status),
                 };
-                (observation, self.refusal(Request::Run, WHAT, observation, &reply))
+                (observation, self.refusal(Request::Run, observation, &reply))
             }
             Err(_) if late => return (Seen::TooLate, None),
-            Err(lost) => (lost.observation, self.no_answer(Request::Run, WHAT, &lost)),
+            Err(lost) => (lost.observation, self.no_answer(Request::Run, &lost)),
         };
         let seen = match (observation, at) {
             (Observation::Status(409), _) => Seen::Conflict,
@@ -257,35 +293,48 @@ impl Attempt<'_> {
     }
 
     async fn send(&self, path: &[&str], body: Option<(&Value, Arc<Gate>)>, limit: usize) -> Result<Reply, Lost> {
-        self.send_to(wording::at(&self.agent.spec.url, path), body, limit).await
+        self.send_to(wording::at(&self.agent.spec.url, path), body, limit, HeaderMap::new()).await
     }
 
-    async fn send_to(&self, url: Url, body: Option<(&Value, Arc<Gate>)>, limit: usize) -> Result<Reply, Lost> {
+    /// The trace, for the run alone: a claim must not fail for it.
+    fn trace(&self) -> HeaderMap {
+        let headers = self.delivery.trace.headers();
+        headers.filter_map(|(name, value)| Some((HeaderName::from_static(name), value.parse().ok()?))).collect()
+    }
+
+    async fn send_to(
+        &self,
+        url: Url,
+        body: Option<(&Value, Arc<Gate>)>,
+        limit: usize,
+        more: HeaderMap,
+    ) -> Result<Reply, Lost> {
         let mut headers = self.headers.map.clone();
+        headers.extend(more);
         let method = if body.is_some() { Method::POST } else { Method::GET };
         if body.is_some() {
-            headers.entry(CONTENT_TYPE).or_insert(reqwest::header::HeaderValue::from_static("application/json"));
+            headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
         }
         let body = body.map(|(value, gate)| (value.to_string().into(), gate));
         wire::send(&self.agent.client, Call { method, url, headers, body, read: Read::Whole(limit) }).await
     }
 
-    fn failed(&self, what: &str, reply: &Reply) -> Shown {
-        (Seen::Failed, Some(self.refusal(Request::Before, what, Observation::Status(reply.status), reply)))
+    fn failed(&self, reply: &Reply) -> Shown {
+        (Seen::Failed, Some(self.refusal(Request::Before, Observation::Status(reply.status), reply)))
     }
 
-    fn lost(&self, what: &str, lost: &Lost) -> Shown {
-        (Seen::Failed, Some(self.no_answer(Request::Before, what, lost)))
+    fn lost(&self, lost: &Lost) -> Shown {
+        (Seen::Failed, Some(self.no_answer(Request::Before, lost)))
     }
 
-    fn refusal(&self, request: Request, what: &str, observation: Observation, reply: &Reply) -> Failure {
+    fn refusal(&self, request: Request, observation: Observation, reply: &Reply) -> Failure {
         let expected = match observation {
             Observation::Unreadable => "which is no answer of a LangGraph server",
             Observation::UnknownAssistant => "so the routing file names an assistant that the server lacks",
             _ => "which refuses it",
         };
         let detail = wording::detail(&reply.body);
-        let reason = format!("{what} answered {}, {expected}: {detail}", reply.status);
+        let reason = format!("{} {}, {expected}: {detail}", reply.asked, reply.answered());
         Failure {
             class: classify(request, observation, &self.agent.classify),
             status: Some(reply.status),
@@ -295,13 +344,13 @@ impl Attempt<'_> {
         }
     }
 
-    fn no_answer(&self, request: Request, what: &str, lost: &Lost) -> Failure {
+    fn no_answer(&self, request: Request, lost: &Lost) -> Failure {
         Failure {
             class: classify(request, lost.observation, &self.agent.classify),
             status: None,
             retry_after: None,
             kind: label(lost.observation),
-            reason: clean(&format!("{what} was not answered: {}", lost.text), &self.headers.secrets),
+            reason: clean(&format!("{} was not answered: {}", lost.asked, lost.text), &self.headers.secrets),
         }
     }
 }

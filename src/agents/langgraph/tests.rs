@@ -23,7 +23,7 @@ fn asked(sample: &SampleAgent) -> Vec<String> {
 async fn a_delivery_is_claimed_and_run_once() {
     let server = sample(SampleOptions::default()).await;
     let (mut spec, mut langgraph) = langgraph_spec(server.addr());
-    langgraph.ttl = Some(Duration::from_secs(8 * 24 * 3600));
+    langgraph.ttl = Some(Ttl { after: Duration::from_secs(8 * 24 * 3600), strategy: TtlStrategy::KeepLatest });
     langgraph.context = Some(json!({"tone": "dry"}));
     spec.endpoint = Endpoint::LangGraph(langgraph);
     let (agent, _) = connect(spec);
@@ -41,9 +41,11 @@ async fn a_delivery_is_claimed_and_run_once() {
     assert_eq!(run["input"]["event"], *document);
     assert_eq!(run["input"]["messages"], json!([{"role": "user", "content": document.to_string()}]));
     let metadata = json!({
-        "event_id": "e1", "rule": "rule", "agent": "agent", "kafka_topic": "workflow-events", "kafka_partition": 3,
-        "kafka_offset": 42, "traceparent": delivery.traceparent.as_deref(),
+        "event_id": "e1", "event_type": "WORKFLOW_COMPLETED", "workflow_id": "etl", "workflow_run_id": "run 1",
+        "rule": "rule", "agent": "agent", "kafka_topic": "workflow-events", "kafka_partition": 3,
+        "kafka_offset": 42, "traceparent": TRACEPARENT, "delivery_id": delivery.id.to_string(),
     });
+    assert_eq!(run["config"], json!({"tags": ["WORKFLOW_COMPLETED", "etl"]}));
     assert_eq!(run["metadata"], metadata);
     server.stop().await.unwrap();
 }
@@ -236,7 +238,11 @@ async fn an_agent_that_is_away_is_tried_again_without_a_wait() {
     for _ in 0..2 {
         let failure = failed(agent.attempt(&mut session, &delivery("e1")).await);
         assert_eq!((failure.class, failure.kind, failure.status), (Class::AgentFault, "connect", None));
-        assert!(!failure.reason.contains("127.0.0.1"), "{}", failure.reason);
+        assert!(
+            failure.reason.starts_with(&format!("POST http://{gone}/threads was not answered: ")),
+            "{}",
+            failure.reason
+        );
     }
 }
 
@@ -325,4 +331,123 @@ async fn an_endless_answer_is_read_up_to_the_limit() {
     let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
     assert_eq!((failure.class, failure.status), (Class::AgentFault, Some(400)));
     assert_eq!(failure.reason.len(), MAX_REASON_BYTES);
+}
+
+/// A run that was created is found by a look when the answer that says so cannot be read, and it is
+/// never asked for twice.
+#[tokio::test]
+async fn a_run_whose_answer_cannot_be_parsed_is_looked_for_and_never_posted_again() {
+    for head in ["content-length: two\r\n", "content-length: 1\r\ncontent-length: 2\r\n", "content-le"] {
+        let server = Scripted::start(move |heard| match heard.line.split(' ').next() {
+            Some("POST") if heard.line == "POST /threads" => {
+                let body: Value = serde_json::from_slice(&heard.body).unwrap();
+                Act::json(200, &json!({"thread_id": body["thread_id"], "metadata": body["metadata"]}))
+            }
+            Some("POST") => Act::Raw(format!("HTTP/1.1 200 OK\r\n{head}\r\n{{}}").into()),
+            _ => Act::json(200, &json!([{"run_id": "ours", "metadata": {"event_id": "e1"}}])),
+        })
+        .await;
+        let (agent, _) = connect(langgraph_spec(server.addr).0);
+        let answer = agent.attempt(&mut agent.session(), &delivery("e1")).await;
+        assert_eq!(answer, Answer::Accepted { run_id: Some("ours".into()), found: true, status: Some(200) });
+        let posts = server.lines().iter().filter(|line| line.ends_with("/runs")).count();
+        assert_eq!(posts, 1, "{head:?}: {:?}", server.lines());
+    }
+}
+
+#[tokio::test]
+async fn a_run_is_read_whatever_the_form_of_the_response() {
+    for extra in ["x-trace: a\r\n  b\r\n", "x-trace : a\r\n", "x-name: \u{e9}\r\n", "nonsense\r\n"] {
+        let server = Scripted::start(move |heard| {
+            let body: Value = serde_json::from_slice(&heard.body).unwrap();
+            let thread = body["thread_id"].as_str().map_or_else(|| heard.line.split('/').nth(2).unwrap(), |id| id);
+            let mut answer = json!({"thread_id": thread, "metadata": body["metadata"]});
+            if heard.line != "POST /threads" {
+                answer["run_id"] = "ours".into();
+            }
+            Act::text(200, extra, &answer.to_string())
+        })
+        .await;
+        let (agent, _) = connect(langgraph_spec(server.addr).0);
+        let answer = agent.attempt(&mut agent.session(), &delivery("e1")).await;
+        assert_eq!(
+            answer,
+            Answer::Accepted { run_id: Some("ours".into()), found: false, status: Some(200) },
+            "{extra:?}"
+        );
+    }
+}
+
+fn grants(heard: &Heard) -> Act {
+    let body: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
+    if heard.line == "POST /threads" {
+        return Act::json(200, &json!({"thread_id": body["thread_id"], "metadata": body["metadata"]}));
+    }
+    Act::json(200, &json!({"run_id": "ours"}))
+}
+
+#[tokio::test]
+async fn the_run_carries_the_trace_and_every_request_the_delivery() {
+    let server = Scripted::start(grants).await;
+    let (mut spec, mut langgraph) = langgraph_spec(server.addr);
+    langgraph.auth = Some(Auth::Bearer(secret("hunter2")));
+    langgraph.tracer_project = Some("events".into());
+    langgraph.config = Some(json!({"tags": ["mine", "etl"], "recursion_limit": 5}));
+    spec.endpoint = Endpoint::LangGraph(langgraph);
+    let (agent, _) = connect(spec);
+    let delivery = delivery("e1");
+    let answer = agent.attempt(&mut agent.session(), &delivery).await;
+    assert!(matches!(answer, Answer::Accepted { .. }), "{answer:?}");
+
+    let heard = server.heard();
+    let has = |heard: &Heard, header: &str| heard.head.lines().any(|line| line == header);
+    let trace = [&format!("traceparent: {TRACEPARENT}"), "tracestate: rojo=1", "baggage: team=core"];
+    for (request, traced) in [(&heard[0], false), (&heard[1], true)] {
+        assert!(has(request, &format!("x-request-id: {}", delivery.id)), "{}", request.head);
+        assert!(has(request, "authorization: Bearer hunter2"), "{}", request.head);
+        for header in trace {
+            assert_eq!(has(request, header), traced, "{}", request.head);
+        }
+    }
+    let run: Value = serde_json::from_slice(&heard[1].body).unwrap();
+    assert_eq!(run["config"], json!({"tags": ["mine", "etl", "WORKFLOW_COMPLETED"], "recursion_limit": 5}));
+    assert_eq!(run["langsmith_tracer"], json!({"project_name": "events"}));
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_the_ttl_gets_the_claim_without_it() {
+    let server = Scripted::start(|heard| {
+        let text = String::from_utf8_lossy(&heard.body);
+        if text.contains("keep_latest") {
+            Act::json(422, &json!({"detail": "no such strategy"}))
+        } else {
+            grants(heard)
+        }
+    })
+    .await;
+    let (mut spec, mut langgraph) = langgraph_spec(server.addr);
+    langgraph.ttl = Some(Ttl { after: Duration::from_secs(60), strategy: TtlStrategy::KeepLatest });
+    spec.endpoint = Endpoint::LangGraph(langgraph);
+    let (agent, _) = connect(spec);
+    for event in ["e1", "e2"] {
+        let answer = agent.attempt(&mut agent.session(), &delivery(event)).await;
+        assert!(matches!(answer, Answer::Accepted { found: false, .. }), "{answer:?}");
+    }
+    let claims = server.lines().iter().filter(|line| *line == "POST /threads").count();
+    assert_eq!(claims, 3, "the second delivery need not ask again");
+}
+
+#[tokio::test]
+async fn a_claim_that_is_refused_with_and_without_its_ttl_is_the_agents_fault() {
+    let server = Scripted::start(|_| Act::json(422, &json!({"detail": "not this one"}))).await;
+    let (mut spec, mut langgraph) = langgraph_spec(server.addr);
+    langgraph.ttl = Some(Ttl { after: Duration::from_secs(60), strategy: TtlStrategy::Delete });
+    spec.endpoint = Endpoint::LangGraph(langgraph);
+    let (agent, _) = connect(spec);
+    for _ in 0..2 {
+        let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
+        assert_eq!((failure.class, failure.kind), (Class::AgentFault, "422"));
+        assert!(failure.reason.ends_with("which refuses it: not this one"), "{}", failure.reason);
+    }
+    assert_eq!(server.lines().len(), 4, "the ttl was not what it refused");
 }

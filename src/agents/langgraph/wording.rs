@@ -2,13 +2,11 @@
 //!
 //! Owns the shapes of the run API. It knows nothing of when a request is made.
 
-use std::time::Duration;
-
 use reqwest::Url;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::super::{Delivery, LangGraphSpec};
+use super::super::{Delivery, LangGraphSpec, Ttl, delivery::excerpt, trace::bounded};
 
 /// How many runs are asked for at a time. The thread is the delivery's own, so one page is all
 /// there is, unless somebody else runs things on it.
@@ -32,7 +30,7 @@ pub(super) fn at(base: &Url, segments: &[&str]) -> Url {
 }
 
 /// The body of `POST /threads`.
-pub(super) fn claim(delivery: &Delivery, turn: u32, nonce: Uuid, ttl: Option<Duration>) -> Value {
+pub(super) fn claim(delivery: &Delivery, turn: u32, nonce: Uuid, ttl: Option<Ttl>) -> Value {
     let mut metadata = coordinates(delivery);
     metadata.insert("nonce".into(), nonce.to_string().into());
     if turn > 0 {
@@ -42,26 +40,45 @@ pub(super) fn claim(delivery: &Delivery, turn: u32, nonce: Uuid, ttl: Option<Dur
     let thread_id = thread_id(delivery, turn).to_string();
     let mut body = json!({"thread_id": thread_id, "if_exists": "raise", "metadata": metadata});
     if let Some(ttl) = ttl {
-        body["ttl"] = json!({"strategy": "delete", "ttl": ttl.as_secs_f64() / 60.0});
+        body["ttl"] = json!({"strategy": ttl.strategy.as_str(), "ttl": ttl.after.as_secs_f64() / 60.0});
     }
     body
 }
 
 /// The body of `POST /threads/{id}/runs`.
 pub(super) fn run(delivery: &Delivery, spec: &LangGraphSpec) -> Value {
+    let mut metadata = coordinates(delivery);
+    // A run inherits the metadata of its thread, but not this.
+    metadata.insert("delivery_id".into(), delivery.id.to_string().into());
     let mut body = json!({
         "assistant_id": spec.assistant,
         "input": delivery.body.clone().unwrap_or_else(|| default_input(delivery)),
         "multitask_strategy": "reject",
-        "metadata": coordinates(delivery),
+        "metadata": metadata,
+        "config": tagged(spec.config.clone().unwrap_or_else(|| json!({})), delivery),
     });
-    if let Some(config) = &spec.config {
-        body["config"] = config.clone();
-    }
     if let Some(context) = &spec.context {
         body["context"] = context.clone();
     }
+    if let Some(project) = &spec.tracer_project {
+        body["langsmith_tracer"] = json!({"project_name": project});
+    }
     body
+}
+
+/// The run's `config` with the tags that Studio and LangSmith search: the type of the event and the
+/// workflow, after those of the routing file.
+fn tagged(mut config: Value, delivery: &Delivery) -> Value {
+    let event = &delivery.event;
+    if let Some(Value::Array(tags)) = config.as_object_mut().map(|map| map.entry("tags").or_insert_with(|| json!([]))) {
+        for tag in [event.event_type().as_str(), event.workflow_id()] {
+            let tag = Value::from(bounded(tag));
+            if !tags.contains(&tag) {
+                tags.push(tag);
+            }
+        }
+    }
+    config
 }
 
 /// Serves typed graphs, which read `event`, and chat graphs, which read `messages`.
@@ -70,17 +87,21 @@ fn default_input(delivery: &Delivery) -> Value {
     json!({"event": event, "messages": [{"role": "user", "content": event.to_string()}]})
 }
 
-/// Which event this is, on the thread and on the run.
+/// Which event this is, on the thread and on the run: what `POST /threads/search` and Studio find it by.
 fn coordinates(delivery: &Delivery) -> Map<String, Value> {
     let mut map = Map::new();
-    map.insert("event_id".into(), delivery.event.id().into());
+    let event = &delivery.event;
+    map.insert("event_id".into(), event.id().into());
+    map.insert("event_type".into(), event.event_type().as_str().into());
+    map.insert("workflow_id".into(), bounded(event.workflow_id()).into());
+    map.insert("workflow_run_id".into(), bounded(event.workflow_run_id()).into());
     map.insert("rule".into(), (&*delivery.rule).into());
     map.insert("agent".into(), (&*delivery.agent).into());
     map.insert("kafka_topic".into(), (&*delivery.origin.topic).into());
     map.insert("kafka_partition".into(), delivery.origin.partition.into());
     map.insert("kafka_offset".into(), delivery.origin.offset.into());
-    if let Some(traceparent) = &delivery.traceparent {
-        map.insert("traceparent".into(), (&**traceparent).into());
+    if let Some(traceparent) = delivery.trace.traceparent() {
+        map.insert("traceparent".into(), traceparent.into());
     }
     map
 }
@@ -131,7 +152,7 @@ pub(super) fn detail(body: &[u8]) -> String {
     match detail {
         Some(Value::String(text)) => text,
         Some(other) => other.to_string(),
-        None => String::from_utf8_lossy(body).into_owned(),
+        None => excerpt(body).into_owned(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The two kinds of endpoint.
 
 use crate::yaml::{Data, Node, Position, quoted};
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use reqwest::{
     Method, Url,
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{Context, DAY, HOUR, SECOND};
 use crate::{
-    agents::{Auth, Endpoint, HeaderText, HttpSpec, LangGraphSpec},
+    agents::{Auth, Endpoint, HeaderText, HttpSpec, LangGraphSpec, Tls, Ttl, TtlStrategy},
     routing::fields::Fields,
 };
 
@@ -65,20 +65,21 @@ pub(super) fn langgraph(
     let run_context = fields.take("context");
     let run_context_at = run_context.and_then(|entry| entry.at);
     let run_context = run_context.map(|entry| object(what, "context", &entry.value, context));
-    let ttl = fields.take("ttl").map(|entry| {
-        let ttl = context.duration(&entry.value, &format!("{what}, ttl"), SECOND..=3_650 * DAY, "14d")?;
-        if ttl <= context.dedup_window {
-            let [ttl, window] = [ttl, context.dedup_window].map(humantime::format_duration);
-            let message = format!("expected a ttl longer than the dedup window of {window}, found {ttl}");
-            let advice = "a claim that is gone no longer keeps a repeated event from running again";
-            context.report.error(entry.value.at, format!("{what}, ttl: {message}: {advice}"));
-        }
-        Some(ttl)
-    });
+    let ttl = fields.take("ttl").map(|entry| ttl(&format!("{what}, ttl"), &entry.value, context));
+    let tracer = fields.take("langsmith_tracer").map(|entry| tracer(what, &entry.value, context));
+    let auth = fields.take("auth").map(|entry| auth(&format!("{what}, auth"), &entry.value, context));
+    let tls = fields.take("tls").map(|entry| tls(&format!("{what}, tls"), &entry.value, context));
+    if let (Some(_), Some(Some(Auth::ApiKey { header, .. }))) = (&api_key, &auth)
+        && header == "x-api-key"
+    {
+        let message = "expected the header `x-api-key` from api_key or from auth, found both: keep one";
+        context.report.error(fields.at, format!("{what}: {message}"));
+    }
     let mut reserved = vec![("content-type", "the bridge sends JSON")];
     if api_key.is_some() {
         reserved.push(("x-api-key", "api_key sets it"));
     }
+    reserved.extend(authorized(auth.as_ref()));
     let headers = headers(what, &mut fields, &reserved, context);
     fields.finish(context.report);
 
@@ -99,11 +100,14 @@ pub(super) fn langgraph(
         url: url?,
         assistant: assistant?,
         api_key: api_key.flatten(),
+        auth: auth.flatten(),
+        tls: tls.flatten(),
         headers,
         settle: settle?,
         config: config.flatten(),
         context: run_context.flatten(),
         ttl: ttl.flatten(),
+        tracer_project: tracer.flatten(),
     }))
 }
 
@@ -126,19 +130,82 @@ pub(super) fn http(what: &str, node: &Node, context: &mut Context<'_>) -> Option
         let what = format!("{what}, sign");
         let mut fields = Fields::open(&entry.value, &*what, context.report)?;
         let secret = fields.require("secret", "name it as {env: NAME} or {file: PATH}", context.report);
-        let secret = secret.and_then(|entry| context.secret(&entry.value, &format!("{what}, secret")));
+        let secret = secret.and_then(|entry| context.signing_secret(&entry.value, &format!("{what}, secret")));
         fields.finish(context.report);
         secret
     });
-    let mut reserved = Vec::new();
-    match &auth {
-        Some(Some(Auth::Bearer(_))) => reserved.push(("authorization", "auth sets it")),
-        Some(Some(Auth::ApiKey { header, .. })) => reserved.push((header.as_str(), "auth sets it")),
-        _ => {}
-    }
+    let tls = fields.take("tls").map(|entry| tls(&format!("{what}, tls"), &entry.value, context));
+    let reserved: Vec<_> = authorized(auth.as_ref()).into_iter().collect();
     let headers = headers(what, &mut fields, &reserved, context);
     fields.finish(context.report);
-    Some(Endpoint::Http(HttpSpec { url: url?, method: method?, headers, auth: auth.flatten(), sign: sign.flatten() }))
+    Some(Endpoint::Http(HttpSpec {
+        url: url?,
+        method: method?,
+        headers,
+        auth: auth.flatten(),
+        tls: tls.flatten(),
+        sign: sign.flatten(),
+    }))
+}
+
+/// The header that `auth` sets, and why `headers` cannot.
+fn authorized(auth: Option<&Option<Auth>>) -> Option<(&str, &'static str)> {
+    let header = match auth?.as_ref()? {
+        Auth::Bearer(_) => "authorization",
+        Auth::ApiKey { header, .. } => header.as_str(),
+    };
+    Some((header, "auth sets it"))
+}
+
+/// `30d`, or `{after: 30d, strategy: delete}`.
+fn ttl(what: &str, node: &Node, context: &mut Context<'_>) -> Option<Ttl> {
+    let range = SECOND..=3_650 * DAY;
+    let Data::Map(_) = &node.data else {
+        let after = context.duration(node, what, range, "14d")?;
+        return Some(Ttl { after, strategy: TtlStrategy::KeepLatest });
+    };
+    let mut fields = Fields::open(node, what, context.report)?;
+    let after = fields.require("after", "say when, such as 30d", context.report);
+    let after_at = after.and_then(|entry| entry.value.at);
+    let after = after.and_then(|entry| context.duration(&entry.value, &format!("{what}, after"), range.clone(), "30d"));
+    let strategy = fields.take("strategy").map_or(Some(TtlStrategy::KeepLatest), |entry| match entry.value.text() {
+        Some("keep_latest") => Some(TtlStrategy::KeepLatest),
+        Some("delete") => Some(TtlStrategy::Delete),
+        _ => {
+            let message = format!("expected keep_latest or delete, found {}", entry.value.found());
+            context.report.error(entry.value.at, format!("{what}, strategy: {message}"));
+            None
+        }
+    });
+    fields.finish(context.report);
+    let ttl = Ttl { after: after?, strategy: strategy? };
+    if ttl.strategy == TtlStrategy::Delete && ttl.after <= context.dedup_window {
+        let [found, window] = [ttl.after, context.dedup_window].map(humantime::format_duration);
+        let message = format!("expected more than the dedup window of {window} with strategy delete, found {found}");
+        let advice = "a claim that is gone no longer keeps a repeated event from running again";
+        context.report.error(after_at, format!("{what}, after: {message}: {advice}"));
+    }
+    Some(ttl)
+}
+
+/// The certificates of a private CA.
+fn tls(what: &str, node: &Node, context: &mut Context<'_>) -> Option<Tls> {
+    let mut fields = Fields::open(node, what, context.report)?;
+    let file = fields.require("ca_file", "name the PEM file with the CA's certificates", context.report);
+    fields.finish(context.report);
+    let node = &file?.value;
+    let path = context.text(node, &format!("{what}, ca_file"))?;
+    Tls::load(Path::new(&path)).map_err(|error| context.report.error(node.at, format!("{what}, ca_file: {error}"))).ok()
+}
+
+/// `{project_name: NAME}`, as the run API has it.
+fn tracer(what: &str, node: &Node, context: &mut Context<'_>) -> Option<String> {
+    let what = format!("{what}, langsmith_tracer");
+    let mut fields = Fields::open(node, &*what, context.report)?;
+    let name = fields.require("project_name", "name the LangSmith project", context.report);
+    let name = name.and_then(|entry| context.text(&entry.value, &format!("{what}, project_name")));
+    fields.finish(context.report);
+    name
 }
 
 /// The URL of a server, to which paths are added.

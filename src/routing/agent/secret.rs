@@ -1,10 +1,9 @@
 //! Secrets: named in the file, never written in it, and never part of a message.
 
 use crate::yaml::{Data, Node};
-use reqwest::header::HeaderValue;
 
 use super::{Context, scalar::is_variable};
-use crate::agents::Secret;
+use crate::agents::{Secret, check_signing_secret, is_invisible};
 
 impl Context<'_> {
     /// `{env: NAME}` or `{file: PATH}`, found and not empty, and fit for a header.
@@ -28,11 +27,24 @@ impl Context<'_> {
         }?;
         match secret.reveal() {
             Err(error) => self.report.error(node.at, format!("{what}: {error}")),
-            Ok(value) if HeaderValue::from_str(&value).is_err() => {
-                let message = "expected visible characters, found a line break or a control character (not shown)";
-                self.report.error(node.at, format!("{what}: {message}: set the secret again without it"));
-            }
-            Ok(_) => return Some(secret),
+            Ok(value) => match unsendable(&value) {
+                Some(found) => {
+                    let message = format!("expected visible characters, found {found}; the secret is not shown");
+                    self.report.error(node.at, format!("{what}: {message}: set it again without that character"));
+                }
+                None => return Some(secret),
+            },
+        }
+        None
+    }
+
+    /// A secret that can sign.
+    pub(super) fn signing_secret(&mut self, node: &Node, what: &str) -> Option<Secret> {
+        let secret = self.secret(node, what)?;
+        match secret.reveal().map(|value| check_signing_secret(&value)) {
+            Ok(Ok(())) => return Some(secret),
+            Ok(Err(error)) => self.report.error(node.at, format!("{what}: {error}")),
+            Err(error) => self.report.error(node.at, format!("{what}: {error}")),
         }
         None
     }
@@ -45,13 +57,30 @@ impl Context<'_> {
             return None;
         };
         match (self.env)(name) {
-            Some(value) if !value.is_empty() => Some(Secret::Env { name: name.to_owned(), value: value.into() }),
+            Some(value) if !value.trim().is_empty() => Some(Secret::Env { name: name.to_owned(), value: value.into() }),
             found => {
-                let found = if found.is_some() { "empty" } else { "unset" };
+                let found = match found.as_deref() {
+                    None => "unset",
+                    Some("") => "empty",
+                    Some(_) => "blank",
+                };
                 let message = format!("expected a secret in the environment variable {name}, found it {found}");
                 self.report.error(node.at, format!("{what}: {message}: set it"));
                 None
             }
         }
     }
+}
+
+/// The first character that a header cannot hold, or that nobody sees, and where it stands.
+fn unsendable(secret: &str) -> Option<String> {
+    let (index, c) = secret.chars().enumerate().find(|(_, c)| is_invisible(*c))?;
+    let name = match c {
+        '\n' => "a line feed, ",
+        '\r' => "a carriage return, ",
+        '\t' => "a tab, ",
+        '\u{feff}' => "a byte order mark, ",
+        _ => "",
+    };
+    Some(format!("{name}U+{:04X}, as character {} of {}", u32::from(c), index + 1, secret.chars().count()))
 }

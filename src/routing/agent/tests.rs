@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fs, time::Duration};
 use serde_json::json;
 
 use crate::{
-    agents::{Auth, Class, Endpoint, HeaderText, Secret},
+    agents::{Auth, Class, Endpoint, HeaderText, Secret, Ttl, TtlStrategy},
     routing::tests::{assert_problems, load, load_with, problems_of},
 };
 
@@ -58,7 +58,7 @@ rules:
     assert_eq!((endpoint.url.as_str(), &*endpoint.assistant), ("http://h:2024/", "graph"));
     assert_eq!(endpoint.config, Some(json!({"recursion_limit": 9, "tags": ["graph"]})));
     assert_eq!(endpoint.context, Some(json!({"tenant": 1})));
-    assert_eq!(endpoint.ttl, Some(Duration::from_secs(30 * 86_400)));
+    assert_eq!(endpoint.ttl, Some(Ttl { after: Duration::from_secs(30 * 86_400), strategy: TtlStrategy::KeepLatest }));
     assert_eq!(&*endpoint.api_key.as_ref().unwrap().reveal().unwrap(), "sesame");
     let [(team, HeaderText::Plain(value)), (_, HeaderText::Secret(Secret::Env { name, .. }))] = &endpoint.headers[..]
     else {
@@ -128,8 +128,8 @@ fn the_mistakes_of_an_agent_are_named() {
             &["expected at least 1m 20s, twice the timeout of 40s, found 1m"],
         ),
         (
-            "{langgraph: {url: 'http://h', assistant: a, ttl: 7d}}",
-            &["expected a ttl longer than the dedup window of 7days, found 7days"],
+            "{langgraph: {url: 'http://h', assistant: a, ttl: {after: 7d, strategy: delete}}}",
+            &["ttl, after: expected more than the dedup window of 7days with strategy delete, found 7days"],
         ),
         (
             "{langgraph: {url: 'http://h', assistant: a, config: {configurable: {}}, context: {}}}",
@@ -181,7 +181,7 @@ fn a_secret_is_named_and_found_and_never_shown() {
         ("[hunter2]", "expected {env: NAME} or {file: PATH}"),
         (missing, "expected a secret in the environment variable NOPE, found it unset: set it"),
         ("{env: EMPTY}", "environment variable EMPTY, found it empty"),
-        ("{env: BROKEN}", "expected visible characters, found a line break"),
+        ("{env: BROKEN}", "expected visible characters, found a line feed, U+000A, as character 8 of 8"),
         ("{file: /nonexistent/secret}", "secret file /nonexistent/secret"),
     ] {
         for place in [

@@ -1,5 +1,10 @@
+use std::time::Duration;
+
 use super::{
-    super::super::testing::{delivery, langgraph_spec},
+    super::super::{
+        TtlStrategy,
+        testing::{delivery, langgraph_spec},
+    },
     *,
 };
 
@@ -22,7 +27,7 @@ fn the_first_turn_is_the_deliverys_own_thread_and_later_ones_are_derived() {
 #[test]
 fn a_claim_carries_the_nonce_and_a_ttl_in_minutes() {
     let (delivery, nonce) = (delivery("e1"), Uuid::nil());
-    let body = claim(&delivery, 0, nonce, Some(Duration::from_secs(90)));
+    let body = claim(&delivery, 0, nonce, Some(Ttl { after: Duration::from_secs(90), strategy: TtlStrategy::Delete }));
     assert_eq!(body["thread_id"], delivery.id.to_string());
     assert_eq!(body["if_exists"], "raise");
     assert_eq!(body["ttl"], json!({"strategy": "delete", "ttl": 1.5}));
@@ -36,12 +41,30 @@ fn a_claim_carries_the_nonce_and_a_ttl_in_minutes() {
 }
 
 #[test]
-fn config_and_context_are_sent_only_when_they_are_given() {
+fn context_and_tracer_are_sent_only_when_they_are_given_and_tags_always() {
     let (_, mut spec) = langgraph_spec("127.0.0.1:1".parse().unwrap());
     let body = run(&delivery("e1"), &spec);
-    assert!(body.get("config").is_none() && body.get("context").is_none());
-    spec.config = Some(json!({"recursion_limit": 5}));
-    assert_eq!(run(&delivery("e1"), &spec)["config"], json!({"recursion_limit": 5}));
+    assert!(body.get("context").is_none() && body.get("langsmith_tracer").is_none());
+    assert_eq!(body["config"], json!({"tags": ["WORKFLOW_COMPLETED", "etl"]}));
+    spec.config = Some(json!({"recursion_limit": 5, "tags": "not a list"}));
+    assert_eq!(run(&delivery("e1"), &spec)["config"], json!({"recursion_limit": 5, "tags": "not a list"}));
+}
+
+#[test]
+fn no_text_of_an_event_is_sent_unbounded_beside_the_input() {
+    let huge = format!("a\0{}", "x".repeat(100_000));
+    let document = json!({
+        "event_id": "e1", "event_type": "WORKFLOW_COMPLETED", "timestamp": "2026-01-01T00:00:00Z",
+        "source": "AIRFLOW", "workflow_id": huge, "workflow_run_id": huge, "payload": {"data": {}},
+        "metadata": {"environment": "prod", "version": "1.0"},
+    });
+    let event = crate::event::decode(Some(document.to_string().as_bytes())).unwrap();
+    let delivery = crate::agents::Delivery { event: event.into(), body: Some(json!({})), ..delivery("e1") };
+    let (_, spec) = langgraph_spec("127.0.0.1:1".parse().unwrap());
+    for body in [run(&delivery, &spec), claim(&delivery, 0, Uuid::nil(), None)] {
+        let text = body.to_string();
+        assert!(text.len() < 3_000 && !text.contains("\\u0000"), "{}", text.len());
+    }
 }
 
 #[test]

@@ -1,0 +1,143 @@
+//! How connections to an agent are made.
+//!
+//! Owns the connection pool, TLS, and what of a response's form is tolerated. Its invariant: every
+//! connection tells its [`StatusLine`] what the server writes. It does not know what is sent.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use hyper::Uri;
+use hyper_tls::{HttpsConnector, MaybeHttpsStream};
+use hyper_util::{
+    client::legacy::{
+        Client,
+        connect::{Connected, Connection, HttpConnector},
+    },
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+};
+use native_tls::TlsConnector;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tower_service::Service;
+
+use super::{AgentSpec, status_line::StatusLine};
+
+/// Under the 5 s after which uvicorn closes an idle connection, so that a post meets none that is
+/// being closed.
+const IDLE: Duration = Duration::from_millis(3500);
+/// hyper reads no head above some 400 KB; this many headers fit into it.
+const MAX_HEADERS: usize = 4096;
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// The pooled client of an agent. Proxies of the environment are not used: a proxy can hold a request and
+/// send it later, so one has to be chosen, as the agent's URL, with `settle` in mind.
+pub(super) fn pool<B>(spec: &AgentSpec) -> Result<Client<Connector, B>, native_tls::Error>
+where
+    B: hyper::body::Body + Send,
+    B::Data: Send,
+{
+    let mut tls = TlsConnector::builder();
+    if let Some(ca) = spec.endpoint.tls() {
+        tls.disable_built_in_roots(true);
+        for certificate in ca.certificates() {
+            tls.add_root_certificate(certificate.clone());
+        }
+    }
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_keepalive(Some(KEEPALIVE));
+    let connector = Connector(HttpsConnector::from((http, tls.build()?.into())));
+    // What RFC 9112 lets a user agent accept: a server that writes its head oddly has answered.
+    Ok(Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(spec.concurrency.max(1))
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_ignore_invalid_headers_in_responses(true)
+        .http1_max_headers(MAX_HEADERS)
+        .build(connector))
+}
+
+/// Connects, and puts a [`StatusLine`] beside the connection.
+#[derive(Debug, Clone)]
+pub(super) struct Connector(HttpsConnector<HttpConnector>);
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Observed>;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let connecting = self.0.call(to);
+        async move {
+            let stream = TokioIo::new(connecting.await?);
+            Ok(TokioIo::new(Observed { stream, status: StatusLine::default() }))
+        }
+        .boxed()
+    }
+}
+
+type Stream = TokioIo<MaybeHttpsStream<TokioIo<tokio::net::TcpStream>>>;
+
+/// A connection whose reads are shown to its [`StatusLine`].
+#[derive(Debug)]
+pub(super) struct Observed {
+    stream: Stream,
+    status: StatusLine,
+}
+
+impl Connection for Observed {
+    fn connected(&self) -> Connected {
+        self.stream.inner().connected().extra(self.status.clone())
+    }
+}
+
+impl AsyncRead for Observed {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if let Poll::Ready(Ok(())) = &polled {
+            self.status.feed(buffer.filled().get(before..).unwrap_or_default());
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Observed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.status.open();
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.status.open();
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
