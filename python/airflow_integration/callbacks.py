@@ -7,8 +7,10 @@ is about. With ``functools.partial`` they take ``topic=``, ``metadata=``, ``key=
 
 from __future__ import annotations
 
+from workflow_events.text import text_of
+from workflow_events.to_json import to_json
+
 from . import shaping
-from .coerce import text_of, to_json
 from .context import Given, attempt_of, look_up, number, read, task_instance
 from .events import publish_dag, publish_task
 from .sending import IN_A_DAG_CALLBACK, How, never_raises

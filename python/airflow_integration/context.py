@@ -18,8 +18,8 @@ import sys
 from collections import namedtuple
 
 from workflow_events.interrupts import interrupts
+from workflow_events.text import steady_text, text_of
 
-from .coerce import steady_text, text_of
 from .identity import Attempt
 from .saying import say
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import os
 
+from workflow_events.text import steady_text, text_of
+
 from . import identity, shaping
-from .coerce import steady_text, text_of
 from .context import Given, Subject, given_number, given_text, resolve, text
 from .identity import Attempt
 from .saying import say

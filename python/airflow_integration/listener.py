@@ -11,9 +11,10 @@ from __future__ import annotations
 import fnmatch
 import os
 
+from workflow_events.text import text_of
+
 from . import shaping
 from .callbacks import MAX_MESSAGE, facts_of_run, failure_of
-from .coerce import text_of
 from .context import Given, attempt_of, read, text
 from .events import publish_dag, publish_task
 from .sending import IN_A_TASK, SPOOL_ONLY, How, never_raises

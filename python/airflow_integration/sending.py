@@ -15,9 +15,10 @@ import os
 from collections import namedtuple
 
 from workflow_events.interrupts import interrupts
+from workflow_events.text import text_of
+from workflow_events.to_json import to_json
 
 from . import shaping
-from .coerce import text_of, to_json
 from .context import in_dag_callback
 from .producer import forget, get_kafka_producer, get_spooling_producer, valid_topic
 from .saying import say
