@@ -15,7 +15,7 @@ import logging
 from workflow_events.text import text_of, type_name
 from workflow_events.to_json import BECAME_TEXT, to_json
 
-from .saying import nearest, say
+from .log import nearest, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
