@@ -7,9 +7,11 @@ is about. With ``functools.partial`` they take ``topic=``, ``metadata=``, ``key=
 
 from __future__ import annotations
 
+from workflow_events.text import text_of
+from workflow_events.to_json import BECAME_TEXT, to_json
+
 from . import shaping
-from .coerce import text_of, to_json
-from .context import Given, attempt_of, look_up, number, read, task_instance
+from .context import Given, attempt_of, is_of_airflow_3, look_up, number, read, task_instance
 from .events import publish_dag, publish_task
 from .sending import IN_A_DAG_CALLBACK, How, never_raises
 
@@ -61,10 +63,21 @@ def failure_of(error: Any, context: Any) -> dict[str, Any]:
 
 
 def will_retry(error: Any, ti: Any) -> bool | None:
-    """Whether Airflow will try a failed attempt again, as far as the task instance says; ``None`` when it does not."""
-    if any(kind.__name__ == "AirflowFailException" for kind in type(error).__mro__):
+    """Whether Airflow will try a failed attempt again, as far as that is known here; ``None`` when it is not."""
+    # Airflow has decided by the time of a callback.
+    state = read(read(ti, "state"), "value") or read(ti, "state")
+    if state in ("up_for_retry", "failed"):
+        return bool(state == "up_for_retry")
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if names & {"AirflowFailException", "AirflowSensorTimeout"}:
         return False
-    attempt, retries = attempt_of(ti), number(read(read(ti, "task"), "retries"))
+    # Airflow 2 may retry a task that was terminated, Airflow 3 does not.
+    if "AirflowTaskTerminated" in names and is_of_airflow_3(ti):
+        return False
+    task = read(ti, "task")
+    if read(task, "retry_policy") is not None:  # From Airflow 3.3: it decides by the exception.
+        return None
+    attempt, retries = attempt_of(ti), number(read(task, "retries"))
     if attempt is None or attempt.max_tries is None or attempt.try_number is None:
         return None
     return attempt.try_number <= attempt.max_tries and retries != 0
@@ -75,7 +88,7 @@ def facts_of_run(dag_run: Any) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for name in ("run_type", "logical_date", "data_interval_start", "data_interval_end"):
         value, notes = to_json(read(dag_run, name))
-        if isinstance(value, str) and not any(note.endswith("its text") for note in notes):
+        if isinstance(value, str) and not any(BECAME_TEXT in note for note in notes):
             facts[name] = value
     return facts
 

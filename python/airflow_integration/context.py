@@ -1,9 +1,9 @@
 """What an event is about: which DAG, which run, which task, which attempt.
 
 Owns the way from what a caller has (arguments, an Airflow context, the environment of a task process) to a
-``Subject``. Its invariant: it reads attributes and single keys and nothing else; it never iterates, copies or
-unpacks a context (Airflow 2.8 warns on its deprecated keys), never imports Airflow, and never raises for an
-object that is not what it seems. It knows nothing of events or Kafka.
+``Subject``. Its invariant: it reads attributes, or the keys of a mapping in the place of an object, and nothing else;
+it never iterates, copies or unpacks a context (Airflow 2.8 warns on its deprecated keys), never imports Airflow, and
+never raises for an object that is not what it seems. It knows nothing of events or Kafka.
 
 Ids are looked for in this order: arguments, ``dag_run``, ``ti``/``task_instance``, ``dag.dag_id`` with ``run_id``,
 the context of the task that runs in this process, ``AIRFLOW_CTX_*``.
@@ -16,16 +16,16 @@ import operator
 import os
 import sys
 from collections import namedtuple
+from collections.abc import Mapping
 
 from workflow_events.interrupts import interrupts
+from workflow_events.text import steady_text, text_of
 
-from .coerce import steady_text, text_of
 from .identity import Attempt
-from .saying import say
+from .log import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Any, Callable
 
 _ABSENT = object()
@@ -67,8 +67,10 @@ class Given(
 
 
 def read(holder: Any, name: str) -> Any:
-    """An attribute, or ``None`` when it is absent or raises."""
+    """An attribute, or a key of a mapping; ``None`` when it is absent or raises."""
     try:
+        if isinstance(holder, Mapping) and name in holder:
+            return holder[name]
         return getattr(holder, name, None)
     except Exception as error:
         if interrupts(error):
@@ -136,6 +138,11 @@ def tries(ti: Any) -> int | None:
     return number(read(ti, "try_number"))
 
 
+def is_of_airflow_3(ti: Any) -> bool:
+    """Whether it is the task instance that a task process of Airflow 3 has."""
+    return any(kind.__name__ == "RuntimeTaskInstance" for kind in type(ti).__mro__)
+
+
 def current_context() -> Any:
     """The context of the task that runs in this process, if Airflow is loaded and runs one."""
     for module in ("airflow.sdk", "airflow.operators.python"):
@@ -175,10 +182,10 @@ def resolve(
     )
     run_id = _first(
         given_text(given.run_id),
-        text(read(dag_runs[0], "run_id")),
+        _run_id(dag_runs[0]),
         _run_id(tis[0]),
         text(look_up(given.context, "run_id")),
-        text(read(dag_runs[1], "run_id")),
+        _run_id(dag_runs[1]),
         _run_id(tis[1]),
         text(environ.get("AIRFLOW_CTX_DAG_RUN_ID")),
     )
@@ -201,6 +208,11 @@ def in_dag_callback(context: Any) -> bool:
     return text(look_up(context, "reason")) is not None
 
 
+def deadline_id(context: Any) -> str | None:
+    """The deadline whose callback this is the context of (Airflow 3.1 and later): each is missed once."""
+    return given_text(read(look_up(context, "deadline"), "id"))
+
+
 def task_instance(context: Any) -> Any:
     """The task instance of a context, under either of its names."""
     ti = look_up(context, "ti")
@@ -208,14 +220,15 @@ def task_instance(context: Any) -> Any:
 
 
 def _clear_number(dag_run: Any, dag_id: str, run_id: str) -> int | None:
-    if (read(dag_run, "dag_id"), read(dag_run, "run_id")) != (dag_id, run_id):
+    if (read(dag_run, "dag_id"), _run_id(dag_run)) != (dag_id, run_id):
         return None
     return number(read(dag_run, "clear_number"))
 
 
-def _run_id(ti: Any) -> str | None:
-    # No Airflow has `ti.dag_run_id`, but stand-ins written after older guides do.
-    return text(read(ti, "run_id")) or text(read(ti, "dag_run_id"))
+def _run_id(holder: Any) -> str | None:
+    # The DAG run of a deadline callback is a dict with `dag_run_id`. No Airflow has `ti.dag_run_id`, but stand-ins
+    # written after older guides do.
+    return text(read(holder, "run_id")) or text(read(holder, "dag_run_id"))
 
 
 def _key(holder: Any, name: str) -> Any:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 
-from . import shaping
+from . import pending, shaping
 from .callbacks import failure_of
 from .context import Given, current_context
 from .events import publish_task
 from .sending import How, never_raises
+from .sensors import Poke, begin_poke, is_done, result_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,9 +66,13 @@ def publishes_completion(
         ``WORKFLOW_EVENTS_SPOOL_*``: a ``WorkflowEventProducer``, or what has its ``publish_event_outcome``.
 
     The payload of a failed attempt has ``status``, ``error_message``, ``error_type`` and, where it is known,
-    ``will_retry``. A task that skips, defers or reschedules itself publishes nothing. No publish raises anything: what
-    Kafka did not acknowledge is in the spool, and the log says so. What the function gives back, or raises, passes
-    through; whether the event was published is not told but in the log.
+    ``will_retry``. A task that skips, defers or reschedules itself publishes nothing. Under ``@task.sensor``, or as the
+    ``python_callable`` of a PythonSensor, a poke publishes nothing until it is the last one: when it returns ``True``
+    (or a PokeReturnValue that is done, whose ``xcom_value`` is the result), or when Airflow fails the attempt, a
+    timeout included. What is to be awaited or iterated, a coroutine or a generator, completes at its end.
+
+    No publish raises anything: what Kafka did not acknowledge is in the spool, and the log says so. What the function
+    returns, or raises, passes through; only the log says whether the event was published.
     """
     if function is None:
         return functools.partial(
@@ -82,32 +87,39 @@ def publishes_completion(
         )
     how = How(metadata, topic, key, timeout, producer)
 
-    def returned(value: Any) -> None:
-        _returned(value, include_result, max_result_bytes, how)
+    def begin() -> tuple[Callable[[Any], Any], Callable[[BaseException], Any]]:
+        """What is called at the end of this call: one with what the function returned, one with what it raised."""
+        poke = begin_poke(function, how)
+        return (
+            lambda value: _returned(value, include_result, max_result_bytes, how, poke),
+            lambda error: _raised(error, how, poke),
+        )
 
     if _is_coroutine_function(function):
 
         @functools.wraps(function)
         async def awaited(*args: Any, **kwargs: Any) -> Any:
+            returned, raised = begin()
             try:
-                value = await function(*args, **kwargs)
-            except GeneratorExit:
-                raise  # It is thrown away, and may not wait for anything.
-            except BaseException as error:
-                await _beside_the_loop(_raised, error, how)
+                value = function(*args, **kwargs)
+            except BaseException as error:  # Wrong arguments.
+                await pending.beside_the_loop(raised, error)
                 raise
-            await _beside_the_loop(returned, value)
-            return value
+            return await pending.tell_of(value, returned, raised)
 
         return awaited
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
+        returned, raised = begin()
         try:
             value = function(*args, **kwargs)
         except BaseException as error:
-            _raised(error, how)
+            raised(error)
             raise
+        # A plain function may return the work of one that is not.
+        if pending.is_pending(value):
+            return pending.tell_of(value, returned, raised)
         returned(value)
         return value
 
@@ -115,7 +127,11 @@ def publishes_completion(
 
 
 @never_raises
-def _returned(value: Any, include_result: bool, max_result_bytes: int, how: How) -> bool:
+def _returned(value: Any, include_result: bool, max_result_bytes: int, how: How, poke: Poke | None) -> bool:
+    if poke is not None:
+        if not is_done(value):
+            return False
+        value = result_of(value)
     data: dict[str, Any] = {"status": "success"}
     if include_result and value is not None:
         data.update(shaping.result_of(value, max_result_bytes))
@@ -123,26 +139,22 @@ def _returned(value: Any, include_result: bool, max_result_bytes: int, how: How)
 
 
 @never_raises
-def _raised(error: BaseException, how: How) -> bool:
+def _raised(error: BaseException, how: How, poke: Poke | None) -> bool:
     if any(kind.__name__ in _NO_FAILURE for kind in type(error).__mro__):
         return False
     if isinstance(error, SystemExit) and error.code in (None, 0):
-        return _returned(None, False, 0, how)
+        return _returned(None, False, 0, how, None)
+    if poke is not None:
+        if not poke.decides():
+            return False
+        poke.has_published(error)
     context = current_context()
     return publish_task(shaping.FAILED, None, Given(context=context), failure_of(error, context), how)
-
-
-async def _beside_the_loop(work: Callable[..., Any], *args: Any) -> None:
-    """The work in a thread, with this task's context variables, so that other coroutines go on meanwhile."""
-    import asyncio
-
-    try:
-        await asyncio.to_thread(work, *args)
-    except RuntimeError:  # No loop of asyncio runs this, or it takes no more work.
-        work(*args)
 
 
 def _is_coroutine_function(function: Any) -> bool:
     import inspect  # 5 ms that a module level import would cost every DAG file
 
-    return inspect.iscoroutinefunction(function)
+    # Of a callable object, what it does when it is called.
+    call = function if inspect.isroutine(function) else type(function).__call__
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)

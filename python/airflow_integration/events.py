@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 import os
 
+from workflow_events.text import steady_text, text_of
+
 from . import identity, shaping
-from .coerce import steady_text, text_of
-from .context import Given, Subject, given_number, given_text, resolve, text
+from .context import Given, Subject, deadline_id, given_number, given_text, resolve, text
 from .identity import Attempt
-from .saying import say
+from .log import say
 from .sending import How, send
 
 TYPE_CHECKING = False
@@ -35,7 +36,9 @@ def publish_generic(event_type: str, given: Given, payload: Any, scope: Any, how
     if wanted == identity.DAG:
         task = None
     shaped = shaping.payload_of(payload)
-    told_apart_by = _told_apart_by(how.key, subject) or f"digest:{identity.digest(shaped)}"
+    missed = deadline_id(given.context)
+    digest = f"digest:{identity.digest(shaped)}" + (f" deadline:{missed}" if missed else "")
+    told_apart_by = _told_apart_by(how.key, subject) or digest
     event_id = identity.event_id(
         identity.EVENT,
         subject.dag_id,
@@ -94,13 +97,14 @@ def publish_dag(event_type: str, given: Given, data: dict[str, Any], how: How, *
     if subject is None:
         return False
     unknown = subject.clear_number is None and (blind or subject.blind)
+    missed = deadline_id(given.context)
     event_id = identity.event_id(
         identity.DAG,
         subject.dag_id,
         subject.run_id,
         event_type,
         clear_number=subject.clear_number,
-        told_apart_by=_told_apart_by(how.key, subject._replace(blind=unknown)),
+        told_apart_by=_told_apart_by(how.key, subject._replace(blind=unknown and missed is None), missed),
         publisher=_other_run(subject),
     )
     shaped = shaping.payload_of({"data": {"dag_id": subject.dag_id, **data}})
@@ -125,9 +129,11 @@ def _other_run(subject: Subject) -> Attempt | None:
     return None if publisher is None or publisher.is_of(subject.dag_id, subject.run_id) else publisher
 
 
-def _told_apart_by(key: Any, subject: Subject) -> str:
+def _told_apart_by(key: Any, subject: Subject, missed: str | None = None) -> str:
     if key is not None:
         return f"key:{steady_text(key)}"
+    if missed is not None:
+        return f"deadline:{missed}"
     if not subject.blind:
         return ""
     say(

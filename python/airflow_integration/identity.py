@@ -20,7 +20,8 @@ An id is ``workflow_events.ids.derive(*parts)``: uuid5 over length-prefixed part
 ``max_tries``         constant over automatic retries, raised by a clear
 ``try_number``        only for ``WORKFLOW_FAILED`` of a task: each failed attempt is an event
 ``told apart by``     ``key:...`` when a key was given; ``digest:...`` of the payload for a generic publish;
-                      ``once:...`` when the attempt cannot be known; else empty
+                      ``deadline:...`` in the callback of a missed deadline; ``once:...`` when the attempt cannot
+                      be known; else empty
 ``publisher``         four parts (DAG, run, task with map index, max_tries), only when the task that publishes
                       is another one than the task, or of another run than the DAG run, that the event is about
 ====================  ==============================================================================

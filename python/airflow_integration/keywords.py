@@ -17,7 +17,7 @@ from workflow_events.interrupts import interrupts
 
 from . import shaping
 from .context import look_up, read, task_instance
-from .saying import nearest, say
+from .log import nearest, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

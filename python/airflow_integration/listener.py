@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import sys
+
+from workflow_events.text import text_of
 
 from . import shaping
 from .callbacks import MAX_MESSAGE, facts_of_run, failure_of
-from .coerce import text_of
-from .context import Given, attempt_of, read, text
+from .context import Given, attempt_of, is_of_airflow_3, read, text
 from .events import publish_dag, publish_task
 from .sending import IN_A_TASK, SPOOL_ONLY, How, never_raises
 
@@ -40,7 +42,7 @@ def chosen(dag_id: Any, environ: Mapping[str, str]) -> bool:
 
 def task_deadline(ti: Any, environ: Mapping[str, str]) -> float:
     """5 s in the process that runs the task, else 0: Airflow also calls the hooks where a state is set by hand."""
-    if any(kind.__name__ == "RuntimeTaskInstance" for kind in type(ti).__mro__):
+    if is_of_airflow_3(ti):
         return IN_A_TASK
     attempt = attempt_of(ti)
     names = ("AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_DAG_RUN_ID", "AIRFLOW_CTX_TASK_ID")
@@ -73,13 +75,18 @@ class WorkflowEventsListener:
 
     def on_task_instance_failed(self, previous_state: Any, task_instance: Any) -> None:
         """WORKFLOW_FAILED, scope ``task``: each failed attempt, also one that Airflow will try again."""
-        self._task(shaping.FAILED, None, task_instance)
+        # Airflow 2.8 does not pass the exception, but calls this while it handles it.
+        self.task_failed(task_instance, sys.exc_info()[1])
+
+    def task_failed(self, task_instance: Any, error: Any) -> None:
+        """The same, with the exception, or with a text about it."""
+        self._task(shaping.FAILED, None, task_instance, error)
 
     def _dag(self, event_type: str, status: str, dag_run: Any, msg: Any) -> None:
         _spool_dag(event_type, status, dag_run, msg, self.environ, self.producer)
 
-    def _task(self, event_type: str, data: dict[str, Any] | None, ti: Any) -> None:
-        _publish_task(event_type, data, ti, self.environ, self.producer)
+    def _task(self, event_type: str, data: dict[str, Any] | None, ti: Any, error: Any = None) -> None:
+        _publish_task(event_type, data, ti, error, self.environ, self.producer)
 
 
 @never_raises
@@ -95,10 +102,10 @@ def _spool_dag(event_type: str, status: str, dag_run: Any, msg: Any, environ: Ma
 
 @never_raises
 def _publish_task(
-    event_type: str, data: dict[str, Any] | None, ti: Any, environ: Mapping[str, str], producer: Any
+    event_type: str, data: dict[str, Any] | None, ti: Any, error: Any, environ: Mapping[str, str], producer: Any
 ) -> bool:
     if not chosen(read(ti, "dag_id"), environ):
         return False
     context = {"ti": ti}
     how = How(timeout=task_deadline(ti, environ), producer=producer)
-    return publish_task(event_type, None, Given(context=context, alone=True), data or failure_of(None, context), how)
+    return publish_task(event_type, None, Given(context=context, alone=True), data or failure_of(error, context), how)

@@ -19,7 +19,7 @@ def _listeners() -> list[object]:
     from airflow.listeners import hookimpl
 
     class Hooked(listener.WorkflowEventsListener):
-        """The hooks, marked as Airflow wants them. ``error`` is left out: 2.8 has no such argument."""
+        """The hooks, marked as Airflow wants them."""
 
         on_dag_run_running = hookimpl(listener.WorkflowEventsListener.on_dag_run_running)
         on_dag_run_success = hookimpl(listener.WorkflowEventsListener.on_dag_run_success)
@@ -27,7 +27,21 @@ def _listeners() -> list[object]:
         on_task_instance_success = hookimpl(listener.WorkflowEventsListener.on_task_instance_success)
         on_task_instance_failed = hookimpl(listener.WorkflowEventsListener.on_task_instance_failed)
 
-    return [Hooked()]
+    class WithError(Hooked):
+        """From 2.10 on: the hook is called with the exception."""
+
+        @hookimpl
+        def on_task_instance_failed(self, previous_state: object, task_instance: object, error: object) -> None:
+            self.task_failed(task_instance, error)
+
+    return [WithError() if _is_told_the_error() else Hooked()]
+
+
+def _is_told_the_error() -> bool:
+    from airflow import __version__
+
+    numbers = [int(part) for part in __version__.split(".")[:2] if part.isdecimal()]
+    return numbers >= [2, 10]
 
 
 class WorkflowEventsPlugin(AirflowPlugin):

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import datetime
 import functools
-import json
 import logging
 import math
 import os
 from collections import namedtuple
 
 from workflow_events.interrupts import interrupts
+from workflow_events.text import text_of
+from workflow_events.to_json import to_json
 
 from . import shaping
-from .coerce import text_of, to_json
 from .context import in_dag_callback
+from .log import say, say_lost
 from .producer import forget, get_kafka_producer, get_spooling_producer, valid_topic
-from .saying import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,7 +96,13 @@ def send(
     )  # A variable of the environment, or an id, may hold what UTF-8 cannot carry.
     event["payload"] = payload
     how = how._replace(topic=_topic(how.topic))
-    outcome = _outcome(event, how)
+    try:
+        outcome = _outcome(event, how)
+    except Exception as error:
+        # What a signal interrupts, the producer has spooled.
+        if not interrupts(error):
+            say_lost(event)
+        raise
     if getattr(outcome, "kind", None) == "too_large":
         say(logging.ERROR, "event %s is too large for the topic: its large values are left out", event_id)
         event["payload"] = shaping.shrunk(payload)
@@ -153,11 +159,7 @@ def _outcome(event: dict[str, Any], how: How) -> Any:
 def _spooled(event: dict[str, Any], topic: str | None, error: Exception) -> Any:
     """No producer can be made, so the event is kept: in the spool, and when that fails in the log."""
     say(logging.ERROR, "%s. Until that is mended, events wait in the spool", error)
-    try:
-        return get_spooling_producer(topic).publish_event_outcome(event, timeout=SPOOL_ONLY)
-    except Exception:
-        say(logging.CRITICAL, "EVENT LOST, keep it and publish it again: %s", json.dumps(event))
-        raise
+    return get_spooling_producer(topic).publish_event_outcome(event, timeout=SPOOL_ONLY)
 
 
 def _say(event: dict[str, Any], outcome: Any) -> bool:

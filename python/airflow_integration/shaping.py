@@ -12,8 +12,10 @@ import enum
 import json
 import logging
 
-from . import coerce
-from .saying import nearest, say
+from workflow_events.text import text_of, type_name
+from workflow_events.to_json import BECAME_TEXT, to_json
+
+from .log import nearest, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def event_type_name(event_type: Any) -> str:
     value = _plain(event_type)
     if not isinstance(value, str) or not value.strip():
         raise ValueError(
-            f"event_type is {coerce.text_of(event_type)!r}; expected an EventType or one of {', '.join(EVENT_TYPES)}"
+            f"event_type is {text_of(event_type)!r}; expected an EventType or one of {', '.join(EVENT_TYPES)}"
         )
     name = _name(value).upper()
     if name not in EVENT_TYPES:
@@ -62,7 +64,7 @@ def type_of_status(status: Any) -> tuple[str, str]:
     WORKFLOW_FAILED, with a warning.
     """
     value = _plain(status)
-    words = value.strip().lower() if isinstance(value, str) else coerce.text_of(value).lower()
+    words = value.strip().lower() if isinstance(value, str) else text_of(value).lower()
     event_type = _TYPE_OF_STATUS.get(_name(words))
     if event_type is None:
         meant = nearest(_name(words), _TYPE_OF_STATUS)
@@ -86,7 +88,7 @@ def is_status(value: Any) -> bool:
 def payload_of(payload: Any) -> dict[str, Any]:
     """``{"data": {...}}`` of a dict, of ``{"data": {...}}``, of a model, of ``None``, or of any other value
     (``{"data": {"value": ...}}``)."""
-    plain, notes = coerce.to_json(payload, "payload")
+    plain, notes = to_json(payload, "payload")
     _tell(notes)
     if plain is None:
         return {"data": {}}
@@ -99,7 +101,7 @@ def payload_of(payload: Any) -> dict[str, Any]:
 
 def metadata_of(metadata: Any, known: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
     """What the environment says, then what is known of the task, then what the caller passed, who has the last word."""
-    plain, notes = coerce.to_json(metadata, "metadata")
+    plain, notes = to_json(metadata, "metadata")
     _tell(notes)
     merged: dict[str, Any] = {
         "environment": environ.get("ENVIRONMENT", "").strip() or "dev",
@@ -109,7 +111,7 @@ def metadata_of(metadata: Any, known: Mapping[str, Any], environ: Mapping[str, s
     if isinstance(plain, dict):
         merged.update((name, value) for name, value in plain.items() if value is not None or name not in merged)
     elif plain is not None:
-        say(logging.WARNING, "metadata is a %s; expected a dict or a WorkflowEventMetadata", coerce.type_name(metadata))
+        say(logging.WARNING, "metadata is a %s; expected a dict or a WorkflowEventMetadata", type_name(metadata))
         merged["metadata"] = plain
     if merged["environment"] not in ENVIRONMENTS:
         say(
@@ -131,14 +133,14 @@ def result_of(value: Any, limit: int) -> dict[str, Any]:
     """What a task returned, for its completion event: ``{"result": ...}``, or why it was left out.
 
     A result is left out (``{"result_omitted": {"reason", "type", "bytes"}}``) when it is longer than ``limit``
-    bytes as JSON, or when it is an object that has no form in JSON, such as a data frame.
+    bytes as JSON, or when it is an object that has no form in JSON, such as a generator.
     """
-    plain, notes = coerce.to_json(value, "result")
-    if any(note.startswith("result: ") and note.endswith(coerce.BECAME_TEXT) for note in notes):
-        return {"result_omitted": {"reason": "no form in JSON", "type": coerce.type_name(value)}}
+    plain, notes = to_json(value, "result")
+    if any(note.startswith("result: ") and note.endswith(BECAME_TEXT) for note in notes):
+        return {"result_omitted": {"reason": "no form in JSON", "type": type_name(value)}}
     size = json_bytes(plain)
     if size > limit:
-        return {"result_omitted": {"reason": "too large", "type": coerce.type_name(value), "bytes": size}}
+        return {"result_omitted": {"reason": "too large", "type": type_name(value), "bytes": size}}
     _tell(notes)
     return {"result": plain}
 
@@ -151,7 +153,10 @@ def shrunk(payload: Mapping[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for name, value in data.items():
         size = json_bytes(value)
-        kept[name[:200]] = value if size <= _SMALL else {"omitted_bytes": size}
+        short = name[:200]
+        while short in kept:
+            short += "'"
+        kept[short] = value if size <= _SMALL else {"omitted_bytes": size}
     if json_bytes(kept) > 64 * _SMALL:
         return {"data": {"omitted_bytes": json_bytes(data)}}
     return {"data": kept}

@@ -3,8 +3,9 @@
 Owns the levels: published is INFO, spooled a WARNING with the path, what is no event an ERROR, and an event that is
 neither in Kafka nor in the spool CRITICAL, with the whole event, so that it can be recovered from the log. A payload is
 data and not a secret; no setting is ever logged. A handler or a filter that raises costs a line, and neither an event
-nor the caller. Python's `logging` is imported by the first producer: it is half of what an import of its class would
-cost. It is not imported later, because a child that is forked during an import waits for its lock for ever.
+nor the caller; the line of a lost event goes to the standard error when no handler has written it. Python's `logging`
+is imported by the first producer: it is half of what an import of its class would cost. It is not imported later,
+because a child that is forked during an import waits for its lock for ever.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .interrupts import interrupts
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from logging import Logger
+    from logging import Handler, Logger, LogRecord
     from typing import Optional
 
     from ._native import Outcome
@@ -84,21 +85,88 @@ def _lost(outcome: Outcome) -> None:
     if outcome.event is None:
         # What a close has given up on, and nobody can name.
         text = "EVENTS MAY BE LOST: %s. Publish what was enqueued last again: what is there already is a duplicate"
-        say(CRITICAL, text, outcome.message)
+        say_lost(text, outcome.message)
     else:
-        say(CRITICAL, "EVENT LOST: %s. Keep it, and publish it again: %s", outcome.message, outcome.event)
+        say_lost("EVENT LOST: %s. Keep it, and publish it again: %s", outcome.message, outcome.event)
 
 
 def say(level: int, text: str, *about: object, exc_info: bool = False) -> None:
-    """One line in the log, if it will have it; what is lost without it goes to the standard error then."""
+    """One line in the log, if it will have it."""
     try:
         prepare().log(level, text, *about, exc_info=exc_info, stacklevel=2)
     except Exception as error:
         if interrupts(error):
             raise
-        if level >= CRITICAL and sys.stderr is not None:
-            with suppress(Exception):  # It may be closed.
-                print(text % about, file=sys.stderr)
+
+
+def say_lost(text: str, *about: object, logger: Optional[Logger] = None) -> None:
+    """The last line about an event: in the log, CRITICAL, and on the standard error when no handler has written it.
+
+    A configuration that is loaded later (`dictConfig`, `fileConfig`, alembic's) disables loggers that exist already;
+    others have no handler, or one whose disk is full.
+    """
+    written = False
+    try:
+        written = _write(logger or prepare(), text, about)
+    except Exception as error:
+        if interrupts(error):
+            raise
+    finally:
+        if not written:
+            with suppress(Exception):  # It may be closed, or not be there.
+                print(text % about, file=sys.stderr or sys.__stderr__, flush=True)
+
+
+def _write(logger: Logger, text: str, about: tuple[object, ...]) -> bool:
+    """As `Logger.critical`, but goes on after a handler that raises, and says whether one has written it."""
+    import logging
+
+    kind = type(logger)
+    if (kind.handle, kind.callHandlers) != (logging.Logger.handle, logging.Logger.callHandlers):
+        logger.critical(text, *about)
+        return not logger.disabled and logger.isEnabledFor(CRITICAL)
+    if logger.disabled or not logger.isEnabledFor(CRITICAL):
+        return False
+    file, line, function, _ = logger.findCaller(stacklevel=3)
+    record = logger.makeRecord(logger.name, CRITICAL, file, line, text, about, None, function)
+    # From Python 3.12 a filter may return another record.
+    passed = logger.filter(record)
+    if not passed:
+        return False
+    record = record if passed is True else passed
+    handlers = []
+    source: Optional[Logger] = logger
+    while source is not None:
+        handlers += source.handlers
+        source = source.parent if source.propagate else None
+    if not handlers and logging.lastResort is not None:
+        handlers = [logging.lastResort]
+    return any([_handled(handler, record) for handler in handlers if record.levelno >= handler.level])
+
+
+def _handled(handler: Handler, record: LogRecord) -> bool:
+    """Whether a handler has written it. Most of them report their own errors and raise nothing."""
+    failed: list[LogRecord] = []
+    report_error, own = handler.handleError, vars(handler).get("handleError")
+
+    def note(record: LogRecord) -> None:
+        failed.append(record)
+        report_error(record)
+
+    handler.acquire()  # No other thread writes meanwhile.
+    try:
+        handler.handleError = note  # type: ignore[method-assign]
+        return bool(handler.handle(record)) and not failed
+    except Exception as error:
+        if interrupts(error):
+            raise
+        return False
+    finally:
+        if own is not None:
+            handler.handleError = own  # type: ignore[method-assign]
+        else:
+            vars(handler).pop("handleError", None)
+        handler.release()
 
 
 _LINES = {

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, field_validator
 
 from .names import EventSource, EventType
+from .to_json import text_keys, to_json_strictly
 from .wire import rfc3339
 
 Environment = Literal["dev", "staging", "prod"]
@@ -31,7 +32,7 @@ def _read_dict(value: object) -> object:
     """A dict for what is nearly one: a model of the user's own, a mapping of another kind."""
     if isinstance(value, BaseModel):
         return value.model_dump()
-    return dict(value) if isinstance(value, Mapping) else value
+    return text_keys(value) if isinstance(value, Mapping) else value
 
 
 class WorkflowEventPayload(BaseModel):
@@ -40,6 +41,12 @@ class WorkflowEventPayload(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     data: Annotated[Dict[str, Any], BeforeValidator(_read_dict)] = Field(default_factory=dict)
+
+    @field_serializer("data", when_used="json")
+    def _write_data(self, value: Dict[str, Any]) -> Dict[str, Any]:
+        """As the producer writes it."""
+        plain: Dict[str, Any] = to_json_strictly(value, "payload.data")
+        return plain
 
 
 class WorkflowEventMetadata(BaseModel):

@@ -1,16 +1,16 @@
 """Events to bytes: the wire format, one JSON object in UTF-8.
 
-Owns what a payload may hold beside JSON's own types, and the form of a timestamp. An event that has no JSON form is an
-`InvalidEvent`, here and nowhere later.
+Owns what a dict of the wire format may leave out, and the form of a timestamp. An event that has no JSON form
+(`to_json`) is an `InvalidEvent`, here and nowhere later.
 """
 
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, time, timezone
-from math import isfinite
+from datetime import datetime, timezone
 
 from .interrupts import interrupts
+from .to_json import NoJsonForm, is_plain, to_json_strictly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _encoded(event: Event) -> tuple[str, bytes]:
         fields["timestamp"] = now()
     elif isinstance(timestamp, datetime):
         fields["timestamp"] = rfc3339(timestamp)
-    return event_id, to_json(fields)
+    return event_id, encode_json(fields)
 
 
 def shown(value: object) -> str:
@@ -121,15 +121,12 @@ def _said(error: BaseException) -> str:
         return type(error).__name__
 
 
-def to_json(value: object) -> bytes:
-    """JSON as the bridge reads it: UTF-8, no white space, null for what is no finite number. Raises `InvalidEvent`."""
+def encode_json(value: object) -> bytes:
+    """JSON as the bridge reads it: UTF-8, no white space. Raises `InvalidEvent`."""
     try:
-        try:
-            return _encode(value).encode()
-        except ValueError as error:
-            if "float" not in str(error):
-                raise
-            return _encode(_finite(value)).encode()
+        return _encode(value if is_plain(value) else to_json_strictly(value)).encode()
+    except NoJsonForm as error:
+        raise InvalidEvent(str(error)) from None
     except UnicodeEncodeError:
         raise InvalidEvent("expected text, found a lone surrogate, which has no form in UTF-8") from None
     except RecursionError:
@@ -140,53 +137,4 @@ def to_json(value: object) -> bytes:
         raise InvalidEvent(f"the event has no JSON form: {_said(error)}") from error
 
 
-def _finite(value: Any) -> Any:
-    """The value with null for each NaN and infinity."""
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if value is None or isinstance(value, (str, int)):
-        return value
-    return _finite(_default(value))
-
-
-def _default(value: Any) -> object:
-    """What stands for a value that JSON does not know."""
-    if isinstance(value, datetime):
-        return rfc3339(value) if value.tzinfo is not None else value.isoformat()
-    if isinstance(value, (date, time)):
-        return value.isoformat()
-    if isinstance(value, (set, frozenset)):
-        # In the same order each time, so that the same event has the same bytes.
-        return sorted(value, key=repr)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value).decode()
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
-        return {name: getattr(value, name) for name in value.__dataclass_fields__}
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        return value.item()  # A number of numpy's.
-    if hasattr(value, "tolist"):
-        return value.tolist()  # An array of numpy's, a series of pandas'.
-    if hasattr(value, "__fspath__"):
-        return value.__fspath__()
-    if type(value).__module__ in ("uuid", "decimal", "ipaddress"):
-        return str(value)
-    if hasattr(value, "value") and hasattr(type(value), "__members__"):
-        return value.value  # An enum.
-    if hasattr(value, "keys") and hasattr(value, "__getitem__"):
-        return {key: value[key] for key in value.keys()}
-    if hasattr(value, "total_seconds"):
-        return value.total_seconds()
-    if hasattr(value, "__iter__") and hasattr(value, "__len__"):
-        return list(value)
-    raise TypeError(
-        f"a value of type {type(value).__module__}.{type(value).__qualname__} is not JSON: turn it into one"
-    )
-
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_default).encode
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode

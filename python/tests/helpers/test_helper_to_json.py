@@ -18,8 +18,9 @@ from unittest.mock import MagicMock
 import numpy
 import pytest
 from airflow_integration import publish_workflow_event, shaping
-from airflow_integration.coerce import CUT, MAX_NODES, MAX_NOTES, steady_text, to_json
 from recording import TaskInstance2, context
+from workflow_events.text import steady_text
+from workflow_events.to_json import CUT, MAX_NODES, MAX_NOTES, to_json
 
 
 class Colour(enum.Enum):
@@ -77,7 +78,7 @@ UTC = datetime.timezone.utc
         ({1: "a", "1": "b"}, {"1": "a", "1'": "b"}, 2),
         ({None: 1, True: 2, (1, 2): 3}, {"null": 1, "true": 2, "(1, 2)": 3}, 3),
         (ValueError("x"), "ValueError: x", 1),
-        (Nasty(), "<test_helper_coerce.Nasty>", 1),
+        (Nasty(), "<test_helper_to_json.Nasty>", 1),
     ],
 )
 def test_each_kind_of_value_is_carried(value, carried, noted):
@@ -228,7 +229,7 @@ def test_the_text_of_pythons_own_containers_is_the_same_in_each_process(value, w
 
 def test_what_one_payload_is_does_not_depend_on_the_hashes_of_a_process():
     program = (
-        "from airflow_integration.coerce import to_json; from airflow_integration.identity import digest\n"
+        "from workflow_events.to_json import to_json; from airflow_integration.identity import digest\n"
         "letters = frozenset('abcdefgh')\n"
         "print(digest(to_json({letters: 1, (1, letters): {letters}, 'of': {('x', letters): letters}})[0]))"
     )

@@ -1,18 +1,22 @@
 """The log of the helpers: the logger ``airflow_integration``.
 
-Its invariant: a handler or a filter that raises costs a line in the log, and no event.
+Its invariant: a handler or a filter that raises costs a line in the log, and no event; what says that an event is lost
+is on the standard error when no handler has written it.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import logging
 
+from workflow_events import log as log_of_events
 from workflow_events.interrupts import interrupts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
 log = logging.getLogger("airflow_integration")
 
@@ -24,6 +28,11 @@ def say(level: int, words: str, *about: object, exc_info: bool = False) -> None:
     except Exception as error:
         if interrupts(error):
             raise
+
+
+def say_lost(event: dict[str, Any]) -> None:
+    """The last line about an event that is in neither Kafka nor the spool: it holds the whole event."""
+    log_of_events.say_lost("EVENT LOST, keep it and publish it again: %s", json.dumps(event), logger=log)
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
