@@ -25,7 +25,7 @@ use crate::{
     config::Config,
     dedup::{self, Ledger, LedgerError, OpenError},
     event::Poison,
-    kafka::{Consumer, ConsumerHandle, ConsumerStatus, DeadLetters, KafkaError, StatusView},
+    kafka::{Consumer, ConsumerHandle, ConsumerStatus, DeadLetters, KafkaError, PartitionStatus, StatusView},
     pipeline::{self, AgentStatus, Observer, Parts, Pipeline, PipelineError, stop},
     publish::PublishError,
     routing::{LoadOptions, Problems, Routing},
@@ -242,6 +242,7 @@ fn announce(config: &Config) {
     for outcome in ["delivered", "duplicate", "unmatched", "dead_lettered"] {
         counter!(telemetry::EVENTS, "outcome" => outcome).increment(0);
     }
+    gauge!(telemetry::KAFKA_REACHABLE).set(0.0);
     for topic in &config.kafka.topics {
         counter!(telemetry::RECORDS_LOST, "topic" => topic.clone()).increment(0);
         counter!(telemetry::RECORDS_CONSUMED, "topic" => topic.clone()).increment(0);
@@ -330,19 +331,25 @@ impl View for Overview {
     }
 
     fn readiness(&self) -> Probe {
-        let ConsumerStatus { assigned, last_error, .. } = self.consumer.status();
+        let ConsumerStatus { assigned, last_error, reachable, .. } = self.consumer.status();
         let mut notes = Vec::new();
-        if assigned.is_empty() {
-            notes.push(match last_error {
-                Some(error) => format!("no partition is assigned: {error}"),
-                None => "no partition is assigned".to_owned(),
-            });
+        let problem = match (reachable, assigned.is_empty()) {
+            (false, _) => Some("no broker answers"),
+            (true, true) => Some("no partition is assigned"),
+            (true, false) => None,
+        };
+        match (problem, last_error) {
+            (Some(problem), Some(error)) => notes.push(format!("{problem}: {error}")),
+            (Some(problem), None) => notes.push(problem.to_owned()),
+            (None, Some(error)) => notes.push(format!("Kafka complains: {error}")),
+            (None, None) => {}
         }
+        notes.extend(assigned.iter().filter_map(stuck_note));
         notes.extend(self.held().map(|agent| {
             let why = agent.last_failure.unwrap_or_default();
             format!("agent {} is held, {} deliveries wait: {why}", agent.agent, agent.deliveries)
         }));
-        Probe { ok: !assigned.is_empty(), notes }
+        Probe { ok: problem.is_none(), notes }
     }
 
     fn status(&self) -> Value {
@@ -361,6 +368,20 @@ impl View for Overview {
     }
 }
 
+fn stuck_note(partition: &PartitionStatus) -> Option<String> {
+    let stuck = partition.stuck.as_ref()?;
+    Some(format!(
+        "partition {}/{} is stuck at offset {} for {} s, its end is {}: {}: raise receive.message.max.bytes under \
+         kafka.properties, or skip the offset (docs/kafka.md, \"A stuck partition\")",
+        partition.topic,
+        partition.partition,
+        stuck.offset,
+        stuck.seconds,
+        partition.high_watermark.unwrap_or_default(),
+        stuck.reason,
+    ))
+}
+
 fn consumer_status(status: &ConsumerStatus) -> Value {
     let partitions: Vec<Value> = status
         .assigned
@@ -373,8 +394,14 @@ fn consumer_status(status: &ConsumerStatus) -> Value {
                 "position": partition.position,
                 "high_watermark": partition.high_watermark,
                 "lag": partition.lag,
+                "unread": partition.unread,
                 "span": partition.span,
                 "capped": partition.capped,
+                "stuck": partition.stuck.as_ref().map(|stuck| json!({
+                    "offset": stuck.offset,
+                    "seconds": stuck.seconds,
+                    "reason": stuck.reason,
+                })),
             })
         })
         .collect();
@@ -384,6 +411,7 @@ fn consumer_status(status: &ConsumerStatus) -> Value {
         "paused": status.paused,
         "last_poll_ms_ago": status.last_poll.elapsed().as_millis(),
         "last_error": status.last_error,
+        "reachable": status.reachable,
         "in_flight_events": status.in_flight_events,
         "in_flight_bytes": status.in_flight_bytes,
     })

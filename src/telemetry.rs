@@ -41,7 +41,7 @@ macro_rules! metrics {
 metrics! {
     Gauge BUILD_INFO = "build_info" ["version"] "Always 1; the label says which version runs.";
     Counter RECORDS_CONSUMED = "records_consumed_total" ["topic"] "Records received from Kafka.";
-    Counter RECORDS_LOST = "records_lost_total" ["topic"] "Records that Kafka dropped before they were read (the committed offset was below the low watermark). Alert on any increase.";
+    Counter RECORDS_LOST = "records_lost_total" ["topic"] "Records that Kafka dropped before they were read: by retention, or with a topic that was deleted. Alert on any increase.";
     Counter EVENTS = "events_total" ["outcome"] "Events that reached their outcome: delivered, duplicate, unmatched or dead_lettered.";
     Counter ATTEMPTS = "attempts_total" ["agent", "result"] "Delivery attempts by agent and answer: a status class such as 2xx, timeout, connect, io, or found when a look settled it.";
     Histogram ATTEMPT_DURATION = "attempt_duration_seconds" ["agent"] "How long one attempt took.";
@@ -52,9 +52,12 @@ metrics! {
     Gauge BREAKER_OPEN = "breaker_open" ["agent"] "1 while deliveries to the agent are held and only probes go out. Alert when it lasts.";
     Gauge PARTITIONS_ASSIGNED = "partitions_assigned" [] "Partitions that the consumer group gave to this replica.";
     Gauge PARTITIONS_PAUSED = "partitions_paused" [] "Partitions not fetched because the in-flight budget or a partition's span is used up.";
-    Gauge LAG = "consumer_lag_records" ["topic", "partition"] "High watermark less the committed offset. Alert when it grows.";
+    Gauge LAG = "consumer_lag_records" ["topic", "partition"] "High watermark less the committed offset: records without an outcome. Alert when it grows.";
+    Gauge UNREAD = "unread_records" ["topic", "partition"] "High watermark less the next offset to read: what Kafka holds and this replica has not received yet.";
+    Gauge PARTITION_STUCK = "partition_stuck" ["topic", "partition"] "1 while a partition has records that can only be answered with errors, so that its position does not move. Alert at once.";
+    Gauge KAFKA_REACHABLE = "kafka_reachable" [] "1 while a broker answers, 0 when none does. Alert when it lasts.";
     Gauge COMMITTED_OFFSET = "committed_offset" ["topic", "partition"] "The last committed offset.";
-    Counter KAFKA_ERRORS = "kafka_errors_total" ["kind"] "Errors that the Kafka client reported: transport, authentication, tls, topic, commit, other.";
+    Counter KAFKA_ERRORS = "kafka_errors_total" ["kind"] "Errors that the Kafka client reported: transport, authentication, tls, topic, fetch, commit, other.";
     Counter DEAD_LETTERS = "dead_letters_total" ["reason"] "Records written to the dead-letter topic, acknowledged. Alert on any increase.";
     Counter DEAD_LETTER_FAILURES = "dead_letter_failures_total" [] "Attempts to write a dead letter that failed and are tried again.";
     Gauge DEDUP_RECORDS = "dedup_records" [] "Records in the ledger.";

@@ -27,7 +27,25 @@ pub(crate) fn advice(code: Code, text: &str) -> (&'static str, &'static str) {
     if says(&["SSL routines", "SSL handshake failed"]) {
         return advice_on_code(Code::SSL);
     }
+    if says(&["increase receive.message.max.bytes"]) {
+        return advice_on_code(Code::BadCompression);
+    }
+    if matches!(code, Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) && is_advertised(text) {
+        return (
+            "transport",
+            "the address is the one that the cluster itself gives for this broker: check that the broker runs, and that \
+             its advertised.listeners can be resolved and reached from here",
+        );
+    }
     advice_on_code(code)
+}
+
+/// Whether the text is about a broker at the address that the cluster gives for it. librdkafka calls such a
+/// broker `host:port/1`, and the group's coordinator by its part; one of the settings is `host:port/bootstrap`.
+fn is_advertised(text: &str) -> bool {
+    let name = text.split_whitespace().next().unwrap_or_default().trim_end_matches(':');
+    let id = name.rsplit_once('/').map_or("", |(_, id)| id);
+    name == "GroupCoordinator" || (!id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Whether a listener ended the connection at the first request that it got. It says so in no error, only in
@@ -51,7 +69,12 @@ fn advice_on_code(code: Code) -> (&'static str, &'static str) {
             "tls",
             "the TLS handshake failed: check security.ssl_cafile, the broker's certificate (its host names and dates), ssl_certfile and ssl_keyfile",
         ),
-        Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve | Code::OperationTimedOut => {
+        Code::AllBrokersDown => (
+            "transport",
+            "no broker can be reached: check that they run, bootstrap_servers, the addresses that they advertise \
+             (advertised.listeners) and the network",
+        ),
+        Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut => {
             ("transport", "the broker does not answer: check bootstrap_servers, security.protocol and the network")
         }
         Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::InvalidTopic => {
@@ -64,6 +87,16 @@ fn advice_on_code(code: Code) -> (&'static str, &'static str) {
         Code::GroupAuthorizationFailed => {
             ("authentication", "our user may not use the consumer group: grant it READ on the group, or check group_id")
         }
+        Code::InconsistentGroupProtocol => (
+            "other",
+            "another member of the group uses another partition.assignment.strategy or group.protocol (the bridge's is \
+             cooperative-sticky): stop the other members, or use another group_id",
+        ),
+        Code::BadCompression | Code::BadMessage | Code::MessageSizeTooLarge => (
+            "fetch",
+            "a batch cannot be read, most often because it is larger than receive.message.max.bytes: raise it under \
+             kafka.properties, or skip the offset (docs/kafka.md, \"A stuck partition\")",
+        ),
         Code::ClusterAuthorizationFailed => {
             ("authentication", "our user lacks a permission on the cluster: grant it IDEMPOTENT_WRITE")
         }
@@ -85,6 +118,8 @@ mod tests {
             (Code::Authentication, "authentication", "sasl_password"),
             (Code::SSL, "tls", "ssl_cafile"),
             (Code::AllBrokersDown, "transport", "bootstrap_servers"),
+            (Code::InconsistentGroupProtocol, "other", "group_id"),
+            (Code::BadCompression, "fetch", "receive.message.max.bytes"),
             (Code::UnknownTopicOrPartition, "topic", "topic's name"),
             (Code::GroupAuthorizationFailed, "authentication", "group_id"),
         ] {
@@ -111,6 +146,23 @@ mod tests {
         let plain = "SSL handshake failed: error:0A00010B:SSL routines::wrong version number";
         assert!(advice(Code::SSL, plain).1.contains("not in TLS"));
         assert_eq!(advice(transport, "Connection refused"), advice_on_code(transport));
+    }
+
+    #[test]
+    fn an_address_that_the_cluster_gives_is_told_from_one_of_the_settings() {
+        for text in [
+            "kafka:29092/1: Failed to resolve 'kafka:29092': Name or service not known (after 3ms in state CONNECT)",
+            "sasl_ssl://kafka:29092/17: Connect to ipv4#10.0.0.1:29092 failed: Connection refused",
+            "GroupCoordinator: kafka:29092: Failed to resolve 'kafka:29092'",
+        ] {
+            let advice = advice(Code::Resolve, text).1;
+            assert!(
+                advice.contains("advertised.listeners") && !advice.contains("bootstrap_servers"),
+                "{text}: {advice}"
+            );
+        }
+        let ours = "kafka:9092/bootstrap: Failed to resolve 'kafka:9092'";
+        assert!(advice(Code::Resolve, ours).1.contains("bootstrap_servers"));
     }
 
     #[test]

@@ -44,6 +44,19 @@ pub(super) fn consumer(settings: &KafkaSettings) -> ClientConfig {
     with_properties(config, settings)
 }
 
+/// The configuration of a consumer that joins no group, and reads one record of a partition now and then.
+pub(super) fn reader(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = consumer(settings);
+    // It needs the group's name and is no member: it has partitions of its own choice, and commits nothing.
+    config.remove("group.instance.id");
+    config.set("auto.offset.reset", "error").set("enable.partition.eof", "true");
+    config.set("queued.min.messages", "1").set("fetch.wait.max.ms", "100");
+    // The broker gives at least one batch, whatever its size.
+    config.set("fetch.message.max.bytes", "65536");
+    config.remove("max.partition.fetch.bytes");
+    config
+}
+
 /// The configuration of a producer whose every record counts.
 pub(super) fn producer(settings: &KafkaSettings) -> ClientConfig {
     let mut config = base(settings);

@@ -7,7 +7,11 @@
 //! consumer is closing.
 
 mod context;
+mod gauges;
+mod identity;
 mod run;
+mod start;
+mod trouble;
 mod watch;
 
 use std::{
@@ -19,7 +23,7 @@ use std::{
 use rdkafka::{config::FromClientConfigAndContext, consumer::BaseConsumer};
 use tokio::sync::watch as latest;
 
-pub use super::partitions::PartitionStatus;
+pub use super::partitions::{PartitionStatus, Stuck};
 use super::{KafkaError, KafkaSettings, Receive, client};
 use crate::connection;
 use context::{Context, Shared};
@@ -54,8 +58,10 @@ pub struct ConsumerStatus {
     pub paused: bool,
     /// When the loop last polled: it makes progress while this is less than 2 s ago.
     pub last_poll: Instant,
-    /// What Kafka last complained about, until it answers again.
+    /// What Kafka complains about, the cause first, until what it is about was seen to work.
     pub last_error: Option<String>,
+    /// A broker answered the last requests, or none was asked yet.
+    pub reachable: bool,
     /// Events received and without an outcome yet.
     pub in_flight_events: u64,
     /// What those events are charged.
@@ -79,7 +85,7 @@ impl Consumer {
                 .map_err(|error| KafkaError::Client { role: "consumer", reason: connection::reason(&error) })?;
         let (end, ended) = latest::channel(None);
         let (finished, done) = mpsc::channel();
-        let looped = run::Loop::new(consumer, Arc::clone(&shared), receiver, settings.budget);
+        let looped = run::Loop::new(consumer, Arc::clone(&shared), receiver, settings.clone());
         thread::Builder::new()
             .name("kafka-consumer".into())
             .spawn(move || {
@@ -93,14 +99,11 @@ impl Consumer {
 }
 
 impl StatusView {
-    /// Whether every assigned partition was read to the end that it had at the last look (every 5 s).
+    /// Whether every assigned partition was read to the end that it had at the last look (every 3 s); an
+    /// empty one counts as read.
     pub fn has_read_everything(&self) -> bool {
         let assigned = self.status().assigned;
-        !assigned.is_empty()
-            && assigned.iter().all(|partition| {
-                let at = partition.position.or(partition.committed);
-                partition.high_watermark.zip(at).is_some_and(|(high, at)| at >= high)
-            })
+        !assigned.is_empty() && assigned.iter().all(|partition| partition.unread == Some(0))
     }
 
     /// What the consumer is doing now.
@@ -112,6 +115,7 @@ impl StatusView {
             paused: self.0.paused.load(Ordering::Acquire),
             last_poll: self.0.last_poll(),
             last_error: self.0.reporter.last_error(),
+            reachable: !self.0.unreachable.load(Ordering::Acquire),
             in_flight_events: usage.events,
             in_flight_bytes: usage.bytes,
         }

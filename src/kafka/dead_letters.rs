@@ -26,7 +26,10 @@ use tokio::time::Instant;
 pub use letter::DeadLetter;
 use letter::Form;
 
-use super::{KafkaError, KafkaSettings, client, report::Reporter};
+use super::{
+    KafkaError, KafkaSettings, client,
+    report::{Area, Listener, Reporter},
+};
 use crate::{
     connection::{self, advice},
     event::Origin,
@@ -46,8 +49,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 pub struct DeadLetters {
     settings: KafkaSettings,
     /// Replaced when librdkafka declares it failed for good.
-    producer: Mutex<FutureProducer<Reporter>>,
-    admin: Arc<AdminClient<Reporter>>,
+    producer: Mutex<FutureProducer<Listener>>,
+    admin: Arc<AdminClient<Listener>>,
+    reporter: Arc<Reporter>,
     /// The topics that exist, or when their creation failed.
     topics: tokio::sync::Mutex<HashMap<String, Option<Instant>>>,
     logged: Mutex<Option<Instant>>,
@@ -115,10 +119,12 @@ impl DeadLetters {
     /// Makes the producer; connects when the first letter is written.
     pub fn connect(settings: &KafkaSettings) -> Result<Self, KafkaError> {
         client::validated(settings)?;
-        let admin = AdminClient::from_config_and_context(&client::producer(settings), Reporter::new("dead letters"))
+        let reporter = Arc::new(Reporter::new("dead letters"));
+        let admin = AdminClient::from_config_and_context(&client::producer(settings), Listener(Arc::clone(&reporter)))
             .map_err(|error| KafkaError::Client { role: "dead-letter producer", reason: connection::reason(&error) })?;
         Ok(Self {
-            producer: Mutex::new(producer(settings)?),
+            producer: Mutex::new(producer(settings, &reporter)?),
+            reporter,
             settings: settings.clone(),
             admin: Arc::new(admin),
             topics: tokio::sync::Mutex::default(),
@@ -134,6 +140,9 @@ impl DeadLetters {
             match self.write(&topic, letter, form).await {
                 Ok(()) => {
                     metrics::counter!(telemetry::DEAD_LETTERS, "reason" => letter.reason).increment(1);
+                    for area in [Area::Connection, Area::Topic, Area::Other] {
+                        self.reporter.works(area);
+                    }
                     if form != Form::Whole {
                         tracing::warn!(
                             origin = %letter.origin, topic, left_out = form.left_out(),
@@ -234,7 +243,7 @@ impl DeadLetters {
     fn replace_if_dead(&self) {
         let mut current = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((code, reason)) = current.client().fatal_error() else { return };
-        match producer(&self.settings) {
+        match producer(&self.settings, &self.reporter) {
             Ok(fresh) => {
                 tracing::warn!(?code, reason, "dead-letter producer failed for good and was replaced");
                 *current = fresh;
@@ -320,11 +329,11 @@ fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT)).operation_timeout(Some(ADMIN_TIMEOUT))
 }
 
-fn producer(settings: &KafkaSettings) -> Result<FutureProducer<Reporter>, KafkaError> {
+fn producer(settings: &KafkaSettings, reporter: &Arc<Reporter>) -> Result<FutureProducer<Listener>, KafkaError> {
     let mut config = client::producer(settings);
     // A topic's limit is one of batches: letters that fit alone must not be refused together.
     config.set("batch.num.messages", "1");
-    FutureProducer::from_config_and_context(&config, Reporter::new("dead letters"))
+    FutureProducer::from_config_and_context(&config, Listener(Arc::clone(reporter)))
         .map_err(|error| KafkaError::Client { role: "dead-letter producer", reason: connection::reason(&error) })
 }
 

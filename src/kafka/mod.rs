@@ -7,6 +7,7 @@
 //! needs no hook into the ledger. The room knows neither rules nor agents, and no rdkafka type
 //! leaves it.
 
+mod anchor;
 mod budget;
 mod client;
 mod consume;
@@ -23,7 +24,7 @@ mod settings;
 mod tests;
 
 pub use budget::BudgetSettings;
-pub use consume::{Consumer, ConsumerHandle, ConsumerStatus, OnCluster, PartitionStatus, StatusView};
+pub use consume::{Consumer, ConsumerHandle, ConsumerStatus, OnCluster, PartitionStatus, StatusView, Stuck};
 pub use dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
 pub use embedded::EmbeddedBroker;
 pub use error::KafkaError;

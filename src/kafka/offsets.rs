@@ -8,7 +8,7 @@
 //!
 //! Each assignment has a frontier of its own, so a completion from an earlier assignment reaches
 //! only a frontier that nobody commits from. Within an assignment the log may rewind (a topic
-//! created anew, a seek, an offset reset): an offset at or below the last received one starts a
+//! created anew, a seek, an offset reset): an offset below the next expected one starts a
 //! new epoch. What was open from that offset on is delivered again, and its old completions count
 //! for nothing; what was open below it is not delivered again, and keeps its claim on the frontier.
 
@@ -38,7 +38,6 @@ pub(super) struct Frontier {
     open: BTreeMap<i64, Open>,
     /// The next offset to expect, and where to resume when nothing is open.
     next: Option<i64>,
-    last: Option<i64>,
     received: u64,
     requested: Option<i64>,
     /// How often the broker was seen without what was requested.
@@ -49,16 +48,7 @@ pub(super) struct Frontier {
 impl Frontier {
     /// The frontier of a new assignment whose committed offset is known, or not.
     pub(super) fn new(committed: Option<i64>) -> Self {
-        Self {
-            epoch: Epoch(0),
-            open: BTreeMap::new(),
-            next: None,
-            last: None,
-            received: 0,
-            requested: None,
-            unseen: 0,
-            committed,
-        }
+        Self { epoch: Epoch(0), open: BTreeMap::new(), next: None, received: 0, requested: None, unseen: 0, committed }
     }
 
     /// The frontier of a partition that begins at `offset` on purpose, which is worth a commit
@@ -70,7 +60,7 @@ impl Frontier {
     /// Takes note of a received record, and says in which epoch.
     pub(super) fn receive(&mut self, offset: i64) -> Epoch {
         let mut resume = self.next;
-        if self.last.is_some_and(|last| offset <= last) {
+        if self.next.is_some_and(|next| offset < next) {
             self.epoch = Epoch(self.epoch.0.wrapping_add(1));
             self.open.split_off(&offset);
             self.requested = None;
@@ -79,9 +69,22 @@ impl Frontier {
         }
         self.open.insert(offset, Open { epoch: self.epoch, resume, ordinal: self.received });
         self.received += 1;
-        self.last = Some(offset);
         self.next = Some(offset + 1);
         self.epoch
+    }
+
+    /// Nothing stands between the last received record and `offset` that could be received: marks of
+    /// transactions, aborted or compacted records, or what Kafka dropped.
+    pub(super) fn skip_to(&mut self, offset: i64) {
+        if self.next.is_none_or(|next| next < offset) {
+            self.next = Some(offset);
+        }
+    }
+
+    /// The log is another one now: what was received of the old one counts for nothing.
+    pub(super) fn begin_again(&mut self) {
+        let epoch = Epoch(self.epoch.0.wrapping_add(1));
+        *self = Self { epoch, ..Self::new(None) };
     }
 
     /// Takes note of an outcome; `false` when the offset was delivered again since, or is complete.

@@ -7,9 +7,16 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
-use super::offsets::{Epoch, Frontier};
+use super::{
+    anchor::{Anchor, CommitNote},
+    offsets::{Epoch, Frontier},
+};
+
+/// A partition that has something to read, gets nothing but errors and does not move for so long is stuck.
+pub(super) const STUCK_AFTER: Duration = Duration::from_secs(15);
 
 /// One assignment of one partition.
 #[derive(Debug)]
@@ -31,6 +38,59 @@ struct State {
     watermarks: Option<(i64, i64)>,
     /// Paused because its span is at the cap.
     capped: bool,
+    /// What the next commit carries.
+    note: CommitNote,
+    identity: Identity,
+    /// Where reading stood at the last look, and since when.
+    stood: Option<(i64, Instant)>,
+    stuck: Option<Stuck>,
+}
+
+/// How the log is told from one that took its place.
+#[derive(Debug, Default)]
+struct Identity {
+    /// The next received record is to be the next anchor.
+    wanted: bool,
+    /// The record that becomes the anchor when the present one was found in its place.
+    next: Option<Anchor>,
+    /// The end of the log when the anchor was last found.
+    end: Option<i64>,
+    /// The log was seen to end below the anchor, once.
+    short: bool,
+    /// Another log stands there: nothing of it counts until it is read from its start.
+    replaced: bool,
+    /// librdkafka's position is still that of the old log.
+    position_is_old: bool,
+}
+
+/// What stands where the anchor was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A record.
+    Record(Anchor),
+    /// No record: retention or compaction has taken it.
+    Gone,
+    /// The log ends at or below that offset.
+    Beyond,
+}
+
+/// A partition that cannot be read at this offset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stuck {
+    /// The offset that cannot be read.
+    pub offset: i64,
+    /// How long it was tried when the status was asked for.
+    pub seconds: u64,
+    /// What the Kafka client says.
+    pub reason: String,
+    since: Instant,
+}
+
+/// What a partition's state of being stuck became at a look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    Stuck(Stuck),
+    Moves,
 }
 
 /// Offsets that Kafka dropped before they were read: from, and up to but not including.
@@ -55,21 +115,49 @@ pub struct PartitionStatus {
     pub high_watermark: Option<i64>,
     /// High watermark less the committed offset, or less the low one when there is none.
     pub lag: Option<i64>,
+    /// High watermark less the position: records that Kafka holds and that were not received.
+    pub unread: Option<i64>,
     /// Records from the first one without an outcome on.
     pub span: u64,
     /// Not fetched because its span is at the cap.
     pub capped: bool,
+    /// It cannot be read further.
+    pub stuck: Option<Stuck>,
+}
+
+impl State {
+    /// The next offset to be read, as far as it is known.
+    fn at(&self) -> Option<i64> {
+        self.position.or(self.frontier.committed()).or(self.watermarks.map(|(low, _)| low))
+    }
+
+    fn unread(&self) -> Option<i64> {
+        self.watermarks.zip(self.at()).map(|((_, high), at)| (high - at).max(0))
+    }
 }
 
 impl Partition {
-    pub(super) fn new(topic: Arc<str>, number: i32, frontier: Frontier, position: Option<i64>) -> Self {
+    /// `note` is what the last commit carried.
+    pub(super) fn new(
+        topic: Arc<str>,
+        number: i32,
+        frontier: Frontier,
+        position: Option<i64>,
+        note: CommitNote,
+    ) -> Self {
         let consumed = metrics::counter!(crate::telemetry::RECORDS_CONSUMED, "topic" => topic.to_string());
-        Self {
-            topic,
-            number,
-            consumed,
-            state: Mutex::new(State { frontier, position, gap: None, watermarks: None, capped: false }),
-        }
+        let state = State {
+            frontier,
+            position,
+            gap: None,
+            watermarks: None,
+            capped: false,
+            note,
+            identity: Identity::default(),
+            stood: None,
+            stuck: None,
+        };
+        Self { topic, number, consumed, state: Mutex::new(state) }
     }
 
     pub(super) fn topic(&self) -> &Arc<str> {
@@ -84,19 +172,46 @@ impl Partition {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of a received record; the span after it comes with it.
-    pub(super) fn receive(&self, offset: i64) -> (Epoch, u64) {
-        self.consumed.increment(1);
+    /// Takes note of a received record; the span after it comes with it. `None` when the record is to be
+    /// dropped: it is read again, from the start of its log. `identify` is called for few records.
+    pub(super) fn receive(&self, offset: i64, identify: impl FnOnce() -> Anchor) -> Option<(Epoch, u64)> {
         let mut state = self.state();
-        if let Some(position) = state.position
-            && offset > position
-            && state.gap.is_none()
-        {
-            state.gap = Some((position, offset));
+        if state.identity.replaced {
+            return None;
         }
+        self.consumed.increment(1);
+        match state.position {
+            Some(position) if offset > position && state.gap.is_none() => state.gap = Some((position, offset)),
+            // Read again from further back, as after an offset that the log does not have: from here on it
+            // may be another log.
+            Some(position) if offset < position => {
+                state.note.anchor = None;
+                state.identity = Identity::default();
+            }
+            _ => {}
+        }
+        if state.note.anchor.is_none() {
+            state.note.anchor = Some(identify());
+        } else if state.identity.wanted {
+            state.identity.wanted = false;
+            state.identity.next = Some(identify());
+        }
+        state.identity.position_is_old = false;
         state.position = Some(offset + 1);
         let epoch = state.frontier.receive(offset);
-        (epoch, state.frontier.span())
+        Some((epoch, state.frontier.span()))
+    }
+
+    /// librdkafka is at this offset: what lies below it and was not received are marks of transactions.
+    pub(super) fn advance_to(&self, offset: i64) {
+        let mut state = self.state();
+        if state.identity.replaced || state.identity.position_is_old {
+            return;
+        }
+        if state.at().is_none_or(|at| at < offset) {
+            state.position = Some(offset);
+            state.frontier.skip_to(offset);
+        }
     }
 
     pub(super) fn complete(&self, epoch: Epoch, offset: i64) {
@@ -105,12 +220,16 @@ impl Partition {
         }
     }
 
-    /// The offset to commit, if it is news to the broker; from here on it counts as asked for.
-    pub(super) fn take_commit(&self) -> Option<i64> {
+    /// The offset to commit and what goes with it, if it is news to the broker; from here on it counts as
+    /// asked for.
+    pub(super) fn take_commit(&self) -> Option<(i64, String)> {
         let mut state = self.state();
+        if state.identity.replaced {
+            return None;
+        }
         let offset = state.frontier.committable()?;
         state.frontier.mark_requested(offset);
-        Some(offset)
+        Some((offset, state.note.text()))
     }
 
     /// The broker says that it has this offset, or none.
@@ -152,7 +271,113 @@ impl Partition {
         }
         let from = state.position.filter(|position| low > *position)?;
         state.position = Some(low);
+        // Worth a commit: the same loss is not to be counted again after a restart.
+        state.frontier.skip_to(low);
         Some(Lost { from, to: low })
+    }
+
+    /// The anchor to look for now, and what the last look at the watermarks says of its place.
+    pub(super) fn begin_check(&self) -> Option<(Anchor, Option<Found>)> {
+        let state = self.state();
+        let anchor = state.note.anchor.filter(|_| !state.identity.replaced)?;
+        let (low, high) = state.watermarks?;
+        let known = match anchor.offset {
+            offset if offset < low => Some(Found::Gone),
+            offset if offset >= high => Some(Found::Beyond),
+            _ => None,
+        };
+        Some((anchor, known))
+    }
+
+    /// The record that is to follow the anchor when [`end_check`](Self::end_check) finds it: one that was
+    /// received before the comparison, so that the comparison vouches for it.
+    pub(super) fn next_anchor(&self) -> Option<Anchor> {
+        self.state().identity.next
+    }
+
+    /// Says what stands where the anchor is; `Some` when the log is another one: the records of the old one
+    /// that are known to have been left unread.
+    pub(super) fn end_check(&self, anchor: Anchor, next: Option<Anchor>, found: Found) -> Option<Option<Lost>> {
+        let mut state = self.state();
+        if state.note.anchor != Some(anchor) || state.identity.replaced {
+            return None;
+        }
+        let another = match found {
+            Found::Record(record) => record != anchor,
+            Found::Gone => false,
+            // A new leader may not know for a moment how far its log goes: asked twice.
+            Found::Beyond => std::mem::replace(&mut state.identity.short, true),
+        };
+        if another {
+            let lost = state.identity.end.zip(state.position).filter(|(end, position)| end > position);
+            state.identity.replaced = true;
+            return Some(lost.map(|(end, position)| Lost { from: position, to: end }));
+        }
+        if found != Found::Beyond {
+            state.identity.short = false;
+            state.identity.end = state.watermarks.map(|(_, high)| high);
+            state.identity.wanted = true;
+            if next.is_some() {
+                state.note.anchor = next;
+                state.identity.next = None;
+            }
+        }
+        None
+    }
+
+    /// The log is another one and waits to be read from its start.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.state().identity.replaced
+    }
+
+    /// From here on the records of the new log are received, from its start.
+    pub(super) fn begin_again(&self) {
+        let mut state = self.state();
+        state.frontier.begin_again();
+        state.position = None;
+        state.gap = None;
+        state.watermarks = None;
+        state.stood = None;
+        state.note.anchor = None;
+        state.identity = Identity { position_is_old: true, ..Identity::default() };
+    }
+
+    /// Whether it can be read, as of now. `reads` is false while nothing is to be fetched; `trouble` is what
+    /// the client complained about for an offset, since a point in time.
+    pub(super) fn progress(
+        &self,
+        now: Instant,
+        reads: bool,
+        trouble: impl FnOnce(i64, Instant) -> Option<String>,
+    ) -> Option<Change> {
+        let mut state = self.state();
+        let at = state.at().filter(|_| state.unread().is_some_and(|unread| unread > 0));
+        if !reads {
+            state.stood = at.map(|at| (at, now));
+            return None;
+        }
+        let since = match (at, state.stood) {
+            (Some(at), Some((stood, since))) if at == stood => since,
+            _ => {
+                state.stood = at.map(|at| (at, now));
+                return state.stuck.take().map(|_| Change::Moves);
+            }
+        };
+        let (offset, stood_for) = (at?, now.duration_since(since));
+        if stood_for < STUCK_AFTER {
+            return None;
+        }
+        let reason = trouble(offset, since)?;
+        let stuck = Stuck { offset, seconds: stood_for.as_secs(), reason, since };
+        let news = state.stuck.is_none();
+        state.stuck = Some(stuck.clone());
+        news.then_some(Change::Stuck(stuck))
+    }
+
+    /// Whether reading has moved since then, or has nothing to move to.
+    pub(super) fn moved_since(&self, then: Instant) -> bool {
+        let state = self.state();
+        state.unread() == Some(0) || state.stood.is_some_and(|(_, since)| since > then)
     }
 
     pub(super) fn status(&self) -> PartitionStatus {
@@ -165,8 +390,10 @@ impl Partition {
             position: state.position,
             high_watermark: state.watermarks.map(|(_, high)| high),
             lag: state.watermarks.map(|(low, high)| (high - committed.unwrap_or(low)).max(0)),
+            unread: state.unread(),
             span: state.frontier.span(),
             capped: state.capped,
+            stuck: state.stuck.clone().map(|stuck| Stuck { seconds: stuck.since.elapsed().as_secs(), ..stuck }),
         }
     }
 }
@@ -214,52 +441,4 @@ impl Table {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn partition(committed: Option<i64>) -> Partition {
-        Partition::new("events".into(), 0, Frontier::new(committed), committed)
-    }
-
-    #[test]
-    fn a_committed_offset_below_the_low_watermark_is_a_loss_counted_once() {
-        let partition = partition(Some(100));
-        assert_eq!(partition.look(600, 1_000), Some(Lost { from: 100, to: 600 }));
-        assert_eq!(partition.look(600, 1_000), None);
-        partition.receive(600);
-        assert_eq!(partition.look(600, 1_000), None);
-    }
-
-    #[test]
-    fn a_loss_is_found_even_after_the_first_records_beyond_it_were_read() {
-        let partition = partition(Some(100));
-        partition.receive(600);
-        partition.receive(601);
-        assert_eq!(partition.look(600, 1_000), Some(Lost { from: 100, to: 600 }));
-        assert_eq!(partition.look(602, 1_000), None, "read before it was dropped");
-    }
-
-    #[test]
-    fn a_log_that_outruns_a_paused_reader_is_a_loss() {
-        let partition = partition(None);
-        partition.receive(0);
-        assert_eq!(partition.look(0, 50), None);
-        assert_eq!(partition.look(30, 50), Some(Lost { from: 1, to: 30 }));
-    }
-
-    #[test]
-    fn compaction_is_no_loss() {
-        let partition = partition(Some(3));
-        partition.receive(990);
-        assert_eq!(partition.look(0, 1_000), None);
-    }
-
-    #[test]
-    fn lag_is_the_end_less_what_is_committed() {
-        let partition = partition(Some(40));
-        partition.receive(40);
-        partition.look(0, 100);
-        let status = partition.status();
-        assert_eq!((status.lag, status.position, status.committed, status.span), (Some(60), Some(41), Some(40), 1));
-    }
-}
+mod tests;

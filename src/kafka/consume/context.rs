@@ -12,6 +12,8 @@
 //! line of the facility COMMITFAIL; a success is read back from the broker by the second thread.
 
 use std::{
+    collections::{HashMap, HashSet},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -27,12 +29,17 @@ use rdkafka::{
     types::RDKafkaRespErr,
 };
 
-use super::super::{
-    KafkaSettings, OffsetReset,
-    budget::Budget,
-    offsets::Frontier,
-    partitions::{Partition, Table},
-    report::Reporter,
+use super::{
+    super::{
+        KafkaSettings, OffsetReset,
+        anchor::CommitNote,
+        budget::Budget,
+        offsets::Frontier,
+        partitions::{Partition, Table},
+        report::{Area, Reporter, is_fetch_error},
+    },
+    start::{Group, Start},
+    trouble::Trouble,
 };
 
 /// How long an assignment may wait for the group's committed offsets, in all.
@@ -42,37 +49,51 @@ const COMMITTED_TIMEOUT: Duration = Duration::from_millis(1_500);
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) topics: Vec<Arc<str>>,
+    pub(super) group: String,
     pub(super) reset: OffsetReset,
     pub(super) budget: Arc<Budget>,
     pub(super) reporter: Reporter,
     pub(super) paused: AtomicBool,
     pub(super) draining: AtomicBool,
     closing: AtomicBool,
+    /// What fetching was answered with instead of records.
+    pub(super) trouble: Mutex<Trouble>,
+    /// Nobody answered the last requests.
+    pub(super) unreachable: AtomicBool,
     table: Mutex<Table>,
+    /// The partitions for which this process saw a commit.
+    committed: Mutex<HashSet<(Arc<str>, i32)>>,
     cluster_id: Mutex<Option<String>>,
     started: Instant,
     polled_ms: AtomicU64,
     /// Set when the watermarks should be looked at now.
     look_now: Mutex<bool>,
     look: Condvar,
+    /// Set when the logs may be others by now.
+    pub(super) identify_now: AtomicBool,
 }
 
 impl Shared {
     pub(super) fn new(settings: &KafkaSettings) -> Self {
         Self {
             topics: settings.topics.iter().map(|topic| Arc::from(topic.as_str())).collect(),
+            group: settings.group_id.clone(),
             reset: settings.auto_offset_reset,
             budget: Budget::new(settings.budget),
             reporter: Reporter::new("consumer"),
             paused: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            trouble: Mutex::default(),
+            unreachable: AtomicBool::new(false),
             table: Mutex::default(),
+            committed: Mutex::default(),
             cluster_id: Mutex::default(),
             started: Instant::now(),
             polled_ms: AtomicU64::new(0),
             look_now: Mutex::new(false),
             look: Condvar::new(),
+            identify_now: AtomicBool::new(true),
         }
     }
 
@@ -113,6 +134,24 @@ impl Shared {
         self.closing.load(Ordering::Acquire)
     }
 
+    /// The logs may be others by now: they are compared at the next look, which is now.
+    pub(super) fn identify(&self) {
+        self.identify_now.store(true, Ordering::Release);
+        self.wake_watch();
+    }
+
+    fn saw_commit(&self, topic: &Arc<str>, number: i32) {
+        self.committed.lock().unwrap_or_else(PoisonError::into_inner).insert((Arc::clone(topic), number));
+    }
+
+    fn had_commit(&self, topic: &str, number: i32) -> bool {
+        self.committed.lock().unwrap_or_else(PoisonError::into_inner).contains(&(topic.into(), number))
+    }
+
+    pub(super) fn trouble<R>(&self, look: impl FnOnce(&mut Trouble) -> R) -> R {
+        look(&mut self.trouble.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub(super) fn wake_watch(&self) {
         *self.look_now.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.look.notify_all();
@@ -131,9 +170,10 @@ impl Shared {
     pub(super) fn commit(&self, consumer: &BaseConsumer<Context>, partitions: &[Arc<Partition>]) {
         let mut list = TopicPartitionList::new();
         for partition in partitions {
-            if let Some(offset) = partition.take_commit() {
-                let (topic, number) = (partition.topic(), partition.number());
-                if list.add_partition_offset(topic, number, Offset::Offset(offset)).is_err() {
+            if let Some((offset, note)) = partition.take_commit() {
+                let mut entry = list.add_partition(partition.topic(), partition.number());
+                entry.set_metadata(note);
+                if entry.set_offset(Offset::Offset(offset)).is_err() {
                     partition.commit_failed();
                 }
             }
@@ -158,6 +198,15 @@ impl Shared {
         let advice = "the offsets are committed again in a second; until then a restart would read more again";
         self.reporter.complain("commit", advice, "CommitFailed", reason);
     }
+}
+
+/// What is committed for a partition, and what the commit carries; `None` when nothing is.
+fn commit_of(list: &TopicPartitionList, topic: &str, number: i32) -> Option<(i64, CommitNote)> {
+    let found = list.find_partition(topic, number)?;
+    let Offset::Offset(offset) = found.offset() else { return None };
+    // The binding panics on metadata that is not UTF-8, which any client of the group may have written.
+    let note = catch_unwind(AssertUnwindSafe(|| CommitNote::parse(found.metadata()))).unwrap_or_default();
+    Some((offset, note))
 }
 
 /// Asks the broker what it has for these partitions.
@@ -212,49 +261,31 @@ impl Context {
     }
 
     fn assigned(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) {
+        self.0.reporter.works(Area::Group);
         let places: Vec<(String, i32)> =
             list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
         let deadline = Instant::now() + COMMITTED_TIMEOUT;
         let committed = if places.is_empty() { None } else { self.committed(consumer, list, deadline) };
-        let at = |list: &Option<TopicPartitionList>, topic: &str, number: i32| {
-            list.as_ref().and_then(|list| list.find_partition(topic, number)).map(|found| found.offset())
-        };
-        let fresh = |(topic, number): &&(String, i32)| {
-            at(&committed, topic, *number).is_some_and(|offset| !matches!(offset, Offset::Offset(_)))
-        };
-        let ends = if self.0.reset == OffsetReset::Latest {
-            let mut fresh_ones = TopicPartitionList::new();
-            for (topic, number) in places.iter().filter(fresh) {
-                fresh_ones.add_partition(topic, *number);
-            }
-            edge(consumer, fresh_ones, Offset::End, left(deadline)).ok()
-        } else {
-            None
-        };
-        for place in &places {
-            let (topic, number) = place;
-            let (frontier, position) = match (at(&committed, topic, *number), at(&ends, topic, *number)) {
-                (Some(Offset::Offset(offset)), _) => (Frontier::new(Some(offset)), Some(offset)),
-                (_, Some(Offset::Offset(end))) => {
-                    self.note(list.set_partition_offset(topic, *number, Offset::Offset(end)), "Start");
-                    (Frontier::starting_at(end), Some(end))
-                }
-                _ => {
-                    if self.0.reset == OffsetReset::Latest && fresh(&place) {
-                        self.note(list.set_partition_offset(topic, *number, Offset::End), "Start");
+        let mut starts = self.starts(consumer, &places, committed.as_ref(), deadline);
+        for (topic, number) in &places {
+            let last = committed.as_ref().and_then(|list| commit_of(list, topic, *number));
+            let (frontier, position, note) = match (last, starts.remove(&(topic.clone(), *number))) {
+                (Some((offset, note)), _) => (Frontier::new(Some(offset)), Some(offset), note),
+                (None, Some((offset, note))) => {
+                    self.note(list.set_partition_offset(topic, *number, offset), "Start");
+                    match offset {
+                        Offset::Offset(end) => (Frontier::starting_at(end), Some(end), note),
+                        _ => (Frontier::new(None), None, note),
                     }
-                    (Frontier::new(None), None)
                 }
+                (None, None) => (Frontier::new(None), None, CommitNote::default()),
             };
-            let topic = self
-                .0
-                .topics
-                .iter()
-                .find(|known| ***known == **topic)
-                .cloned()
-                .unwrap_or_else(|| topic.as_str().into());
+            let topic = self.topic(topic);
+            if last.is_some() {
+                self.0.saw_commit(&topic, *number);
+            }
             tracing::debug!(%topic, partition = number, position, "partition assigned");
-            let partition = Arc::new(Partition::new(topic, *number, frontier, position));
+            let partition = Arc::new(Partition::new(topic, *number, frontier, position, note));
             self.0.table(|table| table.insert(partition));
         }
         let result = match consumer.rebalance_protocol() {
@@ -267,8 +298,71 @@ impl Context {
             // librdkafka keeps a partition's pause over its assignments, so both ways are said.
             let paused = self.0.paused.load(Ordering::Acquire) || self.0.draining.load(Ordering::Acquire);
             self.note(if paused { consumer.pause(list) } else { consumer.resume(list) }, "Pause");
-            self.0.wake_watch();
+            self.0.identify();
         }
+    }
+
+    fn topic(&self, name: &str) -> Arc<str> {
+        self.0.topics.iter().find(|known| ***known == *name).cloned().unwrap_or_else(|| name.into())
+    }
+
+    /// For `latest`: where those partitions begin for which nothing is committed.
+    fn starts(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        places: &[(String, i32)],
+        committed: Option<&TopicPartitionList>,
+        deadline: Instant,
+    ) -> HashMap<(String, i32), (Offset, CommitNote)> {
+        let mut starts = HashMap::new();
+        let Some(committed) = committed.filter(|_| self.0.reset == OffsetReset::Latest) else { return starts };
+        let fresh: Vec<_> = places.iter().filter(|(topic, n)| commit_of(committed, topic, *n).is_none()).collect();
+        let mut at_end = TopicPartitionList::new();
+        for topic in fresh.iter().map(|(topic, _)| topic).collect::<HashSet<_>>() {
+            let group = match self.commits_on(consumer, topic, deadline) {
+                Ok(group) => group,
+                Err(error) => {
+                    let advice = "its partitions without a committed offset are read from their oldest record";
+                    self.0.reporter.complain("other", advice, "CommittedOffsets", &error.to_string());
+                    continue;
+                }
+            };
+            for (_, number) in fresh.iter().filter(|(other, _)| other == topic) {
+                let note = CommitNote { anchor: None, partitions: group.began_with() };
+                let start = match group.start(*number, self.0.had_commit(topic, *number)) {
+                    Start::Beginning => Offset::Beginning,
+                    Start::End => Offset::End,
+                };
+                tracing::info!(%topic, partition = number, from = ?start, "nothing is committed for this partition yet");
+                if start == Offset::End {
+                    at_end.add_partition(topic, *number);
+                }
+                starts.insert((topic.clone(), *number), (start, note));
+            }
+        }
+        // The end as a number, so that it can be committed at once.
+        if let Ok(ends) = edge(consumer, at_end, Offset::End, left(deadline)) {
+            for element in ends.elements() {
+                if let (Offset::Offset(end), Some((start, _))) =
+                    (element.offset(), starts.get_mut(&(element.topic().to_owned(), element.partition())))
+                {
+                    *start = Offset::Offset(end);
+                }
+            }
+        }
+        starts
+    }
+
+    /// What the group has committed on all partitions of a topic.
+    fn commits_on(&self, consumer: &BaseConsumer<Self>, topic: &str, deadline: Instant) -> KafkaResult<Group> {
+        let metadata = consumer.fetch_metadata(Some(topic), left(deadline))?;
+        let count = metadata.topics().iter().map(|topic| topic.partitions().len()).sum::<usize>();
+        let partitions = i32::try_from(count).unwrap_or(i32::MAX);
+        let mut all = TopicPartitionList::with_capacity(count);
+        all.add_partition_range(topic, 0, partitions - 1);
+        let committed = consumer.committed_offsets(all, left(deadline))?;
+        let notes = (0..partitions).filter_map(|number| commit_of(&committed, topic, number)).map(|(_, note)| note);
+        Ok(Group { notes: notes.collect(), partitions })
     }
 
     /// The group's committed offsets: for an offset that Kafka has dropped, and for `latest`.
@@ -301,6 +395,9 @@ impl Context {
             self.0.commit(consumer, &gone);
             tracing::info!(partitions = places.len(), "partitions revoked");
         }
+        for partition in gone.iter().filter(|partition| partition.status().committed.is_some()) {
+            self.0.saw_commit(partition.topic(), partition.number());
+        }
         let result = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
             _ => consumer.unassign(),
@@ -311,6 +408,9 @@ impl Context {
                 table.remove(topic, *number);
             }
         });
+        for (topic, number) in &places {
+            super::gauges::forget(topic, *number);
+        }
     }
 
     fn note(&self, result: KafkaResult<()>, what: &str) {
@@ -333,7 +433,14 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: RdError, reason: &str) {
-        self.0.reporter.report(error.rdkafka_error_code().unwrap_or(Code::Unknown), reason);
+        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        self.0.reporter.report(code, reason);
+        if is_fetch_error(code) || reason.starts_with("Fetch from broker") {
+            self.0.trouble(|trouble| trouble.note(&format!("{code:?}: {reason}"), reason, Instant::now()));
+        }
+        if matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) {
+            self.0.identify();
+        }
     }
 }
 

@@ -15,17 +15,20 @@ use std::{
 };
 
 use rdkafka::{
-    Message, TopicPartitionList,
+    Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
     error::{KafkaError as RdError, KafkaResult, RDKafkaErrorCode as Code},
     message::BorrowedMessage,
 };
 
 use super::{
-    super::{BudgetSettings, Headers, Incoming, KafkaError, Receive, Ticket, budget, partitions::Partition},
+    super::{
+        BudgetSettings, Headers, Incoming, KafkaError, KafkaSettings, Receive, Ticket, anchor::Anchor, budget,
+        partitions::Partition,
+    },
     OnCluster,
     context::{self, Context, Shared},
-    watch,
+    gauges, watch,
 };
 use crate::{event::Origin, telemetry};
 
@@ -34,6 +37,7 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const WAIT_FOR_ROOM: Duration = Duration::from_millis(1_500);
 const PAUSE_AT_LEAST: Duration = Duration::from_secs(2);
 const METADATA_TIMEOUT: Duration = Duration::from_millis(500);
+const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the last commit is waited for before the group is left.
 const LAST_COMMIT: Duration = Duration::from_secs(2);
 /// Records handed over between two looks at the clock.
@@ -44,6 +48,7 @@ pub(super) struct Loop {
     shared: Arc<Shared>,
     receiver: Box<dyn Receive>,
     limits: BudgetSettings,
+    settings: KafkaSettings,
     /// How long room was waited for since a poll last came back empty.
     waited: Duration,
     paused_since: Option<Instant>,
@@ -57,13 +62,14 @@ impl Loop {
         consumer: BaseConsumer<Context>,
         shared: Arc<Shared>,
         receiver: Box<dyn Receive>,
-        limits: BudgetSettings,
+        settings: KafkaSettings,
     ) -> Self {
         Self {
             consumer: Arc::new(consumer),
             shared,
             receiver,
-            limits,
+            limits: settings.budget,
+            settings,
             waited: Duration::ZERO,
             paused_since: None,
             committed_at: Instant::now(),
@@ -81,7 +87,7 @@ impl Loop {
             topics: topics.iter().map(ToString::to_string).collect(),
             reason: error.to_string(),
         })?;
-        let watch = watch::spawn(&self.consumer, &self.shared)?;
+        let watch = watch::spawn(&self.consumer, &self.shared, &self.settings)?;
         let result = self.consume();
         self.leave(watch);
         result
@@ -103,7 +109,7 @@ impl Loop {
                 on_cluster(&cluster)
                     .map_err(|reason| KafkaError::ClusterRefused { cluster: cluster.clone(), reason })?;
                 self.shared.set_cluster_id(&cluster);
-                self.shared.reporter.recovered();
+                metrics::gauge!(telemetry::KAFKA_REACHABLE).set(1.0);
                 return Ok(true);
             }
         }
@@ -150,7 +156,9 @@ impl Loop {
         let headers = Headers::native(message.headers());
         let size = message.payload_len() + message.key_len() + headers.size();
         let charge = self.shared.budget.charge(budget::cost(size));
-        let (epoch, span) = place.receive(offset);
+        let timestamp_ms = message.timestamp().to_millis();
+        let identify = || Anchor::of(offset, timestamp_ms, message.key(), message.payload());
+        let Some((epoch, span)) = place.receive(offset, identify) else { return };
         if span >= self.limits.max_span_per_partition && !place.is_capped() {
             place.set_capped(true);
             self.some_capped = true;
@@ -162,7 +170,7 @@ impl Loop {
             key: message.key(),
             value: message.payload(),
             headers,
-            timestamp_ms: message.timestamp().to_millis(),
+            timestamp_ms,
             ticket: Ticket::new(place, epoch, offset, charge),
         });
     }
@@ -218,8 +226,46 @@ impl Loop {
         if now.duration_since(self.committed_at) >= COMMIT_EVERY {
             self.committed_at = now;
             let all = self.shared.partitions();
+            self.read_replaced(&all);
+            self.advance(&all);
             self.shared.commit(&self.consumer, &all);
             self.gauges(&all);
+        }
+    }
+
+    /// What librdkafka went past without giving it to us (the marks of transactions, and what they aborted)
+    /// counts as read. Asks nobody.
+    fn advance(&self, all: &[Arc<Partition>]) {
+        let Ok(positions) = self.consumer.position() else { return };
+        for partition in all {
+            let position = positions.find_partition(partition.topic(), partition.number());
+            if let Some(Offset::Offset(offset)) = position.map(|found| found.offset()) {
+                partition.advance_to(offset);
+            }
+        }
+    }
+
+    /// Partitions whose log is another one by now are read from its start.
+    fn read_replaced(&self, all: &[Arc<Partition>]) {
+        let replaced: Vec<_> = all.iter().filter(|partition| partition.is_replaced()).collect();
+        if replaced.is_empty() {
+            return;
+        }
+        let mut starts = TopicPartitionList::with_capacity(replaced.len());
+        for partition in &replaced {
+            self.note(starts.add_partition_offset(partition.topic(), partition.number(), Offset::Beginning), "Seek");
+        }
+        // With its answer, nothing that was fetched before it can come any more.
+        match self.consumer.seek_partitions(starts, SEEK_TIMEOUT) {
+            Ok(sought) => {
+                for partition in replaced {
+                    let place = sought.find_partition(partition.topic(), partition.number());
+                    if place.is_some_and(|place| place.error().is_ok()) {
+                        partition.begin_again();
+                    }
+                }
+            }
+            Err(error) => self.note(Err(error), "Seek"),
         }
     }
 
@@ -253,14 +299,7 @@ impl Loop {
         };
         metrics::gauge!(telemetry::PARTITIONS_PAUSED).set(paused as f64);
         for partition in all {
-            let status = partition.status();
-            let labels = [("topic", status.topic.to_string()), ("partition", status.partition.to_string())];
-            if let Some(lag) = status.lag {
-                metrics::gauge!(telemetry::LAG, &labels).set(lag as f64);
-            }
-            if let Some(committed) = status.committed {
-                metrics::gauge!(telemetry::COMMITTED_OFFSET, &labels).set(committed as f64);
-            }
+            gauges::show(&partition.status());
         }
     }
 
@@ -288,6 +327,7 @@ impl Loop {
             tracing::error!("the watermark thread panicked");
         }
         let all = self.shared.partitions();
+        self.advance(&all);
         self.shared.commit(&self.consumer, &all);
         if let Err(error) = context::read_back(&self.consumer, &all, LAST_COMMIT)
             && !all.is_empty()
