@@ -60,7 +60,7 @@ impl Rule {
     /// # Errors
     /// The event lacks what the template names, or the result is too large: with this rule it can
     /// never be delivered.
-    pub fn render_input(&self, event: &Event) -> Result<Option<Value>, TemplateError> {
+    pub fn render_input(&self, event: &Arc<Event>) -> Result<Option<Value>, TemplateError> {
         self.input.as_ref().map(|template| template.render(&self.name, event, &self.engine)).transpose()
     }
 
@@ -68,7 +68,7 @@ impl Rule {
     ///
     /// # Errors
     /// As [`render_input`](Self::render_input).
-    pub fn render_body(&self, event: &Event) -> Result<Option<Value>, TemplateError> {
+    pub fn render_body(&self, event: &Arc<Event>) -> Result<Option<Value>, TemplateError> {
         self.body.as_ref().map(|template| template.render(&self.name, event, &self.engine)).transpose()
     }
 }
@@ -177,7 +177,7 @@ fn rule(node: &Node, agents: &Agents, templates: &mut Compiler, report: &mut Rep
             );
             return None;
         }
-        Some(templates.template(&label, &entry.key, &entry.value, &names, report))
+        Some(templates.template(&format!("rule `{label}`"), &entry.key, &entry.value, &names, report))
     };
     let (input, body) = (template(input), template(body));
 

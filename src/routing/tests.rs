@@ -70,17 +70,17 @@ fn the_shipped_folder_loads_with_an_empty_environment() {
     assert_eq!(names(&routing, &completed), ["analyse-completed-etl"]);
     let rule = routing.rule("analyse-completed-etl").unwrap();
     assert_eq!(rule.agents().iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["analyst", "audit"]);
-    let input = rule.render_input(&completed).unwrap().unwrap();
+    let input = rule.render_input(&completed.clone().into()).unwrap().unwrap();
     assert_eq!(&input["event"], completed.document());
     assert_eq!(
         input["messages"][0]["content"],
         r#"The DAG etl_daily (run r-1) has succeeded in prod. It reported: {"status":"success","rows":7}"#
     );
-    assert_eq!(rule.render_body(&completed).unwrap(), None);
+    assert_eq!(rule.render_body(&completed.clone().into()).unwrap(), None);
 
     let failed = event(&json!({"event_type": "workflow.failed", "payload": {"data": {"error": "a < b & \"c\""}}}));
     assert_eq!(names(&routing, &failed), ["audit-failed-workflows"]);
-    let body = routing.rule("audit-failed-workflows").unwrap().render_body(&failed).unwrap().unwrap();
+    let body = routing.rule("audit-failed-workflows").unwrap().render_body(&failed.into()).unwrap().unwrap();
     assert_eq!(body["error"], "a < b & \"c\"");
 
     let task = event(&json!({"metadata": {"environment": "prod", "scope": "task"}}));

@@ -2,16 +2,25 @@
 //! what can be seen to be wrong before any event comes.
 
 use crate::yaml::{Data, Node, Position, quoted, suggestion};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 use serde_json::{Value, json};
 
-use super::{CAUGHT, Leaf, Piece, convert, engine};
-use crate::routing::{
-    pattern::Step,
-    problem::{ProblemKind, Report},
+use super::{CAUGHT, Leaf, Piece, convert, engine, guard, meter::Meter};
+use crate::{
+    event::{Event, decode},
+    routing::{
+        pattern::Step,
+        problem::{ProblemKind, Report},
+    },
 };
+
+/// The longest text with a template in it, in bytes.
+const MAX_SOURCE: usize = 32 << 10;
+
+/// The most texts with a template in them that one template may have.
+const MAX_LEAVES: usize = 2_000;
 
 /// The fields that every event has.
 const FIELDS: [&str; 8] =
@@ -27,6 +36,7 @@ pub(in crate::routing) struct Template {
 pub(in crate::routing) struct Compiler {
     engine: Environment<'static>,
     count: usize,
+    sample: Option<Arc<Event>>,
 }
 
 /// One template being compiled.
@@ -34,6 +44,7 @@ struct Scope<'a> {
     what: &'a str,
     path: String,
     known: &'a BTreeSet<&'a str>,
+    leaves: usize,
     report: &'a mut Report,
 }
 
@@ -42,7 +53,7 @@ impl Compiler {
         let mut engine = engine();
         // While checking, only what is wrong for every event counts.
         engine.set_undefined_behavior(UndefinedBehavior::Chainable);
-        Self { engine, count: 0 }
+        Self { engine, count: 0, sample: sample() }
     }
 
     /// The engine that holds every template, ready to render.
@@ -51,11 +62,11 @@ impl Compiler {
         self.engine
     }
 
-    /// Compiles the template under `key` of a rule. `names` are top-level fields that the rule's
-    /// pattern names, besides those that every event has.
+    /// Compiles the template under `key` of `what`, such as a rule. `names` are top-level fields that
+    /// may be named besides those that every event has.
     pub(in crate::routing) fn template(
         &mut self,
-        rule: &str,
+        what: &str,
         key: &str,
         node: &Node,
         names: &BTreeSet<&str>,
@@ -63,8 +74,7 @@ impl Compiler {
     ) -> Template {
         report.part = ProblemKind::Template;
         let known: BTreeSet<_> = FIELDS.into_iter().chain([convert::EVENT]).chain(names.iter().copied()).collect();
-        let what = format!("rule `{rule}`");
-        let mut scope = Scope { what: &what, path: key.to_owned(), known: &known, report };
+        let mut scope = Scope { what, path: key.to_owned(), known: &known, leaves: 0, report };
         let root = self.piece(node, &mut scope);
         Template { root }
     }
@@ -104,22 +114,39 @@ impl Compiler {
     }
 
     fn leaf(&mut self, text: &str, at: Option<Position>, scope: &mut Scope<'_>) -> Piece {
-        let single = single_expression(text).filter(|inner| self.engine.compile_expression_owned(*inner).is_ok());
+        scope.leaves += 1;
+        if scope.leaves > MAX_LEAVES {
+            if scope.leaves == MAX_LEAVES + 1 {
+                scope.error(at, &format!("expected at most {MAX_LEAVES} texts with a template in them, found more"));
+            }
+            return Piece::Literal(Value::Null);
+        }
+        if text.len() > MAX_SOURCE {
+            let length = text.len();
+            scope.error(at, &format!("expected a template of at most {MAX_SOURCE} bytes, found {length}: shorten it"));
+            return Piece::Literal(Value::Null);
+        }
+        let single = single_expression(text).and_then(guard::expression);
+        let is_single = single.is_some();
         let source = match single {
-            Some(inner) => format!("{{% set {CAUGHT} = ({inner}) %}}"),
-            None => text.to_owned(),
+            Some(inner) => inner.map(|inner| format!("{{% set {CAUGHT} = ({inner}) %}}")),
+            None => guard::template(text),
         };
         let name = format!("t{}", self.count);
         self.count += 1;
-        match self.engine.add_template_owned(name.clone(), source) {
-            Ok(()) => self.check(&name, at, scope),
-            Err(error) => {
-                let message = format!("expected a template, found {}: {}", quoted(text), engine::explain(&error));
-                scope.error(at, &message);
+        match source {
+            Ok(source) => match self.engine.add_template_owned(name.clone(), source) {
+                Ok(()) => self.check(&name, at, scope),
+                Err(error) => scope.no_template(at, text, &error),
+            },
+            Err(guard::Refused::Syntax(error)) => scope.no_template(at, text, &error),
+            Err(guard::Refused::Unsupported { what, line }) => {
+                let place = if line > 1 { format!(" (in line {line} of the template)") } else { String::new() };
+                scope.error(at, &format!("templates here do not have {what}{place}: take it out"));
             }
         }
         let leaf = Leaf { path: scope.path.as_str().into(), source: text.into(), name };
-        if single.is_some() { Piece::Expression(leaf) } else { Piece::Text(leaf) }
+        if is_single { Piece::Expression(leaf) } else { Piece::Text(leaf) }
     }
 
     /// What is wrong with a template whatever the event: unknown names, filters, tests, functions.
@@ -140,7 +167,8 @@ impl Compiler {
         if !unknown.is_empty() {
             return;
         }
-        if let Err(error) = template.render(convert::context(&sample()))
+        let Some(sample) = &self.sample else { return };
+        if let Err(error) = template.render(convert::context(sample, &Meter::new()))
             && wrong_for_every_event(&error)
         {
             scope.error(at, &engine::explain(&error));
@@ -149,6 +177,10 @@ impl Compiler {
 }
 
 impl Scope<'_> {
+    fn no_template(&mut self, at: Option<Position>, text: &str, error: &Error) {
+        self.error(at, &format!("expected a template, found {}: {}", quoted(text), engine::explain(error)));
+    }
+
     fn error(&mut self, at: Option<Position>, message: &str) {
         self.report.error(at, format!("{}, {}: {message}", self.what, self.path));
     }
@@ -182,9 +214,10 @@ fn wrong_for_every_event(error: &Error) -> bool {
     )
 }
 
-fn sample() -> Value {
-    json!({
+fn sample() -> Option<Arc<Event>> {
+    let event = json!({
         "event_id": "0", "event_type": "WORKFLOW_COMPLETED", "timestamp": "2026-01-01T00:00:00Z", "source": "AIRFLOW",
         "workflow_id": "w", "workflow_run_id": "r", "payload": {"data": {}}, "metadata": {}
-    })
+    });
+    decode(event.to_string().as_bytes()).ok().map(Arc::new)
 }

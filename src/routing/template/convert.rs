@@ -1,6 +1,9 @@
 //! Between an event's JSON and the engine's values.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use minijinja::{
     Value as Dynamic,
@@ -8,29 +11,54 @@ use minijinja::{
 };
 use serde_json::{Map, Value};
 
+use super::{
+    guard::OURS,
+    meter::{METER, Meter},
+};
+use crate::event::Event;
+
 /// The name of the whole event.
 pub(super) const EVENT: &str = "event";
 
 /// Deeper than an event can be.
 const MAX_DEPTH: usize = 256;
 
-/// What a template sees: the fields of the event, and the whole of it as `event`.
+/// What a template sees: the fields of the event, and the whole of it as `event`. A field becomes a
+/// value of the engine when a template names it, once for a render.
 #[derive(Debug)]
 struct Root {
-    event: Dynamic,
+    event: Arc<Event>,
+    meter: Dynamic,
+    converted: Mutex<BTreeMap<String, Dynamic>>,
+}
+
+impl Root {
+    fn field(&self, name: &str) -> Option<Dynamic> {
+        let document = self.event.document();
+        let field = if name == EVENT { document } else { document.get(name)? };
+        let mut converted = self.converted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(value) = converted.get(name) {
+            return Some(value.clone());
+        }
+        let value = Dynamic::from(Serde(field));
+        converted.insert(name.to_owned(), value.clone());
+        Some(value)
+    }
 }
 
 impl Object for Root {
     fn get_value(self: &Arc<Self>, key: &Dynamic) -> Option<Dynamic> {
-        if key.as_str() == Some(EVENT) {
-            return Some(self.event.clone());
+        match key.as_str()? {
+            METER => Some(self.meter.clone()),
+            name if name.starts_with(OURS) => None,
+            name => self.field(name),
         }
-        self.event.get_item(key).ok().filter(|value| !value.is_undefined())
     }
 }
 
-pub(super) fn context(document: &Value) -> Dynamic {
-    Dynamic::from_object(Root { event: Dynamic::from(Serde(document)) })
+pub(super) fn context(event: &Arc<Event>, meter: &Arc<Meter>) -> Dynamic {
+    let meter = Dynamic::from_dyn_object(Arc::clone(meter));
+    Dynamic::from_object(Root { event: Arc::clone(event), meter, converted: Mutex::default() })
 }
 
 /// Why a value is no JSON.

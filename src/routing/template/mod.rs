@@ -1,22 +1,31 @@
 //! Templates: from an event to the JSON that an agent gets.
 //!
-//! Owns what a template may say and what it costs. Its invariant: a render ends within its fuel and
-//! its size, and an undefined name is an error, never an empty text. It does not know what becomes
-//! of the JSON.
+//! Owns what a template may say and what it costs. Its invariant: a render ends within its budgets of
+//! instructions, work, memory and size, whatever the event and the template are, and an undefined name
+//! is an error, never an empty text. It does not know what becomes of the JSON.
 
+mod builtins;
 mod compile;
 mod convert;
 mod engine;
+mod filters;
+mod guard;
+mod json;
+mod meter;
+
+#[cfg(test)]
+mod hostile;
 
 #[cfg(test)]
 mod tests;
 
 use std::{io, sync::Arc};
 
-use minijinja::{Environment, Error, Value as Dynamic};
+use minijinja::{Environment, Error, ErrorKind, State, Value as Dynamic};
 use serde_json::{Map, Value};
 
-use crate::event::Event;
+use crate::{event::Event, yaml::quoted};
+use meter::{INSTRUCTION, LEAF, Meter};
 
 pub(super) use compile::{Compiler, Template};
 pub(super) use engine::engine;
@@ -31,15 +40,27 @@ const CAUGHT: &str = "__value";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// A leaf names something that the event does not have, or asks for something impossible of it.
-    #[error("rule `{rule}`, {leaf}: cannot render {source_text:?}: {reason}")]
+    #[error("rule `{rule}`, {leaf}: cannot render {source_text}: {reason}")]
     Failed {
         /// The rule.
         rule: Arc<str>,
         /// The leaf, such as `input.messages[0].content`.
         leaf: Arc<str>,
-        /// The template's text.
-        source_text: Arc<str>,
+        /// The beginning of the template's text, quoted.
+        source_text: String,
         /// What the engine says.
+        reason: String,
+    },
+    /// With this event, rendering it takes more work or memory than is allowed.
+    #[error("rule `{rule}`, {leaf}: cannot render {source_text}: {reason}")]
+    TooCostly {
+        /// The rule.
+        rule: Arc<str>,
+        /// The leaf, such as `input.messages[0].content`.
+        leaf: Arc<str>,
+        /// The beginning of the template's text, quoted.
+        source_text: String,
+        /// Which bound was met.
         reason: String,
     },
     /// The result is larger than is allowed.
@@ -61,6 +82,7 @@ impl TemplateError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Failed { .. } => "template_failed",
+            Self::TooCostly { .. } => "template_too_costly",
             Self::TooLarge { .. } => "template_too_large",
         }
     }
@@ -93,11 +115,21 @@ impl Template {
     pub(super) fn render(
         &self,
         rule: &Arc<str>,
-        event: &Event,
+        event: &Arc<Event>,
         engine: &Environment<'_>,
     ) -> Result<Value, TemplateError> {
-        let mut render = Render { rule, engine, context: convert::context(event.document()), left: MAX_BYTES };
+        let meter = Meter::new();
+        let context = convert::context(event, &meter);
+        let mut render = Render { rule, engine, context, meter, left: MAX_BYTES };
         render.piece(&self.root)
+    }
+
+    /// The value itself, when no part of it is a template.
+    pub(super) fn literal(&self) -> Option<&Value> {
+        match &self.root {
+            Piece::Literal(value) => Some(value),
+            _ => None,
+        }
     }
 }
 
@@ -105,6 +137,7 @@ struct Render<'a> {
     rule: &'a Arc<str>,
     engine: &'a Environment<'a>,
     context: Dynamic,
+    meter: Arc<Meter>,
     /// Bytes that may still be rendered.
     left: usize,
 }
@@ -126,17 +159,21 @@ impl Render<'_> {
 
     fn expression(&mut self, leaf: &Leaf) -> Result<Value, TemplateError> {
         let value = self
-            .engine
-            .get_template(&leaf.name)
+            .meter
+            .work(LEAF)
+            .and_then(|()| self.engine.get_template(&leaf.name))
             .and_then(|template| template.render_captured(self.context.clone()))
-            .map(|captured| captured.state().lookup(CAUGHT).unwrap_or(Dynamic::UNDEFINED))
+            .and_then(|captured| {
+                self.spent(captured.state())?;
+                Ok(captured.state().lookup(CAUGHT).unwrap_or(Dynamic::UNDEFINED))
+            })
             .map_err(|error| self.failed(leaf, &error))?;
         convert::to_json(&value, &mut self.left).map_err(|error| match error {
             convert::Refused::TooLarge => self.too_large(leaf),
             convert::Refused::Value(reason) => TemplateError::Failed {
                 rule: Arc::clone(self.rule),
                 leaf: Arc::clone(&leaf.path),
-                source_text: Arc::clone(&leaf.source),
+                source_text: quoted(&leaf.source),
                 reason: reason.into(),
             },
         })
@@ -145,9 +182,11 @@ impl Render<'_> {
     fn text(&mut self, leaf: &Leaf) -> Result<String, TemplateError> {
         let mut writer = Limited { bytes: Vec::new(), limit: self.left, over: false };
         let rendered = self
-            .engine
-            .get_template(&leaf.name)
-            .and_then(|template| template.render_captured_to(self.context.clone(), &mut writer).map(drop));
+            .meter
+            .work(LEAF)
+            .and_then(|()| self.engine.get_template(&leaf.name))
+            .and_then(|template| template.render_captured_to(self.context.clone(), &mut writer))
+            .and_then(|captured| self.spent(captured.state()));
         if writer.over {
             return Err(self.too_large(leaf));
         }
@@ -156,13 +195,19 @@ impl Render<'_> {
         Ok(String::from_utf8_lossy(&writer.bytes).into_owned())
     }
 
+    /// Charges the instructions of a leaf: each leaf has its own fuel, and a template has many.
+    fn spent(&self, state: &State<'_, '_>) -> Result<(), Error> {
+        let (instructions, _) = state.fuel_levels().unwrap_or_default();
+        self.meter.work(instructions.saturating_mul(INSTRUCTION))
+    }
+
     fn failed(&self, leaf: &Leaf, error: &Error) -> TemplateError {
-        TemplateError::Failed {
-            rule: Arc::clone(self.rule),
-            leaf: Arc::clone(&leaf.path),
-            source_text: Arc::clone(&leaf.source),
-            reason: engine::explain(error),
+        let (rule, leaf_path) = (Arc::clone(self.rule), Arc::clone(&leaf.path));
+        let (source_text, reason) = (quoted(&leaf.source), engine::explain(error));
+        if self.meter.is_exhausted() || error.kind() == ErrorKind::OutOfFuel {
+            return TemplateError::TooCostly { rule, leaf: leaf_path, source_text, reason };
         }
+        TemplateError::Failed { rule, leaf: leaf_path, source_text, reason }
     }
 
     fn too_large(&self, leaf: &Leaf) -> TemplateError {

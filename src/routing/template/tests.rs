@@ -20,7 +20,7 @@ rules:
 }
 
 fn render(routing: &Routing, document: &Value) -> Result<Value, TemplateError> {
-    routing.rule("r").unwrap().render_input(&event(document)).map(Option::unwrap)
+    routing.rule("r").unwrap().render_input(&event(document).into()).map(Option::unwrap)
 }
 
 fn rendered(input: &str, document: &Value) -> Value {

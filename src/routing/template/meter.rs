@@ -1,0 +1,150 @@
+//! What one render may cost: work and memory, charged before they are spent.
+//!
+//! Owns the two budgets of a render. Its invariant: whoever does work that grows with data charges
+//! it here first, so a render ends within its budgets whatever the event and the template say. The
+//! engine's own fuel counts instructions only; this counts what an instruction does.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use minijinja::{
+    Error, ErrorKind, State, Value as Dynamic,
+    value::{Object, ValueKind},
+};
+
+/// The name that the meter is found under; names that begin so are refused in templates.
+pub(super) const METER: &str = "__meter";
+
+/// Units of work for one render: about a nanosecond each.
+pub(super) const WORK: u64 = 512 << 20;
+
+/// Bytes that one render may allocate in total, freed again or not.
+pub(super) const MEMORY: u64 = 128 << 20;
+
+/// The work of looking at one value of a list or a map.
+pub(super) const NODE: u64 = 64;
+
+/// The memory of one value of a list.
+pub(super) const SLOT: u64 = 32;
+
+/// The work of an instruction of the engine.
+pub(super) const INSTRUCTION: u64 = 100;
+
+/// The work of rendering a leaf at all.
+pub(super) const LEAF: u64 = 5_000;
+
+/// Deeper than an event can be.
+const MAX_DEPTH: usize = 256;
+
+/// The budgets of one render. Atomic because the engine shares its values, not because threads do.
+#[derive(Debug)]
+pub(super) struct Meter {
+    work: AtomicU64,
+    memory: AtomicU64,
+}
+
+impl Object for Meter {}
+
+/// What is said when a budget is used up, as the detail of an engine's error.
+pub(super) const TOO_MUCH_WORK: &str = "the template does too much work with this event";
+pub(super) const TOO_MUCH_MEMORY: &str = "the template needs too much memory with this event";
+
+impl Meter {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { work: AtomicU64::new(WORK), memory: AtomicU64::new(MEMORY) })
+    }
+
+    /// The meter of the render that `state` belongs to.
+    pub(super) fn of(state: &State<'_, '_>) -> Result<MeterRef, Error> {
+        state
+            .lookup(METER)
+            .filter(|value| value.downcast_object_ref::<Self>().is_some())
+            .map(MeterRef)
+            .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "a render without a meter"))
+    }
+
+    /// Takes work from the budget, before it is done.
+    pub(super) fn work(&self, units: u64) -> Result<(), Error> {
+        take(&self.work, units, TOO_MUCH_WORK)
+    }
+
+    /// Takes memory from the budget, before it is allocated; writing it is work too.
+    pub(super) fn memory(&self, bytes: u64) -> Result<(), Error> {
+        take(&self.memory, bytes, TOO_MUCH_MEMORY)?;
+        self.work(bytes)
+    }
+
+    /// Whether a budget is used up.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.work.load(Ordering::Relaxed) == 0 || self.memory.load(Ordering::Relaxed) == 0
+    }
+
+    /// What is left of the work and of the memory.
+    #[cfg(test)]
+    pub(super) fn left(&self) -> (u64, u64) {
+        (self.work.load(Ordering::Relaxed), self.memory.load(Ordering::Relaxed))
+    }
+
+    /// Looks at all of a value and charges that: a unit for each byte of text and [`NODE`] for each
+    /// value. Returns the same number, which is also no less than the length of its text.
+    pub(super) fn weigh(&self, value: &Dynamic) -> Result<u64, Error> {
+        self.weigh_at(value, 0)
+    }
+
+    fn weigh_at(&self, value: &Dynamic, depth: usize) -> Result<u64, Error> {
+        if depth > MAX_DEPTH {
+            let reason = format!("expected a value of at most {MAX_DEPTH} levels, found more");
+            return Err(Error::new(ErrorKind::InvalidOperation, reason));
+        }
+        let mut weight = NODE + length(value);
+        self.work(weight)?;
+        match value.kind() {
+            ValueKind::Seq | ValueKind::Iterable => {
+                for item in value.try_iter()?.checked() {
+                    weight = weight.saturating_add(self.weigh_at(&item?, depth + 1)?);
+                }
+            }
+            ValueKind::Map => {
+                for key in value.try_iter()?.checked() {
+                    let key = key?;
+                    let item = value.get_item(&key)?;
+                    weight = weight.saturating_add(self.weigh_at(&key, depth + 1)?);
+                    weight = weight.saturating_add(self.weigh_at(&item, depth + 1)?);
+                }
+            }
+            _ => {}
+        }
+        Ok(weight)
+    }
+}
+
+fn take(budget: &AtomicU64, amount: u64, message: &'static str) -> Result<(), Error> {
+    let left = budget.load(Ordering::Relaxed);
+    // The last unit is never spent: an empty budget is one that somebody asked too much of.
+    if amount >= left {
+        budget.store(0, Ordering::Relaxed);
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
+    budget.store(left - amount, Ordering::Relaxed);
+    Ok(())
+}
+
+/// The bytes of a text; 0 for any other value.
+pub(super) fn length(value: &Dynamic) -> u64 {
+    value.as_str().map(str::len).or_else(|| value.as_bytes().map(<[u8]>::len)).unwrap_or_default() as u64
+}
+
+/// A meter, kept alive by the engine's value that holds it.
+pub(super) struct MeterRef(Dynamic);
+
+impl std::ops::Deref for MeterRef {
+    type Target = Meter;
+
+    fn deref(&self) -> &Meter {
+        static EMPTY: Meter = Meter { work: AtomicU64::new(0), memory: AtomicU64::new(0) };
+        // `Meter::of` has seen that it is one; an empty meter refuses everything.
+        self.0.downcast_object_ref().unwrap_or(&EMPTY)
+    }
+}
