@@ -24,17 +24,18 @@ mod _native {
         publisher::{NativeError, Publisher, SettingsError},
     };
 
-    /// The spool's folder where none is named: `Spool::default_folder`, so that both sides find the same one.
+    /// The spool's folder where none is named, and a warning about it: `Spool::choose_folder`, so that both sides find
+    /// the same one.
     #[pyfunction]
     #[pyo3(signature = (state=None, home=None))]
     #[expect(clippy::needless_pass_by_value, reason = "what Python hands over is owned")]
-    fn default_spool_folder(state: Option<String>, home: Option<String>) -> Option<OsString> {
-        let folder = Spool::default_folder(&|name| match name {
+    fn default_spool_folder(state: Option<String>, home: Option<String>) -> Option<(OsString, Option<String>)> {
+        let chosen = Spool::choose_folder(&|name| match name {
             "XDG_STATE_HOME" => state.clone(),
             "HOME" => home.clone(),
             _ => None,
         });
-        folder.map(Into::into)
+        chosen.map(|chosen| (chosen.folder.into(), chosen.warning))
     }
 
     #[pymodule_init]

@@ -214,7 +214,33 @@ def test_the_default_folder_is_the_one_that_the_command_line_finds(
     for name in ("TEMP", "TMP"):
         monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
     assert resolved({})["spool_dir"] == str(tmp_path / f"workflow-events-{os.geteuid()}/spool")
-    home = {"HOME": "/home/airflow"}
-    assert resolved(home)["spool_dir"] == "/home/airflow/.local/state/workflow-events/spool"
-    state = {"XDG_STATE_HOME": "/state", **home}
-    assert resolved(state)["spool_dir"] == "/state/workflow-events/spool"
+    home = {"HOME": str(tmp_path / "airflow")}
+    assert resolved(home)["spool_dir"] == str(tmp_path / "airflow/.local/state/workflow-events/spool")
+    state = {"XDG_STATE_HOME": str(tmp_path / "state"), **home}
+    assert resolved(state)["spool_dir"] == str(tmp_path / "state/workflow-events/spool")
+
+
+@pytest.mark.parametrize("variable", ["HOME", "XDG_STATE_HOME"])
+def test_a_home_that_cannot_be_written_is_passed_over_and_the_log_says_so_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, variable: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.delenv("WORKFLOW_EVENTS_SPOOL_DIR")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setenv(variable, str(tmp_path / "file"))
+    with producer(spool_dir=None) as made:
+        assert made.spool_dir == str(tmp_path / f"workflow-events-{os.geteuid()}/spool")
+        (line,) = [record for record in caplog.records if record.levelname == "WARNING"]
+        assert variable in line.getMessage() and str(tmp_path / "file") in line.getMessage()
+        assert made.publish_event_outcome({"event_id": "a"}, timeout=0).status == "spooled"
+
+
+def test_a_trailing_comma_in_the_list_of_servers_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    with producer(bootstrap_servers="one:9092,two:9092, ") as made:
+        assert made._native.bootstrap_servers == "one:9092,two:9092"
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "one:9092,")
+    with producer() as made:
+        assert made._native.bootstrap_servers == "one:9092"
+    with pytest.raises(KafkaConfigurationError, match="found an empty entry"):
+        producer(bootstrap_servers="one:9092,,two:9092")

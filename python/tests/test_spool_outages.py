@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from kit.broker import Broker
 from kit.events import an_event
 from kit.poll import poll
 from kit.programs import Journal, finish, start
+from kit.reader import Kafka
 from kit.spool import SpoolFolder
 from kit.timing import LATE, timed
 from workflow_events import KafkaTimeoutError, WorkflowEventProducer
@@ -214,3 +216,15 @@ def test_twenty_processes_killed_at_random_lose_no_event(broker: Broker, spool: 
     assert lost == []
     assert late == [], "publishes that outran their deadline by 4 s: {}".format(late)
     assert [name for name in spool.everything() if "quarantine" in name] == []
+
+
+def test_a_record_whose_timestamp_the_broker_rejects_is_spooled_with_the_clock_as_the_reason(
+    kafka: Kafka, spool: SpoolFolder, producers: Make
+) -> None:
+    """The topic takes nothing older than a millisecond, and the record waits longer for its batch."""
+    topic = f"strict-{secrets.token_hex(6)}"
+    kafka.create_topic(topic, settings={"message.timestamp.before.max.ms": "1"})
+    outcome = producers(kafka.bootstrap, linger_ms=300).publish_event_outcome(an_event(), topic, timeout=20)
+    assert outcome.status == "spooled"
+    assert "this host's clock" in outcome.message and "message.timestamp" in outcome.message, outcome.message
+    assert len(spool.events()) == 1

@@ -7,7 +7,9 @@ __all__ = ["Many", "Outcome", "NativeError", "Publisher", "SettingsError", "__ve
 
 __version__: str
 
-def default_spool_folder(state: Optional[str] = None, home: Optional[str] = None) -> Optional[str]: ...
+def default_spool_folder(
+    state: Optional[str] = None, home: Optional[str] = None
+) -> Optional[tuple[str, Optional[str]]]: ...
 
 class NativeError(Exception):
     args: tuple[str, str]

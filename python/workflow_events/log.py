@@ -113,8 +113,10 @@ def say_lost(text: str, *about: object, logger: Optional[Logger] = None) -> None
             raise
     finally:
         if not written:
-            with suppress(Exception):  # It may be closed, or not be there.
-                print(text % about, file=sys.stderr or sys.__stderr__, flush=True)
+            error_output = sys.stderr or sys.__stderr__
+            if error_output is not None:
+                with suppress(Exception):  # It may be closed.
+                    print(text % about, file=error_output, flush=True)
 
 
 def _write(logger: Logger, text: str, about: tuple[object, ...]) -> bool:

@@ -169,9 +169,17 @@ class Resolver:
             return None  # It is there, and empty.
         state, home = self._environment.get("XDG_STATE_HOME"), self._environment.get("HOME")
         try:
-            return _native.default_spool_folder(state, home)
+            chosen = _native.default_spool_folder(state, home)
         except (UnicodeError, TypeError) as error:
             return _no_spool(f"HOME or XDG_STATE_HOME cannot be read: {error}")
+        if chosen is None:
+            return None
+        folder, warning = chosen
+        if warning is not None:
+            from .log import WARNING, say
+
+            say(WARNING, "%s", warning)
+        return folder
 
 
 def _warn_of_relative(path: str, absolute: str) -> None:

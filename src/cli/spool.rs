@@ -60,7 +60,7 @@ impl SpoolCommand {
         };
         logging::install(config.log_format, "error");
         let folder = flags.spool.clone().or_else(|| config.spool_dir.clone());
-        let Some(folder) = folder.or_else(|| Spool::default_folder(&*process_environment())) else {
+        let Some(folder) = folder.or_else(default_folder) else {
             return fail(
                 exit::CONFIG,
                 &format_args!("{FOLDER_VARIABLE} switches the spool off: name a folder with --spool"),
@@ -76,6 +76,16 @@ impl SpoolCommand {
             _ => fail(exit::CONFIG, &error),
         })
     }
+}
+
+/// Where publishers of this user keep theirs.
+#[expect(clippy::print_stderr, reason = "a warning of the command")]
+fn default_folder() -> Option<PathBuf> {
+    let chosen = Spool::choose_folder(&*process_environment())?;
+    if let Some(warning) = &chosen.warning {
+        eprintln!("{warning}");
+    }
+    Some(chosen.folder)
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the command")]

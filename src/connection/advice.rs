@@ -80,6 +80,10 @@ fn advice_on_code(code: Code) -> (&'static str, &'static str) {
         Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::InvalidTopic => {
             ("topic", "the topic does not exist yet: create it, or check the topic's name")
         }
+        Code::InvalidTimestamp => (
+            "topic",
+            "the broker rejects the record's timestamp: compare this host's clock with the broker's, and check the topic's message.timestamp.before.max.ms and message.timestamp.after.max.ms",
+        ),
         Code::TopicAuthorizationFailed => (
             "topic",
             "our user may not use the topic: grant it WRITE to publish (a dead-letter topic too), READ and DESCRIBE to read",
@@ -122,6 +126,7 @@ mod tests {
             (Code::BadCompression, "fetch", "receive.message.max.bytes"),
             (Code::UnknownTopicOrPartition, "topic", "topic's name"),
             (Code::GroupAuthorizationFailed, "authentication", "group_id"),
+            (Code::InvalidTimestamp, "topic", "this host's clock"),
         ] {
             let (found, advice) = advice(code, "");
             assert_eq!(found, kind);

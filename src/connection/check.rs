@@ -32,8 +32,15 @@ pub(crate) fn shown(properties: &BTreeMap<String, String>) -> BTreeMap<&str, &st
     properties.iter().map(|(name, value)| (name.as_str(), if is_secret(name) { ".." } else { value })).collect()
 }
 
+/// A list of `host:port` without a trailing comma, which a template that joins servers may leave.
+pub(crate) fn without_trailing_comma(servers: &str) -> &str {
+    let servers = servers.trim();
+    servers.strip_suffix(',').map_or(servers, str::trim_end)
+}
+
 /// The mistakes in a list of `host:port`.
 pub(crate) fn check_servers(servers: &str, errors: &mut Vec<SettingError>) {
+    let servers = without_trailing_comma(servers);
     if servers.split(',').any(|server| server.trim().is_empty()) {
         errors.push(SettingError::new(
             "bootstrap_servers",
@@ -111,6 +118,17 @@ mod tests {
         let mut errors = Vec::new();
         check_servers(servers, &mut errors);
         errors.first().map(ToString::to_string).unwrap_or_default()
+    }
+
+    #[test]
+    fn one_trailing_comma_is_accepted_and_no_other_empty_entry() {
+        for servers in ["kafka:9092,", "kafka:9092 , ", "a:1,b:2,"] {
+            assert_eq!(problem(servers), "", "{servers}");
+        }
+        for servers in ["", ",", "kafka:9092,,", ",kafka:9092", "a:1,,b:2"] {
+            assert!(problem(servers).contains("found an empty entry"), "{servers}");
+        }
+        assert_eq!(without_trailing_comma(" a:1,b:2 , "), "a:1,b:2");
     }
 
     #[test]

@@ -14,14 +14,14 @@ pub(crate) use advice::{advice, speaks_another_protocol};
 pub use check::SettingError;
 #[cfg(feature = "service")]
 pub(crate) use check::is_secret;
-pub(crate) use check::{bad_topic, check_property, check_servers, reason, shown};
+pub(crate) use check::{bad_topic, check_property, check_servers, reason, shown, without_trailing_comma};
 pub use security::{Password, Security};
 
 /// What every client begins with.
 pub(crate) fn client_config(bootstrap_servers: &str, client_id: &str, security: &Security) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set_log_level(RDKafkaLogLevel::Info);
-    config.set("bootstrap.servers", bootstrap_servers).set("client.id", client_id);
+    config.set("bootstrap.servers", without_trailing_comma(bootstrap_servers)).set("client.id", client_id);
     config.set("client.software.name", "workflow-bridge").set("client.software.version", env!("CARGO_PKG_VERSION"));
     // A broker that is away is asked again each second, not each ten.
     config.set("reconnect.backoff.max.ms", "1000");

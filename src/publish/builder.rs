@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use rdkafka::ClientConfig;
 
 use super::{PublishError, Publisher, spool::Spool};
-use crate::connection::{Security, SettingError, bad_topic, check_property, check_servers, client_config, shown};
+use crate::connection::{
+    Security, SettingError, bad_topic, check_property, check_servers, client_config, shown, without_trailing_comma,
+};
 
 /// Settings of a [`Publisher`]. Every method takes the setting of its name.
 #[derive(Clone)]
@@ -189,7 +191,7 @@ impl Builder {
         }
         let config = self.config();
         let topic = Arc::from(self.topic);
-        Ok(Publisher::new(config, self.bootstrap_servers.into(), topic, self.spool))
+        Ok(Publisher::new(config, without_trailing_comma(&self.bootstrap_servers).into(), topic, self.spool))
     }
 
     fn mistakes(&self) -> Vec<SettingError> {

@@ -334,6 +334,7 @@ fn is_of_topic(code: Code) -> bool {
             | Code::TopicAuthorizationFailed
             | Code::InvalidTopic
             | Code::InvalidRecord
+            | Code::InvalidTimestamp
             | Code::PolicyViolation
             | Code::NotEnoughReplicas
             | Code::NotEnoughReplicasAfterAppend

@@ -1,11 +1,12 @@
 """The snippets of docs/airflow.md: each DAG runs as it stands, each rule passes ``workflow-bridge check``, and the
 words that name something of the code name something that is there."""
 
+import asyncio
 import inspect
 import re
 import subprocess
 from pathlib import Path
-from typing import Dict, List
+from typing import Any, Dict, List
 
 import airflow_integration
 import pytest
@@ -29,7 +30,8 @@ def dag_id(block: str) -> str:
     return found.group(1)
 
 
-DAGS = {dag_id(block): block for block in blocks("python")}
+DAGS = {dag_id(block): block for block in blocks("python") if "dag_id=" in block}
+CALLBACKS = [block for block in blocks("python") if "dag_id=" not in block]
 
 
 @pytest.mark.parametrize("name", DAGS)
@@ -51,6 +53,21 @@ def test_a_dag_of_the_page_runs_as_it_stands(
     told = [(event["metadata"]["scope"], event["metadata"].get("task_id")) for event in events]
     assert told == scopes[name], ended.text[-4000:]
     assert f"published WORKFLOW_COMPLETED {events[0]['event_id']} of {name}/" in ended.text
+
+
+def test_the_callbacks_of_the_page_publish_a_missed_deadline(
+    kafka: Kafka, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap)
+    monkeypatch.setenv("KAFKA_TOPIC", topic)
+    (block,) = CALLBACKS
+    names: Dict[str, Any] = {}
+    exec(compile(block, "docs/airflow.md", "exec"), names)
+    context = {"dag_run": {"dag_id": "etl", "dag_run_id": "run-1"}, "deadline": {"id": "d-1"}}
+    names["overdue"](context)
+    asyncio.run(names["overdue_in_the_triggerer"](context))
+    first, again = kafka.event_ids(topic)
+    assert first == again
 
 
 def test_the_rule_of_the_page_is_a_rule(tmp_path: Path) -> None:

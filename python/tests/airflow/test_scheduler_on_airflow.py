@@ -20,8 +20,15 @@ from langgraph_server import LangGraph
 from real_airflow import Airflow, seen, wait_for
 
 RUN = "proof-1"
-RUNS = {"identity_proof": RUN, "listened_plain": "heard-1", "failing": "failed-1", "listened_failing": "heard-2"}
+RUNS = {
+    "identity_proof": RUN,
+    "listened_plain": "heard-1",
+    "failing": "failed-1",
+    "listened_failing": "heard-2",
+    "sensing": "sensed-1",
+}
 """By DAG."""
+SENSORS = ("files", "rescheduled", "late", "soft", "classic")
 WITHIN = 180.0
 
 ROUTING = """
@@ -47,6 +54,7 @@ class Play:
     attempts: List[Dict[str, Any]]
     states: Dict[str, str]
     passed_through: List[str]
+    pokes: Dict[str, int]
     spooled_by_the_scheduler: List[Dict[str, Any]]
     connections_of_the_scheduler: int
     before_the_drain: List[Dict[str, Any]]
@@ -86,7 +94,8 @@ def played(airflow: Airflow, kafka: Kafka, door: Door) -> Play:
         return {dag_id: airflow.state("dag_run", dag_id=dag_id, run_id=run_id) for dag_id, run_id in RUNS.items()}
 
     def others_ended(now: Dict[str, str]) -> bool:
-        return (now["listened_plain"], now["failing"], now["listened_failing"]) == ("success", "failed", "failed")
+        others = [now[dag_id] for dag_id in ("listened_plain", "failing", "listened_failing", "sensing")]
+        return others == ["success", "failed", "failed", "failed"] and (airflow.version == 2 or missed() >= 1)
 
     def flaky_ended(attempts: int) -> bool:
         done = len(seen(airflow, "attempts.jsonl")) >= attempts
@@ -100,6 +109,9 @@ def played(airflow: Airflow, kafka: Kafka, door: Door) -> Play:
         of_runs = {event["event_id"]: event["workflow_id"] for event in known if event["metadata"]["scope"] == "dag"}
         return Counter(of_runs.values())
 
+    def missed() -> int:
+        return sum(event["workflow_id"] == "overdue" for event in kafka.events(topic))
+
     def at_least(wanted: Dict[str, int]) -> Callable[[Dict[str, int]], bool]:
         return lambda counts: all(counts.get(dag_id, 0) >= count for dag_id, count in wanted.items())
 
@@ -108,6 +120,8 @@ def played(airflow: Airflow, kafka: Kafka, door: Door) -> Play:
     airflow.run("dags", "unpause", *(["-y"] if airflow.version == 3 else []), "listened_plain")
     for dag_id, run_id in RUNS.items():
         airflow.trigger(dag_id, run_id)
+    if airflow.version == 3:
+        airflow.trigger("overdue", "overdue-1")
     with airflow.scheduler(**env) as processes:
         wait_for(WITHIN, "the first attempt is retried", lambda: flaky_ended(2), processes)
 
@@ -124,7 +138,8 @@ def played(airflow: Airflow, kafka: Kafka, door: Door) -> Play:
         wait_for(WITHIN, "the other runs end", states, processes, others_ended)
         all_of_it = at_least({"identity_proof": 2, "listened_plain": 2, "failing": 1, "listened_failing": 2})
         wait_for(WITHIN, "each run is told of", told_of_runs, processes, all_of_it)
-    ended_in = {**states(), "load": airflow.state("task_instance", dag_id="failing", task_id="load")}
+    sensors = {name: airflow.state("task_instance", dag_id="sensing", task_id=name) for name in SENSORS}
+    ended_in = {**states(), **sensors, "load": airflow.state("task_instance", dag_id="failing", task_id="load")}
     spooled, connections, before = of_scheduler.events(), door.opened, kafka.events(topic)
     for more in ({}, of_tasks):
         print(airflow.python("-m", "workflow_events", "drain", **{**env, **more}).text)
@@ -134,6 +149,7 @@ def played(airflow: Airflow, kafka: Kafka, door: Door) -> Play:
         attempts=[json.loads(line) for line in seen(airflow, "attempts.jsonl")],
         states=ended_in,
         passed_through=seen(airflow, "passed-through.txt"),
+        pokes={name: len("".join(seen(airflow, f"poked-{name}.txt"))) for name in SENSORS},
         spooled_by_the_scheduler=spooled,
         connections_of_the_scheduler=connections,
         before_the_drain=before,
@@ -209,6 +225,47 @@ def test_the_dag_callback_publishes_the_failure_of_the_run(play: Play) -> None:
     assert failed["event_type"] == "WORKFLOW_FAILED"
     assert failed["workflow_run_id"] == RUNS["failing"]
     assert (failed["payload"]["data"]["status"], failed["payload"]["data"]["reason"]) == ("failed", "task_failure")
+
+
+def test_a_sensor_publishes_when_it_is_done_and_not_at_each_poke(play: Play) -> None:
+    print(play.version, play.pokes, {name: play.states[name] for name in SENSORS})
+    assert (play.pokes["files"], play.pokes["rescheduled"]) == (3, 2)
+    (files,) = play.of(workflow_id="sensing", task_id="files")
+    assert files["event_type"] == "WORKFLOW_COMPLETED"
+    assert files["payload"]["data"]["result"] == {"files": 3}
+    (rescheduled,) = play.of(workflow_id="sensing", task_id="rescheduled")
+    assert rescheduled["event_type"] == "WORKFLOW_COMPLETED"
+    assert (play.states["files"], play.states["rescheduled"]) == ("success", "success")
+
+
+def test_a_sensor_that_times_out_is_one_failure_that_is_not_retried(play: Play) -> None:
+    assert play.pokes["late"] >= 2
+    (late,) = play.of(workflow_id="sensing", task_id="late")
+    data = late["payload"]["data"]
+    assert (late["event_type"], data["error_type"]) == ("WORKFLOW_FAILED", "AirflowSensorTimeout")
+    assert "timed out" in data["error_message"]
+    assert data["will_retry"] is False
+    assert play.states["late"] == "failed"
+
+
+def test_a_sensor_that_is_skipped_publishes_nothing(play: Play) -> None:
+    assert play.pokes["soft"] >= 2
+    assert play.of(workflow_id="sensing", task_id="soft") == []
+    assert play.states["soft"] == "skipped"
+
+
+def test_a_poke_that_raises_is_a_failed_attempt_of_a_python_sensor(play: Play) -> None:
+    failed, completed = play.of(workflow_id="sensing", task_id="classic")
+    assert (failed["event_type"], completed["event_type"]) == ("WORKFLOW_FAILED", "WORKFLOW_COMPLETED")
+    assert (failed["payload"]["data"]["error_message"], failed["payload"]["data"]["will_retry"]) == ("not a file", True)
+    assert (play.states["classic"], play.pokes["classic"]) == ("success", 2)
+
+
+def test_a_missed_deadline_is_published_where_airflow_knows_deadlines(play: Play) -> None:
+    overdue = play.of(workflow_id="overdue")
+    print(play.version, overdue)
+    assert [event["workflow_run_id"] for event in overdue] == ["overdue-1"] * (play.version == 3)
+    assert {event["metadata"]["scope"] for event in overdue} <= {"dag"}
 
 
 def told(events: List[Dict[str, Any]]) -> "Counter[Any]":

@@ -2,6 +2,7 @@
 
 import sys
 from types import ModuleType, SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 from airflow_integration import publishes_completion
@@ -151,6 +152,19 @@ def test_whoever_decorates_execute_decorates_the_whole_sensor(sensor, producer):
         return None
 
     execute(sensor, {})
+    assert producer.event["event_type"] == "WORKFLOW_COMPLETED"
+
+
+def test_a_mock_of_a_task_is_no_sensor(producer, monkeypatch):
+    module = ModuleType("airflow.sdk")
+    module.get_current_context = lambda: {"ti": TaskInstance2("wait"), "task": MagicMock()}
+    monkeypatch.setitem(sys.modules, "airflow.sdk", module)
+
+    @publishes_completion(producer=producer)
+    def load():
+        return None
+
+    load()
     assert producer.event["event_type"] == "WORKFLOW_COMPLETED"
 
 

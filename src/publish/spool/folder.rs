@@ -74,6 +74,27 @@ pub(super) fn temporary() -> PathBuf {
     env::temp_dir().join(format!("workflow-events-{}", geteuid().as_raw())).join("spool")
 }
 
+/// Why a folder can be neither used nor made, if that is so.
+pub(super) fn obstacle(folder: &Path) -> Option<String> {
+    for path in folder.ancestors() {
+        let why = match fs::metadata(path) {
+            Ok(found) if !found.is_dir() => "it is not a folder".into(),
+            Ok(_) => fault(path)?.to_string(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if fs::symlink_metadata(path).is_err() {
+                    continue;
+                }
+                "it is a symbolic link that leads nowhere".into()
+            }
+            // The next one says what it is instead.
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => continue,
+            Err(error) => error.to_string(),
+        };
+        return Some(format!("{}: {why}", path.display()));
+    }
+    None
+}
+
 /// Whether it is that one, however its path is spelled.
 fn is_temporary(folder: &Path) -> bool {
     let (temporary, resolved) = (temporary(), |path: &Path| fs::canonicalize(path.ancestors().nth(2)?).ok());

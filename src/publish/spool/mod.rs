@@ -72,6 +72,15 @@ pub struct SpoolSettings {
     pub max_bytes: u64,
 }
 
+/// The folder of a spool where none is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChosenFolder {
+    /// Its path.
+    pub folder: PathBuf,
+    /// Why it is not where it usually is.
+    pub warning: Option<String>,
+}
+
 /// A spool. Cheap to clone, and touches no disk until it is used.
 #[derive(Clone)]
 pub struct Spool {
@@ -128,17 +137,46 @@ impl Spool {
 
     /// The folder that an environment asks for: `WORKFLOW_EVENTS_SPOOL_DIR` (`off` or nothing in it
     /// is `None`), else `workflow-events/spool` under `XDG_STATE_HOME`, else under `~/.local/state`, else
-    /// `workflow-events-<user id>/spool` in the folder for temporary files.
-    pub fn default_folder(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    /// `workflow-events-<user id>/spool` in the folder for temporary files. A home that cannot be written is
+    /// passed over, with a warning.
+    pub fn choose_folder(env: &dyn Fn(&str) -> Option<String>) -> Option<ChosenFolder> {
+        Self::choose(env, &folder::obstacle)
+    }
+
+    fn choose(
+        env: &dyn Fn(&str) -> Option<String>,
+        obstacle: &dyn Fn(&Path) -> Option<String>,
+    ) -> Option<ChosenFolder> {
         if let Some(folder) = env(FOLDER_VARIABLE) {
             let folder = folder.trim();
-            return (!folder.is_empty() && !folder.eq_ignore_ascii_case("off")).then(|| folder.into());
+            let is_on = !folder.is_empty() && !folder.eq_ignore_ascii_case("off");
+            return is_on.then(|| ChosenFolder { folder: folder.into(), warning: None });
         }
         let absolute = |name| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
         // Users without a home have one of these.
         let home = absolute("HOME").filter(|home| home != Path::new("/") && home != Path::new("/nonexistent"));
-        let state = absolute("XDG_STATE_HOME").or_else(|| Some(home?.join(".local/state")));
-        Some(state.map_or_else(folder::temporary, |state| state.join("workflow-events/spool")))
+        let states =
+            [("XDG_STATE_HOME", absolute("XDG_STATE_HOME")), ("HOME", home.map(|home| home.join(".local/state")))];
+        let mut obstacles = Vec::new();
+        let mut usable = states.into_iter().filter_map(|(name, state)| {
+            let folder = state?.join("workflow-events/spool");
+            match obstacle(&folder) {
+                Some(why) => {
+                    obstacles.push(format!("below {name} ({why})"));
+                    None
+                }
+                None => Some(folder),
+            }
+        });
+        let folder = usable.next().unwrap_or_else(folder::temporary);
+        let warning = (!obstacles.is_empty()).then(|| {
+            format!(
+                "the spool cannot be {}: it is {}; set {FOLDER_VARIABLE} to a folder that lasts",
+                obstacles.join(" or "),
+                folder.display(),
+            )
+        });
+        Some(ChosenFolder { folder, warning })
     }
 
     /// The folder.

@@ -1,4 +1,5 @@
-"""Tasks whose own arguments have the names of a helper's parameters: open, named, and of TaskFlow."""
+"""Tasks whose own arguments have the names of a helper's parameters: open, named, and of TaskFlow. Two more publish the
+results of mapped tasks, which Airflow hands over as a lazy sequence."""
 
 from datetime import datetime
 
@@ -34,4 +35,16 @@ with DAG(dag_id="arguments", start_date=datetime(2025, 1, 1), schedule=None, cat
         publish_workflow_event("WORKFLOW_COMPLETED", payload={"part": 1, "of": "taskflow"}, key=key, **context)
         publish_workflow_event("WORKFLOW_COMPLETED", payload={"part": 2, "of": "taskflow"}, **context)
 
-    first >> second >> taskflow("s3://bucket/file.csv")
+    @task
+    def double(number):
+        return {"number": 2 * number}
+
+    @task
+    def collect(numbers, **context):
+        publish_workflow_event("WORKFLOW_COMPLETED", payload={"of": "mapped", "numbers": numbers}, **context)
+
+    few, others = double.expand(number=[1, 2]), double.override(task_id="other").expand(number=[3, 4])
+    last = taskflow("s3://bucket/file.csv")
+    first >> second >> last >> [few, others]
+    for numbers in (few, others):
+        collect(numbers)

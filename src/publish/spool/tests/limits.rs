@@ -321,7 +321,7 @@ fn child_whose_spool_is_temporary() {
         return;
     }
     let folder = match env::var(TEMPORARY_CHILD).as_deref() {
-        Ok("1") => Spool::default_folder(&|_| None).unwrap(),
+        Ok("1") => Spool::choose_folder(&|_| None).unwrap().folder,
         // Another spelling of it.
         _ => fs::canonicalize(env::temp_dir()).unwrap().join(format!("workflow-events-{}/spool", geteuid().as_raw())),
     };

@@ -180,7 +180,9 @@ fn the_default_folder_follows_the_environment() {
     let folder = |pairs: &[(&str, &str)]| {
         let pairs: Vec<(String, String)> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let env = move |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
-        Spool::default_folder(&env).map(|path| path.display().to_string())
+        let chosen = Spool::choose(&env, &|_| None)?;
+        assert_eq!(chosen.warning, None);
+        Some(chosen.folder.display().to_string())
     };
     let home = ("HOME", "/home/airflow");
     assert_eq!(folder(&[(FOLDER_VARIABLE, "/spool"), home]).as_deref(), Some("/spool"));
@@ -195,6 +197,47 @@ fn the_default_folder_follows_the_environment() {
     let temporary = env::temp_dir().join(format!("workflow-events-{user}/spool")).display().to_string();
     for homeless in ["", "/", "/nonexistent"] {
         assert_eq!(folder(&[("HOME", homeless)]).as_deref(), Some(&*temporary), "{homeless:?}");
+    }
+}
+
+#[test]
+fn a_home_that_cannot_be_written_is_passed_over_with_a_warning() {
+    let root = tempfile::tempdir().unwrap();
+    let (file, link, good) = (root.path().join("file"), root.path().join("link"), root.path().join("good"));
+    fs::write(&file, "").unwrap();
+    std::os::unix::fs::symlink(root.path().join("nowhere"), &link).unwrap();
+    let chosen = |home: &Path, state: Option<&Path>| {
+        let env = |name: &str| match name {
+            "HOME" => Some(home.display().to_string()),
+            "XDG_STATE_HOME" => state.map(|state| state.display().to_string()),
+            _ => None,
+        };
+        let chosen = Spool::choose_folder(&env).unwrap();
+        (chosen.folder, chosen.warning.unwrap_or_default())
+    };
+    let user = rustix::process::geteuid().as_raw();
+    let temporary = env::temp_dir().join(format!("workflow-events-{user}/spool"));
+    for (home, why) in [(&file, "not a folder"), (&link, "leads nowhere")] {
+        let (folder, warning) = chosen(home, None);
+        assert_eq!(folder, temporary);
+        assert!(warning.contains("HOME") && warning.contains(why), "{warning}");
+        assert!(warning.contains(FOLDER_VARIABLE) && warning.contains(&temporary.display().to_string()), "{warning}");
+    }
+    // A home that is not there yet can be made.
+    let below = ".local/state/workflow-events/spool";
+    assert_eq!(chosen(&good, None), (good.join(below), String::new()));
+    let (folder, warning) = chosen(&good, Some(&file));
+    assert_eq!(folder, good.join(below));
+    assert!(warning.contains("XDG_STATE_HOME"), "{warning}");
+    // Root may write anywhere.
+    fs::create_dir(&good).unwrap();
+    fs::set_permissions(&good, std::os::unix::fs::PermissionsExt::from_mode(0o500)).unwrap();
+    let (folder, warning) = chosen(&good, None);
+    if user == 0 {
+        assert_eq!(folder, good.join(below));
+    } else {
+        assert_eq!(folder, temporary);
+        assert!(warning.contains("ermission denied"), "{warning}");
     }
 }
 
