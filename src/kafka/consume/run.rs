@@ -22,7 +22,7 @@ use rdkafka::{
 };
 
 use super::{
-    super::{BudgetSettings, Headers, Incoming, KafkaError, Receive, Ticket, budget, partitions::Partition},
+    super::{BudgetSettings, Headers, Incoming, KafkaError, Receive, Ticket, budget, partitions::Partition, record},
     OnCluster,
     context::{self, Context, Shared},
     watch,
@@ -148,8 +148,8 @@ impl Loop {
         };
         let offset = message.offset();
         let headers = Headers::native(message.headers());
-        let size = message.payload_len() + message.key_len() + headers.size();
-        let charge = self.shared.budget.charge(budget::cost(size));
+        let size = record::size(message.key(), message.payload(), &headers);
+        let charge = self.shared.budget.charge(budget::cost(&size));
         let (epoch, span) = place.receive(offset);
         if span >= self.limits.max_span_per_partition && !place.is_capped() {
             place.set_capped(true);
