@@ -48,6 +48,7 @@ keys! {
     CACHE = "dedup.cache_bytes" "BRIDGE_DEDUP_CACHE_BYTES" None, "33554432", "cache of the ledger, in bytes; the process takes several times that";
     MAX_EVENTS = "kafka.budget.max_events" "BRIDGE_MAX_EVENTS" None, "10000", "events in flight at most";
     MAX_BYTES = "kafka.budget.max_bytes" "BRIDGE_MAX_BYTES" None, "67108864", "memory of events in flight at most, in bytes";
+    MAX_RECORD = "kafka.budget.max_record_bytes" "BRIDGE_MAX_RECORD_BYTES" None, "4194304", "largest record that is read as an event, in bytes; larger ones are dead letters";
     MAX_SPAN = "kafka.budget.max_span_per_partition" "BRIDGE_MAX_SPAN" None, "100000", "records of a partition received beyond its committed offset at most";
     DRAIN = "drain_timeout" "BRIDGE_DRAIN_TIMEOUT" None, "8s", "how long a stop waits for attempts under way";
     LOG_FORMAT = "log_format" "BRIDGE_LOG_FORMAT" Some("--log-format"), "text", "text or json";

@@ -107,6 +107,7 @@ impl Config {
             budget: BudgetSettings {
                 max_events: get.parsed(keys::MAX_EVENTS, "a whole number such as 10000"),
                 max_bytes: get.parsed(keys::MAX_BYTES, "a number of bytes such as 67108864"),
+                max_record_bytes: get.parsed(keys::MAX_RECORD, "a number of bytes such as 4194304"),
                 max_span_per_partition: get.parsed(keys::MAX_SPAN, "a whole number such as 100000"),
             },
         };

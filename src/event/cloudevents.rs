@@ -5,12 +5,15 @@
 //! has no place of its own. Data that is a native event in itself is that event: a gateway that wraps
 //! it must not give it another id.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{
-    EventType, Poison, Raw, Source, base64, ids,
-    read::{excerpt, has, json_type, optional, time},
+    EventType, Limits, Poison, Raw, Source, base64, hints, ids,
+    limits::TextError,
+    read::{self, excerpt, has, json_type, optional, time},
 };
 
 /// A core attribute as messages name it in the two modes.
@@ -82,11 +85,23 @@ fn media_type(content_type: &str) -> String {
     content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// The attributes in the headers, by their names without `ce_`.
+/// A header's value without the quotes of a client that writes headers as JSON, as Spring does.
+pub(super) fn unquoted(value: &str) -> Cow<'_, str> {
+    let trimmed = value.trim();
+    if trimmed.len() >= 2 && trimmed.starts_with('"') && trimmed.ends_with('"') {
+        return serde_json::from_str(trimmed).map_or(value.into(), Cow::Owned);
+    }
+    value.into()
+}
+
+/// The attributes in the headers, by their names without `ce_`. A client that writes headers as JSON
+/// puts the version into quotes too, and then they are taken off everywhere.
 pub(super) fn attributes(headers: &[(&str, Option<&[u8]>)]) -> Result<Map<String, Value>, Poison> {
     let mut attributes = Map::new();
     for (name, value) in headers {
-        let prefixed = name.get(..3).is_some_and(|prefix| matches!(prefix, "ce_" | "CE_" | "ce-" | "CE-" | "Ce-"));
+        let prefixed = name
+            .get(..3)
+            .is_some_and(|prefix| prefix.eq_ignore_ascii_case("ce_") || prefix.eq_ignore_ascii_case("ce-"));
         let (true, Some(value)) = (prefixed && name.len() > 3, value) else { continue };
         let name = name[3..].to_ascii_lowercase();
         match std::str::from_utf8(value) {
@@ -99,6 +114,14 @@ pub(super) fn attributes(headers: &[(&str, Option<&[u8]>)]) -> Result<Map<String
             }
         }
     }
+    let quoted = |version: &str| version.trim().starts_with('"');
+    if attributes.get(SPECVERSION.name).and_then(Value::as_str).is_some_and(quoted) {
+        for (_, value) in &mut attributes {
+            if let Some(Cow::Owned(text)) = value.as_str().map(unquoted) {
+                *value = text.into();
+            }
+        }
+    }
     Ok(attributes)
 }
 
@@ -108,19 +131,23 @@ pub(super) fn has_any_required(attributes: &Map<String, Value>) -> bool {
 }
 
 /// The fields of the native event that a structured CloudEvent stands for.
-pub(super) fn structured(mut body: Map<String, Value>, record: &Raw<'_>) -> Result<Map<String, Value>, Poison> {
+pub(super) fn structured(
+    mut body: Map<String, Value>,
+    record: &Raw<'_>,
+    limits: &Limits,
+) -> Result<Map<String, Value>, Poison> {
     body.retain(|_, value| !value.is_null());
     let data = body.shift_remove("data");
     let encoded = body.shift_remove("data_base64");
     let payload = match (data, encoded) {
         (Some(data), _) => payload_of(data),
-        (None, None) => content(&[], None)?,
+        (None, None) => content(&[], None, limits)?,
         (None, Some(Value::String(text))) => {
             let bytes = base64::decode(&text).ok_or_else(|| Poison::InvalidValue {
                 field: "data_base64",
                 reason: "is not base64: write data that is JSON as `data`".into(),
             })?;
-            content(&bytes, attribute(&body, DATA_CONTENT_TYPE, Mode::Structured)?)?
+            content(&bytes, attribute(&body, DATA_CONTENT_TYPE, Mode::Structured)?, limits)?
         }
         (None, Some(other)) => {
             let found = json_type(&other);
@@ -131,12 +158,17 @@ pub(super) fn structured(mut body: Map<String, Value>, record: &Raw<'_>) -> Resu
 }
 
 /// The fields of the native event that a binary CloudEvent stands for.
-pub(super) fn binary(mut attributes: Map<String, Value>, record: &Raw<'_>) -> Result<Map<String, Value>, Poison> {
-    if let Some(content_type) = record.header("content-type") {
+pub(super) fn binary(
+    mut attributes: Map<String, Value>,
+    record: &Raw<'_>,
+    content_type: Option<&str>,
+    limits: &Limits,
+) -> Result<Map<String, Value>, Poison> {
+    if let Some(content_type) = content_type {
         attributes.insert(DATA_CONTENT_TYPE.name.into(), content_type.into());
     }
     let content_type = attributes.get(DATA_CONTENT_TYPE.name).and_then(Value::as_str);
-    let payload = content(record.value.unwrap_or_default(), content_type)?;
+    let payload = content(record.value.unwrap_or_default(), content_type, limits)?;
     fields(attributes, payload, Mode::Binary, record.timestamp_ms)
 }
 
@@ -145,20 +177,22 @@ fn payload_of(data: Value) -> Map<String, Value> {
 }
 
 /// Data as bytes: JSON where it is said to be or no word is said, else a text, else base64.
-fn content(bytes: &[u8], content_type: Option<&str>) -> Result<Map<String, Value>, Poison> {
+fn content(bytes: &[u8], content_type: Option<&str>, limits: &Limits) -> Result<Map<String, Value>, Poison> {
     if bytes.trim_ascii().is_empty() {
         return Ok(payload_of(Value::Object(Map::new())));
     }
     let declared = content_type.map(media_type);
     if declared.as_ref().is_none_or(|declared| declared.ends_with("/json") || declared.ends_with("+json")) {
-        match serde_json::from_slice(bytes) {
-            Ok(Value::Null) => return content(&[], None),
+        match read::json(bytes, limits) {
+            Ok(Value::Null) => return content(&[], None, limits),
             Ok(data) => return Ok(payload_of(data)),
-            Err(error) if declared.is_some() => {
-                let reason = format!("the CloudEvent's data is declared as JSON: {error}");
-                return Err(Poison::NotJson { reason });
+            Err(TextError::TooLarge(poison)) => return Err(poison),
+            Err(TextError::NotJson(error)) if declared.is_some() => {
+                let said = hints::framing(bytes).unwrap_or_else(|| hints::not_json(bytes, &error));
+                let Poison::NotJson { reason } = said else { return Err(said) };
+                return Err(Poison::NotJson { reason: format!("the CloudEvent's data is declared as JSON: {reason}") });
             }
-            Err(_) => {}
+            Err(TextError::NotJson(_)) => {}
         }
     }
     if let Ok(text) = std::str::from_utf8(bytes) {
@@ -198,9 +232,9 @@ fn fields(
         found.or_else(|| in_subject.filter(|text| !text.trim().is_empty()).map(str::to_owned))
     };
     let workflow_id = find("workflow_id", WORKFLOW_IN_DATA, subject_workflow)
-        .ok_or_else(|| missing(mode, "workflowid", "ce_workflowid", NAME_THE_WORKFLOW))?;
+        .ok_or_else(|| unnamed(&envelope, mode, "workflowid", "ce_workflowid", NAME_THE_WORKFLOW))?;
     let run_id = find("workflow_run_id", RUN_IN_DATA, subject_run)
-        .ok_or_else(|| missing(mode, "workflowrunid", "ce_workflowrunid", NAME_THE_RUN))?;
+        .ok_or_else(|| unnamed(&envelope, mode, "workflowrunid", "ce_workflowrunid", NAME_THE_RUN))?;
     let timestamp = timestamp(&envelope, mode, recorded_ms)?;
 
     let mut fields = Map::new();
@@ -253,6 +287,20 @@ fn missing(mode: Mode, name: &'static str, header: &'static str, remedy: &'stati
         Mode::Binary => header,
     };
     Poison::MissingAttribute { what: "a CloudEvent", attribute, remedy }
+}
+
+/// The workflow or its run is not named; what Dapr wraps is often an event that is not complete.
+fn unnamed(
+    envelope: &Map<String, Value>,
+    mode: Mode,
+    name: &'static str,
+    header: &'static str,
+    remedy: &'static str,
+) -> Poison {
+    if hints::is_dapr(envelope) {
+        return Poison::MissingAttribute { what: hints::DAPR, attribute: name, remedy: hints::UNWRAP_DAPR };
+    }
+    missing(mode, name, header, remedy)
 }
 
 fn attribute<'e>(

@@ -8,7 +8,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::{
-    Event, Poison, airflow, cloudevents, native,
+    Event, Limits, Poison, airflow, cloudevents, hints, native,
     read::{self, has},
 };
 
@@ -80,13 +80,18 @@ impl fmt::Display for Dialect {
     }
 }
 
-/// Reads a record as an event, in whichever dialect it is written. docs/events.md has the mappings.
+/// Reads a record as an event, in whichever dialect it is written, however large it is.
+/// docs/events.md has the mappings.
 ///
 /// # Errors
 /// [`Poison`] says what the record is instead of an event. Nesting deeper than 127 levels and a
 /// number outside the range of f64 are refused as not JSON.
 pub fn decode<'a>(record: impl Into<Raw<'a>>) -> Result<Event, Poison> {
-    let (fields, dialect) = fields(&record.into())?;
+    decode_within(&record.into(), &Limits::NONE)
+}
+
+pub(super) fn decode_within(record: &Raw<'_>, limits: &Limits) -> Result<Event, Poison> {
+    let (fields, dialect) = fields(record, limits)?;
     if dialect != Dialect::Native {
         read::check_depth(&fields)?;
     }
@@ -94,21 +99,25 @@ pub fn decode<'a>(record: impl Into<Raw<'a>>) -> Result<Event, Poison> {
 }
 
 /// The fields of the native event that the record is, or stands for.
-fn fields(record: &Raw<'_>) -> Result<(Map<String, Value>, Dialect), Poison> {
-    let structured = cloudevents::is_declared(record.header("content-type"))?;
+fn fields(record: &Raw<'_>, limits: &Limits) -> Result<(Map<String, Value>, Dialect), Poison> {
+    let content_type = record.header("content-type").map(cloudevents::unquoted);
+    let structured = cloudevents::is_declared(content_type.as_deref())?;
     if !structured {
         let attributes = cloudevents::attributes(record.headers)?;
         if cloudevents::has_any_required(&attributes) {
-            return Ok((cloudevents::binary(attributes, record)?, Dialect::CloudEventsBinary));
+            let fields = cloudevents::binary(attributes, record, content_type.as_deref(), limits)?;
+            return Ok((fields, Dialect::CloudEventsBinary));
         }
     }
-    let body = read::object(record.value.ok_or(Poison::Tombstone)?)?;
+    let body = read::object(record.value.ok_or(Poison::Tombstone)?, limits)?;
     if has(&body, "event_id") {
         Ok((body, Dialect::Native))
     } else if structured || has(&body, "specversion") {
-        Ok((cloudevents::structured(body, record)?, Dialect::CloudEventsStructured))
+        Ok((cloudevents::structured(body, record, limits)?, Dialect::CloudEventsStructured))
     } else if airflow::is_body(&body) {
         Ok((airflow::fields(body, record)?, Dialect::Airflow))
+    } else if let Some(poison) = hints::wrapped(&body) {
+        Err(poison)
     } else {
         Ok((body, Dialect::Native))
     }

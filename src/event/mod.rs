@@ -10,11 +10,14 @@ mod base64;
 mod canonical;
 mod cloudevents;
 mod decode;
+mod hints;
 mod ids;
+mod limits;
 mod names;
 mod native;
 mod poison;
 mod read;
+mod weight;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +30,7 @@ use serde_json::Value;
 pub use canonical::Canonical;
 pub use decode::{Dialect, Raw, decode};
 pub use ids::{DeliveryId, digest};
+pub use limits::{DECODED_FACTOR, DEFAULT_MAX_RECORD_BYTES, Limits, MAX_HEADER_BYTES, MAX_HEADERS, RecordSize};
 pub use names::{EventType, Source};
 pub use poison::Poison;
 
@@ -103,6 +107,30 @@ impl Event {
     /// names first.
     pub fn encode(&self) -> Vec<u8> {
         self.document.to_string().into_bytes()
+    }
+
+    /// About how much memory the document takes, in bytes.
+    pub fn document_bytes(&self) -> usize {
+        weight::weigh(&self.document)
+    }
+
+    /// How long [`encode`](Self::encode) makes it.
+    pub fn encoded_len(&self) -> usize {
+        struct Counter(usize);
+        impl std::io::Write for Counter {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0 += bytes.len();
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut counter = Counter(0);
+        // Neither a document with string keys nor this writer can fail.
+        let _ = serde_json::to_writer(&mut counter, &self.document);
+        counter.0
     }
 }
 

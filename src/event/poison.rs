@@ -67,6 +67,29 @@ pub enum Poison {
         /// What is wrong, and what would be right.
         reason: String,
     },
+    /// The record is larger than the bridge reads.
+    #[error("the record is too large to be read: it has {found} {what}, at most {limit} are allowed: {remedy}")]
+    TooLarge {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there is.
+        found: usize,
+        /// The limit.
+        limit: usize,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The record would take too much memory when it is decoded, since it consists of many small values.
+    #[error(
+        "the record is too large to be read: decoded, its many small values would take more than the {limit} bytes of \
+         memory that are allowed: {remedy}"
+    )]
+    TooLargeDecoded {
+        /// The limit.
+        limit: usize,
+        /// What to do.
+        remedy: &'static str,
+    },
 }
 
 impl Poison {
@@ -80,6 +103,7 @@ impl Poison {
         "missing_field",
         "wrong_type",
         "invalid_value",
+        "too_large",
     ];
 
     /// A stable word for labels and the `dlq-reason` header.
@@ -93,6 +117,7 @@ impl Poison {
             Self::MissingField { .. } | Self::MissingAttribute { .. } => "missing_field",
             Self::WrongType { .. } => "wrong_type",
             Self::InvalidValue { .. } => "invalid_value",
+            Self::TooLarge { .. } | Self::TooLargeDecoded { .. } => "too_large",
         }
     }
 }

@@ -1,15 +1,25 @@
 //! Reading JSON field by field, each mistake with the field's name.
 
+use std::borrow::Cow;
+
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde_json::{Map, Value};
 
-use super::Poison;
+use super::{
+    Poison, hints,
+    limits::{Limits, TextError},
+};
 
 /// How many levels of objects and arrays a JSON text may have, as the parser counts.
 const MAX_DEPTH: usize = 127;
 
 /// A record's value as one JSON object.
-pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, Poison> {
+pub(super) fn object(bytes: &[u8], limits: &Limits) -> Result<Map<String, Value>, Poison> {
+    if let Some(poison) = hints::framing(bytes) {
+        return Err(poison);
+    }
+    // Some publishers write a byte order mark before the text.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let position = error.valid_up_to();
         Poison::NotUtf8 { position, byte: bytes.get(position).copied().unwrap_or_default() }
@@ -17,11 +27,18 @@ pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, Poison> {
     if text.trim().is_empty() {
         return Err(Poison::Empty);
     }
-    match serde_json::from_str(text) {
+    match json(bytes, limits) {
         Ok(Value::Object(fields)) => Ok(fields),
-        Ok(other) => Err(Poison::NotAnObject { found: json_type(&other) }),
-        Err(error) => Err(Poison::NotJson { reason: error.to_string() }),
+        Ok(other) => Err(hints::not_an_object(&other)),
+        Err(TextError::NotJson(error)) => Err(hints::not_json(bytes, &error)),
+        Err(TextError::TooLarge(poison)) => Err(poison),
     }
+}
+
+/// A text as JSON, unless it would take too much memory. The one place where a record is parsed.
+pub(super) fn json(text: &[u8], limits: &Limits) -> Result<Value, TextError> {
+    limits.check_text(text)?;
+    serde_json::from_slice(text).map_err(TextError::NotJson)
 }
 
 /// Whether a field is there; `null` is as good as absent.
@@ -77,17 +94,30 @@ pub(super) fn section(
     }
 }
 
-/// A time; one without an offset is UTC.
+/// A time; one without an offset is UTC. RFC 3339 allows any number of fractional digits; nine are kept.
 pub(super) fn time(text: &str, field: &'static str) -> Result<Timestamp, Poison> {
+    let given = text;
+    let text = &*nanoseconds(text);
     if let Ok(timestamp) = text.parse::<Timestamp>() {
         return Ok(timestamp);
     }
     text.parse::<DateTime>().and_then(|naive| naive.to_zoned(TimeZone::UTC)).map(|zoned| zoned.timestamp()).map_err(
         |_| Poison::InvalidValue {
             field,
-            reason: format!("expected RFC 3339 such as 2026-01-31T12:00:00Z, found {:?}", excerpt(text)),
+            reason: format!("expected RFC 3339 such as 2026-01-31T12:00:00Z, found {:?}", excerpt(given)),
         },
     )
+}
+
+/// A time without the fractional digits beyond the ninth.
+fn nanoseconds(text: &str) -> Cow<'_, str> {
+    let Some((_, fraction)) = text.split_once('.') else { return text.into() };
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+    if digits <= 9 {
+        return text.into();
+    }
+    let start = text.len() - fraction.len();
+    format!("{}{}", &text[..start + 9], &text[start + digits..]).into()
 }
 
 /// The beginning of a text, for a message.

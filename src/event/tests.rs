@@ -1,4 +1,5 @@
 mod dialects;
+mod foreign;
 
 use serde_json::{Value, json};
 

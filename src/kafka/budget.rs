@@ -14,6 +14,8 @@ use std::{
     time::Duration,
 };
 
+use crate::event::{DEFAULT_MAX_RECORD_BYTES, RecordSize};
+
 /// The limits on what is in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BudgetSettings {
@@ -21,21 +23,37 @@ pub struct BudgetSettings {
     pub max_events: u64,
     /// What those events are charged, in bytes.
     pub max_bytes: u64,
+    /// The largest record that is read as an event: its key, value and headers, in bytes.
+    pub max_record_bytes: u64,
     /// Records of one partition from its first one without an outcome on: what a crash reads again.
     pub max_span_per_partition: u64,
 }
 
 impl Default for BudgetSettings {
     fn default() -> Self {
-        Self { max_events: 10_000, max_bytes: 64 << 20, max_span_per_partition: 100_000 }
+        Self {
+            max_events: 10_000,
+            max_bytes: 64 << 20,
+            max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
+            max_span_per_partition: 100_000,
+        }
     }
 }
 
-/// What a record of `size` bytes (key, value and headers) is charged. A JSON document that is
-/// decoded into a tree takes about five times its text; the text is kept beside it; and 2 KiB is
-/// for the delivery's own state.
-pub(super) fn cost(size: usize) -> u64 {
-    2048 + 6 * size as u64
+/// What an event's own state takes, whatever its size.
+const BASE: u64 = 2048;
+/// What a header takes besides its bytes: two pointers and two small blocks of memory.
+const HEADER: u64 = 112;
+
+/// What a record is charged when it is received: one copy of it. What it becomes is charged by
+/// whoever makes that of it.
+pub(super) fn cost(size: &RecordSize) -> u64 {
+    BASE + copy_cost(size)
+}
+
+/// What one copy of a record takes.
+pub(super) fn copy_cost(size: &RecordSize) -> u64 {
+    size.bytes() as u64 + HEADER * size.headers as u64
 }
 
 /// The account itself, without locks.
@@ -48,6 +66,10 @@ pub(super) struct Usage {
 impl Usage {
     fn charge(&mut self, bytes: u64) {
         self.events += 1;
+        self.bytes += bytes;
+    }
+
+    fn add(&mut self, bytes: u64) {
         self.bytes += bytes;
     }
 
@@ -87,12 +109,16 @@ impl Budget {
 
     /// Charges one record, within the limits or not.
     pub(super) fn charge(self: &Arc<Self>, bytes: u64) -> Charge {
+        self.take(|usage| usage.charge(bytes));
+        Charge { budget: Arc::clone(self), bytes }
+    }
+
+    fn take(&self, charge: impl FnOnce(&mut Usage)) {
         let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
-        usage.charge(bytes);
+        charge(&mut usage);
         if usage.is_full(&self.limits) {
             self.full.store(true, Ordering::Release);
         }
-        Charge { budget: Arc::clone(self), bytes }
     }
 
     fn refund(&self, bytes: u64) {
@@ -136,6 +162,14 @@ pub(super) struct Charge {
     bytes: u64,
 }
 
+impl Charge {
+    /// Charges more bytes for the same record; they are given back with the rest.
+    pub(super) fn add(&mut self, bytes: u64) {
+        self.budget.take(|usage| usage.add(bytes));
+        self.bytes += bytes;
+    }
+}
+
 impl Drop for Charge {
     fn drop(&mut self) {
         self.budget.refund(self.bytes);
@@ -151,16 +185,18 @@ mod tests {
     use super::*;
 
     fn small() -> BudgetSettings {
-        BudgetSettings { max_events: 10, max_bytes: 100_000, max_span_per_partition: 100 }
+        BudgetSettings { max_events: 10, max_bytes: 100_000, max_record_bytes: 50_000, max_span_per_partition: 100 }
     }
 
     proptest! {
         #[test]
-        fn whatever_is_charged_comes_back(sizes in prop::collection::vec((0_usize..5_000, any::<prop::sample::Index>()), 1..100)) {
+        fn whatever_is_charged_comes_back(sizes in prop::collection::vec((0..5_000_u64, 0..30_000_u64, any::<prop::sample::Index>()), 1..100)) {
             let budget = Budget::new(small());
             let mut held = vec![];
-            for (size, which) in sizes {
-                held.push(budget.charge(cost(size)));
+            for (bytes, more, which) in sizes {
+                held.push(budget.charge(bytes));
+                let raised = which.index(held.len());
+                held[raised].add(more);
                 if budget.is_full() {
                     drop(held.swap_remove(which.index(held.len())));
                 }
@@ -191,7 +227,9 @@ mod tests {
                     "no room at record {size}: {:?}",
                     budget.usage()
                 );
-                sender.send(budget.charge(cost(size % 700))).unwrap();
+                let mut charge = budget.charge(2048);
+                charge.add(size % 700 * 6);
+                sender.send(charge).unwrap();
             }
             drop(sender);
         });
@@ -199,9 +237,28 @@ mod tests {
     }
 
     #[test]
+    fn a_charge_that_is_raised_above_the_limit_leaves_no_room_until_it_is_gone() {
+        let budget = Budget::new(small());
+        let mut charge = budget.charge(1_000);
+        assert!(!budget.is_full());
+        charge.add(99_000);
+        assert!(budget.is_full());
+        assert_eq!(budget.usage(), Usage { events: 1, bytes: 100_000 });
+        drop(charge);
+        assert!(!budget.is_full());
+        assert_eq!(budget.usage(), Usage::default());
+    }
+
+    #[test]
+    fn each_header_is_charged_whatever_it_says() {
+        let size = RecordSize { key: 1, value: 2, headers: 99_999, header_bytes: 0 };
+        assert_eq!(cost(&size), 2_048 + 3 + 99_999 * 112);
+    }
+
+    #[test]
     fn a_record_larger_than_the_whole_budget_is_charged_and_then_there_is_no_room() {
         let budget = Budget::new(small());
-        let charge = budget.charge(cost(1_000_000));
+        let charge = budget.charge(cost(&RecordSize { value: 1_000_000, ..RecordSize::default() }));
         assert!(budget.is_full());
         let start = Instant::now();
         assert!(!budget.wait_for_room(Duration::from_millis(20)));

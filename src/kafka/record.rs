@@ -12,8 +12,12 @@ use std::{
 
 use rdkafka::message::{BorrowedHeaders, Headers as _};
 
-use super::{budget::Charge, offsets::Epoch, partitions::Partition};
-use crate::event::Origin;
+use super::{
+    budget::{self, Charge},
+    offsets::Epoch,
+    partitions::Partition,
+};
+use crate::event::{Origin, RecordSize};
 
 /// Takes the records, one by one.
 pub trait Receive: Send {
@@ -43,6 +47,28 @@ pub struct Incoming<'a> {
     pub timestamp_ms: Option<i64>,
     /// What its offset waits for.
     pub ticket: Ticket,
+}
+
+impl Incoming<'_> {
+    /// How large its parts are; copies nothing.
+    pub fn size(&self) -> RecordSize {
+        size(self.key, self.value, &self.headers)
+    }
+
+    /// What one copy of it takes in memory, in bytes.
+    pub fn copy_cost(&self) -> u64 {
+        budget::copy_cost(&self.size())
+    }
+}
+
+/// How large the parts of a record are.
+pub(super) fn size(key: Option<&[u8]>, value: Option<&[u8]>, headers: &Headers<'_>) -> RecordSize {
+    RecordSize {
+        key: key.map_or(0, <[u8]>::len),
+        value: value.map_or(0, <[u8]>::len),
+        headers: headers.len(),
+        header_bytes: headers.size(),
+    }
 }
 
 /// One header, with a life of its own: name and value.
@@ -110,7 +136,7 @@ impl<'a> Headers<'a> {
     }
 
     /// Bytes of names and values.
-    pub(super) fn size(&self) -> usize {
+    fn size(&self) -> usize {
         self.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len)).sum()
     }
 }
@@ -130,32 +156,34 @@ impl fmt::Debug for Headers<'_> {
 pub struct Ticket(Inner);
 
 enum Inner {
-    Record {
-        place: Arc<Partition>,
-        epoch: Epoch,
-        offset: i64,
-        /// Held for its drop, which refunds it.
-        _charge: Charge,
-    },
-    Observed(Option<Box<dyn FnOnce(bool) + Send>>),
+    Record { place: Arc<Partition>, epoch: Epoch, offset: i64, charge: Charge },
+    Observed { watch: Option<Box<dyn FnOnce(bool) + Send>>, charged: u64 },
 }
 
 impl Ticket {
     pub(super) fn new(place: Arc<Partition>, epoch: Epoch, offset: i64, charge: Charge) -> Self {
-        Self(Inner::Record { place, epoch, offset, _charge: charge })
+        Self(Inner::Record { place, epoch, offset, charge })
     }
 
     /// A ticket for a record that came from elsewhere: `watch` hears once whether it was settled
     /// (`true`) or dropped (`false`).
     pub fn observed(watch: impl FnOnce(bool) + Send + 'static) -> Self {
-        Self(Inner::Observed(Some(Box::new(watch))))
+        Self(Inner::Observed { watch: Some(Box::new(watch)), charged: 0 })
+    }
+
+    /// Charges more memory for the record, for what was made of it. It is given back with the ticket.
+    pub fn charge(&mut self, bytes: u64) {
+        match &mut self.0 {
+            Inner::Record { charge, .. } => charge.add(bytes),
+            Inner::Observed { charged, .. } => *charged += bytes,
+        }
     }
 
     /// The record has its outcome.
     pub fn settle(mut self) {
         match &mut self.0 {
             Inner::Record { place, epoch, offset, .. } => place.complete(*epoch, *offset),
-            Inner::Observed(watch) => {
+            Inner::Observed { watch, .. } => {
                 if let Some(watch) = watch.take() {
                     watch(true);
                 }
@@ -166,7 +194,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if let Inner::Observed(watch) = &mut self.0
+        if let Inner::Observed { watch, .. } = &mut self.0
             && let Some(watch) = watch.take()
         {
             watch(false);
@@ -178,7 +206,7 @@ impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Inner::Record { place, offset, .. } => write!(f, "Ticket({}[{}]@{offset})", place.topic(), place.number()),
-            Inner::Observed(_) => f.write_str("Ticket(observed)"),
+            Inner::Observed { charged, .. } => write!(f, "Ticket(observed, {charged} bytes)"),
         }
     }
 }

@@ -92,6 +92,9 @@ impl fmt::Debug for KafkaSettings {
 /// The largest number of events in flight that a queue is made for.
 const MAX_EVENTS: u64 = 1_000_000;
 
+/// The smallest limit for a record, which is about what an event without data has.
+const MIN_RECORD_BYTES: u64 = 1_024;
+
 /// Properties that the bridge sets itself, and why they may not be set beside it.
 const OWNED: &[(&str, &str)] = &[
     ("acks", "a dead letter counts only when every in-sync replica has it"),
@@ -162,6 +165,17 @@ impl KafkaSettings {
             let found = self.budget.max_events;
             let problem = format!("expected at most {MAX_EVENTS}, found {found}: the bytes are what bounds memory");
             errors.push(SettingError::new("budget.max_events", problem));
+        }
+        let (record, budget) = (self.budget.max_record_bytes, self.budget.max_bytes);
+        if record < MIN_RECORD_BYTES {
+            let problem = format!("expected at least {MIN_RECORD_BYTES}, found {record}: no event would be read");
+            errors.push(SettingError::new("budget.max_record_bytes", problem));
+        } else if record > budget && budget > 0 {
+            let problem = format!(
+                "expected at most budget.max_bytes ({budget}), found {record}: a single record must fit into the memory of \
+                 all events in flight; lower the one or raise the other"
+            );
+            errors.push(SettingError::new("budget.max_record_bytes", problem));
         }
         self.security.validate(&mut errors);
         self.validate_properties(&mut errors);

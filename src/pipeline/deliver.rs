@@ -402,9 +402,9 @@ async fn bury(
 pub(super) fn letter(received: &Received, reason: &'static str, error: String) -> DeadLetter {
     DeadLetter {
         origin: received.origin.clone(),
-        key: received.key.as_deref().map(<[u8]>::to_vec),
-        value: received.value.as_deref().map(<[u8]>::to_vec),
-        headers: received.headers.clone(),
+        key: received.key.clone(),
+        value: received.value.clone(),
+        headers: Arc::clone(&received.headers),
         reason,
         error,
         rule: None,

@@ -138,14 +138,13 @@ impl Dispatcher {
     /// Admits an event, and then each that waited for it, until one has deliveries to make.
     fn admit_all(&mut self, mut next: Waiter) -> Result<(), LedgerError> {
         while let Some(arrival) = next {
-            next = self.admit(arrival)?;
+            next = self.admit(*arrival)?;
         }
         Ok(())
     }
 
     /// Decides on an event that is now the one in flight with its id.
-    fn admit(&mut self, arrival: Box<Arrival>) -> Result<Waiter, LedgerError> {
-        let arrival = *arrival;
+    fn admit(&mut self, arrival: Arrival) -> Result<Waiter, LedgerError> {
         let digest = digest(&arrival.event);
         let known = match self.shared.ledger.get(arrival.event.id()) {
             Ok(known) => known,

@@ -10,6 +10,7 @@ use std::sync::{
 
 use bytes::Bytes;
 
+use super::cost;
 use crate::{
     dedup::{Ledger, LedgerError, Record},
     event::{Event, Origin},
@@ -21,7 +22,7 @@ pub(super) struct Received {
     pub(super) origin: Origin,
     pub(super) key: Option<Bytes>,
     pub(super) value: Option<Bytes>,
-    pub(super) headers: Vec<OwnedHeader>,
+    pub(super) headers: Arc<[OwnedHeader]>,
     /// When the broker appended it (or its producer made it), in ms since 1970.
     pub(super) timestamp_ms: Option<u64>,
 }
@@ -51,7 +52,9 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    pub(super) fn new(arrival: Arrival, record: Record, deliveries: usize) -> Self {
+    pub(super) fn new(mut arrival: Arrival, record: Record, deliveries: usize) -> Self {
+        // What an earlier process planned may be more than the rules ask for now.
+        arrival.ticket.charge(deliveries.saturating_sub(arrival.plan.len()) as u64 * cost::DELIVERY);
         Self {
             event: arrival.event,
             received: arrival.received,

@@ -12,12 +12,13 @@ use tracing::{debug, error, warn};
 
 use super::{
     Outcome, Poisoned, Shared,
+    cost::{self, EventCost},
     dispatch::Message,
     flight::{Arrival, Received},
     now_ms,
 };
 use crate::{
-    event::{Event, EventType, Origin, Raw, decode},
+    event::{Event, EventType, Limits, Origin, Poison, Raw},
     kafka::{Incoming, Receive, Ticket},
     telemetry,
 };
@@ -26,27 +27,42 @@ use crate::{
 pub struct Intake {
     shared: Arc<Shared>,
     sender: mpsc::Sender<Message>,
+    limits: Limits,
     unknown_types: HashSet<Box<str>>,
 }
 
-/// Unknown event types that are told of, once each.
+/// Unknown event types that are told of, once each, and how much of them.
 const MAX_UNKNOWN_TYPES: usize = 100;
+const MAX_TYPE_CHARS: usize = 64;
 
 impl Intake {
-    pub(super) fn new(shared: Arc<Shared>, sender: mpsc::Sender<Message>) -> Self {
-        Self { shared, sender, unknown_types: HashSet::new() }
+    pub(super) fn new(shared: Arc<Shared>, sender: mpsc::Sender<Message>, limits: Limits) -> Self {
+        Self { shared, sender, limits, unknown_types: HashSet::new() }
     }
 
     /// No rule can name an unknown type, so a misspelt one would vanish without a word.
     fn unmatched(&mut self, event: &Event, origin: &Origin) {
-        debug!(event_id = event.id(), %origin, event_type = %event.event_type(), "unmatched");
-        if let EventType::Other(name) = event.event_type()
+        let name: Box<str> = event.event_type().as_str().chars().take(MAX_TYPE_CHARS).collect();
+        debug!(event_id = event.id(), %origin, event_type = &*name, "unmatched");
+        if matches!(event.event_type(), EventType::Other(_))
             && self.unknown_types.len() < MAX_UNKNOWN_TYPES
             && self.unknown_types.insert(name.clone())
         {
             let known = EventType::NAMES;
             warn!(event_type = %name, ?known, %origin, "unknown event_type: no rule can name it (said once for each)");
         }
+    }
+
+    /// Reads a record as an event. Its size is looked at before anything of it is copied or parsed.
+    fn read(&self, record: &Incoming<'_>) -> Result<Event, Poison> {
+        self.limits.check(&record.size())?;
+        let headers: Vec<_> = record.headers.iter().collect();
+        self.limits.decode(Raw {
+            key: record.key,
+            value: record.value,
+            headers: &headers,
+            timestamp_ms: record.timestamp_ms,
+        })
     }
 
     fn send(&self, message: Message) {
@@ -60,23 +76,28 @@ impl Intake {
 }
 
 impl Receive for Intake {
-    fn receive(&mut self, record: Incoming<'_>) {
+    fn receive(&mut self, mut record: Incoming<'_>) {
         if let Some(ms) = record.timestamp_ms.and_then(|ms| u64::try_from(ms).ok()) {
             // A time in the future must not switch the guard of the expiry off.
             self.shared.newest_record_ms.fetch_max(ms.min(now_ms()), Ordering::Relaxed);
         }
-        let headers: Vec<_> = record.headers.iter().collect();
-        let raw = Raw { key: record.key, value: record.value, headers: &headers, timestamp_ms: record.timestamp_ms };
-        let event = match decode(raw) {
+        let event = match self.read(&record) {
             Ok(event) => event,
             Err(poison) => {
+                record.ticket.charge(cost::poison(record.copy_cost()));
                 let (received, ticket) = own(record);
                 return self.send(Message::Poison(Box::new(Poisoned { received, ticket, poison })));
             }
         };
+        let takes = EventCost::of(&event, &record);
+        let mut charge = takes.event();
         let mut plan = Vec::new();
         for rule in self.shared.routing.router().matches(event.document()) {
-            plan.extend(rule.agents().iter().map(|agent| (Arc::clone(rule.name()), Arc::clone(agent))));
+            for agent in rule.agents() {
+                plan.push((Arc::clone(rule.name()), Arc::clone(agent)));
+                charge +=
+                    self.shared.agents.get(agent).map_or(0, |runtime| takes.delivery(&rule, &runtime.spec.endpoint));
+            }
         }
         // An event that nobody wants now may still be half delivered by rules that are gone.
         if plan.is_empty() && matches!(self.shared.ledger.get(event.id()), Ok(None)) {
@@ -91,6 +112,7 @@ impl Receive for Intake {
             });
             return record.ticket.settle();
         }
+        record.ticket.charge(charge);
         let (received, ticket) = own(record);
         self.send(Message::Arrival(Box::new(Arrival { event: Arc::new(event), received, ticket, plan })));
     }
@@ -108,7 +130,7 @@ fn own(record: Incoming<'_>) -> (Received, Ticket) {
     let received = Received {
         key: record.key.map(Bytes::copy_from_slice),
         value: record.value.map(Bytes::copy_from_slice),
-        headers: record.headers.to_owned(),
+        headers: record.headers.to_owned().into(),
         timestamp_ms: record.timestamp_ms.and_then(|ms| u64::try_from(ms).ok()),
         origin: record.origin,
     };

@@ -5,6 +5,7 @@
 //! tickets, not how Kafka is read: [`Intake`] is what the consumer loop calls.
 
 mod breaker;
+mod cost;
 mod deliver;
 mod dispatch;
 mod door;
@@ -30,7 +31,7 @@ pub use stop::{Stop, Stopper, stop};
 use crate::{
     agents::{ClaimPolicy, ConnectError},
     dedup::{Delivery, Ledger, LedgerError, ledger_now},
-    event::{Origin, Poison},
+    event::{Limits, Origin, Poison},
     kafka::{DeadLetters, StatusView, Ticket},
     routing::Routing,
 };
@@ -70,6 +71,8 @@ pub struct Parts {
     pub dead_letters: DeadLetters,
     /// The most events in flight: the size of the queue between the consumer loop and the lanes.
     pub max_events: usize,
+    /// How large a record may be that is read as an event.
+    pub limits: Limits,
     /// Told of outcomes, for the demo.
     pub observer: Option<Observer>,
     /// The rules of claim-then-look; all of them hold but in tests that prove that they are needed.
@@ -145,7 +148,7 @@ impl Pipeline {
         // Every message holds a place in the budget, so a queue of the budget's size is never full.
         let (sender, receiver) = mpsc::channel(parts.max_events + 1);
         let task = tokio::spawn(Dispatcher::new(Arc::clone(&shared), receiver).run());
-        let intake = Intake::new(Arc::clone(&shared), sender);
+        let intake = Intake::new(Arc::clone(&shared), sender, parts.limits);
         Ok((Self { shared, task }, intake))
     }
 

@@ -60,6 +60,7 @@ impl Bench {
             ledger: ledger.clone(),
             dead_letters: DeadLetters::connect(&kafka).unwrap(),
             max_events: 20_000,
+            limits: Limits::default(),
             observer: Some(Arc::new(move |outcome| seen.lock().unwrap().push(outcome))),
             claim_policy: ClaimPolicy::default(),
             consumer: Arc::default(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rdkafka::message::{Header, OwnedHeaders};
 
-use crate::event::{Canonical, Event, Poison, decode};
+use crate::event::{Canonical, Event, Limits, Poison, RecordSize, decode};
 
 /// One event, encoded and addressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,7 @@ impl Record {
             value: event.encode(),
             traceparent: traceparent.map(Into::into),
         }
+        .tried()
     }
 
     /// Reads an event in JSON, as liberally as the bridge does, and writes it in the canonical
@@ -53,9 +54,23 @@ impl Record {
                 event_type: event.event_type.into(),
                 value: value.to_vec(),
                 traceparent: traceparent.map(Into::into),
-            });
+            }
+            .tried());
         }
         decode(Some(value)).map(|event| Self::new(&event, topic, traceparent))
+    }
+
+    /// Warns of an event that Kafka may take and a bridge does not. It is published all the same: the
+    /// limit is a setting of the bridge.
+    fn tried(self) -> Self {
+        let size = RecordSize { key: self.key.len(), value: self.value.len(), ..RecordSize::default() };
+        if let Some(reason) = Limits::default().refuses(&size, &self.value) {
+            tracing::warn!(
+                event_id = &*self.event_id, %reason,
+                "event is larger than a bridge with default settings reads: there it becomes a dead letter"
+            );
+        }
+        self
     }
 
     /// Where it goes.

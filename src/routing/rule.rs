@@ -64,6 +64,11 @@ impl Rule {
         self.input.as_ref().map(|template| template.render(&self.name, event, &self.engine)).transpose()
     }
 
+    /// Whether the rule has a template for the body of its HTTP agents.
+    pub fn has_body(&self) -> bool {
+        self.body.is_some()
+    }
+
     /// The body for the rule's HTTP agents; `None` when the rule has no template for it.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ use rdkafka::{
 use super::{
     super::{
         BudgetSettings, Headers, Incoming, KafkaError, KafkaSettings, Receive, Ticket, anchor::Anchor, budget,
-        partitions::Partition,
+        partitions::Partition, record,
     },
     OnCluster,
     context::{self, Context, Shared},
@@ -154,8 +154,8 @@ impl Loop {
         };
         let offset = message.offset();
         let headers = Headers::native(message.headers());
-        let size = message.payload_len() + message.key_len() + headers.size();
-        let charge = self.shared.budget.charge(budget::cost(size));
+        let size = record::size(message.key(), message.payload(), &headers);
+        let charge = self.shared.budget.charge(budget::cost(&size));
         let timestamp_ms = message.timestamp().to_millis();
         let identify = || Anchor::of(offset, timestamp_ms, message.key(), message.payload());
         let Some((epoch, span)) = place.receive(offset, identify) else { return };

@@ -1,5 +1,8 @@
-//! A dead letter, and the forms that it can take. Pure.
+//! A dead letter, and the forms that it can take. Pure. It shares the record's bytes with the event in flight.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::super::OwnedHeader;
@@ -14,11 +17,11 @@ pub struct DeadLetter {
     /// Where the record stands.
     pub origin: Origin,
     /// Its key, as it was published.
-    pub key: Option<Vec<u8>>,
+    pub key: Option<Bytes>,
     /// Its value, as it was published.
-    pub value: Option<Vec<u8>>,
+    pub value: Option<Bytes>,
     /// Its headers, as they were published.
-    pub headers: Vec<OwnedHeader>,
+    pub headers: Arc<[OwnedHeader]>,
     /// Why, in one stable word: the `dlq-reason` header and the metric's label.
     pub reason: &'static str,
     /// Why, in a sentence; cut to 1 KiB when it is written.
@@ -132,9 +135,9 @@ mod tests {
     fn letter() -> DeadLetter {
         DeadLetter {
             origin: Origin { topic: "events".into(), partition: 3, offset: 41 },
-            key: Some(b"k".to_vec()),
-            value: Some(b"value".to_vec()),
-            headers: vec![("event_id".into(), Some(b"e".to_vec())), ("dlq-reason".into(), Some(b"old".to_vec()))],
+            key: Some("k".into()),
+            value: Some("value".into()),
+            headers: [("event_id".into(), Some(b"e".to_vec())), ("dlq-reason".into(), Some(b"old".to_vec()))].into(),
             reason: "not_json",
             error: "expected JSON".into(),
             rule: Some("analyse".into()),
@@ -201,9 +204,9 @@ mod tests {
     #[test]
     fn the_last_form_fits_whatever_the_record_was() {
         let letter = DeadLetter {
-            key: Some(vec![b'k'; 1 << 20]),
-            value: Some(vec![b'v'; 1 << 20]),
-            headers: vec![("h".repeat(1 << 20), None)],
+            key: Some(vec![b'k'; 1 << 20].into()),
+            value: Some(vec![b'v'; 1 << 20].into()),
+            headers: [("h".repeat(1 << 20), None)].into(),
             error: "é".repeat(1 << 20),
             rule: Some("r".repeat(64)),
             agent: Some("a".repeat(64)),

@@ -103,6 +103,24 @@ fn limits_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn a_record_must_fit_into_the_budget_and_an_event_into_a_record() {
+    let mut settings = settings();
+    settings.budget.max_bytes = 5_000_000;
+    settings.budget.max_record_bytes = 5_000_000;
+    assert_eq!(mistakes(&settings), Vec::<String>::new());
+    settings.budget.max_record_bytes = 5_000_001;
+    let found = mistakes(&settings);
+    assert!(
+        found[0].starts_with("budget.max_record_bytes: expected at most budget.max_bytes (5000000), found 5000001")
+    );
+    for too_small in [0, 1_023] {
+        settings.budget.max_record_bytes = too_small;
+        let found = mistakes(&settings);
+        assert!(found[0].starts_with("budget.max_record_bytes: expected at least 1024"), "{found:?}");
+    }
+}
+
+#[test]
 fn a_dead_letter_topic_that_is_read_again_is_refused() {
     let mut settings = settings();
     settings.topics = vec!["events".into(), "events.dlq".into()];

@@ -62,6 +62,40 @@ fn a_ticket_that_is_dropped_refunds_the_budget_and_holds_the_offset() {
 }
 
 #[test]
+fn what_a_record_becomes_is_charged_to_its_ticket_and_given_back_with_it() {
+    let broker = Broker::new(1);
+    broker.publish(0, numbered(0..200));
+    let mut settings = broker.settings();
+    settings.budget.max_bytes = 8 << 20;
+    let held: Arc<Mutex<Vec<Ticket>>> = Arc::default();
+    let consumer = Consumer::start(
+        &settings,
+        Box::new({
+            let held = Arc::clone(&held);
+            move |mut record: Incoming<'_>| {
+                let copy = record.copy_cost();
+                record.ticket.charge((1 << 20) - 2_048 - copy);
+                held.lock().unwrap().push(record.ticket);
+            }
+        }),
+        Box::new(|_| Ok(())),
+    )
+    .unwrap();
+    let until_position = |expected: i64| {
+        until("exactly the budget", || {
+            let status = consumer.status();
+            let found = (status.assigned.first().and_then(|place| place.position), status.in_flight_bytes);
+            if found == (Some(expected), 8 << 20) { Ok(()) } else { Err(format!("{found:?}")) }
+        });
+    };
+    until_position(8);
+    held.lock().unwrap().drain(..4).for_each(drop);
+    until_position(12);
+    drop(std::mem::take(&mut *held.lock().unwrap()));
+    consumer.close(PATIENCE).unwrap();
+}
+
+#[test]
 fn a_used_up_budget_pauses_fetching_polling_goes_on_and_nothing_is_lost_or_doubled() {
     let broker = Broker::new(2);
     broker.publish(0, numbered(0..200));

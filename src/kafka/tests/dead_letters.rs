@@ -3,9 +3,9 @@ use super::*;
 fn letter(value: Vec<u8>) -> DeadLetter {
     DeadLetter {
         origin: Origin { topic: "events".into(), partition: 0, offset: 7 },
-        key: Some(b"key".to_vec()),
-        value: Some(value),
-        headers: vec![("event_id".into(), Some(b"e".to_vec())), ("empty".into(), None)],
+        key: Some("key".into()),
+        value: Some(value.into()),
+        headers: [("event_id".into(), Some(b"e".to_vec())), ("empty".into(), None)].into(),
         reason: "not_json",
         error: "expected one JSON object".into(),
         rule: None,
@@ -28,7 +28,7 @@ async fn a_dead_letter_is_acknowledged_with_the_original_bytes() {
     let found = tokio::task::block_in_place(|| broker.read("events.dlq", 1));
     assert_eq!((found[0].key.as_deref(), found[0].value.as_deref()), (Some(&b"key"[..]), Some(&b"\xffnot json"[..])));
     assert_eq!(header(&found[0], "dlq-offset"), Some(&b"7"[..]));
-    assert_eq!(found[0].headers[..2], letter(vec![]).headers);
+    assert_eq!(found[0].headers[..2], *letter(vec![]).headers);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,72 @@
+//! What an event in flight takes in memory beyond its record, which is charged when it is received.
+//!
+//! Owns the estimates, each an upper one of what was measured. What waits holds no request body, but
+//! how many attempts are under way at a time is the agents' business: each delivery is charged as if
+//! its attempt were.
+
+use crate::{
+    agents::Endpoint,
+    event::{Dialect, Event},
+    kafka::Incoming,
+    routing::Rule,
+};
+
+/// A delivery in its lane: the entry, the task, the state of its attempts.
+pub(super) const DELIVERY: u64 = 6 << 10;
+
+/// One decoded event, and what its deliveries need of it.
+pub(super) struct EventCost {
+    /// The decoded document.
+    document: u64,
+    /// The event as JSON.
+    text: u64,
+    /// One copy of the record.
+    record: u64,
+    /// The names that the event and its lanes keep besides.
+    names: u64,
+}
+
+impl EventCost {
+    pub(super) fn of(event: &Event, record: &Incoming<'_>) -> Self {
+        let text = match event.dialect() {
+            Dialect::Native => record.value.map_or(0, <[u8]>::len),
+            _ => event.encoded_len(),
+        };
+        Self {
+            document: event.document_bytes() as u64,
+            text: text as u64,
+            record: record.copy_cost(),
+            names: (3 * (event.workflow_id().len() + event.workflow_run_id().len())
+                + event.event_type().as_str().len()
+                + event.source().as_str().len()) as u64,
+        }
+    }
+
+    /// The event itself.
+    pub(super) fn event(&self) -> u64 {
+        self.document + self.names
+    }
+
+    /// One delivery of it.
+    pub(super) fn delivery(&self, rule: &Rule, endpoint: &Endpoint) -> u64 {
+        let builds_a_body = match endpoint {
+            Endpoint::LangGraph(_) => true,
+            Endpoint::Http(_) => rule.has_body(),
+        };
+        // A body is built as a document that is copied once into the request, and then as text; one for a
+        // chat graph has the event a second time, as a text in the text.
+        let request = if builds_a_body { 2 * self.document + 3 * self.text } else { self.text };
+        // A dead letter is written after the last attempt.
+        DELIVERY + request.max(letter(self.record))
+    }
+}
+
+/// A record that is no event, until its dead letter is acknowledged.
+pub(super) fn poison(record: u64) -> u64 {
+    DELIVERY + letter(record)
+}
+
+/// Writing a record to the dead-letter topic: its headers in two forms, and the producer's copy.
+fn letter(record: u64) -> u64 {
+    2 * record
+}
