@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Dict
 
 import pytest
+from kit.events import an_event
 from workflow_events import KafkaConfigurationError, KafkaError, WorkflowEventProducer
 from workflow_events.settings import DEFAULTS, ENVIRONMENT, Resolver
 
@@ -233,7 +234,7 @@ def test_a_home_that_cannot_be_written_is_passed_over_and_the_log_says_so_at_onc
         assert made.spool_dir == str(tmp_path / f"workflow-events-{os.geteuid()}/spool")
         (line,) = [record for record in caplog.records if record.levelname == "WARNING"]
         assert variable in line.getMessage() and str(tmp_path / "file") in line.getMessage()
-        assert made.publish_event_outcome({"event_id": "a"}, timeout=0).status == "spooled"
+        assert made.publish_event_outcome(an_event(), timeout=0).status == "spooled"
 
 
 def test_a_trailing_comma_in_the_list_of_servers_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

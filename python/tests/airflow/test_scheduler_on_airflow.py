@@ -293,6 +293,7 @@ def test_the_listener_publishes_what_fails(play: Play) -> None:
     assert [event["metadata"]["try_number"] for event in attempts] == [1, 2]
     assert [event["payload"]["data"]["status"] for event in attempts] == ["failed", "failed"]
     assert [event["payload"]["data"]["will_retry"] for event in attempts] == [True, False]
+    assert [event["payload"]["data"]["error_message"] for event in attempts] == ["not today"] * 2
     assert play.states["listened_failing"] == "failed"
 
 

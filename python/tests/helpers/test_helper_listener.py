@@ -70,3 +70,36 @@ def test_no_hook_raises():
     for odd in (None, object(), 1):
         listener.on_dag_run_success(dag_run=odd, msg=odd)
         listener.on_task_instance_failed(previous_state=odd, task_instance=odd)
+
+
+class AirflowSensorTimeout(Exception):
+    pass
+
+
+def test_a_failed_attempt_is_told_with_the_exception_that_airflow_2_handles_and_airflow_3_passes(producer):
+    listener = WorkflowEventsListener({}, producer)
+    ti = TaskInstance2()
+    try:
+        raise AirflowSensorTimeout("late")
+    except AirflowSensorTimeout as error:
+        listener.on_task_instance_failed("running", ti)
+        listener.task_failed(ti, error)
+    first, second = (event["payload"]["data"] for event, *_ in producer.calls)
+    assert first == second
+    assert (first["error_message"], first["error_type"]) == ("late", "AirflowSensorTimeout")
+    assert first["will_retry"] is False
+
+
+@pytest.mark.parametrize(("state", "again"), [("up_for_retry", True), ("failed", False)])
+def test_what_airflow_has_decided_counts_for_more_than_the_number_of_tries(producer, state, again):
+    ti = TaskInstance2(attempt=1, max_tries=2)
+    ti.state = state
+    WorkflowEventsListener({}, producer).task_failed(ti, ValueError("x"))
+    assert producer.event["payload"]["data"]["will_retry"] is again
+
+
+def test_a_retry_policy_decides_later(producer):
+    ti = TaskInstance2(attempt=1, max_tries=2)
+    ti.task.retry_policy = object()
+    WorkflowEventsListener({}, producer).task_failed(ti, ValueError("x"))
+    assert "will_retry" not in producer.event["payload"]["data"]
