@@ -83,12 +83,13 @@ pub struct Failure {
 /// - `unknown_assistant`: the LangGraph server does not know the assistant;
 /// - `claim_invisible`: a claim that exists and cannot be seen;
 /// - `claim_unsettled`: the claim kept changing hands;
+/// - `unknown_run`: a run on the claim thread that may be the delivery's, and nothing tells;
 /// - `secret`: a secret that cannot be had.
 #[rustfmt::skip]
 pub const KINDS: &[&str] = &[
     "401", "403", "404", "409", "422", "429", "503", "2xx", "3xx", "4xx", "5xx", "other_status",
     "connect", "timeout", "io", "unreadable",
-    "unknown_assistant", "claim_invisible", "claim_unsettled", "secret",
+    "unknown_assistant", "claim_invisible", "claim_unsettled", "unknown_run", "secret",
 ];
 
 /// An address for a log: without credentials, query and fragment.

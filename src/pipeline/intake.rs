@@ -1,6 +1,7 @@
 //! The consumer loop's end of the pipeline: decode, route, and settle at once what nobody wants.
 
 use std::{
+    borrow::Cow,
     collections::HashSet,
     sync::{Arc, atomic::Ordering},
 };
@@ -31,9 +32,10 @@ pub struct Intake {
     unknown_types: HashSet<Box<str>>,
 }
 
-/// Unknown event types that are told of, once each, and how much of them.
+/// Unknown event types that are logged, once each.
 const MAX_UNKNOWN_TYPES: usize = 100;
-const MAX_TYPE_CHARS: usize = 64;
+/// How much of an unknown event type is logged and kept, in characters: it may be as long as a record.
+const MAX_TYPE_CHARS: usize = 100;
 
 impl Intake {
     pub(super) fn new(shared: Arc<Shared>, sender: mpsc::Sender<Message>, limits: Limits) -> Self {
@@ -42,12 +44,13 @@ impl Intake {
 
     /// No rule can name an unknown type, so a misspelt one would vanish without a word.
     fn unmatched(&mut self, event: &Event, origin: &Origin) {
-        let name: Box<str> = event.event_type().as_str().chars().take(MAX_TYPE_CHARS).collect();
-        debug!(event_id = event.id(), %origin, event_type = &*name, "unmatched");
+        let name = excerpt(event.event_type().as_str());
+        debug!(event_id = event.id(), %origin, event_type = %name, "unmatched");
         if matches!(event.event_type(), EventType::Other(_))
             && self.unknown_types.len() < MAX_UNKNOWN_TYPES
-            && self.unknown_types.insert(name.clone())
+            && !self.unknown_types.contains(&*name)
         {
+            self.unknown_types.insert(name.as_ref().into());
             let known = EventType::NAMES;
             warn!(event_type = %name, ?known, %origin, "unknown event_type: no rule can name it (said once for each)");
         }
@@ -72,6 +75,14 @@ impl Intake {
             Err(TrySendError::Full(Message::Arrival(arrival))) => full(&arrival.received),
             Err(TrySendError::Full(Message::Poison(poisoned))) => full(&poisoned.received),
         }
+    }
+}
+
+/// The beginning of a name.
+fn excerpt(name: &str) -> Cow<'_, str> {
+    match name.char_indices().nth(MAX_TYPE_CHARS) {
+        Some((end, _)) => format!("{}…", &name[..end]).into(),
+        None => name.into(),
     }
 }
 
@@ -135,4 +146,17 @@ fn own(record: Incoming<'_>) -> (Received, Ticket) {
         origin: record.origin,
     };
     (received, record.ticket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_is_kept_and_logged_as_its_beginning() {
+        assert_eq!(excerpt("WORKFLOW_EXPLODED"), "WORKFLOW_EXPLODED");
+        let long = excerpt(&"é".repeat(500_000)).into_owned();
+        assert_eq!(long.chars().count(), MAX_TYPE_CHARS + 1);
+        assert!(long.ends_with('…'));
+    }
 }

@@ -95,6 +95,8 @@ pub(super) enum Why {
     Busy,
     /// The thread exists when it is claimed, and does not when it is looked at.
     Invisible,
+    /// There is a run that may be ours, and nobody can tell.
+    UnknownRun,
     /// Too many steps without an end.
     Unsettled,
     /// It was to end, and nothing is on its way any more: there is no run, and none will come.
@@ -108,10 +110,12 @@ pub(super) enum Seen {
     Claimed,
     /// Claim: the thread was there before.
     Taken,
-    /// Look: a run carries our event_id.
+    /// Look: a run is ours.
     Run(Option<String>),
-    /// Look: no run does.
+    /// Look: there is no run, but of others.
     NoRun,
+    /// Look: there is a run, and nothing shows whose.
+    UnknownRun,
     /// Whose: the thread's nonce is ours, or it is not.
     Thread {
         /// It is ours.
@@ -132,6 +136,8 @@ pub(super) enum Seen {
         /// When its first byte was written.
         at: Boottime,
     },
+    /// Claim: not one byte of it was sent.
+    Unsent,
     /// Claim, look, whose: no usable answer.
     Failed,
 }
@@ -160,8 +166,11 @@ pub(super) struct Claim {
     rules: Rules,
     turn: u32,
     holder: Holder,
-    /// The latest turn that we asked for, and when first: a lost answer may have granted it.
+    /// The latest turn that we asked for, and when first: a lost answer may have granted it. Our right
+    /// to an earlier turn has ended by then.
     asked: Option<(u32, Boottime)>,
+    /// In every turn so far that anybody held, we did, and no post of ours may have been accepted.
+    unposted: bool,
     /// The post of ours whose fate is unknown.
     posted: Option<Boottime>,
     /// No further post is to be started.
@@ -174,8 +183,8 @@ pub(super) struct Claim {
 struct Attempt {
     /// The turn that was last claimed or asked about.
     about: u32,
-    /// When it was claimed.
-    claimed: Boottime,
+    /// It was never asked for before.
+    first_asked: bool,
     steps: u16,
     late: u8,
     vanished: bool,
@@ -190,6 +199,7 @@ impl Claim {
             turn: 0,
             holder: Holder::Nobody,
             asked: None,
+            unposted: true,
             posted: None,
             ending: false,
             attempt: Attempt::default(),
@@ -205,6 +215,7 @@ impl Claim {
     /// A post that was started at `at`, and whose attempt was dropped before it knew its fate.
     pub fn dropped_post(&mut self, at: Boottime) {
         self.posted = Some(at);
+        self.unposted = false;
     }
 
     /// The first step of an attempt.
@@ -226,7 +237,7 @@ impl Claim {
         match seen {
             Seen::Claimed => {
                 self.turn = about;
-                self.holder = Holder::Us { since: self.attempt.claimed };
+                self.holder = Holder::Us { since: self.first_asked(about) };
                 // A new turn is claimed only when no post of ours can arrive any more. Turn 0 is also
                 // claimed anew when its thread was deleted under us: then one still can.
                 if about > 0 {
@@ -243,15 +254,19 @@ impl Claim {
             Seen::Taken => self.whose(about),
             Seen::Run(run_id) => Step::Accepted { run_id, found: true },
             Seen::NoRun => self.no_run(now),
+            // While we hold the only turns that there were and have posted in none, nobody of us has: within
+            // the right to a turn nobody claims the next one, and after it the claim of the next one says so.
+            Seen::UnknownRun if self.unposted && matches!(self.holder, Holder::Us { .. }) => self.no_run(now),
+            Seen::UnknownRun => Step::Fail(Why::UnknownRun),
             Seen::Thread { ours: true } => {
-                let since = self.asked.filter(|(turn, _)| *turn == about).map_or(Boottime::default(), |(_, at)| at);
                 self.turn = about;
-                self.holder = Holder::Us { since };
+                self.holder = Holder::Us { since: self.first_asked(about) };
                 if about == 0 { self.no_run(now) } else { self.look(now) }
             }
             Seen::Thread { ours: false } => {
                 self.turn = about;
                 self.holder = Holder::Another { seen: now };
+                self.unposted = false;
                 self.whose(about.saturating_add(1))
             }
             Seen::NoThread if about == self.turn + 1 && matches!(self.holder, Holder::Another { .. }) => {
@@ -260,6 +275,7 @@ impl Claim {
             Seen::NoThread if self.attempt.vanished => Step::Fail(Why::Invisible),
             Seen::NoThread => {
                 self.attempt.vanished = true;
+                self.unposted = false;
                 self.claim(0, now)
             }
             Seen::Posted(run_id) => Step::Accepted { run_id, found: false },
@@ -276,8 +292,15 @@ impl Claim {
             }
             Seen::Unknown { at } => {
                 self.posted = Some(at);
+                self.unposted = false;
                 self.attempt.ambiguous = true;
                 self.look(now)
+            }
+            Seen::Unsent => {
+                if self.attempt.first_asked {
+                    self.asked = None;
+                }
+                Step::Fail(Why::Request)
             }
             Seen::Failed if self.attempt.ambiguous => Step::Fail(Why::Post),
             Seen::Failed => Step::Fail(Why::Request),
@@ -329,12 +352,19 @@ impl Claim {
             self.turn = 0;
             self.holder = Holder::Nobody;
         }
-        if self.asked.is_none_or(|(asked, _)| asked != turn) {
+        // Only forwards: a turn that is asked for again, because the server once did not show its thread, is
+        // not a new right.
+        self.attempt.first_asked = self.asked.is_none_or(|(asked, _)| asked < turn);
+        if self.attempt.first_asked {
             self.asked = Some((turn, now));
         }
         self.attempt.about = turn;
-        self.attempt.claimed = now;
         Step::Claim(turn)
+    }
+
+    /// When this turn was first asked for; long ago, when a later one was asked for since.
+    fn first_asked(&self, turn: u32) -> Boottime {
+        self.asked.filter(|(asked, _)| *asked == turn).map_or(Boottime::default(), |(_, at)| at)
     }
 
     fn whose(&mut self, turn: u32) -> Step {

@@ -4,14 +4,15 @@
 //! is accepted only when the server says so, by a run that it returns or lists. What it promises is
 //! written in docs/agents.md; which step follows from what is in `claim.rs`.
 
+mod answers;
 mod claim;
 mod wording;
 
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
     },
 };
 
@@ -22,8 +23,8 @@ use reqwest::{
 use serde_json::Value;
 use tracing::warn;
 use uuid::Uuid;
-use wording::Thread;
 
+use answers::{Page, Places, Strangers, Thread};
 pub use claim::ClaimPolicy;
 use claim::{Claim, Rules, Seen, Step, Why};
 
@@ -43,8 +44,20 @@ pub(super) struct LangGraph {
     spec: LangGraphSpec,
     classify: BTreeMap<u16, Class>,
     rules: Rules,
-    /// The server refused the `ttl` of a claim, and took the claim without it.
-    no_ttl: AtomicBool,
+    learnt: Learnt,
+}
+
+/// What the server's answers have shown of the server, whichever delivery they were for.
+#[derive(Debug, Default)]
+struct Learnt {
+    /// It refuses the `ttl` of a claim, and takes the claim without it.
+    refuses_ttl: AtomicBool,
+    /// It refuses to create a thread that exists.
+    refuses_existing: AtomicBool,
+    /// The places in which its lists show what is a run's own: there, marks of ours were seen.
+    marked: AtomicU8,
+    /// The thread of a run of ours that it accepted.
+    example: Mutex<Option<Uuid>>,
 }
 
 /// The memory of one delivery in this process.
@@ -76,14 +89,7 @@ impl LangGraph {
         policy: ClaimPolicy,
     ) -> Self {
         let rules = Rules::new(agent.timeout, spec.settle, policy);
-        Self {
-            client,
-            clock,
-            spec: spec.clone(),
-            classify: agent.classify.clone(),
-            rules,
-            no_ttl: AtomicBool::new(false),
-        }
+        Self { client, clock, spec: spec.clone(), classify: agent.classify.clone(), rules, learnt: Learnt::default() }
     }
 
     pub fn memory(&self) -> Memory {
@@ -120,7 +126,7 @@ impl LangGraph {
                 Step::Fail(Why::Over) => return Answer::Ended,
                 Step::Fail(why) => {
                     let failure = match why {
-                        Why::Request => failure,
+                        Why::Request | Why::UnknownRun => failure,
                         Why::Post | Why::Busy => post_failure,
                         Why::Invisible => Some(own_failure(
                             "claim_invisible",
@@ -171,37 +177,63 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     async fn claim(&self, turn: u32, nonce: Uuid) -> Shown {
-        let ttl = self.agent.spec.ttl.filter(|_| !self.agent.no_ttl.load(Ordering::Relaxed));
-        let mut answer = self.ask_for(turn, nonce, ttl).await;
-        if ttl.is_some()
-            && let Ok(Reply { status: 400 | 422, .. }) = &answer
-        {
-            // A claim matters more than when it is cleared away: is it the ttl that the server refuses?
-            let without = self.ask_for(turn, nonce, None).await;
-            if let (Ok(refused), Ok(Reply { status: 200..=299 | 409, .. })) = (&answer, &without)
-                && !self.agent.no_ttl.swap(true, Ordering::Relaxed)
-            {
-                let reason = clean(&wording::detail(&refused.body), &self.headers.secrets);
-                warn!(agent = %self.delivery.agent, status = refused.status, reason, "the server refuses the ttl of a thread: claim threads are kept until somebody deletes them");
-            }
-            answer = without;
-        }
-        match answer {
-            Ok(reply) => match reply.status {
-                200..=299 => match wording::thread(&reply.body, wording::thread_id(self.delivery, turn)) {
+        let learnt = &self.agent.learnt;
+        for second in [false, true] {
+            let reply = match self.ask_for(turn, nonce).await {
+                Ok(reply) => reply,
+                Err(lost) if lost.observation == Observation::Connect && !second => {
+                    return (Seen::Unsent, self.lost(&lost).1);
+                }
+                Err(lost) => return self.lost(&lost),
+            };
+            match reply.status {
+                200..=299 => match answers::thread(&reply.body, wording::thread_id(self.delivery, turn)) {
                     // A server that does not honour `if_exists` answers with the thread that was there.
-                    Some(Thread { nonce: Some(other) }) if other != nonce => (Seen::Taken, None),
-                    Some(_) => (Seen::Claimed, None),
-                    None => (Seen::Failed, Some(self.refusal(Request::Before, Observation::Unreadable, &reply))),
+                    Some(Thread { nonce: Some(other) }) if other != nonce => return (Seen::Taken, None),
+                    Some(Thread { nonce: Some(_) }) => return (Seen::Claimed, None),
+                    // Nor is its answer a claim when it does not say whose the thread is: ask it once more
+                    // for the thread that now exists, which a server that can be claimed on refuses.
+                    Some(Thread { nonce: None }) if learnt.refuses_existing.load(Relaxed) => {
+                        return (Seen::Claimed, None);
+                    }
+                    Some(Thread { nonce: None }) if !second => {}
+                    Some(Thread { nonce: None }) => return (Seen::Failed, Some(no_claims())),
+                    None => {
+                        let failure = self.refusal(Request::Before, Observation::Unreadable, &reply);
+                        return (Seen::Failed, Some(failure));
+                    }
                 },
-                409 => (Seen::Taken, None),
-                _ => self.failed(&reply),
-            },
-            Err(lost) => self.lost(&lost),
+                409 => {
+                    learnt.refuses_existing.store(true, Relaxed);
+                    return (if second { Seen::Claimed } else { Seen::Taken }, None);
+                }
+                _ => return self.failed(&reply),
+            }
         }
+        (Seen::Failed, None)
     }
 
-    async fn ask_for(&self, turn: u32, nonce: Uuid, ttl: Option<Ttl>) -> Result<Reply, Lost> {
+    /// Asks for the thread of a turn, without a `ttl` where the server refuses that.
+    async fn ask_for(&self, turn: u32, nonce: Uuid) -> Result<Reply, Lost> {
+        let learnt = &self.agent.learnt;
+        let ttl = self.agent.spec.ttl.filter(|_| !learnt.refuses_ttl.load(Relaxed));
+        let refused = match self.post_claim(turn, nonce, ttl).await? {
+            reply if ttl.is_some() && matches!(reply.status, 400 | 422) => reply,
+            reply => return Ok(reply),
+        };
+        // A claim matters more than when it is deleted: is it the ttl that the server refuses?
+        let reply = self.post_claim(turn, nonce, None).await?;
+        if matches!(reply.status, 200..=299 | 409) && !learnt.refuses_ttl.swap(true, Relaxed) {
+            let reason = clean(&answers::detail(&refused.body), &self.headers.secrets);
+            warn!(
+                agent = %self.delivery.agent, status = refused.status, reason,
+                "the server refuses the ttl of a thread: claim threads are kept until somebody deletes them"
+            );
+        }
+        Ok(reply)
+    }
+
+    async fn post_claim(&self, turn: u32, nonce: Uuid, ttl: Option<Ttl>) -> Result<Reply, Lost> {
         let body = wording::claim(self.delivery, turn, nonce, ttl);
         let gate = Gate::new(Arc::clone(&self.agent.clock), None);
         self.send(&["threads"], Some((&body, gate)), TEXT_LIMIT).await
@@ -211,11 +243,11 @@ impl Attempt<'_> {
         let id = wording::thread_id(self.delivery, turn);
         match self.send(&["threads", &id.to_string()], None, LIST_LIMIT).await {
             Ok(reply) => match reply.status {
-                200 => match wording::thread(&reply.body, id) {
+                200 => match answers::thread(&reply.body, id) {
                     Some(thread) => (Seen::Thread { ours: thread.nonce == Some(nonce) }, None),
                     None => (Seen::Failed, Some(self.refusal(Request::Before, Observation::Unreadable, &reply))),
                 },
-                404 if is_no_thread(&reply) => (Seen::NoThread, None),
+                404 if answers::is_no_thread(&reply.body) => (Seen::NoThread, None),
                 _ => self.failed(&reply),
             },
             Err(lost) => self.lost(&lost),
@@ -223,33 +255,100 @@ impl Attempt<'_> {
     }
 
     async fn look(&self) -> Shown {
-        let thread = self.delivery.id.to_string();
-        for page in 0..wording::PAGES {
-            let mut url = wording::at(&self.agent.spec.url, &["threads", &thread, "runs"]);
-            url.query_pairs_mut()
-                .append_pair("limit", &wording::PAGE.to_string())
-                .append_pair("offset", &(page * wording::PAGE).to_string())
-                .append_pair("select", "run_id")
-                .append_pair("select", "metadata");
-            let reply = match self.send_to(url, None, LIST_LIMIT, HeaderMap::new()).await {
-                Ok(reply) => reply,
-                Err(lost) => return self.lost(&lost),
+        let thread = self.delivery.id.as_uuid();
+        let (mut offset, mut first, mut strangers) = (0, None, Strangers::default());
+        for _ in 0..wording::PAGES {
+            let page = match self.page(thread, offset).await {
+                Ok(page) => page,
+                Err(shown) => return shown,
             };
-            match reply.status {
-                200 => match wording::look(&reply.body, self.delivery.event.id()) {
-                    Some((Some(run_id), _)) => return (Seen::Run(Some(run_id)), None),
-                    Some((None, count)) if count < wording::PAGE => return (Seen::NoRun, None),
-                    Some(_) => {}
-                    None => {
-                        let failure = self.refusal(Request::Before, Observation::Unreadable, &reply);
-                        return (Seen::Failed, Some(failure));
-                    }
-                },
-                404 if is_no_thread(&reply) => return (Seen::NoThread, None),
-                _ => return self.failed(&reply),
+            if let Some(run_id) = page.ours {
+                return (Seen::Run(Some(run_id)), None);
             }
+            // A server that knows no `offset` begins again; what it shows is all, unless it is a full page.
+            let repeated = offset > 0 && page.first == first;
+            if page.count == 0 || (repeated && page.count < wording::DEFAULT_PAGE) {
+                return self.not_shown_ours(thread, &strangers).await;
+            }
+            if repeated {
+                break;
+            }
+            offset += page.count;
+            first = page.first;
+            strangers.extend(page.strangers);
         }
-        (Seen::NoRun, None)
+        let text = format!(
+            "thread {thread} holds more runs than the {offset} that were read, and none of those is this event's: delete \
+             the runs that do not belong on it"
+        );
+        (Seen::Failed, Some(unknown_run(Class::Busy, &text)))
+    }
+
+    /// One page of the runs of a thread, the delivery's own or another.
+    async fn page(&self, thread: Uuid, offset: usize) -> Result<Page, Shown> {
+        let mut url = wording::at(&self.agent.spec.url, &["threads", &thread.to_string(), "runs"]);
+        url.query_pairs_mut()
+            .append_pair("limit", &wording::PAGE.to_string())
+            .append_pair("offset", &offset.to_string())
+            .append_pair("select", "run_id")
+            .append_pair("select", "metadata");
+        let reply = self.send_to(url, None, LIST_LIMIT, HeaderMap::new()).await.map_err(|lost| self.lost(&lost))?;
+        match reply.status {
+            200 => match answers::runs(&reply.body, thread, self.delivery.event.id()) {
+                Some(page) => {
+                    self.agent.learnt.marked.fetch_or(page.marked.bits(), Relaxed);
+                    Ok(page)
+                }
+                None => Err((Seen::Failed, Some(self.refusal(Request::Before, Observation::Unreadable, &reply)))),
+            },
+            404 if answers::is_no_thread(&reply.body) => Err((Seen::NoThread, None)),
+            _ => Err(self.failed(&reply)),
+        }
+    }
+
+    /// Whether one of these runs may be ours although the list does not show that it is.
+    async fn not_shown_ours(&self, thread: Uuid, strangers: &Strangers) -> Shown {
+        let learnt = &self.agent.learnt;
+        let marked = || Places::from_bits(learnt.marked.load(Relaxed));
+        if strangers.maybe_ours(marked()).is_none() {
+            return (Seen::NoRun, None);
+        }
+        // A run of ours that was accepted shows whether this server's lists show marks.
+        let example = *learnt.example.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(example) = example
+            && let Err(shown) = self.page(example, 0).await
+        {
+            return if shown.0 == Seen::NoThread { self.lost_example() } else { shown };
+        }
+        let Some((shows, run_id)) = strangers.maybe_ours(marked()) else { return (Seen::NoRun, None) };
+        // The list may show less than the run itself.
+        match self.send(&["threads", &thread.to_string(), "runs", run_id], None, LIST_LIMIT).await {
+            Ok(reply) if reply.status == 200 => {
+                if answers::is_ours(&reply.body, thread, self.delivery.event.id()) {
+                    return (Seen::Run(Some(run_id.to_owned())), None);
+                }
+            }
+            Ok(reply) if matches!(reply.status, 404 | 405) => {}
+            Ok(reply) => return self.failed(&reply),
+            Err(lost) => return self.lost(&lost),
+        }
+        let (class, advice) = if shows.is_empty() {
+            (Class::EventFault, "the server shows neither its metadata nor its config nor its input")
+        } else {
+            (Class::Busy, "it is looked at again when the server has shown what a run of the bridge looks like")
+        };
+        let text = format!(
+            "run {run_id} on the event's own thread {thread} may or may not be this event's, so no other is created: \
+             {advice}; look at the run, and publish the event again under a new event_id only if it is not its own"
+        );
+        (Seen::UnknownRun, Some(unknown_run(class, &text)))
+    }
+
+    /// The example's thread was deleted.
+    fn lost_example(&self) -> Shown {
+        *self.agent.learnt.example.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let text = "the run that was to show what a run of the bridge looks like is gone: it is looked at again";
+        (Seen::Failed, Some(unknown_run(Class::Busy, text)))
     }
 
     async fn post(&self, gate: Arc<Gate>) -> Shown {
@@ -263,11 +362,16 @@ impl Attempt<'_> {
         let (observation, mut failure) = match answer {
             Ok(reply) => {
                 let observation = match reply.status {
-                    200..=299 => match wording::created(&reply.body, thread) {
-                        Some(run_id) => return (Seen::Posted(Some(run_id)), None),
+                    200..=299 => match answers::created(&reply.body, thread) {
+                        Some(run_id) => {
+                            let example = &self.agent.learnt.example;
+                            *example.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+                            return (Seen::Posted(Some(run_id)), None);
+                        }
                         None => Observation::Unreadable,
                     },
-                    422 if wording::is_unknown_assistant(&wording::detail(&reply.body)) => {
+                    422 if answers::is_busy(&answers::detail(&reply.body)) => Observation::Status(409),
+                    404 | 422 if answers::is_unknown_assistant(&answers::detail(&reply.body)) => {
                         Observation::UnknownAssistant
                     }
                     status => Observation::Status(status),
@@ -333,7 +437,7 @@ impl Attempt<'_> {
             Observation::UnknownAssistant => "so the routing file names an assistant that the server lacks",
             _ => "which refuses it",
         };
-        let detail = wording::detail(&reply.body);
+        let detail = answers::detail(&reply.body);
         let reason = format!("{} {}, {expected}: {detail}", reply.asked, reply.answered());
         Failure {
             class: classify(request, observation, &self.agent.classify),
@@ -355,9 +459,19 @@ impl Attempt<'_> {
     }
 }
 
-/// A 404 of the server itself, which is JSON, and not of a proxy that knows no such path.
-fn is_no_thread(reply: &Reply) -> bool {
-    serde_json::from_slice::<Value>(&reply.body).is_ok_and(|body| body["detail"].is_string())
+/// One delivery's trouble with what is on its thread: the agent is well.
+fn unknown_run(class: Class, reason: &str) -> Failure {
+    Failure { class, ..own_failure("unknown_run", reason) }
+}
+
+/// What is said of a server on which nothing can be claimed.
+fn no_claims() -> Failure {
+    own_failure(
+        "claim_invisible",
+        "POST /threads for a thread that exists was answered as if it were new, and without the metadata that say whose \
+         it is, so of two processes both would run the event: use a server that honours `if_exists: raise`, or one that \
+         shows the metadata of a thread",
+    )
 }
 
 #[cfg(test)]

@@ -45,7 +45,8 @@ async fn a_delivery_is_claimed_and_run_once() {
         "rule": "rule", "agent": "agent", "kafka_topic": "workflow-events", "kafka_partition": 3,
         "kafka_offset": 42, "traceparent": TRACEPARENT, "delivery_id": delivery.id.to_string(),
     });
-    assert_eq!(run["config"], json!({"tags": ["WORKFLOW_COMPLETED", "etl"]}));
+    let mark = json!({"delivery_id": delivery.id.to_string()});
+    assert_eq!(run["config"], json!({"tags": ["WORKFLOW_COMPLETED", "etl"], "metadata": mark}));
     assert_eq!(run["metadata"], metadata);
     server.stop().await.unwrap();
 }
@@ -212,7 +213,19 @@ async fn what_may_have_been_accepted_is_ambiguous_and_waited_for() {
 
 #[tokio::test]
 async fn what_was_refused_is_repeated_without_a_wait() {
-    let cases: [(Class, &str, Acts); 6] = [
+    let cases: [(Class, &str, Acts); 8] = [
+        (Class::Busy, "409", || {
+            let busy =
+                "Thread is already running a task. Wait for it to finish or choose a different multitask strategy.";
+            Act::text(422, "content-type: text/plain;charset=UTF-8\r\n", busy)
+        }),
+        (Class::AgentFault, "unknown_assistant", || {
+            Act::text(
+                404,
+                "content-type: text/plain\r\n",
+                "No assistant found for \"x\". Make sure the assistant ID is",
+            )
+        }),
         (Class::EventFault, "422", || Act::json(422, &json!({"detail": "7 is not an object, Invalid assistant"}))),
         (Class::AgentFault, "unknown_assistant", || {
             Act::json(422, &json!({"detail": "Invalid assistant: 'x'. Must be either:\n- A valid assistant UUID"}))
@@ -306,15 +319,16 @@ async fn a_claim_that_nobody_can_see_is_the_agents_fault() {
 
 #[tokio::test]
 async fn a_look_reads_past_the_runs_of_others() {
-    let server = Scripted::start(|heard| {
+    let ours = delivery("e1").id.to_string();
+    let server = Scripted::start(move |heard| {
         if heard.line.starts_with("POST") {
             return Act::json(409, &json!({"detail": "exists"}));
         }
-        let other = json!({"run_id": "other", "metadata": {"event_id": "another"}});
+        let other = json!({"run_id": "other", "metadata": {"event_id": "e1"}});
         let page = if heard.line.contains("offset=0") {
-            vec![other; 100]
+            vec![other; 7]
         } else {
-            vec![json!({"run_id": "ours", "metadata": {"event_id": "e1"}})]
+            vec![json!({"run_id": "ours", "metadata": {"delivery_id": ours}})]
         };
         Act::json(200, &page.into())
     })
@@ -322,6 +336,156 @@ async fn a_look_reads_past_the_runs_of_others() {
     let (agent, _) = connect(langgraph_spec(server.addr).0);
     let answer = agent.attempt(&mut agent.session(), &delivery("e1")).await;
     assert_eq!(answer, Answer::Accepted { run_id: Some("ours".into()), found: true, status: Some(200) });
+    assert!(server.lines()[2].contains("offset=7"), "however many the server gives: {:?}", server.lines());
+}
+
+#[tokio::test]
+async fn a_list_without_an_end_is_not_read_for_ever_and_is_never_no_run() {
+    let server = Scripted::start(|heard| {
+        if heard.line.starts_with("POST") {
+            return Act::json(409, &json!({"detail": "exists"}));
+        }
+        let page = json!([{"run_id": heard.line, "metadata": {}}]);
+        Act::json(200, &page)
+    })
+    .await;
+    let (agent, _) = connect(langgraph_spec(server.addr).0);
+    let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
+    assert_eq!((failure.class, failure.kind), (Class::Busy, "unknown_run"), "{}", failure.reason);
+    assert_eq!(server.lines().len(), 1 + super::wording::PAGES);
+}
+
+/// A server that answers every claim 200 without the thread's metadata, but refuses those from the `refuses`th on.
+async fn claims_without_metadata(refuses: usize) -> Scripted {
+    let claims = std::sync::atomic::AtomicUsize::new(0);
+    Scripted::start(move |heard| {
+        let body: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
+        if heard.line != "POST /threads" {
+            let thread = heard.line.split('/').nth(2).unwrap_or_default();
+            return Act::json(200, &json!({"run_id": "r", "thread_id": thread}));
+        }
+        if claims.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1 == refuses {
+            return Act::json(409, &json!({"detail": "exists"}));
+        }
+        Act::json(200, &json!({"thread_id": body["thread_id"]}))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_claim_that_does_not_say_whose_it_is_counts_when_the_thread_is_then_refused() {
+    let server = claims_without_metadata(2).await;
+    let (agent, _) = connect(langgraph_spec(server.addr).0);
+    for event in ["e1", "e2"] {
+        let answer = agent.attempt(&mut agent.session(), &delivery(event)).await;
+        assert!(matches!(answer, Answer::Accepted { found: false, .. }), "{answer:?}");
+    }
+    let claims = server.lines().iter().filter(|line| *line == "POST /threads").count();
+    assert_eq!(claims, 3, "the second delivery knows already: {:?}", server.lines());
+}
+
+#[tokio::test]
+async fn a_server_on_which_nothing_can_be_claimed_gets_no_run() {
+    let server = claims_without_metadata(0).await;
+    let (agent, _) = connect(langgraph_spec(server.addr).0);
+    let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
+    assert_eq!((failure.class, failure.kind), (Class::AgentFault, "claim_invisible"));
+    assert!(failure.reason.contains("if_exists: raise"), "{}", failure.reason);
+    assert_eq!(server.lines(), ["POST /threads", "POST /threads"]);
+}
+
+/// A server whose thread for e1 was claimed by another process and holds one run, which is shown as `run`. It
+/// takes every other event, and shows those runs as it was given them.
+async fn with_a_run(run: Value) -> Scripted {
+    let known = delivery("e1").id.to_string();
+    let given = std::sync::Mutex::new(json!([]));
+    Scripted::start(move |heard| {
+        let body: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
+        let mut given = given.lock().unwrap();
+        match heard.line.split_once(' ').unwrap() {
+            ("POST", "/threads") if body["thread_id"] == known => Act::json(409, &json!({"detail": "exists"})),
+            ("POST", "/threads") => {
+                Act::json(200, &json!({"thread_id": body["thread_id"], "metadata": body["metadata"]}))
+            }
+            ("POST", path) => {
+                assert!(!path.contains(&known), "a second run");
+                let thread = path.split('/').nth(2);
+                *given = json!([{"run_id": "r", "thread_id": thread, "metadata": body["metadata"]}]);
+                Act::json(200, &given[0])
+            }
+            (_, path) if path.contains("/runs?") && !path.contains("offset=0") => Act::json(200, &json!([])),
+            (_, path) if path.contains("/runs?") && path.contains(&known) => Act::json(200, &json!([run])),
+            (_, path) if path.contains("/runs?") => Act::json(200, &given),
+            (_, path) if path.contains("/runs/") => Act::json(200, &run),
+            (_, path) if path.ends_with(&known) => {
+                Act::json(200, &json!({"thread_id": known, "metadata": {"nonce": "x"}}))
+            }
+            _ => Act::json(404, &json!({"detail": "Thread not found"})),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_run_that_nothing_tells_about_is_neither_no_run_nor_acceptance() {
+    let server = with_a_run(json!({"run_id": "r1", "metadata": null})).await;
+    let (agent, _) = connect(langgraph_spec(server.addr).0);
+    let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
+    assert_eq!((failure.class, failure.kind), (Class::EventFault, "unknown_run"), "a dead letter says so");
+    assert!(failure.reason.starts_with("run r1 on the event's own thread "), "{}", failure.reason);
+}
+
+#[tokio::test]
+async fn a_run_without_our_mark_is_anothers_once_the_server_has_shown_marks() {
+    // Inherited from the thread, as a run of Studio's on it would.
+    let server = with_a_run(json!({"run_id": "r1", "metadata": {"event_id": "e1", "nonce": "x"}})).await;
+    let (agent, _) = connect(langgraph_spec(server.addr).0);
+    let mut session = agent.session();
+    let failure = failed(agent.attempt(&mut session, &delivery("e1")).await);
+    assert_eq!((failure.class, failure.kind), (Class::Busy, "unknown_run"), "it may be a server that shows no marks");
+    let answer = agent.attempt(&mut agent.session(), &delivery("e2")).await;
+    assert!(matches!(answer, Answer::Accepted { .. }), "{answer:?}");
+    let takeover = SETTLE + Duration::from_secs(10);
+    assert_eq!(agent.attempt(&mut session, &delivery("e1")).await, Answer::Wait(takeover));
+}
+
+#[tokio::test]
+async fn a_run_whose_own_page_shows_the_mark_is_ours() {
+    let ours = delivery("e1").id.to_string();
+    let listed = json!({"run_id": "r1"});
+    let server = Scripted::start(move |heard| match heard.line.split_once(' ').unwrap() {
+        ("POST", _) => Act::json(409, &json!({"detail": "exists"})),
+        (_, path) if path.contains("offset=0") => Act::json(200, &json!([listed])),
+        (_, path) if path.contains("offset=") => Act::json(200, &json!([])),
+        _ => Act::json(200, &json!({"run_id": "r1", "config": {"metadata": {"delivery_id": ours}}})),
+    })
+    .await;
+    let (agent, _) = connect(langgraph_spec(server.addr).0);
+    let answer = agent.attempt(&mut agent.session(), &delivery("e1")).await;
+    assert_eq!(answer, Answer::Accepted { run_id: Some("r1".into()), found: true, status: Some(200) });
+}
+
+#[tokio::test]
+async fn a_thread_that_a_busy_server_has_lost_is_claimed_again() {
+    // LangGraph.js says busy when the thread is gone, and 404 in plain text when it is looked at.
+    let posts = std::sync::atomic::AtomicUsize::new(0);
+    let server = Scripted::start(move |heard| {
+        let body: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
+        match heard.line.split_once(' ').unwrap() {
+            ("POST", "/threads") => {
+                Act::json(200, &json!({"thread_id": body["thread_id"], "metadata": body["metadata"]}))
+            }
+            ("POST", _) if posts.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 => {
+                Act::text(422, "content-type: text/plain\r\n", "Thread is already running a task. Wait for it.")
+            }
+            ("POST", path) => Act::json(200, &json!({"run_id": "r", "thread_id": path.split('/').nth(2)})),
+            _ => Act::text(404, "content-type: text/plain\r\n", "Thread with ID x not found"),
+        }
+    })
+    .await;
+    let (agent, _) = connect(langgraph_spec(server.addr).0);
+    let answer = agent.attempt(&mut agent.session(), &delivery("e1")).await;
+    assert!(matches!(answer, Answer::Accepted { found: false, .. }), "{answer:?}");
 }
 
 #[tokio::test]

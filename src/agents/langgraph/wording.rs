@@ -1,18 +1,24 @@
-//! What is said to a LangGraph server, and how its answers are read.
+//! What is said to a LangGraph server.
 //!
-//! Owns the shapes of the run API. It knows nothing of when a request is made.
+//! Owns the shapes of the run API's requests. It knows nothing of when a request is made, nor of
+//! answers: answers.rs reads them.
 
 use reqwest::Url;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::super::{Delivery, LangGraphSpec, Ttl, delivery::excerpt, trace::bounded};
+use super::super::{Delivery, LangGraphSpec, Ttl, trace::bounded};
 
-/// How many runs are asked for at a time. The thread is the delivery's own, so one page is all
-/// there is, unless somebody else runs things on it.
-pub(super) const PAGE: usize = 100;
-/// How many pages are read: what lies beyond is not the bridge's.
-pub(super) const PAGES: usize = 100;
+/// How many runs are asked for at a time. The thread is the delivery's own, so one run is all there
+/// is, unless somebody else runs things on it. A page may hold whole inputs and outputs.
+pub(super) const PAGE: usize = 20;
+/// How many runs servers show when nothing else is asked for: a list that long may go on.
+pub(super) const DEFAULT_PAGE: usize = 10;
+/// How many pages are read. When there are more, nothing is known.
+pub(super) const PAGES: usize = 50;
+/// The key that tells a run of the bridge's from one that somebody else starts on the claim thread. A
+/// run inherits the metadata of its thread, so no thread may carry it.
+pub(super) const RUN_MARK: &str = "delivery_id";
 
 /// The thread of a turn: the delivery's own, or one derived from it.
 pub(super) fn thread_id(delivery: &Delivery, turn: u32) -> Uuid {
@@ -47,14 +53,11 @@ pub(super) fn claim(delivery: &Delivery, turn: u32, nonce: Uuid, ttl: Option<Ttl
 
 /// The body of `POST /threads/{id}/runs`.
 pub(super) fn run(delivery: &Delivery, spec: &LangGraphSpec) -> Value {
-    let mut metadata = coordinates(delivery);
-    // A run inherits the metadata of its thread, but not this.
-    metadata.insert("delivery_id".into(), delivery.id.to_string().into());
     let mut body = json!({
         "assistant_id": spec.assistant,
         "input": delivery.body.clone().unwrap_or_else(|| default_input(delivery)),
         "multitask_strategy": "reject",
-        "metadata": metadata,
+        "metadata": coordinates(delivery),
         "config": tagged(spec.config.clone().unwrap_or_else(|| json!({})), delivery),
     });
     if let Some(context) = &spec.context {
@@ -63,6 +66,7 @@ pub(super) fn run(delivery: &Delivery, spec: &LangGraphSpec) -> Value {
     if let Some(project) = &spec.tracer_project {
         body["langsmith_tracer"] = json!({"project_name": project});
     }
+    mark(&mut body, delivery);
     body
 }
 
@@ -81,6 +85,18 @@ fn tagged(mut config: Value, delivery: &Delivery) -> Value {
     config
 }
 
+/// Makes the run known as this delivery's, in both places where servers show what a run was given:
+/// LangGraph lists `metadata`, aegra lists `config`.
+fn mark(run: &mut Value, delivery: &Delivery) {
+    let mark = || Value::from(delivery.id.to_string());
+    run["metadata"][RUN_MARK] = mark();
+    // What is no object is for the server to refuse.
+    let Some(config) = run["config"].as_object_mut() else { return };
+    if let Some(metadata) = config.entry("metadata").or_insert_with(|| json!({})).as_object_mut() {
+        metadata.insert(RUN_MARK.into(), mark());
+    }
+}
+
 /// Serves typed graphs, which read `event`, and chat graphs, which read `messages`.
 fn default_input(delivery: &Delivery) -> Value {
     let event = delivery.event.document();
@@ -92,7 +108,7 @@ fn coordinates(delivery: &Delivery) -> Map<String, Value> {
     let mut map = Map::new();
     let event = &delivery.event;
     map.insert("event_id".into(), event.id().into());
-    map.insert("event_type".into(), event.event_type().as_str().into());
+    map.insert("event_type".into(), bounded(event.event_type().as_str()).into());
     map.insert("workflow_id".into(), bounded(event.workflow_id()).into());
     map.insert("workflow_run_id".into(), bounded(event.workflow_run_id()).into());
     map.insert("rule".into(), (&*delivery.rule).into());
@@ -104,72 +120,6 @@ fn coordinates(delivery: &Delivery) -> Map<String, Value> {
         map.insert("traceparent".into(), traceparent.into());
     }
     map
-}
-
-/// A thread, as the server shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Thread {
-    /// Who made it; `None` when that was no bridge.
-    pub nonce: Option<Uuid>,
-}
-
-/// The thread that a claim or a question about it was answered with, when it is the one expected.
-pub(super) fn thread(body: &[u8], expected: Uuid) -> Option<Thread> {
-    let body: Value = serde_json::from_slice(body).ok()?;
-    if uuid(&body["thread_id"])? != expected {
-        return None;
-    }
-    Some(Thread { nonce: uuid(&body["metadata"]["nonce"]) })
-}
-
-/// The run that was created, when the answer is one, and of that thread.
-pub(super) fn created(body: &[u8], thread: Uuid) -> Option<String> {
-    let body: Value = serde_json::from_slice(body).ok()?;
-    let ours = body.get("thread_id").is_none_or(|id| uuid(id) == Some(thread));
-    body["run_id"].as_str().filter(|id| ours && !id.is_empty()).map(str::to_owned)
-}
-
-/// A page of runs: the id of one that carries the event's id, and how many there were. `None` when
-/// it is no list of runs.
-pub(super) fn look(body: &[u8], event_id: &str) -> Option<(Option<String>, usize)> {
-    let runs: Vec<Value> = serde_json::from_slice(body).ok()?;
-    let mut found = None;
-    for run in &runs {
-        let run_id = run["run_id"].as_str()?;
-        if run["metadata"]["event_id"].as_str() == Some(event_id) {
-            found = Some(run_id.to_owned());
-        }
-    }
-    Some((found, runs.len()))
-}
-
-/// The text of an error, as `{"detail": text}` or as it stands.
-pub(super) fn detail(body: &[u8]) -> String {
-    let detail = match serde_json::from_slice::<Value>(body) {
-        Ok(Value::Object(mut object)) => object.remove("detail"),
-        _ => None,
-    };
-    match detail {
-        Some(Value::String(text)) => text,
-        Some(other) => other.to_string(),
-        None => excerpt(body).into_owned(),
-    }
-}
-
-/// Whether a 422 says that there is no such assistant. Only the beginning counts: what follows may
-/// repeat the event. Measured: `Invalid assistant: 'x'. Must be either: - A valid assistant UUID, or
-/// - One of the registered graphs: ...`
-pub(super) fn is_unknown_assistant(detail: &str) -> bool {
-    let detail = detail.trim_start().to_lowercase();
-    let says = ["invalid assistant", "unknown assistant", "no such assistant", "assistant not found", "unknown graph"];
-    let names = ["assistant ", "graph "];
-    says.iter().any(|text| detail.starts_with(text))
-        || (names.iter().any(|text| detail.starts_with(text))
-            && detail.chars().take(200).collect::<String>().contains("not found"))
-}
-
-fn uuid(value: &Value) -> Option<Uuid> {
-    value.as_str().and_then(|text| text.parse().ok())
 }
 
 #[cfg(test)]

@@ -250,6 +250,65 @@ fn a_deleted_thread_is_claimed_anew_but_a_post_on_its_way_is_waited_for() {
 }
 
 #[test]
+fn a_thread_that_is_once_not_found_renews_no_right() {
+    let mut claim = claim();
+    claim.begin(at(0));
+    assert_eq!(claim.saw(Seen::Failed, at(10)), Step::Fail(Why::Request));
+    claim.begin(at(500));
+    claim.saw(Seen::Taken, at(500));
+    claim.saw(Seen::NoRun, at(500));
+    assert_eq!(claim.saw(Seen::Thread { ours: true }, at(500)), Step::Claim(1), "the right has run out");
+    assert_eq!(claim.saw(Seen::Failed, at(510)), Step::Fail(Why::Request));
+    assert_eq!(claim.begin(at(511)), Step::Look);
+    assert_eq!(claim.saw(Seen::NoThread, at(511)), Step::Claim(0), "for once it is not shown");
+    claim.saw(Seen::Taken, at(511));
+    assert_eq!(claim.saw(Seen::NoRun, at(511)), Step::Whose(0));
+    assert_eq!(claim.saw(Seen::Thread { ours: true }, at(511)), Step::Claim(1), "it was first asked for at 0");
+}
+
+#[test]
+fn a_claim_counts_from_when_it_was_first_asked_for_unless_that_was_never_sent() {
+    let mut sent = claim();
+    sent.begin(at(0));
+    sent.saw(Seen::Failed, at(10));
+    sent.begin(at(500));
+    assert_eq!(sent.saw(Seen::Claimed, at(500)), Step::Claim(1), "it may be the thread of the first request");
+
+    let mut unsent = claim();
+    unsent.begin(at(0));
+    assert_eq!(unsent.saw(Seen::Unsent, at(0)), Step::Fail(Why::Request));
+    unsent.begin(at(500));
+    assert_eq!(unsent.saw(Seen::Claimed, at(500)), Step::Post { until: at(500) + RIGHT });
+
+    let mut both = claim();
+    both.begin(at(0));
+    both.saw(Seen::Failed, at(10));
+    both.begin(at(11));
+    both.saw(Seen::Unsent, at(11));
+    both.begin(at(500));
+    assert_eq!(both.saw(Seen::Claimed, at(500)), Step::Claim(1), "the first was sent");
+}
+
+#[test]
+fn an_unknown_run_ends_the_attempt_unless_none_of_ours_can_exist() {
+    let mut ambiguous = after_an_ambiguous_post();
+    ambiguous.begin(at(12));
+    assert_eq!(ambiguous.saw(Seen::UnknownRun, at(12)), Step::Fail(Why::UnknownRun));
+
+    let mut anothers = after_anothers_claim();
+    anothers.begin(at(50));
+    assert_eq!(anothers.saw(Seen::UnknownRun, at(50)), Step::Fail(Why::UnknownRun));
+
+    let mut unposted = claim();
+    unposted.begin(at(0));
+    unposted.saw(Seen::Claimed, at(1));
+    unposted.saw(Seen::Conflict, at(2));
+    assert_eq!(unposted.saw(Seen::UnknownRun, at(2)), Step::Fail(Why::Busy), "somebody else's run is in the way");
+    unposted.begin(at(3));
+    assert_eq!(unposted.saw(Seen::UnknownRun, at(3)), Step::Post { until: at(0) + RIGHT });
+}
+
+#[test]
 fn what_an_attempt_did_not_learn_the_next_one_asks() {
     let mut claim = claim();
     claim.begin(at(0));

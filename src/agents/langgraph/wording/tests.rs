@@ -43,11 +43,15 @@ fn a_claim_carries_the_nonce_and_a_ttl_in_minutes() {
 #[test]
 fn context_and_tracer_are_sent_only_when_they_are_given_and_tags_always() {
     let (_, mut spec) = langgraph_spec("127.0.0.1:1".parse().unwrap());
-    let body = run(&delivery("e1"), &spec);
+    let delivery = delivery("e1");
+    let mark = delivery.id.to_string();
+    let body = run(&delivery, &spec);
     assert!(body.get("context").is_none() && body.get("langsmith_tracer").is_none());
-    assert_eq!(body["config"], json!({"tags": ["WORKFLOW_COMPLETED", "etl"]}));
-    spec.config = Some(json!({"recursion_limit": 5, "tags": "not a list"}));
-    assert_eq!(run(&delivery("e1"), &spec)["config"], json!({"recursion_limit": 5, "tags": "not a list"}));
+    assert_eq!(body["config"], json!({"tags": ["WORKFLOW_COMPLETED", "etl"], "metadata": {"delivery_id": mark}}));
+    spec.config = Some(json!({"recursion_limit": 5, "tags": "not a list", "metadata": {"team": "x"}}));
+    let expected =
+        json!({"recursion_limit": 5, "tags": "not a list", "metadata": {"team": "x", "delivery_id": mark}});
+    assert_eq!(run(&delivery, &spec)["config"], expected);
 }
 
 #[test]
@@ -68,67 +72,12 @@ fn no_text_of_an_event_is_sent_unbounded_beside_the_input() {
 }
 
 #[test]
-fn only_a_run_of_our_thread_is_a_created_run() {
-    let thread = Uuid::from_u128(7);
-    let created = |text: &str| created(text.as_bytes(), thread);
-    assert_eq!(created(&json!({"run_id": "r", "thread_id": thread.to_string()}).to_string()), Some("r".into()));
-    assert_eq!(created(r#"{"run_id": "r"}"#), Some("r".into()));
-    for not in [
-        "",
-        "<html>",
-        "null",
-        "[]",
-        "{}",
-        r#"{"run_id": ""}"#,
-        r#"{"run_id": 1}"#,
-        r#"{"run_id": "r", "thread_id": "8"}"#,
-    ] {
-        assert_eq!(created(not), None, "{not}");
+fn a_run_is_marked_and_no_thread_is() {
+    let (_, spec) = langgraph_spec("127.0.0.1:1".parse().unwrap());
+    let delivery = delivery("e1");
+    assert_eq!(run(&delivery, &spec)["metadata"][RUN_MARK], delivery.id.to_string());
+    for turn in 0..3 {
+        let body = claim(&delivery, turn, Uuid::nil(), None);
+        assert!(body["metadata"].get(RUN_MARK).is_none(), "a run would inherit it: {body}");
     }
-}
-
-#[test]
-fn a_look_takes_only_a_list_of_runs() {
-    assert_eq!(look(b"[]", "e1"), Some((None, 0)));
-    let ours = br#"[{"run_id": "a", "metadata": {}}, {"run_id": "b", "metadata": {"event_id": "e1"}}]"#;
-    assert_eq!(look(ours, "e1"), Some((Some("b".into()), 2)));
-    assert_eq!(look(ours, "e2"), Some((None, 2)));
-    for not in ["", "<html>", "{}", "null", "[1]", r#"[{"metadata": {"event_id": "e1"}}]"#] {
-        assert_eq!(look(not.as_bytes(), "e1"), None, "{not}");
-    }
-}
-
-#[test]
-fn a_threads_answer_has_its_id_and_perhaps_a_nonce() {
-    let id = Uuid::from_u128(7);
-    let answer = |metadata: Value| json!({"thread_id": id.to_string(), "metadata": metadata}).to_string();
-    let nonce = Uuid::from_u128(9);
-    assert_eq!(thread(answer(json!({"nonce": nonce.to_string()})).as_bytes(), id), Some(Thread { nonce: Some(nonce) }));
-    assert_eq!(thread(answer(json!({})).as_bytes(), id), Some(Thread { nonce: None }));
-    assert_eq!(thread(answer(json!({})).as_bytes(), nonce), None);
-    assert_eq!(thread(b"<html>", id), None);
-}
-
-#[test]
-fn an_unknown_assistant_is_told_by_how_the_text_begins() {
-    let measured = "Invalid assistant: 'nope'. Must be either:\n- A valid assistant UUID, or\n- One of the \
-                    registered graphs: compute";
-    for text in [measured, "Assistant 'x' not found", "Graph 'x' not found.", "assistant not found"] {
-        assert!(is_unknown_assistant(text), "{text}");
-    }
-    for text in [
-        "",
-        "3 is not of type \"object\"\n\nOn instance[\"config\"]:\n    3",
-        "\"Invalid assistant: x\" is not of type \"object\"",
-        "Graph input is too large",
-    ] {
-        assert!(!is_unknown_assistant(text), "{text}");
-    }
-}
-
-#[test]
-fn the_text_of_an_error_is_its_detail() {
-    assert_eq!(detail(br#"{"detail": "why"}"#), "why");
-    assert_eq!(detail(br#"{"detail": [{"loc": 1}]}"#), r#"[{"loc":1}]"#);
-    assert_eq!(detail(b"<html>"), "<html>");
 }
