@@ -1,5 +1,5 @@
-"""Sensors under the decorator: one that is done at its third poke, one that is rescheduled, one that times out, one
-that is skipped then, and a PythonSensor whose first attempt raises."""
+"""Sensors under the decorator: one that is rescheduled and done at its second poke, one that times out, and one that is
+skipped then."""
 
 import os
 from datetime import datetime, timedelta
@@ -8,12 +8,10 @@ import own_host  # noqa: F401
 from airflow_integration import publishes_completion
 
 try:
-    from airflow.providers.standard.sensors.python import PythonSensor
     from airflow.sdk import PokeReturnValue, dag, task
 except ImportError:
     from airflow.decorators import dag, task
     from airflow.sensors.base import PokeReturnValue
-    from airflow.sensors.python import PythonSensor
 
 
 def poked(name):
@@ -24,13 +22,6 @@ def poked(name):
     return os.path.getsize(path)
 
 
-@publishes_completion
-def raises_first():
-    if poked("classic") == 1:
-        raise ValueError("not a file")
-    return True
-
-
 @dag(
     dag_id="sensing",
     start_date=datetime(2025, 1, 1),
@@ -39,16 +30,11 @@ def raises_first():
     is_paused_upon_creation=False,
 )
 def sensing():
-    @task.sensor(poke_interval=0.1, timeout=600, mode="poke")
-    @publishes_completion
-    def files():
-        count = poked("files")
-        return PokeReturnValue(is_done=count >= 3, xcom_value={"files": count})
-
-    @task.sensor(poke_interval=1, timeout=600, mode="reschedule")
+    @task.sensor(poke_interval=1, timeout=3600, mode="reschedule", retries=2, retry_delay=timedelta(seconds=0))
     @publishes_completion
     def rescheduled():
-        return poked("rescheduled") >= 2
+        count = poked("rescheduled")
+        return PokeReturnValue(is_done=count >= 2, xcom_value={"pokes": count})
 
     @task.sensor(poke_interval=0.1, timeout=0.3, mode="poke", retries=2, retry_delay=timedelta(seconds=0))
     @publishes_completion
@@ -62,15 +48,7 @@ def sensing():
         poked("soft")
         return False
 
-    classic = PythonSensor(
-        task_id="classic",
-        python_callable=raises_first,
-        poke_interval=0.1,
-        timeout=600,
-        retries=1,
-        retry_delay=timedelta(seconds=0),
-    )
-    [files(), rescheduled(), late(), soft(), classic]
+    [rescheduled(), late(), soft()]
 
 
 sensing()
