@@ -2,6 +2,9 @@
 
 #![expect(clippy::panic, reason = "a test that cannot go on says why and ends")]
 
+#[path = "alerts/mod.rs"]
+mod alerts;
+
 use std::{fs, path::Path};
 
 use workflow_bridge::{

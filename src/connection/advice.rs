@@ -27,7 +27,7 @@ pub(crate) fn advice(code: Code, text: &str) -> (&'static str, &'static str) {
     if says(&["SSL routines", "SSL handshake failed"]) {
         return advice_on_code(Code::SSL);
     }
-    if says(&["increase receive.message.max.bytes"]) {
+    if says(&["receive.message.max.bytes"]) {
         return advice_on_code(Code::BadCompression);
     }
     if matches!(code, Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) && is_advertised(text) {
@@ -96,7 +96,7 @@ fn advice_on_code(code: Code) -> (&'static str, &'static str) {
             "another member of the group uses another partition.assignment.strategy or group.protocol (the bridge's is \
              cooperative-sticky): stop the other members, or use another group_id",
         ),
-        Code::BadCompression | Code::BadMessage | Code::MessageSizeTooLarge => (
+        Code::BadCompression | Code::BadMessage => (
             "fetch",
             "a batch cannot be read, most often because it is larger than receive.message.max.bytes: raise it under \
              kafka.properties, or skip the offset (docs/kafka.md, \"A stuck partition\")",

@@ -99,7 +99,7 @@ impl Consumer {
 }
 
 impl StatusView {
-    /// Whether every assigned partition was read to the end that it had at the last look (every 3 s); an
+    /// Whether every assigned partition was read to the end that it had at the last look (every 2 s); an
     /// empty one counts as read.
     pub fn has_read_everything(&self) -> bool {
         let assigned = self.status().assigned;

@@ -57,10 +57,28 @@ struct Identity {
     end: Option<i64>,
     /// The log was seen to end below the anchor, once.
     short: bool,
-    /// Another log stands there: nothing of it counts until it is read from its start.
-    replaced: bool,
-    /// librdkafka's position is still that of the old log.
-    position_is_old: bool,
+    log: Log,
+}
+
+/// Which log is being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Log {
+    /// The one that the state is about.
+    #[default]
+    Ours,
+    /// Another one stands there: nothing of it counts until it is read from its start.
+    Replaced,
+    /// That of the state, and nothing of it was received: librdkafka's position may still be the old one.
+    Rewound,
+}
+
+/// What a comparison says of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is the one that was read, or nothing says otherwise.
+    Ours,
+    /// It is another one; of the old one these records are known to have been left unread.
+    Another { lost: Option<Lost> },
 }
 
 /// What stands where the anchor was.
@@ -111,7 +129,7 @@ pub struct PartitionStatus {
     pub committed: Option<i64>,
     /// The next offset that is read.
     pub position: Option<i64>,
-    /// The end of the partition, as of the last look (every 5 s).
+    /// The end of the partition, as of the last look (every 2 s).
     pub high_watermark: Option<i64>,
     /// High watermark less the committed offset, or less the low one when there is none.
     pub lag: Option<i64>,
@@ -176,7 +194,7 @@ impl Partition {
     /// dropped: it is read again, from the start of its log. `identify` is called for few records.
     pub(super) fn receive(&self, offset: i64, identify: impl FnOnce() -> Anchor) -> Option<(Epoch, u64)> {
         let mut state = self.state();
-        if state.identity.replaced {
+        if state.identity.log == Log::Replaced {
             return None;
         }
         self.consumed.increment(1);
@@ -196,7 +214,7 @@ impl Partition {
             state.identity.wanted = false;
             state.identity.next = Some(identify());
         }
-        state.identity.position_is_old = false;
+        state.identity.log = Log::Ours;
         state.position = Some(offset + 1);
         let epoch = state.frontier.receive(offset);
         Some((epoch, state.frontier.span()))
@@ -205,7 +223,7 @@ impl Partition {
     /// librdkafka is at this offset: what lies below it and was not received are marks of transactions.
     pub(super) fn advance_to(&self, offset: i64) {
         let mut state = self.state();
-        if state.identity.replaced || state.identity.position_is_old {
+        if state.identity.log != Log::Ours {
             return;
         }
         if state.at().is_none_or(|at| at < offset) {
@@ -224,7 +242,7 @@ impl Partition {
     /// asked for.
     pub(super) fn take_commit(&self) -> Option<(i64, String)> {
         let mut state = self.state();
-        if state.identity.replaced {
+        if state.identity.log == Log::Replaced {
             return None;
         }
         let offset = state.frontier.committable()?;
@@ -240,6 +258,12 @@ impl Partition {
     /// A commit was asked for, and the broker was not seen to have it.
     pub(super) fn awaits_commit(&self) -> bool {
         self.state().frontier.requested().is_some()
+    }
+
+    /// Nothing is to be committed, and nothing is on its way.
+    pub(super) fn is_committed(&self) -> bool {
+        let state = self.state();
+        state.frontier.requested().is_none() && state.frontier.committable().is_none()
     }
 
     pub(super) fn commit_failed(&self) {
@@ -279,7 +303,7 @@ impl Partition {
     /// The anchor to look for now, and what the last look at the watermarks says of its place.
     pub(super) fn begin_check(&self) -> Option<(Anchor, Option<Found>)> {
         let state = self.state();
-        let anchor = state.note.anchor.filter(|_| !state.identity.replaced)?;
+        let anchor = state.note.anchor.filter(|_| state.identity.log != Log::Replaced)?;
         let (low, high) = state.watermarks?;
         let known = match anchor.offset {
             offset if offset < low => Some(Found::Gone),
@@ -295,12 +319,11 @@ impl Partition {
         self.state().identity.next
     }
 
-    /// Says what stands where the anchor is; `Some` when the log is another one: the records of the old one
-    /// that are known to have been left unread.
-    pub(super) fn end_check(&self, anchor: Anchor, next: Option<Anchor>, found: Found) -> Option<Option<Lost>> {
+    /// Says what stands where the anchor is, and hears what that means.
+    pub(super) fn end_check(&self, anchor: Anchor, next: Option<Anchor>, found: Found) -> Verdict {
         let mut state = self.state();
-        if state.note.anchor != Some(anchor) || state.identity.replaced {
-            return None;
+        if state.note.anchor != Some(anchor) || state.identity.log == Log::Replaced {
+            return Verdict::Ours;
         }
         let another = match found {
             Found::Record(record) => record != anchor,
@@ -310,8 +333,8 @@ impl Partition {
         };
         if another {
             let lost = state.identity.end.zip(state.position).filter(|(end, position)| end > position);
-            state.identity.replaced = true;
-            return Some(lost.map(|(end, position)| Lost { from: position, to: end }));
+            state.identity.log = Log::Replaced;
+            return Verdict::Another { lost: lost.map(|(end, position)| Lost { from: position, to: end }) };
         }
         if found != Found::Beyond {
             state.identity.short = false;
@@ -322,12 +345,12 @@ impl Partition {
                 state.identity.next = None;
             }
         }
-        None
+        Verdict::Ours
     }
 
     /// The log is another one and waits to be read from its start.
     pub(super) fn is_replaced(&self) -> bool {
-        self.state().identity.replaced
+        self.state().identity.log == Log::Replaced
     }
 
     /// From here on the records of the new log are received, from its start.
@@ -339,7 +362,7 @@ impl Partition {
         state.watermarks = None;
         state.stood = None;
         state.note.anchor = None;
-        state.identity = Identity { position_is_old: true, ..Identity::default() };
+        state.identity = Identity { log: Log::Rewound, ..Identity::default() };
     }
 
     /// Whether it can be read, as of now. `reads` is false while nothing is to be fetched; `trouble` is what

@@ -24,6 +24,7 @@ use crate::{
 const QUIET: Duration = Duration::from_secs(30);
 /// A connection that is up again within this time was never worth a warning.
 const PASSING: Duration = Duration::from_secs(5);
+const INTERRUPTED: &str = "interrupted";
 
 /// Lets the first of a kind through, then one in each period.
 #[derive(Debug, Default)]
@@ -181,7 +182,15 @@ impl Reporter {
         // Brokers close idle connections and restart; librdkafka connects again by itself.
         let passing = area == Area::Connection && kind == "transport" && self.reached.load(Ordering::Relaxed);
         if passing && !problem.warned && now.duration_since(problem.since) < PASSING {
-            tracing::info!(role = self.role, error = what, reason, "connection to Kafka interrupted, connecting again");
+            drop(problems);
+            if self.admit(INTERRUPTED).is_some() {
+                tracing::info!(
+                    role = self.role,
+                    error = what,
+                    reason,
+                    "connection to Kafka interrupted, connecting again"
+                );
+            }
             return;
         }
         problem.warned = true;

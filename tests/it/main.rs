@@ -13,6 +13,7 @@ mod kit;
 
 mod admin;
 mod cli;
+mod consumer;
 mod dialects;
 mod docker;
 mod faults;

@@ -172,7 +172,9 @@ impl Shared {
         for partition in partitions {
             if let Some((offset, note)) = partition.take_commit() {
                 let mut entry = list.add_partition(partition.topic(), partition.number());
-                entry.set_metadata(note);
+                if !note.is_empty() {
+                    entry.set_metadata(note);
+                }
                 if entry.set_offset(Offset::Offset(offset)).is_err() {
                     partition.commit_failed();
                 }
@@ -268,8 +270,8 @@ impl Context {
         let committed = if places.is_empty() { None } else { self.committed(consumer, list, deadline) };
         let mut starts = self.starts(consumer, &places, committed.as_ref(), deadline);
         for (topic, number) in &places {
-            let last = committed.as_ref().and_then(|list| commit_of(list, topic, *number));
-            let (frontier, position, note) = match (last, starts.remove(&(topic.clone(), *number))) {
+            let commit = committed.as_ref().and_then(|list| commit_of(list, topic, *number));
+            let (frontier, position, note) = match (commit, starts.remove(&(topic.clone(), *number))) {
                 (Some((offset, note)), _) => (Frontier::new(Some(offset)), Some(offset), note),
                 (None, Some((offset, note))) => {
                     self.note(list.set_partition_offset(topic, *number, offset), "Start");
@@ -281,7 +283,7 @@ impl Context {
                 (None, None) => (Frontier::new(None), None, CommitNote::default()),
             };
             let topic = self.topic(topic);
-            if last.is_some() {
+            if commit.is_some() {
                 self.0.saw_commit(&topic, *number);
             }
             tracing::debug!(%topic, partition = number, position, "partition assigned");
@@ -319,7 +321,7 @@ impl Context {
         let fresh: Vec<_> = places.iter().filter(|(topic, n)| commit_of(committed, topic, *n).is_none()).collect();
         let mut at_end = TopicPartitionList::new();
         for topic in fresh.iter().map(|(topic, _)| topic).collect::<HashSet<_>>() {
-            let group = match self.commits_on(consumer, topic, deadline) {
+            let group = match Self::commits_on(consumer, topic, deadline) {
                 Ok(group) => group,
                 Err(error) => {
                     let advice = "its partitions without a committed offset are read from their oldest record";
@@ -354,7 +356,7 @@ impl Context {
     }
 
     /// What the group has committed on all partitions of a topic.
-    fn commits_on(&self, consumer: &BaseConsumer<Self>, topic: &str, deadline: Instant) -> KafkaResult<Group> {
+    fn commits_on(consumer: &BaseConsumer<Self>, topic: &str, deadline: Instant) -> KafkaResult<Group> {
         let metadata = consumer.fetch_metadata(Some(topic), left(deadline))?;
         let count = metadata.topics().iter().map(|topic| topic.partitions().len()).sum::<usize>();
         let partitions = i32::try_from(count).unwrap_or(i32::MAX);
@@ -437,6 +439,9 @@ impl ClientContext for Context {
         self.0.reporter.report(code, reason);
         if is_fetch_error(code) || reason.starts_with("Fetch from broker") {
             self.0.trouble(|trouble| trouble.note(&format!("{code:?}: {reason}"), reason, Instant::now()));
+        }
+        if code == Code::AllBrokersDown {
+            self.0.wake_watch();
         }
         if matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) {
             self.0.identify();

@@ -20,11 +20,11 @@ use super::super::{
     KafkaSettings,
     anchor::Anchor,
     client,
-    partitions::{Found, Partition},
+    partitions::{Found, Lost, Partition, Verdict},
 };
 
 /// How long the records of one topic may take.
-const TIMEOUT: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(100);
 
 /// Reads anchors again.
@@ -43,7 +43,7 @@ struct Asked {
 /// A partition whose log is another one, with what of the old one is known to be lost.
 pub(super) struct Replaced {
     pub(super) partition: Arc<Partition>,
-    pub(super) lost: Option<super::super::partitions::Lost>,
+    pub(super) lost: Option<Lost>,
 }
 
 impl Identifier {
@@ -56,7 +56,7 @@ impl Identifier {
     pub(super) fn check(&mut self, partitions: &[Arc<Partition>], closing: impl Fn() -> bool) -> Vec<Replaced> {
         let mut replaced = Vec::new();
         let mut end = |asked: &Asked, found: Found| {
-            if let Some(lost) = asked.partition.end_check(asked.anchor, asked.next, found) {
+            if let Verdict::Another { lost } = asked.partition.end_check(asked.anchor, asked.next, found) {
                 replaced.push(Replaced { partition: Arc::clone(&asked.partition), lost });
             }
         };
@@ -101,7 +101,7 @@ impl Identifier {
             match reader.poll(POLL) {
                 Some(Ok(message)) => {
                     let number = message.partition();
-                    if offsets.get(&number).is_none() || message.topic() != topic {
+                    if !offsets.contains_key(&number) || message.topic() != topic {
                         continue;
                     }
                     let stands = if offsets.get(&number) == Some(&message.offset()) {

@@ -318,6 +318,8 @@ impl Loop {
     /// ticket, so it is read again by its next owner.
     fn leave(mut self, watch: thread::JoinHandle<()>) {
         self.shared.close();
+        // Not later: what is polled from here on is nobody's, and librdkafka's position goes past it.
+        self.advance(&self.shared.partitions());
         self.pause(Instant::now());
         while !watch.is_finished() {
             drop(self.consumer.poll(Duration::from_millis(10)));
@@ -327,7 +329,6 @@ impl Loop {
             tracing::error!("the watermark thread panicked");
         }
         let all = self.shared.partitions();
-        self.advance(&all);
         self.shared.commit(&self.consumer, &all);
         if let Err(error) = context::read_back(&self.consumer, &all, LAST_COMMIT)
             && !all.is_empty()

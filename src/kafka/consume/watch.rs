@@ -1,6 +1,6 @@
 //! The second thread: it asks the broker what blocks, so that the loop does not have to.
 //!
-//! Every second, while a commit is on its way: what is committed. Every 3 s, and right after an
+//! Every second, while a commit is on its way: what is committed. Every 2 s, and right after an
 //! assignment: the high watermark for the lag, the low one for records that Kafka dropped before
 //! they were read, whether a topic without partitions exists at all, and which of what was wrong
 //! works again. Every 10 s: whether each log is still the one that was read.
@@ -29,15 +29,15 @@ use super::{
 };
 use crate::telemetry;
 
-const EVERY: Duration = Duration::from_secs(3);
+const EVERY: Duration = Duration::from_secs(2);
 const READ_BACK_EVERY: Duration = Duration::from_secs(1);
 const IDENTIFY_EVERY: Duration = Duration::from_secs(10);
 /// A request waits for the broker's long poll of 500 ms to end.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// A request that only asks whether anybody answers.
-const PROBE_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// Nobody answers when so many probes in a row failed. With the times above, that is known 8 s after
-/// the last broker died.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(1_250);
+/// Nobody answers when so many probes in a row failed: with the times above, some 5 s after the last
+/// connection broke, or 8 s after the brokers fell silent.
 const UNREACHABLE_AFTER: u32 = 2;
 const PROBE_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// What was complained about just now is not over.
@@ -142,9 +142,6 @@ impl Watch {
             tracing::debug!(%error, "committed offsets not read back");
             return false;
         }
-        if waiting.iter().all(|partition| !partition.awaits_commit()) && self.quiet_since(Area::Commit, OVER_AFTER) {
-            self.shared.reporter.works(Area::Commit);
-        }
         true
     }
 
@@ -170,6 +167,12 @@ impl Watch {
             self.answered();
         }
         self.progress(&partitions);
+        if self.quiet_since(Area::Commit, OVER_AFTER) && partitions.iter().all(|partition| partition.is_committed()) {
+            self.shared.reporter.works(Area::Commit);
+        }
+        if !all_led {
+            self.shared.reporter.still_failing(Instant::now());
+        }
         let topics_answer = self.look_at_topics();
         let reporter = &self.shared.reporter;
         if all_led && topics_answer {

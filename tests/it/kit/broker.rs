@@ -116,6 +116,16 @@ fn run(folder: &Scratch, log: Arc<Log>) -> Process {
     process
 }
 
+/// Runs one of Kafka's own tools to its end; what it printed. It must succeed.
+#[track_caller]
+pub fn kafka_tool(class: &str, arguments: &[&str]) -> String {
+    let folder = Scratch::new("kafka-tool");
+    let output = java(&folder).arg(class).args(arguments).output().expect("java starts");
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{class} {arguments:?} ended with {}:\n{said}", output.status);
+    said
+}
+
 fn java(folder: &Scratch) -> Command {
     let jars = jars();
     let logging = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/log4j2.properties");

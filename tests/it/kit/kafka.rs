@@ -8,7 +8,7 @@ use std::{
 
 use rdkafka::{
     ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
@@ -141,6 +141,36 @@ impl Kafka {
             let led = led.filter(|partition| partition.leader() >= 0).count();
             when(i32::try_from(led) == Ok(partitions), format!("{led} of {partitions} partitions have a leader"))
         });
+    }
+
+    /// Deletes a topic and creates it again as soon as Kafka lets us.
+    pub fn recreate_topic(&self, name: &str, partitions: i32) {
+        let admin = self.admin();
+        let deleted = block_on(admin.delete_topics(&[name], &admin_options())).expect("the broker answers");
+        assert!(deleted.iter().all(Result::is_ok), "topic {name} was not deleted: {deleted:?}");
+        poll(CALL, "the topic can be created again", || {
+            let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
+            let created = block_on(admin.create_topics([&topic], &admin_options())).expect("the broker answers");
+            when(created.iter().all(Result::is_ok), format!("{created:?}"))
+        });
+    }
+
+    /// Gives a topic more partitions.
+    pub fn add_partitions(&self, name: &str, count: usize) {
+        let wanted = NewPartitions::new(name, count);
+        let added = block_on(self.admin().create_partitions([&wanted], &admin_options())).expect("the broker answers");
+        assert!(added.iter().all(Result::is_ok), "topic {name} did not get {count} partitions: {added:?}");
+        poll(CALL, "the new partitions are there", || {
+            let seen = self.led_partitions(name);
+            when(seen == count, format!("{seen} of {count} partitions have a leader"))
+        });
+    }
+
+    fn led_partitions(&self, name: &str) -> usize {
+        let consumer: BaseConsumer = self.client().create().expect("a consumer can be made");
+        let metadata = consumer.fetch_metadata(Some(name), CALL).expect("the broker answers");
+        let led = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
+        led.filter(|partition| partition.leader() >= 0).count()
     }
 
     /// Whether the topic exists. Does not create it.

@@ -1,0 +1,355 @@
+//! What the consumer makes of a log that changes under it, and of a cluster that it cannot fully reach.
+
+use std::{
+    collections::BTreeSet,
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer},
+    producer::{BaseRecord, Producer, ThreadedProducer},
+};
+use serde_json::Value;
+
+use crate::kit::{
+    Bridge, BridgeSetup, Broker, HttpAgent, Kafka, TestEvent, bridge::field, broker::kafka_tool, event, free_port,
+    http, kafka, poll, unique, when,
+};
+
+const SOON: Duration = Duration::from_secs(60);
+
+fn bridge(kafka: &Kafka, topic: &str, agent: &HttpAgent) -> BridgeSetup {
+    BridgeSetup::new(kafka, topic).routing(&format!(
+        "agents:\n  audit: {{http: {{url: '{}/events'}}}}\nrules:\n  - {{name: all, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [audit]}}\n",
+        agent.url()
+    ))
+}
+
+fn events(prefix: &str, count: usize) -> Vec<TestEvent> {
+    let prefix = unique(prefix);
+    (0..count).map(|n| event(&format!("{prefix}-{n:03}"))).collect()
+}
+
+/// Publishes to a partition; the ids.
+fn publish(topic: &str, partition: i32, prefix: &str, count: usize) -> BTreeSet<String> {
+    let events = events(prefix, count);
+    kafka().produce_all(topic, events.iter().map(|event| event.record().partition(partition)));
+    events.iter().map(|event| event.id().to_owned()).collect()
+}
+
+fn accepted(agent: &HttpAgent) -> BTreeSet<String> {
+    agent.accepted_by_event().into_keys().collect()
+}
+
+#[track_caller]
+fn wait_for(agent: &HttpAgent, ids: &BTreeSet<String>) {
+    poll(SOON, "the agent has accepted them all", || {
+        let missing: Vec<_> = ids.difference(&accepted(agent)).cloned().collect();
+        when(missing.is_empty(), format!("{} missing, the first is {:?}", missing.len(), missing.first()))
+    });
+}
+
+/// The notes of `/readyz`, with its status.
+fn readiness(bridge: &Bridge) -> (u16, String) {
+    let (status, body) = http::get(&format!("{}/readyz", bridge.admin())).expect("the admin address answers");
+    let body: Value = serde_json::from_str(&body).expect("/readyz is JSON");
+    (status, body["notes"].to_string())
+}
+
+#[test]
+fn a_partition_that_cannot_be_read_is_stuck_in_plain_sight_and_both_remedies_work() {
+    let agent = HttpAgent::start();
+    let topic = kafka().topic("stuck", 2);
+    let mut ids = publish(&topic, 0, "stuck", 2);
+    // A few KB on the wire, and more than the client may unpack.
+    for _ in 0..2 {
+        let producer: ThreadedProducer<_> = kafka()
+            .client()
+            .set("compression.type", "zstd")
+            .set("message.max.bytes", "20000000")
+            .create()
+            .expect("a producer can be made");
+        let value = vec![b'x'; 5_000_000];
+        let record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&topic).partition(0).payload(&value);
+        producer.send(record).map_err(|(error, _)| error).expect("it is queued");
+        producer.flush(SOON).expect("the broker takes it");
+        ids.extend(publish(&topic, 0, "stuck", 1));
+    }
+    ids.extend(publish(&topic, 1, "stuck", 3));
+    let low = "kafka:\n  properties: {receive.message.max.bytes: 2000000, fetch.max.bytes: 1000000}\n";
+    let mut bridge = bridge(kafka(), &topic, &agent).config(low).start();
+    agent.wait_accepted(5, SOON);
+    let stuck = [("topic", topic.as_str()), ("partition", "0")];
+    poll(SOON, "the partition is shown as stuck", || {
+        let seen = bridge.metric("partition_stuck", &stuck);
+        when(seen == 1.0, seen)
+    });
+    assert_eq!(bridge.metric("partition_stuck", &[("topic", &topic), ("partition", "1")]), 0.0);
+    let (status, notes) = readiness(&bridge);
+    assert_eq!(status, 200, "the other partition is served: {notes}");
+    assert!(notes.contains(&format!("partition {topic}/0 is stuck at offset 2")), "{notes}");
+    assert!(notes.contains("receive.message.max.bytes") && notes.contains("skip the offset"), "{notes}");
+    let shown = bridge.status();
+    assert_eq!(shown["consumer"]["assigned"][0]["stuck"]["offset"], 2, "{shown}");
+    assert!(shown["consumer"]["last_error"].to_string().contains("BadCompression"), "{shown}");
+    assert_eq!(bridge.logged("Kafka answers again").len(), 0, "that watermarks are answered is no recovery");
+
+    // One remedy: the command that the log names.
+    let said = bridge.logged("partition is stuck: nothing behind this offset is read");
+    let skip = field(&said[0], "skip").expect("the log names the command").replace("...", kafka().bootstrap());
+    bridge.stop();
+    let mut words = skip.split(' ').filter(|word| !word.is_empty());
+    assert_eq!(words.next(), Some("kafka-consumer-groups.sh"));
+    let said = kafka_tool("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand", &words.collect::<Vec<_>>());
+    assert_eq!(kafka().committed(bridge.group(), &topic)[&0], 3, "{said}");
+
+    // The other one: the property.
+    fs::write(bridge.folder().join("bridge.yaml"), "{}\n").expect("a scratch folder can be written");
+    bridge.start_again();
+    wait_for(&agent, &ids);
+    kafka().wait_committed(bridge.group(), &topic, SOON);
+    poll(SOON, "nothing is stuck", || {
+        let (_, notes) = readiness(&bridge);
+        when(bridge.metric("partition_stuck", &[]) == 0.0 && notes == "[]", notes)
+    });
+    bridge.stop();
+    let letters = kafka().read_all(&format!("{topic}.dlq"));
+    let offsets: Vec<_> = letters.iter().filter_map(|letter| letter.header("dlq-offset")).collect();
+    assert_eq!(offsets, ["4"], "the second large record was read, the first was skipped");
+}
+
+#[test]
+fn a_topic_created_again_with_more_records_is_read_from_its_start_while_the_bridge_runs() {
+    let agent = HttpAgent::start();
+    let topic = kafka().topic("again", 1);
+    let mut bridge = bridge(kafka(), &topic, &agent).start();
+    let old = publish(&topic, 0, "old", 20);
+    wait_for(&agent, &old);
+    kafka().wait_committed(bridge.group(), &topic, SOON);
+    kafka().recreate_topic(&topic, 1);
+    let new = publish(&topic, 0, "new", 50);
+    wait_for(&agent, &new);
+    kafka().wait_committed(bridge.group(), &topic, SOON);
+    assert!(agent.accepted_by_event().values().all(|count| *count == 1), "{:?}", agent.accepted_by_event());
+    poll(SOON, "the metrics say that all is done", || {
+        let lag = bridge.metric("consumer_lag_records", &[("topic", &topic)]);
+        when(lag == 0.0, lag)
+    });
+    assert_eq!(bridge.metric("records_lost_total", &[]), 0.0);
+    bridge.stop();
+}
+
+#[test]
+fn a_topic_created_again_while_the_bridge_was_stopped_is_read_from_its_start_though_its_offset_was_kept() {
+    let agent = HttpAgent::start();
+    let topic = kafka().topic("stopped", 1);
+    let mut bridge = bridge(kafka(), &topic, &agent).start();
+    let old = publish(&topic, 0, "old", 20);
+    wait_for(&agent, &old);
+    kafka().wait_committed(bridge.group(), &topic, SOON);
+    bridge.stop();
+    let consumer: BaseConsumer =
+        kafka().client().set("group.id", bridge.group()).create().expect("a consumer can be made");
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition(&topic, 0);
+    let kept = consumer.committed_offsets(asked, SOON).expect("the coordinator answers");
+    assert_eq!(kept.elements()[0].offset(), Offset::Offset(20));
+    assert!(kept.elements()[0].metadata().starts_with("workflow-bridge/1 "), "{kept:?}");
+    kafka().recreate_topic(&topic, 1);
+    let new = publish(&topic, 0, "new", 50);
+    // Kafka 4 forgets the group's offsets with the topic; others, and copies of offsets, do not.
+    let mut again = TopicPartitionList::new();
+    let mut entry = again.add_partition(&topic, 0);
+    entry.set_offset(Offset::Offset(20)).expect("a plain offset");
+    entry.set_metadata(kept.elements()[0].metadata());
+    poll(SOON, "the offset is committed again", || {
+        consumer.commit(&again, CommitMode::Sync).map_err(|error| error.to_string())
+    });
+    bridge.start_again();
+    wait_for(&agent, &new);
+    kafka().wait_committed(bridge.group(), &topic, SOON);
+    assert!(agent.accepted_by_event().values().all(|count| *count == 1), "{:?}", agent.accepted_by_event());
+    assert_eq!(bridge.logged("the topic was deleted and created again, or lost records that were read").len(), 1);
+    bridge.stop();
+}
+
+#[test]
+fn a_partition_that_is_added_is_read_from_its_start_even_with_latest() {
+    let agent = HttpAgent::start();
+    let topic = kafka().topic("added", 1);
+    let old = publish(&topic, 0, "old", 5);
+    let config = "kafka: {auto_offset_reset: latest}\n";
+    let mut bridge = bridge(kafka(), &topic, &agent).config(config).start();
+    bridge.wait_ready(SOON);
+    kafka().wait_committed(bridge.group(), &topic, SOON);
+    bridge.stop();
+    kafka().add_partitions(&topic, 2);
+    let added = publish(&topic, 1, "added", 5);
+    bridge.start_again();
+    wait_for(&agent, &added);
+    kafka().wait_committed(bridge.group(), &topic, SOON);
+    assert_eq!(accepted(&agent).intersection(&old).count(), 0, "`latest` leaves what was there before the group");
+    bridge.stop();
+}
+
+/// One transaction of these events.
+fn transact(topic: &str, events: &[TestEvent], commit: bool) {
+    let producer: ThreadedProducer<_> =
+        kafka().client().set("transactional.id", unique("transaction")).create().expect("a producer can be made");
+    producer.init_transactions(SOON).expect("the coordinator answers");
+    producer.begin_transaction().expect("a transaction begins");
+    for event in events {
+        let record = event.record();
+        let (key, value) = (record.key.unwrap_or_default(), record.value.unwrap_or_default());
+        let record: BaseRecord<'_, [u8], [u8]> =
+            BaseRecord::to(topic).partition(0).key(key.as_slice()).payload(value.as_slice());
+        producer.send(record).map_err(|(error, _)| error).expect("it is queued");
+    }
+    producer.flush(SOON).expect("the broker takes the records");
+    let ended = if commit { producer.commit_transaction(SOON) } else { producer.abort_transaction(SOON) };
+    ended.expect("the transaction ends");
+}
+
+#[test]
+fn marks_of_transactions_and_what_they_aborted_are_neither_lag_nor_loss() {
+    let agent = HttpAgent::start();
+    let topic = kafka().topic("transactions", 1);
+    let mut bridge = bridge(kafka(), &topic, &agent).start();
+    bridge.wait_ready(SOON);
+    transact(&topic, &events("aborted", 8), false);
+    // Nothing was received, and the group is at the end.
+    kafka().wait_committed(bridge.group(), &topic, SOON);
+    let committed = events("committed", 3);
+    transact(&topic, &committed, true);
+    wait_for(&agent, &committed.iter().map(|event| event.id().to_owned()).collect());
+    kafka().wait_committed(bridge.group(), &topic, SOON);
+    transact(&topic, &events("aborted", 8), false);
+    kafka().wait_committed(bridge.group(), &topic, SOON);
+    let end = kafka().watermarks(&topic)[&0].1;
+    assert_eq!(end, 8 + 1 + 3 + 1 + 8 + 1);
+    poll(SOON, "the metrics show no lag", || {
+        let metrics = bridge.metrics();
+        let seen = (metrics.sum("consumer_lag_records", &[]), metrics.sum("unread_records", &[]));
+        when(seen == (0.0, 0.0), seen)
+    });
+    bridge.stop();
+    kafka().delete_records(&topic, 0, end);
+    bridge.start_again();
+    bridge.wait_ready(SOON);
+    poll(SOON, "the watermarks were looked at", || {
+        let status = bridge.status();
+        let seen = &status["consumer"]["assigned"][0]["high_watermark"];
+        when(*seen == end, seen.clone())
+    });
+    assert_eq!(bridge.metric("records_lost_total", &[]), 0.0);
+    assert_eq!(agent.count(), 3);
+    bridge.stop();
+}
+
+#[test]
+fn a_listener_that_cannot_be_resolved_stays_the_cause_and_the_advice_names_it() {
+    let port = free_port();
+    let broker = Broker::start_with(&[
+        ("listeners", &format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{}", port + 1)),
+        ("controller.quorum.voters", &format!("1@127.0.0.1:{}", port + 1)),
+        ("advertised.listeners", &format!("PLAINTEXT://kafka.invalid:{port}")),
+    ]);
+    let agent = HttpAgent::start();
+    let reached = Kafka::at(&format!("127.0.0.1:{port}"));
+    let mut bridge = bridge(&reached, "anything", &agent).start();
+    poll(SOON, "the note names the listener", || {
+        let seen = readiness(&bridge);
+        when(seen.0 == 503 && seen.1.contains(&format!("kafka.invalid:{port}")), seen)
+    });
+    // Longer than it takes to look at everything that does answer.
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(8) {
+        let seen = readiness(&bridge);
+        assert!(seen.0 == 503 && seen.1.contains("kafka.invalid"), "after {:?}: {seen:?}", start.elapsed());
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(bridge.logged("Kafka answers again").len(), 0);
+    let said = bridge.logged("Kafka complains");
+    let about = |line: &&Value| field(line, "reason").is_some_and(|reason| reason.contains("kafka.invalid"));
+    let advice = said.iter().find(about).and_then(|line| field(line, "advice")).expect("it is complained about");
+    assert!(advice.contains("advertised.listeners") && !advice.contains("bootstrap_servers"), "{advice}");
+    bridge.stop();
+    drop(broker);
+}
+
+#[test]
+fn a_member_with_another_strategy_stays_the_cause_until_it_leaves() {
+    let agent = HttpAgent::start();
+    let topic = kafka().topic("range", 1);
+    let group = unique("range");
+    let other: BaseConsumer = kafka()
+        .client()
+        .set("group.id", &group)
+        .set("partition.assignment.strategy", "range")
+        .set("session.timeout.ms", "6000")
+        .create()
+        .expect("a consumer can be made");
+    other.subscribe(&[&topic]).expect("it subscribes");
+    poll(SOON, "the other member has the partition", || {
+        drop(other.poll(Duration::from_millis(50)));
+        let count = other.assignment().map(|list| list.count()).unwrap_or_default();
+        when(count == 1, count)
+    });
+    let mut bridge = bridge(kafka(), &topic, &agent).group(&group).start();
+    poll(SOON, "the note names the strategy", || {
+        drop(other.poll(Duration::from_millis(50)));
+        let seen = readiness(&bridge);
+        when(seen.0 == 503 && seen.1.contains("InconsistentGroupProtocol"), seen)
+    });
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(8) {
+        drop(other.poll(Duration::from_millis(50)));
+        let seen = readiness(&bridge);
+        assert!(seen.1.contains("InconsistentGroupProtocol"), "after {:?}: {seen:?}", start.elapsed());
+    }
+    assert_eq!(bridge.logged("Kafka answers again").len(), 0);
+    drop(other);
+    bridge.wait_ready(SOON);
+    poll(SOON, "it is over", || {
+        let seen = readiness(&bridge);
+        when(seen == (200, "[]".to_owned()), seen)
+    });
+    assert_eq!(bridge.logged("Kafka answers again").len(), 1);
+    bridge.stop();
+}
+
+#[test]
+fn the_bridge_is_not_ready_within_ten_seconds_of_the_death_of_the_last_broker() {
+    let mut broker = Broker::start();
+    let agent = HttpAgent::start();
+    let topic = broker.topic("dead", 2);
+    let mut bridge = bridge(&broker, &topic, &agent).start();
+    bridge.wait_ready(SOON);
+    for way in ["killed", "frozen"] {
+        if way == "killed" {
+            broker.kill();
+        } else {
+            broker.freeze();
+        }
+        let died = Instant::now();
+        poll(SOON, "/readyz says 503", || {
+            let seen = bridge.probe("/readyz");
+            when(seen == Ok(503), seen)
+        });
+        let took = died.elapsed();
+        println!("/readyz says 503 {:.1} s after the last broker was {way}", took.as_secs_f64());
+        assert!(took < Duration::from_secs(10), "it took {took:?} after the broker was {way}");
+        assert_eq!(bridge.metric("kafka_reachable", &[]), 0.0);
+        assert_eq!(bridge.probe("/healthz"), Ok(200));
+        if way == "killed" {
+            broker.start_again();
+        } else {
+            broker.thaw();
+        }
+        bridge.wait_ready(SOON);
+        assert_eq!(bridge.metric("kafka_reachable", &[]), 1.0);
+    }
+    bridge.stop();
+}
