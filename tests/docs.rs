@@ -56,3 +56,12 @@ fn every_setting_is_documented_as_it_is() {
         .collect();
     assert_eq!(documented, expected);
 }
+
+#[test]
+fn the_node_of_the_docs_is_the_one_that_is_tested() {
+    let page = read("docs/agents.md");
+    let blocks: Vec<&str> = page.split("```python\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let node = blocks.iter().find(|block| block.contains("def write_receipt")).copied();
+    let example = read("examples/langgraph-app/receipts.py");
+    assert!(node.is_some_and(|node| example.contains(node)), "docs/agents.md shows another node than the example has");
+}

@@ -99,10 +99,23 @@ pub fn retry_after(value: &str, now: jiff::Timestamp) -> Option<Duration> {
     let wait = if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
         value.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs)
     } else {
-        let at = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
-        Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO)
+        Duration::try_from(http_date(value)?.duration_since(now)).unwrap_or(Duration::ZERO)
     };
     Some(wait.min(MAX_RETRY_AFTER))
+}
+
+/// The three forms of RFC 9110: of the internet's mail, of RFC 850, and of C's `asctime`. The name of the
+/// day says nothing that the date does not.
+fn http_date(text: &str) -> Option<jiff::Timestamp> {
+    if let Ok(zoned) = jiff::fmt::rfc2822::parse(text) {
+        return Some(zoned.timestamp());
+    }
+    let date = text.split_once(", ").map_or_else(|| text.split_once(' '), Some)?.1.trim();
+    let date = date.strip_suffix("GMT").or_else(|| date.strip_suffix("UTC")).unwrap_or(date).trim_end();
+    // The first of them that fits; `%d` takes one digit too, and a day padded with a space.
+    let forms = ["%d-%b-%y %H:%M:%S", "%b %d %H:%M:%S %Y", "%d %b %Y %H:%M:%S"];
+    let parsed = forms.iter().find_map(|form| jiff::civil::DateTime::strptime(form, date).ok())?;
+    parsed.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
 }
 
 #[cfg(test)]

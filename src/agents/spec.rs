@@ -53,6 +53,7 @@ pub struct RetrySpec {
 
 /// The kinds of endpoint.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each agent, behind its Arc")]
 pub enum Endpoint {
     /// A LangGraph agent server: claim, then look.
     LangGraph(LangGraphSpec),

@@ -3,8 +3,7 @@
 //! Owns one fact: which final status the server wrote on a connection since a request began there. The
 //! client discards a response whose head it cannot parse, and the status with it; what the agent decided
 //! is in the first line all the same. Its invariant: a status is never that of an earlier request, because
-//! it is read only between the first write of a request and [`StatusLine::close`]. It does not know what a
-//! status means.
+//! every write forgets what was read before it. It does not know what a status means.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -31,18 +30,18 @@ enum State {
 }
 
 impl StatusLine {
-    /// A request is about to be written. Later writes of the same request change nothing, so that an
-    /// answer that comes before its end counts.
+    /// A part of a request is about to be written: what was read before is no answer to it.
     pub fn open(&self) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*state, State::Closed) {
-            *state = State::Line(Vec::new());
-        }
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = State::Line(Vec::new());
     }
 
-    /// The client has read the head: from here to the next request nothing is a status line.
+    /// The client has read the response: its status is no news any more. The next request may have begun,
+    /// which this leaves alone.
     pub fn close(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = State::Closed;
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*state, State::Read(_)) {
+            *state = State::Closed;
+        }
     }
 
     /// Bytes that the server wrote.
@@ -146,13 +145,15 @@ mod tests {
         line.feed(b"HTTP/1.1 200 OK\r\n");
         assert_eq!(line.status(), Some(200));
         line.open();
-        assert_eq!(line.status(), Some(200), "the rest of the request is written after an early answer");
+        assert_eq!(line.status(), None, "another request is written");
+        line.feed(b"HTTP/1.1 200 OK\r\n");
         line.close();
         line.feed(b"HTTP/1.1 200 OK\r\n");
         assert_eq!(line.status(), None, "the body may hold anything");
         line.open();
-        assert_eq!(line.status(), None);
-        line.feed(b"HTTP/1.1 500 x\r\n");
-        assert_eq!(line.status(), Some(500));
+        line.feed(b"HTTP/1.1 ");
+        line.close();
+        line.feed(b"500 x\r\n");
+        assert_eq!(line.status(), Some(500), "the next request had begun when the last one was closed");
     }
 }

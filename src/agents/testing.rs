@@ -219,7 +219,7 @@ async fn serve(mut stream: TcpStream, log: &Mutex<Vec<Heard>>, script: &(dyn Fn(
     }
 }
 
-fn whole_request(bytes: &[u8]) -> Option<Heard> {
+pub(super) fn whole_request(bytes: &[u8]) -> Option<Heard> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));

@@ -63,3 +63,6 @@ impl fmt::Debug for Tls {
         write!(f, "Tls({}, {} certificates)", self.ca_file.display(), self.certificates.len())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 //! nothing that it reports holds the query of a URL or a secret. It does not know what an answer means.
 
 use std::{
+    fmt::Write as _,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -76,10 +77,11 @@ impl Reply {
     pub fn answered(&self) -> String {
         let mut text = format!("answered {}", self.status);
         if let Some(location) = &self.location {
-            text += &format!(", a redirect to {location} (not followed: put the final address into the routing file)");
+            let _ =
+                write!(text, ", a redirect to {location} (not followed: put the final address into the routing file)");
         }
         if let Some(malformed) = &self.malformed {
-            text += &format!(", and its headers cannot be read ({malformed})");
+            let _ = write!(text, ", and its headers cannot be read ({malformed})");
         }
         text
     }

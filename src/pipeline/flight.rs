@@ -14,7 +14,7 @@ use super::cost;
 use crate::{
     dedup::{Ledger, LedgerError, Record},
     event::{Event, Origin},
-    kafka::{Headers, OwnedHeader, Ticket},
+    kafka::{OwnedHeader, Ticket},
 };
 
 /// A record as it came from Kafka, kept whole until its outcome: a dead letter needs all of it.
@@ -25,13 +25,6 @@ pub(super) struct Received {
     pub(super) headers: Arc<[OwnedHeader]>,
     /// When the broker appended it (or its producer made it), in ms since 1970.
     pub(super) timestamp_ms: Option<u64>,
-}
-
-impl Received {
-    /// The text of a header.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
-        Headers::owned(&self.headers).get(name).and_then(|value| std::str::from_utf8(value).ok())
-    }
 }
 
 /// An event that has been received and has no outcome yet.

@@ -20,6 +20,7 @@ mod faults;
 mod http_delivery;
 mod kit_works;
 mod langgraph_once;
+mod langgraph_requests;
 mod ledger;
 mod memory;
 mod poison;

@@ -99,7 +99,42 @@ fn retry_after_is_read_as_seconds_or_as_a_date_and_capped() {
     assert_eq!(seconds("Sat, 06 Nov 2094 08:49:37 GMT"), Some(3600));
     assert_eq!(seconds("99999"), Some(3600));
     assert_eq!(seconds("99999999999999999999999999"), Some(3600));
-    for neither in ["", "soon", "-1", "1.5", "Sun, 06 Nov"] {
+    // The three forms of an HTTP date, and what is sent for them.
+    for date in [
+        "Sun, 06 Nov 1994 08:49:37 GMT",
+        "Sunday, 06-Nov-94 08:49:37 GMT",
+        "Sun Nov  6 08:49:37 1994",
+        "sun, 06 nov 1994 08:49:37 GMT",
+        "Mon, 06 Nov 1994 08:49:37 GMT",
+        "Sunday, 6-Nov-94 08:49:37 UTC",
+        "Sun Nov 06 08:49:37 1994",
+        "Sun Nov 6 08:49:37 1994 GMT",
+        "  Sun, 06 Nov 1994 08:49:37 GMT ",
+    ] {
+        assert_eq!(seconds(date), Some(30), "{date}");
+    }
+    for (date, wait) in [
+        ("Sunday, 06-Nov-94 08:00:00 GMT", 0),
+        ("Monday, 07-Nov-94 08:49:37 GMT", 3600),
+        ("Sun Nov  6 08:00:00 1994", 0),
+        ("Sun Nov  6 08:49:37 2094", 3600),
+    ] {
+        assert_eq!(seconds(date), Some(wait), "{date}");
+    }
+    let neither = [
+        "",
+        "soon",
+        "-1",
+        "1.5",
+        "Sun, 06 Nov",
+        "Sunday, 99-Nov-94 08:49:37 GMT",
+        "Sun Nov  6 08:49",
+        "Sun Feb 30 08:49:37 1994",
+        ", ",
+        " ",
+        "Sun, 06 Nov 1994 08:49:37 GMT, 120",
+    ];
+    for neither in neither {
         assert_eq!(seconds(neither), None, "{neither:?}");
     }
 }

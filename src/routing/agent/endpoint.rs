@@ -81,6 +81,7 @@ pub(super) fn langgraph(
     }
     reserved.extend(authorized(auth.as_ref()));
     let headers = headers(what, &mut fields, &reserved, context);
+    check_tls(what, url.as_ref(), tls.as_ref().and_then(Option::as_ref), fields.at, context);
     fields.finish(context.report);
 
     if let (Some(settle), Some(timeout)) = (settle, timeout)
@@ -135,6 +136,7 @@ pub(super) fn http(what: &str, node: &Node, context: &mut Context<'_>) -> Option
         secret
     });
     let tls = fields.take("tls").map(|entry| tls(&format!("{what}, tls"), &entry.value, context));
+    check_tls(what, url.as_ref(), tls.as_ref().and_then(Option::as_ref), fields.at, context);
     let reserved: Vec<_> = authorized(auth.as_ref()).into_iter().collect();
     let headers = headers(what, &mut fields, &reserved, context);
     fields.finish(context.report);
@@ -196,6 +198,14 @@ fn tls(what: &str, node: &Node, context: &mut Context<'_>) -> Option<Tls> {
     let node = &file?.value;
     let path = context.text(node, &format!("{what}, ca_file"))?;
     Tls::load(Path::new(&path)).map_err(|error| context.report.error(node.at, format!("{what}, ca_file: {error}"))).ok()
+}
+
+/// A CA vouches for nobody without TLS.
+fn check_tls(what: &str, url: Option<&Url>, tls: Option<&Tls>, at: Option<Position>, context: &mut Context<'_>) {
+    if tls.is_some() && url.is_some_and(|url| url.scheme() == "http") {
+        let message = "expected a URL with https:// beside tls, found http://";
+        context.report.error(at, format!("{what}, tls: {message}: correct the URL, or take tls out"));
+    }
 }
 
 /// `{project_name: NAME}`, as the run API has it.

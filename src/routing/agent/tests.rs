@@ -162,6 +162,35 @@ fn the_mistakes_of_an_agent_are_named() {
         ),
         ("{http: {url: 'http://h', auth: {}}}", &["expected either {bearer: SECRET} or {api_key: SECRET"]),
         ("{http: {url: 'http://h', sign: {}}}", &["expected the key `secret`"]),
+        (
+            "{langgraph: {url: 'http://h', assistant: a, ttl: {after: 30d, strategy: prune}}}",
+            &["ttl, strategy: expected keep_latest or delete, found the string \"prune\""],
+        ),
+        ("{langgraph: {url: 'http://h', assistant: a, ttl: {strategy: delete}}}", &["expected the key `after`"]),
+        ("{langgraph: {url: 'http://h', assistant: a, ttl: 30}}", &["expected a duration with its unit, such as 14d"]),
+        (
+            "{langgraph: {url: 'http://h', assistant: a, langsmith_tracer: {}}}",
+            &["langsmith_tracer: expected the key `project_name`"],
+        ),
+        (
+            "{langgraph: {url: 'http://h', assistant: a, api_key: {env: K}, auth: {api_key: {env: K}}}}",
+            &["expected the header `x-api-key` from api_key or from auth, found both"],
+        ),
+        (
+            "{langgraph: {url: 'http://h', assistant: a, auth: {bearer: {env: K}}, headers: {authorization: {env: K}}}}",
+            &["the header `authorization` cannot be set here: auth sets it"],
+        ),
+        ("{http: {url: 'http://h', tls: {}}}", &["tls: expected the key `ca_file`"]),
+        (
+            "{http: {url: 'http://h', tls: {ca_file: /nonexistent/ca.pem}}}",
+            &["tls, ca_file: CA file /nonexistent/ca.pem: No such file"],
+        ),
+        (
+            "{langgraph: {url: 'http://h', assistant: a, tls: {ca_file: Cargo.toml}}}",
+            &[
+                "tls, ca_file: CA file Cargo.toml: expected certificates in PEM (-----BEGIN CERTIFICATE-----), found none",
+            ],
+        ),
     ];
     for (agent, expected) in cases {
         let found = agent_problems(agent, &[("K", "v")]);
@@ -181,6 +210,8 @@ fn a_secret_is_named_and_found_and_never_shown() {
         ("[hunter2]", "expected {env: NAME} or {file: PATH}"),
         (missing, "expected a secret in the environment variable NOPE, found it unset: set it"),
         ("{env: EMPTY}", "environment variable EMPTY, found it empty"),
+        ("{env: BLANK}", "environment variable BLANK, found it blank"),
+        ("{env: BOM}", "expected visible characters, found a byte order mark, U+FEFF, as character 1 of 8"),
         ("{env: BROKEN}", "expected visible characters, found a line feed, U+000A, as character 8 of 8"),
         ("{file: /nonexistent/secret}", "secret file /nonexistent/secret"),
     ] {
@@ -191,7 +222,16 @@ fn a_secret_is_named_and_found_and_never_shown() {
             format!("{{http: {{url: 'http://h', sign: {{secret: {secret}}}}}}}"),
             format!("{{http: {{url: 'http://h', headers: {{Authorization: {secret}}}}}}}"),
         ] {
-            let found = agent_problems(&place, &[("K", "hunter2"), ("EMPTY", ""), ("BROKEN", "hunter2\n")]);
+            let found = agent_problems(
+                &place,
+                &[
+                    ("K", "hunter2"),
+                    ("EMPTY", ""),
+                    ("BLANK", " \n"),
+                    ("BOM", "\u{feff}hunter2"),
+                    ("BROKEN", "hunter2\n"),
+                ],
+            );
             assert_problems(&found, &[expected]);
             assert!(!found.join("\n").contains("hunter2"), "{found:?}");
         }
@@ -213,4 +253,81 @@ rules: [{{name: r, when: {{event_type: [WORKFLOW_FAILED]}}, to: [x]}}]\n",
     let Some(Auth::Bearer(secret)) = &endpoint.auth else { panic!() };
     fs::write(&path, "rotated\n").unwrap();
     assert_eq!(&*secret.reveal().unwrap(), "rotated");
+}
+
+#[test]
+fn a_signing_secret_that_cannot_sign_is_found_when_the_folder_is_loaded() {
+    let secrets = tempfile::tempdir().unwrap();
+    let path = secrets.path().join("key");
+    for (value, expected) in [
+        ("whsec_", "sign, secret: expected a key in the signing secret, found none after whsec_"),
+        ("whsec_hunter2!", "sign, secret: expected base64 (A-Z, a-z, 0-9, + and /, padded with =) after whsec_"),
+        ("whsec_aHVudGVyMg", "sign, secret: expected base64"),
+    ] {
+        fs::write(&path, format!("{value}\n")).unwrap();
+        for secret in ["{env: S}".to_owned(), format!("{{file: '{}'}}", path.display())] {
+            let place = format!("{{http: {{url: 'http://h', sign: {{secret: {secret}}}}}}}");
+            let found = agent_problems(&place, &[("S", value)]);
+            assert_problems(&found, &[expected]);
+            assert!(!found.join("\n").contains("hunter2") && !found.join("\n").contains("aHVud"), "{found:?}");
+        }
+    }
+    for value in ["whsec_aHVudGVyMg==", "hunter2"] {
+        fs::write(&path, value).unwrap();
+        let agent = format!("{{http: {{url: 'http://h', sign: {{secret: {{file: '{}'}}}}}}}}", path.display());
+        load(&format!(
+            "agents: {{x: {agent}}}\nrules: [{{name: r, when: {{event_type: [WORKFLOW_FAILED]}}, to: [x]}}]\n"
+        ));
+    }
+    for blank in ["", "\n", " \t\n"] {
+        fs::write(&path, blank).unwrap();
+        let place = format!("{{http: {{url: 'http://h', sign: {{secret: {{file: '{}'}}}}}}}}", path.display());
+        assert_problems(&agent_problems(&place, &[]), &["is empty: write the secret into it"]);
+    }
+}
+
+#[test]
+fn what_is_cleared_of_a_claim_and_when() {
+    let ttl = |text: &str| {
+        let agent = format!("{{langgraph: {{url: 'http://h', assistant: a, ttl: {text}}}}}");
+        let routing = load(&format!(
+            "agents: {{x: {agent}}}\nrules: [{{name: r, when: {{event_type: [WORKFLOW_FAILED]}}, to: [x]}}]\n"
+        ));
+        let Endpoint::LangGraph(endpoint) = &routing.agent("x").unwrap().endpoint else { panic!() };
+        endpoint.ttl.unwrap()
+    };
+    let of = |days: u64, strategy| Ttl { after: Duration::from_secs(days * 86_400), strategy };
+    assert_eq!(ttl("30d"), of(30, TtlStrategy::KeepLatest));
+    assert_eq!(ttl("1d"), of(1, TtlStrategy::KeepLatest), "the claim stays, whatever is cleared");
+    assert_eq!(ttl("{after: 30d}"), of(30, TtlStrategy::KeepLatest));
+    assert_eq!(ttl("{after: 30d, strategy: delete}"), of(30, TtlStrategy::Delete));
+}
+
+#[test]
+fn a_private_ca_is_for_https_and_read_when_the_folder_is_loaded() {
+    let ca = "-----BEGIN CERTIFICATE-----
+MIIBcTCCARegAwIBAgIBATAKBggqhkjOPQQDAjAAMB4XDTI2MDEwMTAwMDAwMFoX
+-----END CERTIFICATE-----
+";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    fs::write(&path, ca).unwrap();
+    let place = format!("{{http: {{url: 'https://h', tls: {{ca_file: '{}'}}}}}}", path.display());
+    assert_problems(&agent_problems(&place, &[]), &["expected certificates in PEM"]);
+
+    // Any certificate will do: nothing is verified here.
+    fs::write(&path, include_str!("testdata/ca.pem")).unwrap();
+    for (kind, more) in [("http", ""), ("langgraph", ", assistant: a")] {
+        let place =
+            |scheme: &str| format!("{{{kind}: {{url: '{scheme}://h', tls: {{ca_file: '{}'}}{more}}}}}", path.display());
+        let text = format!(
+            "agents: {{x: {}}}\nrules: [{{name: r, when: {{event_type: [WORKFLOW_FAILED]}}, to: [x]}}]\n",
+            place("https")
+        );
+        assert!(load(&text).agent("x").unwrap().endpoint.tls().is_some());
+        assert_problems(
+            &agent_problems(&place("http"), &[]),
+            &["tls: expected a URL with https:// beside tls, found http://"],
+        );
+    }
 }

@@ -63,7 +63,7 @@ fn no_text_of_an_event_is_sent_unbounded_beside_the_input() {
         "metadata": {"environment": "prod", "version": "1.0"},
     });
     let event = crate::event::decode(Some(document.to_string().as_bytes())).unwrap();
-    let delivery = crate::agents::Delivery { event: event.into(), body: Some(json!({})), ..delivery("e1") };
+    let delivery = Delivery { event: event.into(), body: Some(json!({})), ..delivery("e1") };
     let (_, spec) = langgraph_spec("127.0.0.1:1".parse().unwrap());
     for body in [run(&delivery, &spec), claim(&delivery, 0, Uuid::nil(), None)] {
         let text = body.to_string();
