@@ -20,6 +20,7 @@ mod http_delivery;
 mod kit_works;
 mod langgraph_once;
 mod ledger;
+mod other_servers;
 mod poison;
 mod publish;
 mod readme;
