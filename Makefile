@@ -31,7 +31,7 @@ cp $(2) $(1)/requirements.txt
 endef
 
 .PHONY: help demo test lint bench bench-publish wheel doctor test-setup kafka-jars langgraph-venv python-venv python-tools \
-  test-airflow airflow-venvs
+  test-airflow airflow-venvs test-aegra test-langgraph-js
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -49,6 +49,38 @@ test-airflow: test-setup python-venv ## The Python package on real Airflow 2.8.4
 	cargo test --locked --no-run --test house
 	$(MAKE) airflow-venvs
 	$(PYTHON_VENV)/bin/python -m pytest -c python/pyproject.toml python/tests/airflow
+
+test-aegra: kafka-jars ## One run for each event on a real aegra, killed and restarted; needs Python 3.12 and PostgreSQL
+	@tests/doctor build test aegra
+	pins=tests/aegra/requirements.txt
+	venv=$(IT)/aegra-venv
+	if ! cmp -s $$pins $$venv/requirements.txt || ! [ -x $$venv/bin/aegra ]; then
+	  echo "Installing aegra into $$venv"
+	  rm -rf $$venv
+	  if command -v uv >/dev/null; then
+	    uv venv --quiet --python '>=3.12' $$venv
+	    uv pip install --quiet --compile-bytecode --python $$venv/bin/python -r $$pins
+	  else
+	    "$$(tests/doctor which-python-3.12)" -m venv $$venv
+	    $$venv/bin/pip install --quiet --disable-pip-version-check -r $$pins
+	  fi
+	  cp $$pins $$venv/requirements.txt
+	fi
+	cargo test --locked --test servers aegra -- --nocapture
+
+test-langgraph-js: kafka-jars ## One run for each event on a real LangGraph.js server; needs Node.js 20
+	@tests/doctor build test node
+	lock=tests/langgraph-js/package-lock.json
+	folder=$(IT)/langgraph-js
+	if ! cmp -s $$lock $$folder/package-lock.json || ! [ -x $$folder/node_modules/.bin/langgraphjs ]; then
+	  echo "Installing LangGraph.js into $$folder"
+	  rm -rf $$folder
+	  mkdir -p $$folder
+	  cp tests/langgraph-js/package.json $$folder
+	  cp $$lock $$folder/lock
+	  (cd $$folder && cp lock package-lock.json && npm ci --silent --no-audit --no-fund || { rm -f package-lock.json; exit 1; })
+	fi
+	cargo test --locked --test servers langgraph_js -- --nocapture
 
 lint: ## Format, clippy, dependencies (licences, sources, advisories)
 	@tests/doctor build python
@@ -97,7 +129,7 @@ wheel: python-tools ## The Python package, in the release profile, into target/w
 	PATH=$$PWD/$(PYTHON_TOOLS)/bin:$$PATH maturin build --locked --release --manifest-path python/Cargo.toml --out target/wheels
 
 doctor: ## Say what is missing for all of this, and how to get it
-	@tests/doctor build python test airflow
+	@tests/doctor build python test airflow aegra node
 	echo "Nothing is missing."
 
 test-setup: ## What the tests need: Kafka's jars and a LangGraph server, under target/it

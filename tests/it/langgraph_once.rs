@@ -7,63 +7,12 @@ use std::{
 };
 
 use crate::kit::{
-    Bridge, BridgeSetup, FaultPlan, FaultProxy, Kafka, LangGraph, TestEvent,
+    Bridge, BridgeSetup, FaultPlan, FaultProxy, LangGraph, TestEvent,
     embedded::{EmbeddedBridge, Rules},
-    event, kafka, poll, unique, when,
+    event, kafka,
+    once::{EVENTS, HOLD, SETTLE, all_committed, histogram, publish_twice, routing, runs_reach, settled},
+    poll, unique, when,
 };
-
-const EVENTS: usize = 200;
-const TIMEOUT: Duration = Duration::from_millis(1500);
-const HOLD: Duration = Duration::from_secs(4);
-const SETTLE: Duration = Duration::from_secs(8);
-
-fn routing(url: &str) -> String {
-    format!(
-        "agents:
-  analyst:
-    langgraph: {{url: '{url}', assistant: analyst, settle: {}ms}}
-    concurrency: 16
-    timeout: {}ms
-    retry: {{initial: 100ms, max: 1s, give_up_after: 1h}}
-rules:
-  - name: analyse
-    when: {{event_type: [WORKFLOW_COMPLETED]}}
-    to: [analyst]
-",
-        SETTLE.as_millis(),
-        TIMEOUT.as_millis(),
-    )
-}
-
-/// Publishes each event twice and returns the prefix of their ids.
-fn publish_twice(kafka: &Kafka, topic: &str) -> String {
-    let prefix = unique("once");
-    let events: Vec<_> = (0..EVENTS).map(|n| event(&format!("{prefix}-{n:03}"))).collect();
-    kafka.produce_all(topic, events.iter().chain(&events).map(TestEvent::record));
-    prefix
-}
-
-/// How many events ran how often.
-fn histogram(executions: &BTreeMap<String, usize>) -> BTreeMap<usize, usize> {
-    let mut histogram = BTreeMap::new();
-    for count in executions.values() {
-        *histogram.entry(*count).or_default() += 1;
-    }
-    histogram
-}
-
-fn all_committed(kafka: &Kafka, group: &str, topic: &str) {
-    kafka.wait_committed(group, topic, Duration::from_secs(240));
-}
-
-/// Nothing may still be on its way when the runs are counted.
-fn settled(proxy: &FaultProxy, langgraph: &LangGraph) {
-    poll(Duration::from_secs(60), "no request is held any more", || {
-        let faults = proxy.faults();
-        when(faults.holding == 0, faults)
-    });
-    langgraph.wait_idle(Duration::from_secs(60));
-}
 
 /// What the same network does to rules that are `rules`.
 fn executions_with(rules: Rules) -> (BTreeMap<usize, usize>, crate::kit::Faults) {
@@ -135,13 +84,6 @@ fn every_graph_runs_once_through_five_kills_and_a_long_stop() {
         proxy.faults()
     );
     assert_eq!(histogram(&executions), BTreeMap::from([(1, EVENTS)]));
-}
-
-fn runs_reach(langgraph: &LangGraph, prefix: &str, wanted: usize) {
-    poll(Duration::from_secs(120), &format!("{wanted} events ran"), || {
-        let ran = langgraph.executions_of(prefix).len();
-        when(ran >= wanted, ran)
-    });
 }
 
 /// The pause itself is what is tested, so this waits on the clock.

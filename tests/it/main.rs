@@ -23,6 +23,7 @@ mod langgraph_once;
 mod langgraph_requests;
 mod ledger;
 mod memory;
+mod other_servers;
 mod poison;
 mod publish;
 mod readme;

@@ -1,4 +1,5 @@
-//! A real `langgraph dev` server with examples/langgraph-app, which counts its own executions.
+//! A real server with the graph of examples/langgraph-app, which counts its own executions: `langgraph dev`,
+//! LangGraph.js or aegra.
 
 use std::{
     collections::BTreeMap,
@@ -13,15 +14,30 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{
-    free_port, http, poll, prepared,
+    free_port, http, poll,
+    postgres::Postgres,
+    prepared,
     process::{Log, Process, Scratch},
 };
 
+/// Which server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavor {
+    /// `langgraph dev`, in memory.
+    Dev,
+    /// LangGraph.js's `langgraphjs dev`, in memory, with the graph of tests/langgraph-js.
+    Js,
+    /// `aegra serve`, with a PostgreSQL of its own.
+    Aegra,
+}
+
 /// A LangGraph server with state of its own.
 pub struct LangGraph {
+    flavor: Flavor,
     port: u16,
     folder: Scratch,
     process: Process,
+    database: Option<Postgres>,
 }
 
 impl LangGraph {
@@ -33,11 +49,18 @@ impl LangGraph {
 
     /// A fresh server: no threads, no runs, no executions.
     pub fn start() -> Self {
+        Self::start_flavor(Flavor::Dev)
+    }
+
+    /// The same of this kind.
+    pub fn start_flavor(flavor: Flavor) -> Self {
         let folder = Scratch::new("langgraph");
-        copy(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/langgraph-app"), &folder.join("app"));
+        let app = if flavor == Flavor::Js { "tests/langgraph-js" } else { "examples/langgraph-app" };
+        copy(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(app), &folder.join("app"));
+        let database = (flavor == Flavor::Aegra).then(Postgres::start);
         let port = free_port();
-        let process = run(&folder, port, Arc::new(Log::default()));
-        Self { port, folder, process }
+        let process = run(flavor, &folder, port, database.as_ref(), Arc::new(Log::default()));
+        Self { flavor, port, folder, process, database }
     }
 
     /// Its base URL.
@@ -80,6 +103,34 @@ impl LangGraph {
         });
     }
 
+    /// How many runs the server has for each event that its claim threads name.
+    pub fn runs(&self) -> BTreeMap<String, usize> {
+        let ask = |path: &str, body: Option<&Value>| -> Value {
+            let url = format!("{}{path}", self.url());
+            let answer = body.map_or_else(|| http::get(&url), |body| http::post(&url, body));
+            match answer.expect("the server answers") {
+                (200, body) => serde_json::from_str(&body).expect("the server answers JSON"),
+                other => panic!("{path}: {other:?}"),
+            }
+        };
+        let mut runs = BTreeMap::new();
+        for offset in (0..).step_by(100) {
+            let page = ask("/threads/search", Some(&serde_json::json!({"limit": 100, "offset": offset})));
+            let threads = page.as_array().expect("a list of threads");
+            for thread in threads {
+                let (id, metadata) = (thread["thread_id"].as_str().unwrap_or_default(), &thread["metadata"]);
+                // The threads of later turns hold no run.
+                let Some(event_id) = metadata["event_id"].as_str() else { continue };
+                let listed = ask(&format!("/threads/{id}/runs?limit=100"), None);
+                *runs.entry(event_id.to_owned()).or_default() += listed.as_array().map_or(0, Vec::len);
+            }
+            if threads.is_empty() {
+                break;
+            }
+        }
+        runs
+    }
+
     /// SIGKILL to the whole group. Runs of the last 10 s are lost: `langgraph dev` flushes no sooner.
     pub fn kill(&mut self) {
         self.process.kill();
@@ -88,7 +139,8 @@ impl LangGraph {
     /// Starts it again on the same port, with the state that it had flushed.
     pub fn start_again(&mut self) {
         assert!(self.process.exit_status().is_some(), "the server still runs");
-        self.process = run(&self.folder, self.port, Arc::clone(self.process.log()));
+        let log = Arc::clone(self.process.log());
+        self.process = run(self.flavor, &self.folder, self.port, self.database.as_ref(), log);
     }
 
     /// SIGTERM, and waits: the state is flushed.
@@ -102,18 +154,46 @@ fn executions_file(folder: &Path) -> PathBuf {
     folder.join("executions.jsonl")
 }
 
-fn run(folder: &Scratch, port: u16, log: Arc<Log>) -> Process {
-    let langgraph = prepared("langgraph-venv/bin/langgraph");
-    assert!(
-        langgraph.is_file(),
-        "the LangGraph server is not in {}: run `make test-setup` (it needs Python 3.11 or newer with venv), or `make test`",
-        langgraph.display()
-    );
-    let mut command = Command::new(langgraph);
+/// The program that serves this kind, where `make` put it.
+fn program(flavor: Flavor) -> PathBuf {
+    let (path, make) = match flavor {
+        Flavor::Dev => ("langgraph-venv/bin/langgraph", "test-setup` (it needs Python 3.11 or newer with venv"),
+        Flavor::Js => ("langgraph-js/node_modules/.bin/langgraphjs", "test-langgraph-js` (it needs Node.js 20"),
+        Flavor::Aegra => ("aegra-venv/bin/aegra", "test-aegra` (it needs Python 3.12 and PostgreSQL"),
+    };
+    let program = prepared(path);
+    assert!(program.is_file(), "the server is not in {}: run `make {make})", program.display());
+    program
+}
+
+fn run(flavor: Flavor, folder: &Scratch, port: u16, database: Option<&Postgres>, log: Arc<Log>) -> Process {
+    let app = folder.join("app");
+    let mut command = Command::new(program(flavor));
+    match flavor {
+        Flavor::Dev | Flavor::Js => {
+            command.args(["dev", "--no-browser", "--host", "127.0.0.1", "--n-jobs-per-worker", "10"]);
+            if flavor == Flavor::Dev {
+                command.arg("--no-reload");
+            } else {
+                // Its graph imports @langchain/langgraph from beside itself.
+                let modules = app.join("node_modules");
+                if !modules.exists() {
+                    std::os::unix::fs::symlink(prepared("langgraph-js/node_modules"), modules)
+                        .expect("a scratch folder can be written");
+                }
+            }
+        }
+        Flavor::Aegra => {
+            let url = database.map(Postgres::url).expect("aegra has a database");
+            command.args(["serve", "--host", "127.0.0.1"]);
+            command.env("DATABASE_URL", url).env("AEGRA_CONFIG", "langgraph.json").env("PYTHONPATH", ".");
+            command.env("LOG_LEVEL", "WARNING");
+        }
+    }
     command
-        .args(["dev", "--no-browser", "--no-reload", "--host", "127.0.0.1", "--n-jobs-per-worker", "10", "--port"])
+        .arg("--port")
         .arg(port.to_string())
-        .current_dir(folder.join("app"))
+        .current_dir(app)
         .env("EXECUTIONS_FILE", executions_file(folder))
         .env("LANGGRAPH_CLI_NO_ANALYTICS", "1")
         .env("LANGGRAPH_NO_VERSION_CHECK", "true")
@@ -121,10 +201,13 @@ fn run(folder: &Scratch, port: u16, log: Arc<Log>) -> Process {
         .env("LANGCHAIN_TRACING_V2", "false")
         .env("PYTHONUNBUFFERED", "1")
         .env_remove("LANGSMITH_API_KEY")
-        .env_remove("VIRTUAL_ENV")
-        .env_remove("PYTHONPATH");
+        .env_remove("VIRTUAL_ENV");
+    if flavor != Flavor::Aegra {
+        command.env_remove("PYTHONPATH");
+    }
+    let probe = if flavor == Flavor::Aegra { "health" } else { "ok" };
     let mut process = Process::spawn("the LangGraph server", &command, log);
-    let url = format!("http://127.0.0.1:{port}/ok");
+    let url = format!("http://127.0.0.1:{port}/{probe}");
     poll(Duration::from_secs(90), "the LangGraph server answers on its own port", || {
         if let Some(status) = process.exit_status() {
             panic!("the LangGraph server ended ({status}):\n{}", process.log().tail(60));

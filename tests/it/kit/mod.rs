@@ -12,8 +12,11 @@ pub mod events;
 pub mod http;
 pub mod kafka;
 pub mod langgraph;
+pub mod once;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod stub;
 
 use std::{
     collections::HashSet,
@@ -35,7 +38,7 @@ pub use self::{
     broker::{Broker, kafka},
     events::{TestEvent, event},
     kafka::{Kafka, Record, Stored},
-    langgraph::LangGraph,
+    langgraph::{Flavor, LangGraph},
     proxy::{FaultPlan, FaultProxy, Faults},
 };
 

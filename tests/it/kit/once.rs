@@ -1,0 +1,79 @@
+//! What the tests of "one run for each event" share: the events, the times, how executions are counted.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{FaultProxy, Kafka, LangGraph, TestEvent, event, poll, unique, when};
+
+/// How many events, each of which is published twice.
+pub const EVENTS: usize = 200;
+/// How long a request may take.
+pub const TIMEOUT: Duration = Duration::from_millis(1500);
+/// How long the network holds a run request.
+pub const HOLD: Duration = Duration::from_secs(4);
+/// The agent's `settle`.
+pub const SETTLE: Duration = Duration::from_secs(8);
+
+/// One rule that sends everything to the server at this URL.
+pub fn routing(url: &str) -> String {
+    format!(
+        "agents:
+  analyst:
+    langgraph: {{url: '{url}', assistant: analyst, settle: {}ms}}
+    concurrency: 16
+    timeout: {}ms
+    retry: {{initial: 100ms, max: 1s, give_up_after: 1h}}
+rules:
+  - name: analyse
+    when: {{event_type: [WORKFLOW_COMPLETED]}}
+    to: [analyst]
+",
+        SETTLE.as_millis(),
+        TIMEOUT.as_millis(),
+    )
+}
+
+/// Publishes each event twice and returns the prefix of their ids.
+pub fn publish_twice(kafka: &Kafka, topic: &str) -> String {
+    let prefix = unique("once");
+    let events: Vec<_> = (0..EVENTS).map(|n| event(&format!("{prefix}-{n:03}"))).collect();
+    kafka.produce_all(topic, events.iter().chain(&events).map(TestEvent::record));
+    prefix
+}
+
+/// How many events ran how often.
+pub fn histogram(executions: &BTreeMap<String, usize>) -> BTreeMap<usize, usize> {
+    let mut histogram = BTreeMap::new();
+    for count in executions.values() {
+        *histogram.entry(*count).or_default() += 1;
+    }
+    histogram
+}
+
+/// Waits until everything is done.
+#[track_caller]
+pub fn all_committed(kafka: &Kafka, group: &str, topic: &str) {
+    kafka.wait_committed(group, topic, Duration::from_secs(240));
+}
+
+/// Nothing may still be on its way when the runs are counted.
+pub fn settled(proxy: &FaultProxy, langgraph: &LangGraph) {
+    arrived(proxy);
+    langgraph.wait_idle(Duration::from_secs(60));
+}
+
+/// The same of a server that may have lost runs that it had begun: its threads stay busy.
+pub fn arrived(proxy: &FaultProxy) {
+    poll(Duration::from_secs(60), "no request is held any more", || {
+        let faults = proxy.faults();
+        when(faults.holding == 0, faults)
+    });
+}
+
+/// Waits until this many of the events have run.
+#[track_caller]
+pub fn runs_reach(langgraph: &LangGraph, prefix: &str, wanted: usize) {
+    poll(Duration::from_secs(120), &format!("{wanted} events ran"), || {
+        let ran = langgraph.executions_of(prefix).len();
+        when(ran >= wanted, ran)
+    });
+}
