@@ -8,6 +8,7 @@
 //! leaves it.
 
 mod budget;
+mod catch_up;
 mod client;
 mod consume;
 mod dead_letters;
@@ -23,7 +24,7 @@ mod settings;
 mod tests;
 
 pub use budget::BudgetSettings;
-pub use consume::{Consumer, ConsumerHandle, ConsumerStatus, OnCluster, PartitionStatus, StatusView};
+pub use consume::{Consumer, ConsumerHandle, ConsumerStatus, OnCluster, PartitionStatus, ReadProgress, StatusView};
 pub use dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
 pub use embedded::EmbeddedBroker;
 pub use error::KafkaError;

@@ -9,7 +9,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::offsets::{Epoch, Frontier};
+use super::{
+    catch_up::CatchUp,
+    offsets::{Epoch, Frontier},
+};
 
 /// One assignment of one partition.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ struct State {
     watermarks: Option<(i64, i64)>,
     /// Paused because its span is at the cap.
     capped: bool,
+    /// Up to which moment it has been read.
+    catch_up: CatchUp,
 }
 
 /// Offsets that Kafka dropped before they were read: from, and up to but not including.
@@ -68,7 +73,14 @@ impl Partition {
             topic,
             number,
             consumed,
-            state: Mutex::new(State { frontier, position, gap: None, watermarks: None, capped: false }),
+            state: Mutex::new(State {
+                frontier,
+                position,
+                gap: None,
+                watermarks: None,
+                capped: false,
+                catch_up: CatchUp::default(),
+            }),
         }
     }
 
@@ -93,6 +105,9 @@ impl Partition {
             && state.gap.is_none()
         {
             state.gap = Some((position, offset));
+        }
+        if state.position.is_some_and(|position| offset < position) {
+            state.catch_up.rewound();
         }
         state.position = Some(offset + 1);
         let epoch = state.frontier.receive(offset);
@@ -153,6 +168,25 @@ impl Partition {
         let from = state.position.filter(|position| low > *position)?;
         state.position = Some(low);
         Some(Lost { from, to: low })
+    }
+
+    /// Takes note of the same watermarks for [`read_through_ms`](Self::read_through_ms); they were
+    /// asked for at `asked_ms` (ms since 1970).
+    pub(super) fn looked(&self, low: i64, high: i64, asked_ms: u64) {
+        let mut state = self.state();
+        let position = state.position;
+        state.catch_up.looked(position, low, high, asked_ms);
+    }
+
+    /// Every record that was appended before this moment has been received.
+    pub(super) fn read_through_ms(&self) -> Option<u64> {
+        let state = self.state();
+        state.catch_up.through(state.position)
+    }
+
+    /// The committed offset, as the broker was last seen to have it.
+    pub(super) fn committed_offset(&self) -> Option<i64> {
+        self.state().frontier.committed()
     }
 
     pub(super) fn status(&self) -> PartitionStatus {

@@ -91,6 +91,8 @@ impl Receive for Intake {
             });
             return record.ticket.settle();
         }
+        // Before anything can be decided on it: what the ledger knows of it stays until it is committed.
+        self.shared.uncommitted.received(&record.origin, event.id());
         let (received, ticket) = own(record);
         self.send(Message::Arrival(Box::new(Arrival { event: Arc::new(event), received, ticket, plan })));
     }

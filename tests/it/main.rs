@@ -15,6 +15,7 @@ mod admin;
 mod cli;
 mod dialects;
 mod docker;
+mod expiry;
 mod faults;
 mod http_delivery;
 mod kit_works;

@@ -150,6 +150,7 @@ impl Loop {
         let headers = Headers::native(message.headers());
         let size = message.payload_len() + message.key_len() + headers.size();
         let charge = self.shared.budget.charge(budget::cost(size));
+        self.shared.handing_over.store(true, Ordering::Release);
         let (epoch, span) = place.receive(offset);
         if span >= self.limits.max_span_per_partition && !place.is_capped() {
             place.set_capped(true);
@@ -165,6 +166,8 @@ impl Loop {
             timestamp_ms: message.timestamp().to_millis(),
             ticket: Ticket::new(place, epoch, offset, charge),
         });
+        self.shared.handed_over.fetch_add(1, Ordering::Release);
+        self.shared.handing_over.store(false, Ordering::Release);
     }
 
     /// The budget is used up: waits a little, and pauses when that does not help.

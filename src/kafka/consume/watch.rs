@@ -63,9 +63,11 @@ fn read_back(consumer: &BaseConsumer<Context>, shared: &Shared) {
 fn look(consumer: &BaseConsumer<Context>, shared: &Shared) {
     let mut answers = true;
     let partitions = shared.partitions();
+    let asked_ms = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default();
     match watermarks(consumer, &partitions) {
         Ok(watermarks) => {
             for (partition, low, high) in watermarks {
+                partition.looked(low, high, asked_ms);
                 if let Some(lost) = partition.look(low, high) {
                     report_lost(partition, lost);
                 }
