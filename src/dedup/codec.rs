@@ -2,7 +2,8 @@
 //!
 //! One version byte, then LEB128 varints and length-prefixed names:
 //! `1, digest (8, big endian), first_seen, count, count * (rule, agent, generation, flags, attempts,
-//! first_attempt?)`; the flags' low two bits are the status, bit 2 says that a first attempt follows.
+//! first_attempt?, tried?)`; the flags' low two bits are the status, bit 2 says that a first attempt
+//! follows, bit 3 that the attempts made follow, which they do when they differ from `attempts`.
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use super::record::{Delivery, Record, Status};
 const VERSION: u8 = 1;
 const STATUS: u8 = 0b011;
 const HAS_FIRST_ATTEMPT: u8 = 0b100;
+const HAS_TRIED: u8 = 0b1000;
 /// The fewest bytes that a delivery takes: bounds what a corrupt count can reserve.
 const MIN_DELIVERY_BYTES: usize = 5;
 
@@ -74,10 +76,15 @@ pub(super) fn encode(record: &Record) -> Vec<u8> {
             Status::Delivered => 1,
             Status::Dead => 2,
         };
-        out.push(status | if delivery.first_attempt_ms.is_some() { HAS_FIRST_ATTEMPT } else { 0 });
+        let first = if delivery.first_attempt_ms.is_some() { HAS_FIRST_ATTEMPT } else { 0 };
+        let tried = if delivery.tried == delivery.attempts { 0 } else { HAS_TRIED };
+        out.push(status | first | tried);
         put_varint(&mut out, u64::from(delivery.attempts));
         if let Some(first) = delivery.first_attempt_ms {
             put_varint(&mut out, first);
+        }
+        if delivery.tried != delivery.attempts {
+            put_varint(&mut out, u64::from(delivery.tried));
         }
     }
     out
@@ -116,12 +123,17 @@ fn delivery(reader: &mut Reader<'_>) -> Result<Delivery, DecodeError> {
         2 => Status::Dead,
         _ => return Err(DecodeError::Invalid { expected: "a delivery's status", at }),
     };
-    if flags & !(STATUS | HAS_FIRST_ATTEMPT) != 0 {
+    if flags & !(STATUS | HAS_FIRST_ATTEMPT | HAS_TRIED) != 0 {
         return Err(DecodeError::Invalid { expected: "a delivery's flags", at });
     }
     let attempts = reader.narrow()?;
     let first_attempt_ms = if flags & HAS_FIRST_ATTEMPT == 0 { None } else { Some(reader.varint()?) };
-    Ok(Delivery { rule, agent, generation, status, attempts, first_attempt_ms })
+    let at = reader.at;
+    let tried = if flags & HAS_TRIED == 0 { attempts } else { reader.narrow()? };
+    if flags & HAS_TRIED != 0 && tried == attempts {
+        return Err(DecodeError::Invalid { expected: "attempts made that differ from those that count", at });
+    }
+    Ok(Delivery { rule, agent, generation, status, attempts, tried, first_attempt_ms })
 }
 
 pub(super) fn put_varint(out: &mut Vec<u8>, mut number: u64) {

@@ -214,7 +214,8 @@ impl Ledger {
         &self.inner.disk
     }
 
-    pub(super) fn window(&self) -> Duration {
+    /// How long an event is remembered.
+    pub fn window(&self) -> Duration {
         self.inner.window
     }
 }

@@ -70,8 +70,10 @@ pub struct Delivery {
     pub generation: u32,
     /// How far it is.
     pub status: Status,
-    /// Attempts that failed.
+    /// Attempts that count towards `max_attempts`: those with an ambiguous answer.
     pub attempts: u32,
+    /// Attempts that were made, whatever the answer was.
+    pub tried: u32,
     /// When the first of them failed, in ms since 1970.
     pub first_attempt_ms: Option<u64>,
 }
@@ -104,6 +106,7 @@ impl Record {
                 generation: 0,
                 status: Status::Pending,
                 attempts: 0,
+                tried: 0,
                 first_attempt_ms: None,
             })
             .collect();
@@ -170,7 +173,12 @@ impl Record {
         self.deliveries.iter().any(|delivery| delivery.status == Status::Dead)
     }
 
-    /// How many attempts of a delivery failed; 0 for one that the plan does not name.
+    /// How many attempts of a delivery were made; 0 for one that the plan does not name.
+    pub fn tried(&self, rule: &str, agent: &str) -> u32 {
+        self.find(rule, agent).map_or(0, |delivery| delivery.tried)
+    }
+
+    /// How many attempts of a delivery were answered ambiguously; 0 for one that the plan does not name.
     pub fn attempts(&self, rule: &str, agent: &str) -> u32 {
         self.find(rule, agent).map_or(0, |delivery| delivery.attempts)
     }
@@ -178,6 +186,13 @@ impl Record {
     /// When the first attempt of a delivery failed, in ms since 1970.
     pub fn first_attempt_ms(&self, rule: &str, agent: &str) -> Option<u64> {
         self.find(rule, agent).and_then(|delivery| delivery.first_attempt_ms)
+    }
+
+    /// Counts an attempt that was made, whatever came of it.
+    pub fn note_tried(&mut self, rule: &str, agent: &str) {
+        if let Some(delivery) = self.open(rule, agent) {
+            delivery.tried = delivery.tried.saturating_add(1);
+        }
     }
 
     /// Counts a failed attempt at `now_ms` (ms since 1970). A delivery that has ended, or that the

@@ -68,6 +68,17 @@ pub struct ConsumerStatus {
     pub in_flight_bytes: u64,
 }
 
+/// How far the assigned partitions have been read and committed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReadProgress {
+    /// Every record that was appended to an assigned partition before this moment (ms since 1970) was
+    /// handed to the receiver, or lies below the committed offset. `None` while that holds for no
+    /// moment: no partition is assigned, or one was not read to an end that was asked for.
+    pub through_ms: Option<u64>,
+    /// The committed offset of each assigned partition that has one: topic, partition, offset.
+    pub committed: Vec<(Arc<str>, i32, i64)>,
+}
+
 impl Consumer {
     /// Starts the consumer on a thread of its own, and returns at once: a broker that is away and a
     /// topic that does not exist are waited for. `on_cluster` hears the cluster's id on that thread
@@ -99,11 +110,31 @@ impl Consumer {
 }
 
 impl StatusView {
-    /// Whether every assigned partition was read to the end that it had at the last look (every 2 s); an
-    /// empty one counts as read.
-    pub fn has_read_everything(&self) -> bool {
-        let assigned = self.status().assigned;
-        !assigned.is_empty() && assigned.iter().all(|partition| partition.unread == Some(0))
+    /// How far the assigned partitions have been read and committed.
+    pub fn read_progress(&self) -> ReadProgress {
+        let assigned = self.0.partitions();
+        let through = assigned.iter().map(|partition| partition.read_through_ms()).min().flatten();
+        let committed = assigned.iter().filter_map(|partition| {
+            Some((Arc::clone(partition.topic()), partition.number(), partition.committed_offset()?))
+        });
+        let committed = committed.collect();
+        // Asked last: what the partitions above count as read has reached the receiver.
+        let through_ms = through.filter(|_| self.nothing_on_its_way());
+        ReadProgress { through_ms, committed }
+    }
+
+    /// Whether every record that was on its way to the receiver has reached it; waits for one for 1 ms
+    /// at most, which is long for a record of usual size.
+    fn nothing_on_its_way(&self) -> bool {
+        let before = self.0.handed_over.load(Ordering::Acquire);
+        let started = Instant::now();
+        while self.0.handing_over.load(Ordering::Acquire) && self.0.handed_over.load(Ordering::Acquire) == before {
+            if started.elapsed() > Duration::from_millis(1) {
+                return false;
+            }
+            thread::yield_now();
+        }
+        true
     }
 
     /// What the consumer is doing now.

@@ -9,6 +9,7 @@
 
 mod anchor;
 mod budget;
+mod catch_up;
 mod client;
 mod consume;
 mod dead_letters;
@@ -24,7 +25,9 @@ mod settings;
 mod tests;
 
 pub use budget::BudgetSettings;
-pub use consume::{Consumer, ConsumerHandle, ConsumerStatus, OnCluster, PartitionStatus, StatusView, Stuck};
+pub use consume::{
+    Consumer, ConsumerHandle, ConsumerStatus, OnCluster, PartitionStatus, ReadProgress, StatusView, Stuck,
+};
 pub use dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
 pub use embedded::EmbeddedBroker;
 pub use error::KafkaError;

@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     anchor::{Anchor, CommitNote},
+    catch_up::CatchUp,
     offsets::{Epoch, Frontier},
 };
 
@@ -44,6 +45,8 @@ struct State {
     /// Where reading stood at the last look, and since when.
     stood: Option<(i64, Instant)>,
     stuck: Option<Stuck>,
+    /// Up to which moment it has been read.
+    catch_up: CatchUp,
 }
 
 /// How the log is told from one that took its place.
@@ -174,6 +177,7 @@ impl Partition {
             identity: Identity::default(),
             stood: None,
             stuck: None,
+            catch_up: CatchUp::default(),
         };
         Self { topic, number, consumed, state: Mutex::new(state) }
     }
@@ -205,6 +209,7 @@ impl Partition {
             Some(position) if offset < position => {
                 state.note.anchor = None;
                 state.identity = Identity::default();
+                state.catch_up.rewound();
             }
             _ => {}
         }
@@ -362,6 +367,7 @@ impl Partition {
         state.watermarks = None;
         state.stood = None;
         state.note.anchor = None;
+        state.catch_up.rewound();
         state.identity = Identity { log: Log::Rewound, ..Identity::default() };
     }
 
@@ -401,6 +407,25 @@ impl Partition {
     pub(super) fn moved_since(&self, then: Instant) -> bool {
         let state = self.state();
         state.unread() == Some(0) || state.stood.is_some_and(|(_, since)| since > then)
+    }
+
+    /// Takes note of the same watermarks for [`read_through_ms`](Self::read_through_ms); they were
+    /// asked for at `asked_ms` (ms since 1970).
+    pub(super) fn looked(&self, low: i64, high: i64, asked_ms: u64) {
+        let mut state = self.state();
+        let position = state.position;
+        state.catch_up.looked(position, low, high, asked_ms);
+    }
+
+    /// Every record that was appended before this moment has been received.
+    pub(super) fn read_through_ms(&self) -> Option<u64> {
+        let state = self.state();
+        state.catch_up.through(state.position)
+    }
+
+    /// The committed offset, as the broker was last seen to have it.
+    pub(super) fn committed_offset(&self) -> Option<i64> {
+        self.state().frontier.committed()
     }
 
     pub(super) fn status(&self) -> PartitionStatus {

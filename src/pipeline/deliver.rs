@@ -14,9 +14,10 @@ use super::{
     Shared,
     breaker::Report,
     flight::{Flight, Received},
-    now_ms,
-    retry::{GivenUp, Waits, given_up},
+    milliseconds, now_ms,
+    retry::{GivenUp, Waits, given_up, too_late_in, too_often},
     runtime::AgentRuntime,
+    verdict::{self, Ending, Verdict},
 };
 use crate::{
     agents::{Answer, Class, Delivery, Endpoint, Failure, RetrySpec, TraceContext},
@@ -29,6 +30,8 @@ use crate::{
 
 /// How often a delivery that waits at the door looks at its age.
 const AGE_CHECK: Duration = Duration::from_secs(30);
+/// An answer that says to wait is not asked for again sooner, or than the initial wait where that is shorter.
+const SHORTEST_WAIT: Duration = Duration::from_millis(500);
 
 /// How a delivery ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,13 +44,6 @@ pub(super) enum Ended {
     Abandoned,
 }
 
-/// Why a delivery is a dead letter.
-pub(super) struct Verdict {
-    pub(super) reason: &'static str,
-    pub(super) error: String,
-    pub(super) status: Option<u16>,
-}
-
 /// Waits, unless the bridge stops first.
 async fn pause(shared: &Shared, wait: Duration) -> bool {
     tokio::select! {
@@ -57,12 +53,14 @@ async fn pause(shared: &Shared, wait: Duration) -> bool {
     }
 }
 
-/// Takes one delivery of `flight` to its end and writes the end down, durably.
+/// Takes one delivery of `flight` to its end and writes the end down, durably. `number` is its place in
+/// the order of arrival.
 pub(super) async fn deliver(
     shared: &Shared,
     flight: &Flight,
     rule: &Arc<str>,
     agent: &Arc<str>,
+    number: u64,
 ) -> Result<Ended, LedgerError> {
     let Some((rule_found, runtime)) = shared
         .routing
@@ -76,7 +74,7 @@ pub(super) async fn deliver(
         );
         return bury(shared, flight, rule, agent, Verdict { reason: "plan_gone", error, status: None }).await;
     };
-    match attempts(shared, flight, rule_found, runtime).await? {
+    match attempts(shared, flight, rule_found, runtime, number).await? {
         Attempted::Accepted => {
             flight.change(&shared.ledger, |record| record.finish(rule, agent, Status::Delivered))?;
             shared.ledger.durable().await?;
@@ -98,22 +96,36 @@ async fn attempts(
     flight: &Flight,
     rule: &Rule,
     runtime: &AgentRuntime,
+    number: u64,
 ) -> Result<Attempted, LedgerError> {
-    let (name, agent) = (rule.name(), &runtime.spec.name);
-    let mut waits = Waits::after(&runtime.spec.retry, flight.read(|record| record.attempts(name, agent)));
+    let (name, agent, spec) = (rule.name(), &runtime.spec.name, &runtime.spec);
+    let counted = || flight.read(|record| record.attempts(name, agent));
+    let mut waits = Waits::after(&spec.retry, counted());
     let mut session = runtime.agent.session();
+    let claim = delivery_id(flight, rule, runtime);
+    // The thread, where an earlier attempt may have left a run.
+    let thread = matches!(spec.endpoint, Endpoint::LangGraph(_)).then_some(claim);
     let mut tried_since = None;
-    let mut ending: Option<(GivenUp, Option<Failure>)> = None;
+    let mut first_try = Some(number);
+    let mut refused_at: Option<Instant> = None;
+    let mut ending: Option<Ending> = None;
+    if thread.is_some() && too_often(&spec.retry, counted()) {
+        // An earlier process made the attempts that there may be: what remains is to look.
+        session.end();
+        ending = Some(Ending::new(GivenUp::TooOften, None));
+    }
     loop {
         let first = flight.read(|record| record.first_attempt_ms(name, agent));
+        let looking_until = ending.as_ref().map(|ending| ending.patience_ends(spec));
         let permit = tokio::select! {
             biased;
             () = shared.stop.stopping() => return Ok(Attempted::Abandoned),
-            permit = runtime.door.enter() => permit,
+            permit = runtime.door.enter(first_try) => permit,
             // What was never attempted does not age: a backlog behind a wrong key waits for the right one.
-            () = until_too_late(&runtime.spec.retry, first, tried_since), if ending.is_none() => {
-                let failures = flight.read(|record| record.attempts(name, agent));
-                return Ok(Attempted::Refused(while_held(runtime, failures, delivery_id(flight, rule, runtime))));
+            () = until_too_late(&spec.retry, first, tried_since, looking_until) => {
+                let last = runtime.last_failure();
+                let last = last.as_ref().map_or(("the agent was held", None), |(reason, status)| (&**reason, *status));
+                return Ok(Attempted::Refused(verdict::given_up(GivenUp::TooLate, counted(), last, thread)));
             }
         };
         // Composed for the attempt and dropped with it: what waits keeps no body in memory.
@@ -125,23 +137,22 @@ async fn attempts(
         let tried_since = *tried_since.get_or_insert(started);
         let answer = runtime.agent.attempt(&mut session, &delivery).await;
         histogram!(telemetry::ATTEMPT_DURATION, "agent" => agent.to_string()).record(started.elapsed());
-        let claim = delivery.id;
         drop(delivery);
+        let attempt = flight.tried(name, agent);
 
         let failure = match answer {
             Answer::Accepted { run_id, found, status } => {
-                runtime.door.report(&Report::Works, None, "");
+                runtime.door.report(&Report::Works { began: started }, None, "");
                 runtime.accepted();
                 attempted(agent, accepted_label(found, status));
                 accepted(flight, agent);
-                match run_id {
+                let event_id = flight.event.id();
+                match thread {
                     // How the run is found on its server.
-                    Some(run_id) => {
-                        info!(event_id = flight.event.id(), rule = %name, %agent, thread_id = %claim, run_id, found, "run accepted");
+                    Some(thread_id) => {
+                        info!(event_id, rule = %name, %agent, %thread_id, run_id, attempt, found, "delivered");
                     }
-                    None => {
-                        debug!(event_id = flight.event.id(), rule = %name, %agent, delivery_id = %claim, "delivered")
-                    }
+                    None => debug!(event_id, rule = %name, %agent, attempt, "delivered"),
                 }
                 return Ok(Attempted::Accepted);
             }
@@ -150,11 +161,15 @@ async fn attempts(
                 drop(permit);
                 attempted(agent, "settle");
                 let (failures, first) = note(shared, flight, name, agent, Counts::No).await?;
-                if let Some(end) = given_up(&runtime.spec.retry, failures, first, now_ms(), tried_since.elapsed()) {
+                if let Some(end) = given_up(&spec.retry, None, first, now_ms(), tried_since.elapsed()) {
                     session.end();
-                    ending.get_or_insert((end, None));
+                    let ending = ending.get_or_insert_with(|| Ending::new(end, None));
+                    if ending.patience_ends(spec) <= Instant::now() {
+                        let last = ("an earlier request may still be on its way", None);
+                        return Ok(Attempted::Refused(verdict::given_up(end, failures, last, thread)));
+                    }
                 }
-                if !pause(shared, wait).await {
+                if !pause(shared, wait.max(spec.retry.initial.min(SHORTEST_WAIT))).await {
                     return Ok(Attempted::Abandoned);
                 }
                 continue;
@@ -162,37 +177,42 @@ async fn attempts(
             Answer::Ended => {
                 runtime.door.report(&Report::Undecided, None, "");
                 attempted(agent, "settle");
-                let failures = flight.read(|record| record.attempts(name, agent));
-                return Ok(Attempted::Refused(settled_end(ending, failures)));
+                return Ok(Attempted::Refused(Ending::no_run(ending, counted())));
             }
             Answer::Failed(failure) => failure,
         };
+        first_try = None;
         attempted(agent, failure.kind);
-        runtime.failed(&failure.reason);
-        let verdict = blame(runtime, &flight.event, &failure);
+        runtime.failed(&failure.reason, failure.status);
+        let blamed = blame(runtime, &flight.event, &failure, started, refused_at);
         drop(permit);
-        if let Some(verdict) = verdict {
-            return Ok(Attempted::Refused(verdict));
+        match blamed {
+            Blamed::Event(verdict) => return Ok(Attempted::Refused(verdict)),
+            Blamed::AgentForRefusing => _ = refused_at.get_or_insert_with(Instant::now),
+            Blamed::Agent => {}
         }
         // Only what may be the delivery's own fault counts towards `max_attempts`: a wrong key must
         // not dead-letter a backlog.
         let counts = if failure.class == Class::Ambiguous { Counts::Yes } else { Counts::No };
         let (failures, first) = note(shared, flight, name, agent, counts).await?;
-        let end = given_up(&runtime.spec.retry, failures, first, now_ms(), tried_since.elapsed())
-            .filter(|end| counts == Counts::Yes || *end == GivenUp::TooLate);
-        let may_have_run = matches!(runtime.spec.endpoint, Endpoint::LangGraph(_));
+        let counted = (counts == Counts::Yes).then_some(failures);
         let wait = waits.next().max(failure.retry_after.unwrap_or_default());
-        if let Some(end) = end {
-            if !(may_have_run && failure.class == Class::Ambiguous) {
-                return Ok(Attempted::Refused(end_of(end, failures, &failure, may_have_run.then_some(claim))));
+        if let Some(end) = given_up(&spec.retry, counted, first, now_ms(), tried_since.elapsed()) {
+            let too_late = given_up(&spec.retry, None, first, now_ms(), tried_since.elapsed()).is_some();
+            let looked = ending.as_ref().is_some_and(|ending| ending.patience_ends(spec) <= Instant::now());
+            let may_have_run = thread.is_some() && failure.class == Class::Ambiguous;
+            if !may_have_run || (too_late && looked) {
+                let last = (failure.reason.as_str(), failure.status);
+                return Ok(Attempted::Refused(verdict::given_up(end, failures, last, thread)));
             }
             // A run that may exist is looked for, once it can no longer arrive, before it is given up.
             session.end();
-            ending = Some((end, Some(failure.clone())));
+            ending.get_or_insert_with(|| Ending::new(end, Some(failure.clone())));
         }
         warn!(
-            event_id = flight.event.id(), rule = %name, %agent, failures, class = failure.class.as_str(),
-            reason = failure.reason, again_in_ms = wait.as_millis(), "attempt failed: it is tried again"
+            event_id = flight.event.id(), rule = %name, %agent, attempt, counted = failures,
+            class = failure.class.as_str(), status = failure.status, url = %runtime.url, reason = failure.reason,
+            again_in_ms = milliseconds(wait), "attempt failed: it is tried again"
         );
         if !pause(shared, wait).await {
             return Ok(Attempted::Abandoned);
@@ -200,40 +220,26 @@ async fn attempts(
     }
 }
 
-/// Resolves when a delivery that was attempted before has waited at the door for too long.
-async fn until_too_late(spec: &RetrySpec, first_attempt_ms: Option<u64>, tried_since: Option<Instant>) {
-    let (Some(first), Some(tried_since)) = (first_attempt_ms, tried_since) else {
-        return std::future::pending().await;
-    };
+/// Resolves when a delivery that was attempted before has waited at the door for too long; not before
+/// `not_before`.
+async fn until_too_late(
+    spec: &RetrySpec,
+    first_attempt_ms: Option<u64>,
+    tried_since: Option<Instant>,
+    not_before: Option<Instant>,
+) {
+    let Some(tried_since) = tried_since else { return std::future::pending().await };
     loop {
-        if given_up(spec, 0, Some(first), now_ms(), tried_since.elapsed()).is_some() {
+        let Some(left) = too_late_in(spec, first_attempt_ms, now_ms(), tried_since.elapsed()) else {
+            return std::future::pending().await;
+        };
+        let patience = not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
+        let left = left.max(patience);
+        if left.is_zero() {
             return;
         }
-        sleep(AGE_CHECK).await;
-    }
-}
-
-/// What is said of a delivery that grew too old while its agent was held.
-fn while_held(runtime: &AgentRuntime, failures: u32, claim: DeliveryId) -> Verdict {
-    let failure = Failure {
-        class: Class::AgentFault,
-        status: None,
-        retry_after: None,
-        kind: "held",
-        reason: runtime.status().last_failure.unwrap_or_else(|| "the agent was held".to_owned()),
-    };
-    let claim = matches!(runtime.spec.endpoint, Endpoint::LangGraph(_)).then_some(claim);
-    end_of(GivenUp::TooLate, failures, &failure, claim)
-}
-
-/// What is said of a LangGraph delivery that is given up after everything has settled.
-fn settled_end(ending: Option<(GivenUp, Option<Failure>)>, failures: u32) -> Verdict {
-    let (end, failure) = ending.unwrap_or((GivenUp::TooLate, None));
-    let last = failure.as_ref().map_or("no answer that says more", |failure| failure.reason.as_str());
-    Verdict {
-        reason: end.reason(),
-        error: format!("given up: {} (there is no run of it); the last answer: {last}", end.says(failures)),
-        status: failure.as_ref().and_then(|failure| failure.status),
+        // The clock may be set meanwhile.
+        sleep(left.min(AGE_CHECK)).await;
     }
 }
 
@@ -241,38 +247,43 @@ fn delivery_id(flight: &Flight, rule: &Rule, runtime: &AgentRuntime) -> Delivery
     DeliveryId::new(rule.name(), &runtime.spec.name, flight.event.id(), 0)
 }
 
-/// What is said of a delivery that is given up. `claim` names the LangGraph thread where an earlier
-/// attempt may have left a run.
-fn end_of(end: GivenUp, failures: u32, failure: &Failure, claim: Option<DeliveryId>) -> Verdict {
-    let look = claim.map_or_else(String::new, |id| {
-        format!(
-            " (look for a run in thread {id} before you publish this event again: an earlier attempt may have left one)"
-        )
-    });
-    Verdict {
-        reason: end.reason(),
-        error: format!("given up: {}{look}; the last answer: {}", end.says(failures), failure.reason),
-        status: failure.status,
-    }
+/// Whose fault a failure is.
+enum Blamed {
+    /// The event's: it is a dead letter.
+    Event(Verdict),
+    /// The agent's, which refuses every event alike.
+    AgentForRefusing,
+    Agent,
 }
 
-/// Tells the agent's breaker, and decides whether the event itself is to blame.
-fn blame(runtime: &AgentRuntime, event: &Event, failure: &Failure) -> Option<Verdict> {
+/// Tells the agent's breaker, and decides whether the event itself is to blame. `refused_at` is when an
+/// agent that was to blame refused it first.
+fn blame(
+    runtime: &AgentRuntime,
+    event: &Event,
+    failure: &Failure,
+    began: Instant,
+    refused_at: Option<Instant>,
+) -> Blamed {
     let report = match failure.class {
-        Class::Accepted | Class::Busy => Report::Works,
+        Class::Accepted | Class::Busy => Report::Works { began },
         Class::Ambiguous => Report::Failed,
         Class::AgentFault if passing(failure) => Report::Failed,
         Class::AgentFault => Report::Broken,
-        Class::EventFault => Report::Refused { event_id: event.id(), answer: failure.status.unwrap_or_default() },
+        Class::EventFault => {
+            Report::Refused { event_id: event.id(), answer: failure.status.unwrap_or_default(), before: refused_at }
+        }
     };
     // What one event is told must not silence the agent for the others.
     let for_all = matches!(failure.class, Class::Ambiguous | Class::AgentFault);
     let held = runtime.door.report(&report, failure.retry_after.filter(|_| for_all), &failure.reason);
-    (failure.class == Class::EventFault && !held).then(|| Verdict {
-        reason: "refused",
-        error: failure.reason.clone(),
-        status: failure.status,
-    })
+    match failure.class {
+        Class::EventFault if held => Blamed::AgentForRefusing,
+        Class::EventFault => {
+            Blamed::Event(Verdict { reason: "refused", error: failure.reason.clone(), status: failure.status })
+        }
+        _ => Blamed::Agent,
+    }
 }
 
 /// Whether the agent may be well again by itself: it was slow, overloaded or broken on its way, rather
@@ -347,8 +358,8 @@ enum Counts {
     No,
 }
 
-/// Writes down that an attempt was made without an end. The first is waited for: `give_up_after`
-/// begins there, also for the next process.
+/// Writes down that an attempt was made without an end, and how many there were. The first is waited
+/// for: `give_up_after` begins there, also for the next process.
 async fn note(
     shared: &Shared,
     flight: &Flight,
@@ -358,12 +369,10 @@ async fn note(
 ) -> Result<(u32, Option<u64>), LedgerError> {
     let now = now_ms();
     let is_first = flight.read(|record| record.first_attempt_ms(rule, agent).is_none());
-    if is_first || counts == Counts::Yes {
-        flight.change(&shared.ledger, |record| match counts {
-            Counts::Yes => record.note_failure(rule, agent, now),
-            Counts::No => record.note_attempt(rule, agent, now),
-        })?;
-    }
+    flight.change(&shared.ledger, |record| match counts {
+        Counts::Yes => record.note_failure(rule, agent, now),
+        Counts::No => record.note_attempt(rule, agent, now),
+    })?;
     if is_first {
         shared.ledger.durable().await?;
     }
@@ -378,7 +387,7 @@ async fn bury(
     agent: &Arc<str>,
     verdict: Verdict,
 ) -> Result<Ended, LedgerError> {
-    let attempts = flight.read(|record| record.attempts(rule, agent));
+    let attempts = flight.read(|record| record.tried(rule, agent));
     let letter = DeadLetter {
         rule: Some(rule.to_string()),
         agent: Some(agent.to_string()),
@@ -390,8 +399,8 @@ async fn bury(
         return Ok(Ended::Abandoned);
     }
     warn!(
-        event_id = flight.event.id(), origin = %letter.origin, %rule, %agent, reason = verdict.reason,
-        error = letter.error, "dead letter"
+        event_id = flight.event.id(), origin = %letter.origin, %rule, %agent, attempts, status = verdict.status,
+        reason = verdict.reason, error = letter.error, "dead letter"
     );
     flight.change(&shared.ledger, |record| record.finish(rule, agent, Status::Dead))?;
     shared.ledger.durable().await?;

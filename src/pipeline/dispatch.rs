@@ -8,23 +8,23 @@
 //! next starts only when the one before has its end in the ledger.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     panic::AssertUnwindSafe,
     sync::Arc,
-    time::Duration,
 };
 
 use futures_util::FutureExt;
 use metrics::counter;
 use tokio::{
     sync::mpsc,
-    time::{Interval, MissedTickBehavior, interval},
+    time::{Instant, sleep_until},
 };
-use tracing::{debug, error, info, warn};
+use tracing::{debug, warn};
 
 use super::{
     Outcome, PipelineError, Poisoned, Shared,
     deliver::{Ended, deliver, letter},
+    expiry::Expiry,
     flight::{Arrival, Flight},
     now_ms,
 };
@@ -33,10 +33,6 @@ use crate::{
     event::digest,
     telemetry,
 };
-
-/// Ledger records looked at in one step of the expiry scan, and how often a step is made.
-const EXPIRY_STEP: usize = 512;
-const EXPIRY_PERIOD: Duration = Duration::from_millis(500);
 
 /// What the receiver hands over.
 pub(super) enum Message {
@@ -75,18 +71,14 @@ pub(super) struct Dispatcher {
     in_flight: InFlight<Box<Arrival>>,
     lanes: HashMap<LaneKey, VecDeque<Queued>>,
     running: usize,
-    expiry: Interval,
-    cursor: Option<crate::dedup::Cursor>,
-    unreadable_told: bool,
-    /// The times of the events without an outcome, and how many have each.
-    open_since: BTreeMap<u64, usize>,
+    /// Deliveries that were started, ever.
+    started: u64,
+    expiry: Expiry,
 }
 
 impl Dispatcher {
     pub(super) fn new(shared: Arc<Shared>, messages: mpsc::Receiver<Message>) -> Self {
         let (report, done) = mpsc::channel(1024);
-        let mut expiry = interval(EXPIRY_PERIOD);
-        expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             shared,
             messages,
@@ -95,10 +87,8 @@ impl Dispatcher {
             in_flight: InFlight::default(),
             lanes: HashMap::new(),
             running: 0,
-            expiry,
-            cursor: None,
-            unreadable_told: false,
-            open_since: BTreeMap::new(),
+            started: 0,
+            expiry: Expiry::new(Instant::now()),
         }
     }
 
@@ -112,9 +102,10 @@ impl Dispatcher {
             }
             tokio::select! {
                 biased;
+                // First, because it is rare and short by itself: nothing that is always ready starves it.
+                () = sleep_until(self.expiry.due()), if !stop.is_stopping() => self.expiry.step(&self.shared, &self.in_flight)?,
                 Some(done) = self.done.recv() => self.done(done?)?,
                 () = stop.stopping(), if !stop.is_stopping() => {}
-                _ = self.expiry.tick() => self.expire()?,
                 message = self.messages.recv(), if open && !stop.is_stopping() => match message {
                     Some(Message::Arrival(arrival)) => self.arrive(arrival)?,
                     Some(Message::Poison(poisoned)) => self.poison(poisoned),
@@ -127,7 +118,6 @@ impl Dispatcher {
 
     fn arrive(&mut self, arrival: Box<Arrival>) -> Result<(), LedgerError> {
         let id = arrival.event.id().to_owned();
-        *self.open_since.entry(arrival.received.timestamp_ms.unwrap_or_default()).or_default() += 1;
         let Some(arrival) = self.in_flight.begin(&id, arrival) else {
             debug!(event_id = id, "the same event is in flight: this one waits for it");
             return Ok(());
@@ -196,8 +186,11 @@ impl Dispatcher {
         let Some(head) = self.lanes.get(&lane).and_then(VecDeque::front) else { return };
         let (flight, rule) = (Arc::clone(&head.flight), Arc::clone(&head.rule));
         let shared = Arc::clone(&self.shared);
+        // Taken here, because tasks begin in any order.
+        let number = self.started;
+        self.started += 1;
         self.spawn(async move {
-            let ended = deliver(&shared, &flight, &rule, &lane.agent).await?;
+            let ended = deliver(&shared, &flight, &rule, &lane.agent, number).await?;
             Ok(Done::Delivery { lane, flight, ended })
         });
     }
@@ -256,13 +249,6 @@ impl Dispatcher {
         if let Some(ticket) = flight.take_ticket() {
             ticket.settle();
         }
-        let since = flight.received.timestamp_ms.unwrap_or_default();
-        if let Some(count) = self.open_since.get_mut(&since) {
-            *count -= 1;
-            if *count == 0 {
-                self.open_since.remove(&since);
-            }
-        }
         counter!(telemetry::EVENTS, "outcome" => outcome).increment(1);
         self.shared.observe(|| Outcome {
             event_id: Some(flight.event.id().to_owned()),
@@ -317,30 +303,6 @@ impl Dispatcher {
             }
             Ok(Done::Poison)
         });
-    }
-
-    fn expire(&mut self) -> Result<(), LedgerError> {
-        let oldest = self.open_since.first_key_value().map(|(ms, _)| *ms);
-        let Some(now) = self.shared.ledger_now_ms(oldest) else { return Ok(()) };
-        let in_flight = &self.in_flight;
-        let chunk = self.shared.ledger.expire_chunk(
-            self.cursor.take(),
-            now,
-            &|event_id| in_flight.contains(event_id),
-            EXPIRY_STEP,
-        )?;
-        if chunk.unreadable > 0 && !self.unreadable_told {
-            self.unreadable_told = true;
-            error!(
-                records = chunk.unreadable,
-                "ledger records cannot be read and are left alone: docs/ledger.md says what to do (said once)"
-            );
-        }
-        if chunk.expired > 0 {
-            info!(expired = chunk.expired, "ledger records left the dedup window");
-        }
-        self.cursor = chunk.next;
-        Ok(())
     }
 }
 

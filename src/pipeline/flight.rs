@@ -69,6 +69,14 @@ impl Flight {
         ledger.put(self.event.id(), &record)
     }
 
+    /// Counts an attempt that was made, and says which it was: the first is 1. It is written with the
+    /// next change, which follows every attempt.
+    pub(super) fn tried(&self, rule: &str, agent: &str) -> u32 {
+        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        record.note_tried(rule, agent);
+        record.tried(rule, agent)
+    }
+
     /// Notes the end of one delivery; true for the last.
     pub(super) fn delivery_ended(&self) -> bool {
         self.open.fetch_sub(1, Ordering::AcqRel) == 1

@@ -124,6 +124,9 @@ impl Receive for Intake {
             return record.ticket.settle();
         }
         record.ticket.charge(charge);
+
+        // Before anything can be decided on it: what the ledger knows of it stays until it is committed.
+        self.shared.uncommitted.received(&record.origin, event.id());
         let (received, ticket) = own(record);
         self.send(Message::Arrival(Box::new(Arrival { event: Arc::new(event), received, ticket, plan })));
     }

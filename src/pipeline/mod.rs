@@ -9,16 +9,23 @@ mod cost;
 mod deliver;
 mod dispatch;
 mod door;
+mod expiry;
 mod flight;
 mod intake;
 mod rate;
 mod retry;
 mod runtime;
 mod stop;
+mod turns;
+mod uncommitted;
+mod verdict;
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -38,6 +45,7 @@ use crate::{
 use dispatch::Dispatcher;
 use flight::Received;
 use runtime::Agents;
+use uncommitted::Uncommitted;
 
 /// Why an event or a delivery is a dead letter, beside the kinds of poison.
 pub const REASONS: &[&str] =
@@ -78,7 +86,7 @@ pub struct Parts {
     /// The rules of claim-then-look; all of them hold but in tests that prove that they are needed.
     #[doc(hidden)]
     pub claim_policy: ClaimPolicy,
-    /// The consumer, once it is started: nothing leaves the ledger while records wait to be read.
+    /// The consumer, once it is started: how far it has read and committed decides what leaves the ledger.
     pub consumer: Arc<OnceLock<StatusView>>,
 }
 
@@ -97,6 +105,7 @@ struct Shared {
     dead_letters: DeadLetters,
     stop: Stop,
     newest_record_ms: AtomicU64,
+    uncommitted: Uncommitted,
     observer: Option<Observer>,
     consumer: Arc<OnceLock<StatusView>>,
 }
@@ -106,17 +115,22 @@ fn now_ms() -> u64 {
     u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default()
 }
 
+/// For a log: JSON has no numbers of 128 bits.
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Shared {
-    /// The clock that ages ledger records. It stands still at the oldest event that has no outcome yet: what
-    /// was delivered behind it is read again after a restart, and must be known then. For the same reason
-    /// there is none while records wait to be read. A local clock that jumps ahead expires nothing.
-    fn ledger_now_ms(&self, oldest_open_ms: Option<u64>) -> Option<u64> {
-        if !self.consumer.get().is_some_and(StatusView::has_read_everything) {
-            return None;
+    /// The clock that ages ledger records: the moment through which every assigned partition has been
+    /// read, and no later than the local clock or the newest record, so that a clock that jumps ahead
+    /// expires nothing. `None` while records wait to be read. Takes in what is committed by then.
+    fn ledger_now_ms(&self) -> Option<u64> {
+        let progress = self.consumer.get()?.read_progress();
+        for (topic, partition, offset) in &progress.committed {
+            self.uncommitted.committed(topic, *partition, *offset);
         }
         let newest = self.newest_record_ms.load(Ordering::Relaxed);
-        let now = ledger_now(now_ms(), (newest > 0).then_some(newest))?;
-        Some(oldest_open_ms.map_or(now, |oldest| oldest.min(now)))
+        ledger_now(now_ms().min(progress.through_ms?), (newest > 0).then_some(newest))
     }
 
     fn observe(&self, outcome: impl FnOnce() -> Outcome) {
@@ -142,6 +156,7 @@ impl Pipeline {
             dead_letters: parts.dead_letters,
             stop,
             newest_record_ms: AtomicU64::new(0),
+            uncommitted: Uncommitted::default(),
             observer: parts.observer,
             consumer: parts.consumer,
         });

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::door::Door;
 use crate::{
-    agents::{Agent, AgentSpec, ClaimPolicy, ConnectError},
+    agents::{Agent, AgentSpec, ClaimPolicy, ConnectError, Endpoint, HttpSpec, LangGraphSpec},
     telemetry,
 };
 
@@ -21,8 +21,10 @@ pub(super) struct AgentRuntime {
     pub(super) spec: Arc<AgentSpec>,
     pub(super) agent: Agent,
     pub(super) door: Door,
+    /// Where it is, without credentials, query and fragment.
+    pub(super) url: String,
     waiting: AtomicI64,
-    last_failure: Mutex<Option<String>>,
+    last_failure: Mutex<Option<(String, Option<u16>)>>,
 }
 
 /// One agent as the status API shows it.
@@ -30,6 +32,8 @@ pub(super) struct AgentRuntime {
 pub struct AgentStatus {
     /// The agent's name.
     pub agent: String,
+    /// Where it is, without credentials, query and fragment.
+    pub url: String,
     /// Whether only probes go out.
     pub held: bool,
     /// When the next attempt may start, if that is not now: a probe, or the end of a pause it asked for.
@@ -38,6 +42,8 @@ pub struct AgentStatus {
     pub deliveries: i64,
     /// What it answered last, if that was no acceptance.
     pub last_failure: Option<String>,
+    /// The status of that answer, if there was an answer.
+    pub last_failure_status: Option<u16>,
 }
 
 impl AgentRuntime {
@@ -46,6 +52,7 @@ impl AgentRuntime {
             spec: Arc::clone(spec),
             agent: Agent::connect_with_policy(spec, policy)?,
             door: Door::new(spec),
+            url: url_to_show(&spec.endpoint),
             waiting: AtomicI64::new(0),
             last_failure: Mutex::new(None),
         };
@@ -59,8 +66,13 @@ impl AgentRuntime {
         gauge!(telemetry::HELD_DELIVERIES, "agent" => self.spec.name.to_string()).set(now as f64);
     }
 
-    pub(super) fn failed(&self, reason: &str) {
-        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    pub(super) fn failed(&self, reason: &str, status: Option<u16>) {
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some((reason.to_owned(), status));
+    }
+
+    /// What it answered last, if that was no acceptance, and the status of it.
+    pub(super) fn last_failure(&self) -> Option<(String, Option<u16>)> {
+        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn accepted(&self) {
@@ -68,14 +80,29 @@ impl AgentRuntime {
     }
 
     pub(super) fn status(&self) -> AgentStatus {
+        let (last_failure, last_failure_status) =
+            self.last_failure().map_or((None, None), |(reason, status)| (Some(reason), status));
         AgentStatus {
             agent: self.spec.name.to_string(),
+            url: self.url.clone(),
             held: self.door.is_held(),
             next_attempt_in_ms: self.door.next_attempt_in_ms(),
             deliveries: self.waiting.load(Ordering::Relaxed),
-            last_failure: self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            last_failure,
+            last_failure_status,
         }
     }
+}
+
+fn url_to_show(endpoint: &Endpoint) -> String {
+    let (Endpoint::LangGraph(LangGraphSpec { url, .. }) | Endpoint::Http(HttpSpec { url, .. })) = endpoint;
+    // Neither can fail on a URL that has a host.
+    let mut url = url.clone();
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
 }
 
 /// Every agent of the routing folder, by name.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering::SeqCst,
     time::{Duration, Instant},
 };
 
@@ -96,11 +97,56 @@ fn an_event_that_the_agent_alone_refuses_is_dead_lettered_and_holds_nobody() {
     assert_eq!(header("dlq-reason"), "refused");
     assert_eq!((header("dlq-rule"), header("dlq-agent")), ("all".to_owned(), "audit".to_owned()));
     assert_eq!((header("dlq-status"), header("dlq-topic")), ("400".to_owned(), topic.clone()));
+    assert_eq!(header("dlq-attempts"), "1", "one attempt was made");
     assert_eq!((header("dlq-partition"), header("dlq-offset")), ("0".to_owned(), "5".to_owned()));
     assert!(!header("dlq-error").is_empty() && !header("dlq-time").is_empty());
     assert_eq!(header("event_id"), bad, "the original headers are kept");
     assert!(letter.text().contains(&bad), "the original value is kept");
     assert_eq!(letter.key.as_deref(), Some("etl_daily/run-5".as_bytes()));
+}
+
+#[test]
+fn the_log_says_which_run_an_event_became_and_counts_the_attempts() {
+    let agent = HttpAgent::start();
+    let (failures, runs) = (std::sync::atomic::AtomicUsize::new(2), unique("run"));
+    let run_id = runs.clone();
+    agent.behave(move |request| {
+        let full = |body: Vec<u8>| Reply::Full(hyper::Response::new(body.into()));
+        match request.path.as_str() {
+            _ if failures.load(SeqCst) > 0 => {
+                failures.fetch_sub(1, SeqCst);
+                let mut response = hyper::Response::new(bytes::Bytes::from_static(b"the pool is exhausted"));
+                *response.status_mut() = hyper::StatusCode::SERVICE_UNAVAILABLE;
+                Reply::Full(response)
+            }
+            "/threads" => full(request.body.to_vec()),
+            _ => full(serde_json::json!({"run_id": run_id}).to_string().into_bytes()),
+        }
+    });
+    let topic = kafka().topic("logged", 1);
+    let id = unique("logged");
+    let mut bridge = BridgeSetup::new(kafka(), &topic)
+        .routing(&rule(&format!(
+            "  audit: {{langgraph: {{url: '{}', assistant: analyst}}, retry: {{initial: 50ms, max: 200ms}}}}",
+            agent.url()
+        )))
+        .start();
+    kafka().produce(&topic, event(&id).record());
+    kafka().wait_committed(bridge.group(), &topic, Duration::from_secs(30));
+    bridge.stop();
+    let delivered = bridge.logged("delivered");
+    assert_eq!(delivered.len(), 1, "one line for each delivery: {delivered:?}");
+    let line = &delivered[0];
+    assert_eq!((&line["event_id"], &line["rule"], &line["agent"]), (&id.into(), &"all".into(), &"audit".into()));
+    assert_eq!((&line["run_id"], &line["attempt"], &line["level"]), (&runs.into(), &3.into(), &"INFO".into()));
+    let thread = agent.requests().iter().find_map(|request| request.json()["thread_id"].as_str().map(str::to_owned));
+    assert_eq!(line["thread_id"].as_str(), thread.as_deref());
+    let failed = bridge.logged("attempt failed: it is tried again");
+    let attempts: Vec<_> = failed.iter().map(|line| (&line["attempt"], &line["status"])).collect();
+    assert_eq!(attempts, [(&1.into(), &503.into()), (&2.into(), &503.into())]);
+    assert!(failed[0]["url"].as_str().is_some_and(|url| url.starts_with(&agent.url())), "{failed:?}");
+    assert!(failed[0]["reason"].as_str().is_some_and(|reason| reason.contains("the pool is exhausted")), "{failed:?}");
+    assert!(failed[0]["again_in_ms"].is_u64(), "{failed:?}");
 }
 
 #[test]

@@ -60,7 +60,7 @@ rules:
     let mut bridge = BridgeSetup::new(kafka, &topic).routing(&rules).start();
     kafka.wait_committed(bridge.group(), &topic, Duration::from_secs(120));
     bridge.stop();
-    let accepted = bridge.logged("run accepted");
+    let accepted = bridge.logged("delivered");
     assert_eq!(accepted.len(), 2, "{accepted:?}\n{}", bridge.log().tail(40));
 
     // As Studio and the SDK search: by metadata.

@@ -16,6 +16,7 @@ mod cli;
 mod consumer;
 mod dialects;
 mod docker;
+mod expiry;
 mod faults;
 mod http_delivery;
 mod kit_works;

@@ -12,13 +12,15 @@ fn name() -> impl Strategy<Value = String> {
 
 fn delivery() -> impl Strategy<Value = Delivery> {
     let status = prop_oneof![Just(Status::Pending), Just(Status::Delivered), Just(Status::Dead)];
-    (name(), name(), any::<u32>(), status, any::<u32>(), any::<Option<u64>>()).prop_map(
-        |(rule, agent, generation, status, attempts, first_attempt_ms)| Delivery {
+    let attempts = prop_oneof![any::<u32>().prop_map(|both| (both, both)), any::<(u32, u32)>()];
+    (name(), name(), any::<u32>(), status, attempts, any::<Option<u64>>()).prop_map(
+        |(rule, agent, generation, status, (attempts, tried), first_attempt_ms)| Delivery {
             rule: rule.into(),
             agent: agent.into(),
             generation,
             status,
             attempts,
+            tried,
             first_attempt_ms,
         },
     )
@@ -81,6 +83,15 @@ proptest! {
 fn a_record_of_two_deliveries_is_compact() {
     let record = Record::new(u64::MAX, 1_700_000_000_000, &plan(&[("analyse", "analyst"), ("analyse", "audit")]));
     assert_eq!(encode(&record).len(), 52);
+}
+
+#[test]
+fn a_record_from_before_attempts_were_counted_apart_is_read() {
+    let mut old = vec![1, 0, 0, 0, 0, 0, 0, 0, 7, 9, 1];
+    old.extend([1, b'r', 1, b'a', 0, 0b100, 3, 5]);
+    let record = decode(&old).unwrap();
+    assert_eq!((record.attempts("r", "a"), record.tried("r", "a")), (3, 3));
+    assert_eq!(encode(&record), old, "and written as it was");
 }
 
 #[test]

@@ -118,3 +118,50 @@ fn a_local_clock_that_jumps_ahead_expires_nothing() {
     assert_eq!(ledger_now(5_000, Some(3_000)), Some(3_000));
     assert_eq!(ledger_now(5_000, Some(9_000)), Some(5_000));
 }
+
+/// The dispatcher gives expiry half of its time while records leave: see `pipeline/expiry.rs`.
+#[test]
+fn records_leave_faster_than_the_ledger_takes_them_in() {
+    const RECORDS: usize = 20_000;
+    const AT_A_TIME: usize = 64;
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let began = std::time::Instant::now();
+    runtime.block_on(async {
+        let mut tasks = tokio::task::JoinSet::new();
+        for task in 0..AT_A_TIME {
+            let ledger = ledger.clone();
+            tasks.spawn(async move {
+                for n in (task..RECORDS).step_by(AT_A_TIME) {
+                    let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, &n.to_be_bytes());
+                    ledger.put(&id.to_string(), &record(&[Delivered, Delivered])).unwrap();
+                    ledger.durable().await.unwrap();
+                }
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
+        }
+    });
+    let taken_in = began.elapsed();
+    let began = std::time::Instant::now();
+    let (mut cursor, mut longest) = (None, Duration::ZERO);
+    loop {
+        let step = std::time::Instant::now();
+        cursor = ledger.expire_chunk(cursor, u64::MAX, &nothing, 64).unwrap().next;
+        longest = longest.max(step.elapsed());
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let left = began.elapsed();
+    let rate = |time: Duration| RECORDS as f64 / time.as_secs_f64();
+    println!(
+        "durable, {AT_A_TIME} at a time: {:.0} records/s; expiry in chunks of 64: {:.0} records/s, longest chunk {longest:?}",
+        rate(taken_in),
+        rate(left)
+    );
+    assert!(ledger.is_empty());
+    assert!(left * 2 < taken_in, "half of the time is not enough: {left:?} against {taken_in:?}");
+}

@@ -55,6 +55,10 @@ pub(super) struct Shared {
     pub(super) reporter: Reporter,
     pub(super) paused: AtomicBool,
     pub(super) draining: AtomicBool,
+    /// A record is on its way from its partition, which counts it as read, to the receiver.
+    pub(super) handing_over: AtomicBool,
+    /// How many records have reached the receiver.
+    pub(super) handed_over: AtomicU64,
     closing: AtomicBool,
     /// What fetching was answered with instead of records.
     pub(super) trouble: Mutex<Trouble>,
@@ -83,6 +87,8 @@ impl Shared {
             reporter: Reporter::new("consumer"),
             paused: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            handing_over: AtomicBool::new(false),
+            handed_over: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             trouble: Mutex::default(),
             unreachable: AtomicBool::new(false),

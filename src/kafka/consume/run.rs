@@ -158,7 +158,11 @@ impl Loop {
         let charge = self.shared.budget.charge(budget::cost(&size));
         let timestamp_ms = message.timestamp().to_millis();
         let identify = || Anchor::of(offset, timestamp_ms, message.key(), message.payload());
-        let Some((epoch, span)) = place.receive(offset, identify) else { return };
+        self.shared.handing_over.store(true, Ordering::Release);
+        let Some((epoch, span)) = place.receive(offset, identify) else {
+            self.shared.handing_over.store(false, Ordering::Release);
+            return;
+        };
         if span >= self.limits.max_span_per_partition && !place.is_capped() {
             place.set_capped(true);
             self.some_capped = true;
@@ -173,6 +177,8 @@ impl Loop {
             timestamp_ms,
             ticket: Ticket::new(place, epoch, offset, charge),
         });
+        self.shared.handed_over.fetch_add(1, Ordering::Release);
+        self.shared.handing_over.store(false, Ordering::Release);
     }
 
     /// The budget is used up: waits a little, and pauses when that does not help.

@@ -148,10 +148,12 @@ impl Watch {
     /// `false` when the watermarks were not answered.
     fn look(&mut self) -> bool {
         let partitions = self.shared.partitions();
+        let asked_ms = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default();
         let all_led = match watermarks(&self.consumer, &partitions) {
             Ok(watermarks) => {
                 let all_led = watermarks.len() == partitions.len();
                 for (partition, low, high) in watermarks {
+                    partition.looked(low, high, asked_ms);
                     if let Some(lost) = partition.look(low, high) {
                         report_lost(partition, lost);
                     }

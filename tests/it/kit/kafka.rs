@@ -32,6 +32,8 @@ pub struct Record {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
     /// The partition; `None` leaves it to the key.
     pub partition: Option<i32>,
+    /// Its `CreateTime` in ms since 1970; `None` is now.
+    pub timestamp_ms: Option<i64>,
 }
 
 impl Record {
@@ -54,6 +56,12 @@ impl Record {
     /// Adds a header.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.headers.push((name.to_owned(), Some(value.as_ref().to_vec())));
+        self
+    }
+
+    /// Sets `CreateTime`.
+    pub fn timestamp_ms(mut self, timestamp_ms: i64) -> Self {
+        self.timestamp_ms = Some(timestamp_ms);
         self
     }
 
@@ -219,6 +227,7 @@ impl Kafka {
             next.key = record.key.as_deref();
             next.payload = record.value.as_deref();
             next.partition = record.partition;
+            next.timestamp = record.timestamp_ms;
             next.headers = Some(headers).filter(|headers| headers.count() > 0);
             while let Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) = producer.send(next) {
                 next = again;

@@ -1,0 +1,285 @@
+//! What becomes of deliveries over time, by how an agent answers: given up, found, left alone.
+
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicBool, AtomicUsize},
+    time::Instant,
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    http::{Method, StatusCode, Uri},
+    response::{IntoResponse as _, Response},
+};
+use serde_json::Value;
+
+use super::*;
+
+/// A request as the agent sees it.
+struct Asked {
+    method: Method,
+    path: String,
+    body: Bytes,
+}
+
+impl Asked {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    fn event_id(&self) -> String {
+        self.json()["event_id"].as_str().unwrap_or_default().to_owned()
+    }
+
+    fn creates_a_run(&self) -> bool {
+        self.method == Method::POST && self.path.ends_with("/runs")
+    }
+}
+
+fn status(code: u16) -> Response {
+    StatusCode::from_u16(code).unwrap().into_response()
+}
+
+fn with_body(code: u16, body: impl Into<Bytes>) -> Response {
+    (StatusCode::from_u16(code).unwrap(), body.into()).into_response()
+}
+
+/// An agent that answers as `answer` says, for as long as the test's runtime lives.
+async fn agent_that(answer: impl Fn(&Asked) -> Response + Send + Sync + 'static) -> SocketAddr {
+    let answer = Arc::new(answer);
+    let router = Router::new().fallback(move |method: Method, uri: Uri, body: Bytes| {
+        let answer = Arc::clone(&answer);
+        async move { answer(&Asked { method, path: uri.path().to_owned(), body }) }
+    });
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    addr
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn give_up_after_ends_a_langgraph_delivery_that_cannot_be_looked_for() {
+    let posts = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&posts);
+    let addr = agent_that(move |asked| match (&asked.method, asked.creates_a_run()) {
+        (&Method::POST, true) => {
+            count.fetch_add(1, Ordering::SeqCst);
+            status(500)
+        }
+        (&Method::POST, false) => with_body(200, asked.body.clone()),
+        _ => status(503),
+    })
+    .await;
+    let agent = |name: &str, more: &str| {
+        format!(
+            "  {name}:
+    langgraph: {{url: 'http://{addr}', assistant: analyst, settle: 600ms}}
+    timeout: 300ms
+    retry: {{initial: 5ms, max: 50ms, max_attempts: 2, give_up_after: 1s}}{more}
+"
+        )
+    };
+    // The second agent calls a failed look ambiguous, which it is not: no look may keep a delivery open.
+    let mut bench = Bench::start(&format!(
+        "agents:
+{}{}rules:
+  - {{name: all, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [plain, classified]}}
+",
+        agent("plain", ""),
+        agent("classified", "\n    classify: {503: ambiguous}"),
+    ));
+    bench.publish("first", "run");
+    let started = Instant::now();
+    bench.until("it has its outcome", |bench| bench.open_offsets() == 0).await;
+    println!("given up after {:?}, with give_up_after: 1s and settle: 600ms", started.elapsed());
+    assert_eq!(bench.count("dead_lettered"), 1);
+    assert!(posts.load(Ordering::SeqCst) <= 4, "two agents, two attempts each");
+    let record = bench.ledger.get("first").unwrap().unwrap();
+    for agent in ["plain", "classified"] {
+        assert!(
+            record.tried("all", agent) > record.attempts("all", agent).min(2),
+            "looks are attempts too: {record:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_is_followed_by_requests_without_a_growing_wait() {
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let seen = Arc::clone(&asked);
+    let run = |asked: &Asked, code, look: Response| match (&asked.method, asked.creates_a_run()) {
+        (&Method::POST, true) => status(code),
+        (&Method::POST, false) => with_body(200, asked.body.clone()),
+        _ => look,
+    };
+    let addr = agent_that(move |asked| {
+        let case = asked.path.split('/').nth(1).unwrap_or_default().to_owned();
+        let thread = || json!({"detail": "Thread not found"}).to_string();
+        let response = match case.as_str() {
+            "thread-500" => status(500),
+            "run-500-look-503" => run(asked, 500, status(503)),
+            "run-500-no-run" => run(asked, 500, with_body(200, "[]")),
+            "run-409-no-run" => run(asked, 409, with_body(200, "[]")),
+            "run-429" => run(asked, 429, with_body(200, "[]")),
+            "taken-no-thread" if asked.method == Method::POST => status(409),
+            "taken-no-thread" => with_body(404, thread()),
+            "nonsense" => with_body(200, "<html>"),
+            code => status(code.parse().unwrap_or(500)),
+        };
+        seen.lock().unwrap().push(case);
+        response
+    })
+    .await;
+    let langgraph = [
+        "thread-500",
+        "run-500-look-503",
+        "run-500-no-run",
+        "run-409-no-run",
+        "run-429",
+        "taken-no-thread",
+        "nonsense",
+    ];
+    let http = ["401", "409", "423", "425", "429", "500", "503"];
+    let retry = "retry: {initial: 100ms, max: 60s}, timeout: 1s";
+    let agents: String = langgraph
+        .iter()
+        .map(|case| {
+            format!("  {case}: {{langgraph: {{url: 'http://{addr}/{case}', assistant: a, settle: 2s}}, {retry}}}\n")
+        })
+        .chain(http.iter().map(|case| format!("  '{case}': {{http: {{url: 'http://{addr}/{case}'}}, {retry}}}\n")))
+        .collect();
+    let names: Vec<_> = langgraph.iter().chain(&http).map(|case| format!("'{case}'")).collect();
+    let mut bench = Bench::start(&format!(
+        "agents:\n{agents}rules:\n  - {{name: all, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [{}]}}\n",
+        names.join(", ")
+    ));
+    bench.publish("first", "run");
+    let started = Instant::now();
+    bench.until("some time has passed", |_| started.elapsed() > Duration::from_secs(4)).await;
+    let asked = asked.lock().unwrap();
+    for case in langgraph.iter().chain(&http) {
+        let requests = asked.iter().filter(|seen| seen == case).count();
+        println!("{case}: {requests} requests in 4 s");
+        // Waits of 50 ms at least that double: 7 attempts, of up to 5 requests for LangGraph.
+        let most = if http.contains(case) { 8 } else { 36 };
+        assert!((1..=most).contains(&requests), "{case}: {requests} requests in 4 s");
+    }
+}
+
+/// Rules for an agent that is asked again after `initial`, and later after a minute.
+fn patient(addr: SocketAddr, initial: &str) -> String {
+    format!(
+        "agents:
+  audit: {{http: {{url: 'http://{addr}/events'}}, concurrency: 4, retry: {{initial: {initial}, max: 60s}}}}
+rules:
+  - {{name: all, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [audit]}}
+"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_event_behind_many_that_the_agent_refuses_is_delivered_soon() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let before_the_good_one = Arc::new(AtomicUsize::new(0));
+    let before = Arc::clone(&before_the_good_one);
+    let addr = agent_that(move |asked| {
+        let so_far = count.fetch_add(1, Ordering::SeqCst);
+        let bad = asked.event_id().starts_with("bad");
+        if asked.event_id() == "good-0" {
+            before.store(so_far, Ordering::SeqCst);
+        }
+        status(if bad { 400 } else { 200 })
+    })
+    .await;
+    let mut bench = Bench::start(&patient(addr, "100ms"));
+    for n in 0..220 {
+        bench.publish(&format!("bad-{n}"), &format!("run-{n}"));
+    }
+    let started = Instant::now();
+    bench.publish("good-0", "good-0");
+    bench.until("the good one is delivered", |bench| bench.count("delivered") == 1).await;
+    let before = before_the_good_one.load(Ordering::SeqCst);
+    println!("220 refused events, then a good one: delivered after {:?} and {before} refusals", started.elapsed());
+    assert!(before < 60, "{before} refused requests before the good one: 20 open the breaker");
+    // Each acceptance lets those go that it proves to be refused for their own sake.
+    for good in 1..20 {
+        if bench.count("dead_lettered") >= 60 {
+            break;
+        }
+        bench.publish(&format!("good-{good}"), &format!("good-{good}"));
+        bench.until("the next good one is delivered", |bench| bench.count("delivered") == good + 1).await;
+    }
+    assert!(bench.count("dead_lettered") >= 60, "after 20 good events: {}", bench.count("dead_lettered"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_event_behind_many_that_the_agent_fails_on_is_delivered_soon() {
+    let failed: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+    let seen = Arc::clone(&failed);
+    let addr = agent_that(move |asked| {
+        let id = asked.event_id();
+        let bad = id.starts_with("bad");
+        if bad {
+            seen.lock().unwrap().insert(id);
+        }
+        status(if bad { 500 } else { 200 })
+    })
+    .await;
+    let mut bench = Bench::start(&patient(addr, "100ms").replace("60s", "400ms"));
+    for n in 0..100 {
+        bench.publish(&format!("bad-{n}"), &format!("run-{n}"));
+    }
+    bench.publish("good", "good");
+    bench.until("the good one is delivered", |bench| bench.count("delivered") == 1).await;
+    let before = failed.lock().unwrap().len();
+    assert!(before < 50, "{before} of 100 that the agent fails on were tried before it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_refuses_everything_with_400_dead_letters_no_backlog() {
+    let mended = Arc::new(AtomicBool::new(false));
+    let (takes, asked) = (Arc::clone(&mended), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&asked);
+    let addr = agent_that(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        status(if takes.load(Ordering::SeqCst) { 200 } else { 400 })
+    })
+    .await;
+    let mut bench = Bench::start(&patient(addr, "20ms").replace("60s", "200ms"));
+    for n in 0..100 {
+        bench.publish(&n.to_string(), &n.to_string());
+    }
+    bench.until("more probes were refused than there are events", |_| asked.load(Ordering::SeqCst) > 140).await;
+    assert!(bench.pipeline.agents()[0].held);
+    assert_eq!((bench.count("delivered"), bench.count("dead_lettered")), (0, 19));
+    mended.store(true, Ordering::SeqCst);
+    bench.until("the others are delivered", |bench| bench.open_offsets() == 0).await;
+    assert_eq!((bench.count("delivered"), bench.count("dead_lettered")), (81, 19));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_shown_with_its_status_and_where_the_agent_is() {
+    let addr = agent_that(|_| with_body(403, "no such tenant")).await;
+    let mut bench = Bench::start(&format!(
+        "agents:
+  audit: {{http: {{url: 'http://{addr}/events?token=s3cret'}}, retry: {{initial: 5ms, max: 20ms}}}}
+rules:
+  - {{name: all, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [audit]}}
+"
+    ));
+    bench.publish("first", "run");
+    bench
+        .until("it has failed three times", |bench| {
+            bench.ledger.get("first").unwrap().is_some_and(|record| record.tried("all", "audit") >= 3)
+        })
+        .await;
+    let record = bench.ledger.get("first").unwrap().unwrap();
+    assert_eq!(record.attempts("all", "audit"), 0, "none of them counts towards max_attempts");
+    let shown = serde_json::to_value(&bench.pipeline.agents()[0]).unwrap();
+    assert_eq!(shown["url"], format!("http://{addr}/events"));
+    assert_eq!(shown["last_failure_status"], 403);
+    assert!(shown["last_failure"].as_str().unwrap().contains("no such tenant"), "{shown}");
+    assert!(!shown.to_string().contains("s3cret"), "{shown}");
+}
