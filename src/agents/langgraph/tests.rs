@@ -524,7 +524,7 @@ async fn a_run_is_read_whatever_the_form_of_the_response() {
     for extra in ["x-trace: a\r\n  b\r\n", "x-trace : a\r\n", "x-name: \u{e9}\r\n", "nonsense\r\n"] {
         let server = Scripted::start(move |heard| {
             let body: Value = serde_json::from_slice(&heard.body).unwrap();
-            let thread = body["thread_id"].as_str().map_or_else(|| heard.line.split('/').nth(2).unwrap(), |id| id);
+            let thread = body["thread_id"].as_str().unwrap_or_else(|| heard.line.split('/').nth(2).unwrap());
             let mut answer = json!({"thread_id": thread, "metadata": body["metadata"]});
             if heard.line != "POST /threads" {
                 answer["run_id"] = "ours".into();
