@@ -29,8 +29,12 @@ impl Context<'_> {
         match secret.reveal() {
             Err(error) => self.report.error(node.at, format!("{what}: {error}")),
             Ok(value) if HeaderValue::from_str(&value).is_err() => {
-                let message = "expected visible characters, found a line break or a control character (not shown)";
-                self.report.error(node.at, format!("{what}: {message}: set the secret again without it"));
+                let found = value.chars().enumerate().find(|(_, c)| c.is_control() && *c != '\t');
+                let found = found.map_or_else(String::new, |(at, c)| {
+                    format!("found `{}` as its character {} (the rest is not shown)", c.escape_debug(), at + 1)
+                });
+                let message = format!("expected visible characters, {found}: set the secret again without it");
+                self.report.error(node.at, format!("{what}: {message}"));
             }
             Ok(_) => return Some(secret),
         }
