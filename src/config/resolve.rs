@@ -140,13 +140,13 @@ impl Resolver<'_> {
                 ));
                 None
             }
-            Entry::SecretEnv(name) => match (self.sources.env)(name).filter(|value| !value.is_empty()) {
-                Some(value) => self.usable(path, place, &format!("the environment variable {name}"), &value),
-                None => {
+            Entry::SecretEnv(name) => {
+                let Some(value) = (self.sources.env)(name).filter(|value| !value.is_empty()) else {
                     self.problems.push(format!("{place}: `{path}`: the environment variable {name} is not set"));
-                    None
-                }
-            },
+                    return None;
+                };
+                self.usable(path, place, &format!("the environment variable {name}"), &value)
+            }
             Entry::SecretFile(file) => match crate::files::read_text_once(file) {
                 Ok(text) => self.usable(path, place, &format!("the file {}", file.display()), text.trim_end()),
                 Err(error) => {
