@@ -175,20 +175,18 @@ fn a_bridge_whose_log_cannot_be_written_runs_and_stops_in_order() {
     let agent = HttpAgent::start();
     let topic = kafka().topic("full-disk", 1);
     let folder = folder_with(&[("routing/rules.yaml", &RULES.replace("http://127.0.0.1:9", &agent.url()))]);
-    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
-    let mut child = bridge(&folder, &["run", "--topic", &topic, "--group", &unique("full"), "--admin", "127.0.0.1:0"])
-        .args(["--brokers", kafka().bootstrap()])
-        .env("RUST_LOG", "debug")
-        .stdout(Stdio::null())
-        .stderr(full)
-        .spawn()
-        .expect("the binary starts");
+    let program = format!("exec {} run --admin 127.0.0.1:0 2>/dev/full", env!("CARGO_BIN_EXE_workflow-bridge"));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &program]).current_dir(&*folder).env("KAFKA_BOOTSTRAP_SERVERS", kafka().bootstrap());
+    shell.env("KAFKA_TOPIC", &topic).env("KAFKA_CONSUMER_GROUP_ID", unique("full")).env("RUST_LOG", "debug");
+    let mut process = Process::spawn("a bridge on a full disk", &shell, Arc::default());
     kafka().produce(&topic, event(&unique("full")).record());
-    let accepted = std::panic::catch_unwind(|| agent.wait_accepted(1, Duration::from_secs(60)));
-    kill_process(Pid::from_child(&child), Signal::HUP).expect("a child of ours takes signals");
-    let status = child.wait().expect("a child of ours can be waited for");
-    assert!(accepted.is_ok(), "the bridge ended with {status}");
-    assert_eq!(status.code(), Some(0), "SIGHUP drains");
+    poll(Duration::from_secs(60), "the agent has the event", || {
+        assert_eq!(process.exit_status(), None, "the bridge ended");
+        when(agent.count() == 1, agent.count())
+    });
+    process.signal(Signal::HUP);
+    assert_eq!(process.wait_exit(Duration::from_secs(30)).code(), Some(0), "SIGHUP drains");
 }
 
 #[test]
