@@ -248,9 +248,10 @@ fn the_first_rule_of_the_readme_runs_the_agent_once() {
                 let service = services.last_mut().expect("it was pushed");
                 poll(Duration::from_secs(120), last, || {
                     assert!(service.exit_status().is_none(), "{last} ended:\n{}", service.log().tail(40));
-                    let answers = match ready.starts_with("http") {
-                        true => matches!(http::get(&ready), Ok((200, _))),
-                        false => TcpStream::connect(&ready).is_ok(),
+                    let answers = if ready.starts_with("http") {
+                        matches!(http::get(&ready), Ok((200, _)))
+                    } else {
+                        TcpStream::connect(&ready).is_ok()
                     };
                     when(answers, service.log().tail(1))
                 });
