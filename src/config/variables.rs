@@ -93,6 +93,7 @@ fn meant<'a>(name: &str, known: &BTreeSet<&'a str>, set: &BTreeSet<&str>) -> Opt
     let shortened = || {
         let matches = |wanted: &str| {
             (rest.len() >= 4 && wanted.starts_with(rest))
+                || rest.strip_prefix(wanted).is_some_and(|more| !more.contains('_'))
                 || words.iter().all(|word| wanted.split('_').any(|w| w == *word))
         };
         of_space().filter(|(wanted, _)| matches(wanted)).min_by_key(|(wanted, _)| wanted.len()).map(|(_, known)| known)

@@ -181,7 +181,7 @@ fn a_secret_is_named_and_found_and_never_shown() {
         ("[hunter2]", "expected {env: NAME} or {file: PATH}"),
         (missing, "expected a secret in the environment variable NOPE, found it unset: set it"),
         ("{env: EMPTY}", "environment variable EMPTY, found it empty"),
-        ("{env: BROKEN}", "expected visible characters, found a line break"),
+        ("{env: BROKEN}", "expected visible characters, found `\\n` as its character"),
         ("{file: /nonexistent/secret}", "secret file /nonexistent/secret"),
     ] {
         for place in [
