@@ -9,7 +9,7 @@ COPY src src
 COPY python/Cargo.toml python/Cargo.toml
 COPY python/src python/src
 # Compiled in by `demo`.
-COPY routing routing
+COPY examples/routing examples/routing
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked --bin workflow-bridge \
@@ -22,8 +22,8 @@ RUN apt-get update \
     && useradd --system --uid 10001 --home-dir /var/lib/workflow-bridge bridge \
     && install --directory --owner=bridge --mode=0750 /var/lib/workflow-bridge
 COPY --from=build /usr/local/bin/workflow-bridge /usr/local/bin/
-COPY routing /etc/workflow-bridge/routing
-# bridge.yaml is read from here if there is one.
+# The routing folder is mounted here: an image cannot know where its agents are. bridge.yaml is read from the folder
+# above it if there is one.
 WORKDIR /etc/workflow-bridge
 ENV BRIDGE_ROUTING_DIR=/etc/workflow-bridge/routing \
     BRIDGE_DATA_DIR=/var/lib/workflow-bridge

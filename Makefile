@@ -30,7 +30,11 @@ fi
 cp $(2) $(1)/requirements.txt
 endef
 
-.PHONY: help demo test lint bench bench-publish wheel doctor test-setup kafka-jars langgraph-venv python-venv python-tools \
+# Where `make kafka` and `make agent` listen.
+TRY_KAFKA_PORT ?= 9092
+TRY_AGENT_PORT ?= 2024
+
+.PHONY: help demo kafka agent test lint bench bench-publish wheel doctor test-setup kafka-jars langgraph-venv python-venv python-tools \
   test-airflow airflow-venvs test-aegra test-langgraph-js
 
 help: ## Show this
@@ -39,6 +43,45 @@ help: ## Show this
 demo: ## The whole path in one process: broker, agent and events; prints what became of each
 	@tests/doctor build
 	cargo run --locked -- demo
+
+kafka: ## Apache Kafka on localhost:9092, for trying things out; needs Java 17 and Maven
+	@tests/doctor kafka
+	$(MAKE) kafka-jars
+	folder=$$PWD/target/try/kafka-$(TRY_KAFKA_PORT)
+	controller=$$(($(TRY_KAFKA_PORT) + 1))
+	mkdir -p $$folder
+	cat >$$folder/server.properties <<-END
+	process.roles=broker,controller
+	node.id=1
+	controller.quorum.voters=1@127.0.0.1:$$controller
+	listeners=PLAINTEXT://127.0.0.1:$(TRY_KAFKA_PORT),CONTROLLER://127.0.0.1:$$controller
+	advertised.listeners=PLAINTEXT://127.0.0.1:$(TRY_KAFKA_PORT)
+	controller.listener.names=CONTROLLER
+	log.dirs=$$folder/data
+	num.partitions=4
+	offsets.topic.replication.factor=1
+	transaction.state.log.replication.factor=1
+	transaction.state.log.min.isr=1
+	share.coordinator.state.topic.replication.factor=1
+	share.coordinator.state.topic.min.isr=1
+	group.initial.rebalance.delay.ms=0
+	END
+	kafka() { java -Xmx512m -XX:+UseSerialGC -Dlog4j2.configurationFile=tests/kafka/log4j2.properties -cp "$(JARS)/*" "$$@"; }
+	kafka kafka.tools.StorageTool format --ignore-formatted -t dHJ5LW91dC1jbHVzdGVyMQ -c $$folder/server.properties >/dev/null
+	echo "Kafka starts on localhost:$(TRY_KAFKA_PORT), with its records in $$folder. Ctrl-C ends it."
+	kafka kafka.Kafka $$folder/server.properties
+
+agent: ## The sample agent: a LangGraph server on port 2024; needs Python 3.11
+	@tests/doctor python
+	$(MAKE) langgraph-venv
+	# `langgraph dev` would take another port.
+	if ! $(VENV)/bin/python -c 'import socket; socket.create_server(("127.0.0.1", $(TRY_AGENT_PORT)))' 2>/dev/null; then
+	  echo "Port $(TRY_AGENT_PORT) is in use: end what listens there, or name another: make agent TRY_AGENT_PORT=2025" >&2
+	  exit 1
+	fi
+	cd examples/langgraph-app
+	LANGSMITH_TRACING=false LANGGRAPH_CLI_NO_ANALYTICS=1 exec ../../$(VENV)/bin/langgraph dev --no-browser --no-reload \
+	  --port $(TRY_AGENT_PORT) --n-jobs-per-worker 10
 
 test: test-setup python-venv ## Every test, with a real Kafka and a real LangGraph server
 	cargo test --locked

@@ -4,7 +4,13 @@
 //! a local HTTP agent with the ledger on, beside the same HTTP client that posts the same bodies with no Kafka.
 //! The figures are for comparison within one run; there is no pass or fail.
 
-#![expect(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a benchmark says why it cannot go on")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a benchmark says why it cannot go on"
+)]
 
 #[allow(dead_code, unused_imports, reason = "the kit serves tests")]
 #[path = "../tests/it/kit/mod.rs"]

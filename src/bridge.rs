@@ -4,6 +4,7 @@
 //! attempts under way, the ledger's flush, the commit, and the admin pages last. Nothing is committed
 //! that the ledger does not cover.
 
+mod signals;
 mod spool;
 
 use std::{
@@ -40,8 +41,6 @@ const CLOSING_SHARE: u32 = 4;
 const CLOSE_AT_LEAST: Duration = Duration::from_secs(1);
 /// How long the spool's thread has to put back what it took.
 const SPOOL_STOP: Duration = Duration::from_secs(1);
-/// Signals that come within this time of the first are the same signal.
-const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// Two writes of the ledger into one flush.
 const FLUSH_DELAY: Duration = Duration::from_millis(3);
 
@@ -151,7 +150,16 @@ pub async fn run(
     }
     gauge!(telemetry::RULES_LOADED).set(routing.rules().count() as f64);
     announce(&config);
-    info!(rules = routing.rules().count(), folder = %config.routing_dir.display(), "routing folder loaded");
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        brokers = config.kafka.bootstrap_servers,
+        group = config.kafka.group_id,
+        topics = config.kafka.topics.join(","),
+        routing = %config.routing_dir.display(),
+        rules = routing.rules().count(),
+        agents = routing.agents().count(),
+        "starting"
+    );
 
     let bound = Bound::bind(&config.admin_addr).await?;
     let client = |folder| spool_publisher(&config.kafka).map(|client| (folder, client));
@@ -418,32 +426,6 @@ fn consumer_status(status: &ConsumerStatus) -> Value {
     })
 }
 
-/// Resolves at the first SIGTERM or SIGINT; a second one ends the process at once.
-pub fn signals() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
-        tokio::spawn(async move {
-            // Whoever signals the process and its group means one signal.
-            let calm = tokio::time::sleep(SAME_SIGNAL);
-            tokio::pin!(calm);
-            loop {
-                tokio::select! {
-                    biased;
-                    () = &mut calm => break,
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-            }
-            let code = tokio::select! { _ = terminate.recv() => 143, _ = interrupt.recv() => 130 };
-            warn!("second signal: ending at once");
-            std::process::exit(code);
-        });
-    })
-}
-
 pub use pipeline::Outcome;
+pub use signals::signals;
 pub(crate) use spool::{BATCH_TIME as SPOOL_BATCH_TIME, publisher as spool_publisher};

@@ -5,6 +5,7 @@
 
 pub mod connection;
 pub mod event;
+pub mod files;
 pub mod publish;
 
 #[cfg(feature = "service")]

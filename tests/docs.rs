@@ -5,10 +5,13 @@
 #[path = "alerts/mod.rs"]
 mod alerts;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use workflow_bridge::{
-    config::ALL,
+    config::{ALL, OF_PUBLISHERS},
     telemetry::{self, Kind},
 };
 
@@ -64,4 +67,37 @@ fn the_node_of_the_docs_is_the_one_that_is_tested() {
     let node = blocks.iter().find(|block| block.contains("def write_receipt")).copied();
     let example = read("examples/langgraph-app/receipts.py");
     assert!(node.is_some_and(|node| example.contains(node)), "docs/agents.md shows another node than the example has");
+}
+
+/// A publisher's variable in the bridge's environment must not be taken for a mistake.
+#[test]
+fn every_variable_of_publishers_is_known_to_the_bridge() {
+    let mut files = Vec::new();
+    for folder in ["python/workflow_events", "python/airflow_integration", "python/src", "src/publish"] {
+        list(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut files);
+    }
+    let mut seen = 0;
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        for quoted in text.split('"') {
+            let is_name = quoted.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+            if is_name && ["KAFKA_", "WORKFLOW_EVENTS_"].iter().any(|space| quoted.starts_with(space)) {
+                seen += 1;
+                let known = ALL.iter().any(|key| key.env == quoted) || OF_PUBLISHERS.contains(&quoted);
+                assert!(known, "{}: add {quoted} to OF_PUBLISHERS in src/config/variables.rs", file.display());
+            }
+        }
+    }
+    assert!(seen > 5, "only {seen} names were found");
+}
+
+fn list(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())).flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            list(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "py" || extension == "rs") {
+            files.push(path);
+        }
+    }
 }

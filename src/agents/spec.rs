@@ -237,7 +237,7 @@ impl Secret {
         match self {
             Self::Env { value, .. } => Ok(Arc::clone(value)),
             Self::File(path) => {
-                let text = std::fs::read_to_string(path)
+                let text = crate::files::read_text(path)
                     .map_err(|error| SecretError::Unreadable { path: path.clone(), error })?;
                 match text.trim_end() {
                     "" => Err(SecretError::EmptyFile { path: path.clone() }),

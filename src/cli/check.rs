@@ -4,21 +4,23 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Settings, exit, fail};
-use crate::bridge::{load_routing, process_environment};
+use super::{Settings, environment_help, exit, fail, output, variables::Variables};
+use crate::bridge::load_routing;
+
+const EXAMPLE: &str = "Example: workflow-bridge check --routing routing";
 
 /// Flags of `check`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example: workflow-bridge check --routing routing")]
+#[command(after_help = EXAMPLE, after_long_help = format!("{EXAMPLE}\n\n{}", environment_help()))]
 pub(super) struct Check {
     #[command(flatten)]
     settings: Settings,
 }
 
 impl Check {
-    #[expect(clippy::print_stdout, reason = "the result of the command")]
     pub(super) fn main(&self) -> ExitCode {
-        let environment = process_environment();
+        let variables = Variables::default();
+        let environment = variables.environment();
         let (settings, folder, window) = match self.settings.load(&environment) {
             Ok(config) => (Ok(()), config.routing_dir, config.dedup_window),
             Err(error) => {
@@ -27,6 +29,7 @@ impl Check {
             }
         };
         let routing = load_routing(&folder, window, &environment);
+        output::warnings(&variables.warnings(true));
         if let Err(error) = &settings {
             fail(exit::CONFIG, error);
         }
@@ -36,9 +39,9 @@ impl Check {
             (Err(_), Ok(_)) => return ExitCode::from(exit::CONFIG),
         };
         for warning in routing.warnings() {
-            eprintln!("workflow-bridge: warning: {warning}");
+            output::note(format_args!("warning: {warning}"));
         }
-        println!("ok: {} rules, {} agents", routing.rules().count(), routing.agents().count());
+        output::result(format_args!("ok: {} rules, {} agents", routing.rules().count(), routing.agents().count()));
         ExitCode::SUCCESS
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use tokio::runtime::Runtime;
 
-use super::{exit, fail, logging};
+use super::{exit, fail, logging, output};
 use crate::{
     config::LogFormat,
     demo::{self, Options},
@@ -24,7 +24,6 @@ pub(super) struct Demo {
 }
 
 impl Demo {
-    #[expect(clippy::print_stdout, reason = "the result of the command")]
     pub(super) fn main(&self) -> ExitCode {
         logging::install(LogFormat::Text, "warn,workflow_bridge=error");
         let runtime = match Runtime::new() {
@@ -33,9 +32,11 @@ impl Demo {
         };
         let options = Options { admin_addr: self.admin.clone(), keep: self.keep };
         let result = runtime.block_on(demo::run(options, |report, addr| {
-            println!("{}\n{}", report.table, report.totals);
+            output::result(format_args!("{}\n{}", report.table, report.totals));
             if self.keep {
-                println!("\nstays up: http://{addr}/metrics http://{addr}/api/status (Ctrl-C ends it)");
+                output::result(format_args!(
+                    "\nstays up: http://{addr}/metrics http://{addr}/api/status (Ctrl-C ends it)"
+                ));
             }
         }));
         runtime.shutdown_background();

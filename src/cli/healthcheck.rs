@@ -5,14 +5,16 @@ use std::{process::ExitCode, time::Duration};
 use clap::Args;
 use tokio::runtime::Builder;
 
-use super::{Source, exit, fail};
+use super::{Source, environment_help, exit, fail};
 use crate::bridge::process_environment;
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
+const EXAMPLE: &str = "Example: workflow-bridge healthcheck --admin 127.0.0.1:9464";
+
 /// Flags of `healthcheck`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example: workflow-bridge healthcheck --admin 127.0.0.1:9464")]
+#[command(after_help = EXAMPLE, after_long_help = format!("{EXAMPLE}\n\n{}", environment_help()))]
 pub(super) struct Healthcheck {
     #[command(flatten)]
     source: Source,

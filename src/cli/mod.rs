@@ -4,11 +4,17 @@ mod check;
 mod demo;
 mod healthcheck;
 mod logging;
+mod output;
 mod publish;
 mod run;
 mod spool;
+mod variables;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -23,15 +29,17 @@ mod exit {
     pub(super) const DATA: u8 = 65;
     pub(super) const UNAVAILABLE: u8 = 69;
     pub(super) const SOFTWARE: u8 = 70;
+    pub(super) const OUTPUT: u8 = 74;
     pub(super) const CONFIG: u8 = 78;
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 64 usage, 65 bad data, 69 a part cannot be reached, \
-70 a defect, 74 the dedup ledger cannot be used, 78 bad configuration or rules, 130 and 143 ended by a second signal.";
+70 a defect, 74 the dedup ledger cannot be used or a result cannot be written, 78 bad configuration or rules, 129, 130 and \
+143 ended by a second SIGHUP, Ctrl-C or SIGTERM; the first one finishes what is under way and exits with 0.";
 
 /// When an Airflow workflow completes, the right LangGraph agent runs once.
 #[derive(Debug, Parser)]
-#[command(name = "workflow-bridge", version, about, after_help = EXIT_CODES, arg_required_else_help = true)]
+#[command(name = "workflow-bridge", version, about, after_help = EXIT_CODES, after_long_help = format!("{EXIT_CODES}\n\n{}", environment_help()), arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -84,6 +92,9 @@ struct Settings {
     /// Folder of the dedup ledger
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
+    /// Kafka brokers, comma-separated
+    #[arg(long, value_name = "HOST:PORT")]
+    brokers: Option<String>,
     /// Topic to read; several with commas
     #[arg(long)]
     topic: Option<String>,
@@ -100,6 +111,7 @@ impl Settings {
         let flags = [
             ("routing_dir", &self.routing),
             ("data_dir", &self.data_dir),
+            ("kafka.bootstrap_servers", &self.brokers),
             ("kafka.topics", &self.topic),
             ("kafka.group_id", &self.group),
             ("admin_addr", &self.admin),
@@ -110,7 +122,7 @@ impl Settings {
 
 /// Says what went wrong on stderr and gives the exit code.
 fn fail(code: u8, message: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("workflow-bridge: {message}");
+    output::note(format_args!("{message}"));
     ExitCode::from(code)
 }
 
@@ -119,17 +131,20 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // A closed stderr cannot be told anything.
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
+            let printed = error.print();
+            if error.use_stderr() {
+                return ExitCode::from(exit::USAGE);
+            }
+            output::written(printed.and_then(|()| io::stdout().flush()));
+            return output::exit_code(ExitCode::SUCCESS);
         }
     };
-    match cli.command {
+    output::exit_code(match cli.command {
         Command::Run(run) => run.main(),
         Command::Demo(demo) => demo.main(),
         Command::Check(check) => check.main(),
         Command::Publish(publish) => publish.main(),
         Command::Spool(spool) => spool.main(),
         Command::Healthcheck(healthcheck) => healthcheck.main(),
-    }
+    })
 }

@@ -11,28 +11,37 @@ use std::{
 
 use clap::Args;
 
-use super::{Source, exit, fail, logging};
+use super::{Source, environment_help, exit, fail, logging, output, variables::Variables};
 use crate::{
-    bridge::process_environment,
     event::{Event, EventType, Poison, decode},
     kafka::KafkaSettings,
     publish::{PublishError, Publisher, Record},
     yaml::suggestion,
 };
 
-/// Flags of `publish`.
-#[derive(Debug, Args)]
-#[command(after_help = "Example: workflow-bridge publish events.jsonl\n\
+const HELP: &str = "Example: workflow-bridge publish events.jsonl\n\
 Example: echo '{\"event_id\": ...}' | workflow-bridge publish -\n\n\
 Each line is checked as the bridge reads it and written in the canonical spelling. A line that is no event is \
 reported with its number and left out, the others are published, and the exit code is 65. Publishing a file again is \
-safe: events with a known event_id are duplicates.")]
+safe: events with a known event_id are duplicates.\n\n\
+Exit codes: 0 every line is published, 65 some lines are no events, 69 Kafka cannot be reached, 74 the result could not \
+be written, 78 the settings are wrong.";
+
+/// Flags of `publish`.
+#[derive(Debug, Args)]
+#[command(after_help = HELP, after_long_help = format!("{HELP}\n\n{}", environment_help()))]
 pub(super) struct Publish {
     #[command(flatten)]
     source: Source,
     /// Topic to publish to [default: the one that the settings name]
     #[arg(long)]
     topic: Option<String>,
+    /// Kafka brokers, comma-separated [default: those that the settings name]
+    #[arg(long, value_name = "HOST:PORT")]
+    brokers: Option<String>,
+    /// How long Kafka may take to answer, such as 3s [default: 5s to connect, 30s for each 1000 events]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
     /// A file of events, or - for stdin
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -42,6 +51,16 @@ pub(super) struct Publish {
 const AT_ONCE: usize = 1_000;
 /// How long Kafka has for them.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// How long a broker is looked for before the first of them.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("expected more than nothing, such as 3s".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(format!("expected a duration such as 3s or 2m: {error}")),
+    }
+}
 
 /// The publish client with the bridge's settings. It has no spool: the events are in a file already.
 pub(super) fn publisher(kafka: &KafkaSettings, topic: &str) -> Result<Publisher, PublishError> {
@@ -60,6 +79,8 @@ struct Sheet {
     published: u64,
     refused: u64,
     waiting: Vec<(u64, Record)>,
+    timeout: Option<Duration>,
+    connected: bool,
 }
 
 impl Sheet {
@@ -67,45 +88,59 @@ impl Sheet {
         if let EventType::Other(found) = event.event_type() {
             let (name, known) = (&self.name, EventType::NAMES.join(", "));
             let close = suggestion(found, EventType::NAMES.iter().copied());
-            eprintln!(
-                "workflow-bridge: {name}:{number}: warning: no rule can name the event_type `{found}`{close} (known: {known})"
-            );
+            output::note(format_args!(
+                "{name}:{number}: warning: no rule can name the event_type `{found}`{close} (known: {known})"
+            ));
         }
         self.waiting.push((number, Record::new(event, topic, None)));
     }
 
     fn refuse(&mut self, number: u64, reason: &dyn std::fmt::Display) {
         self.refused += 1;
-        eprintln!("workflow-bridge: {}:{number}: {reason}", self.name);
+        output::note(format_args!("{}:{number}: {reason}", self.name));
     }
 
     /// Publishes those that wait. Without the broker's word on one of them there is no going on.
     fn publish(&mut self, publisher: &Publisher) -> Result<(), ExitCode> {
+        let Some((first, _)) = self.waiting.first() else { return Ok(()) };
+        if !self.connected
+            && let Err(error) = publisher.connect(self.timeout.unwrap_or(CONNECT_TIME))
+        {
+            return Err(self.away(*first, &error));
+        }
+        self.connected = true;
         let (numbers, records): (Vec<_>, Vec<_>) = self.waiting.drain(..).unzip();
         let mut away = None;
-        for (number, answer) in numbers.into_iter().zip(publisher.publish_many(records, DEADLINE)) {
+        let answers = publisher.publish_many(records, self.timeout.unwrap_or(DEADLINE));
+        for (number, answer) in numbers.into_iter().zip(answers) {
             match answer {
                 Ok(_) => self.published += 1,
                 Err(error @ PublishError::TooLarge { .. }) => self.refuse(number, &error),
                 Err(error) => away = away.or(Some((number, error))),
             }
         }
-        let Some((number, error)) = away else { return Ok(()) };
+        away.map_or(Ok(()), |(number, error)| Err(self.away(number, &error)))
+    }
+
+    fn away(&self, number: u64, error: &PublishError) -> ExitCode {
         let (name, so_far) = (&self.name, self.published);
-        Err(fail(
+        fail(
             exit::UNAVAILABLE,
             &format_args!(
                 "{name}:{number}: {error} ({so_far} events were published; publish the file again when Kafka is \
                  back: a repeat is a duplicate)"
             ),
-        ))
+        )
     }
 }
 
 impl Publish {
-    #[expect(clippy::print_stdout, reason = "the result of the command")]
     pub(super) fn main(&self) -> ExitCode {
-        let config = match self.source.load(&[("kafka.topics", &self.topic)], &process_environment()) {
+        let variables = Variables::default();
+        let flags = [("kafka.topics", &self.topic), ("kafka.bootstrap_servers", &self.brokers)];
+        let loaded = self.source.load(&flags, &variables.environment());
+        output::warnings(&variables.warnings(false));
+        let config = match loaded {
             Ok(config) => config,
             Err(error) => return fail(exit::CONFIG, &error),
         };
@@ -129,7 +164,8 @@ impl Publish {
             Ok(publisher) => publisher,
             Err(error) => return fail(exit::CONFIG, &error),
         };
-        let mut sheet = Sheet { name, published: 0, refused: 0, waiting: Vec::new() };
+        let mut sheet =
+            Sheet { name, published: 0, refused: 0, waiting: Vec::new(), timeout: self.timeout, connected: false };
         for (number, line) in (1_u64..).zip(lines.split(b'\n')) {
             let line = match line {
                 Ok(line) => line,
@@ -158,7 +194,7 @@ impl Publish {
             return code;
         }
         let Sheet { published, refused, .. } = sheet;
-        println!("{published} events published to {topic}, {refused} lines refused");
+        output::result(format_args!("{published} events published to {topic}, {refused} lines refused"));
         if refused == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::DATA) }
     }
 }

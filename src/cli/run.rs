@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, sync::oneshot};
+use tracing::warn;
 
-use super::{Settings, environment_help, exit, fail, logging};
-use crate::bridge::{self, Hooks, process_environment};
+use super::{Settings, environment_help, exit, fail, logging, output, variables::Variables};
+use crate::bridge::{self, Hooks};
 
 /// Flags of `run`.
 #[derive(Debug, Args)]
@@ -18,9 +19,14 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn main(&self) -> ExitCode {
-        let config = match self.settings.load(&process_environment()) {
+        let variables = Variables::default();
+        let environment = variables.environment();
+        let config = match self.settings.load(&environment) {
             Ok(config) => config,
-            Err(error) => return fail(exit::CONFIG, &error),
+            Err(error) => {
+                output::warnings(&variables.warnings(false));
+                return fail(exit::CONFIG, &error);
+            }
         };
         logging::install(config.log_format, "info");
         let runtime = match Runtime::new() {
@@ -32,7 +38,17 @@ impl Run {
                 Ok(until) => until,
                 Err(error) => return Err(bridge::BridgeError::Lost(format!("cannot listen for signals: {error}"))),
             };
-            bridge::run(config, &process_environment(), Hooks::default(), until).await
+            let (listening, started) = oneshot::channel();
+            let hooks = Hooks { listening: Some(listening), ..Hooks::default() };
+            tokio::spawn(async move {
+                // The routing files have asked for their variables by then.
+                if started.await.is_ok() {
+                    for warning in variables.warnings(true) {
+                        warn!(%warning, "environment");
+                    }
+                }
+            });
+            bridge::run(config, &environment, hooks, until).await
         });
         // Attempts that outlive the drain end with the process.
         runtime.shutdown_background();

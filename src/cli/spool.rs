@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode, thread, time::Duration};
 
 use clap::{Args, Subcommand};
 
-use super::{Source, exit, fail, logging};
+use super::{Source, environment_help, exit, fail, logging, output, variables::Variables};
 use crate::{
     bridge::{SPOOL_BATCH_TIME, process_environment, spool_publisher},
     config::Config,
@@ -20,15 +20,17 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 const OTHERS_TIME: Duration = Duration::from_secs(15);
 const OTHERS_PAUSE: Duration = Duration::from_millis(250);
 
-/// Flags of `spool`.
-#[derive(Debug, Args)]
-#[command(after_help = "Example: workflow-bridge spool status\n\
+const HELP: &str = "Example: workflow-bridge spool status\n\
 Example: workflow-bridge spool drain --spool /home/airflow/.local/state/workflow-events/spool\n\n\
 A spool keeps the events that a publisher could not hand to Kafka in time: one file each, for any brokers and topic. \
 `drain` publishes all of them to the configured brokers, each to its own topic, the oldest first. It may run while \
 publishers and a bridge use the folder. Run it as the user of the publishers, or as root.\n\n\
 Exit codes of drain: 0 everything is published, 69 Kafka is away and events are left, 65 events can never be published \
-or read (in the folder's quarantine, with the reason), 78 the settings or the folder are wrong.")]
+or read (in the folder's quarantine, with the reason), 78 the settings or the folder are wrong.";
+
+/// Flags of `spool`.
+#[derive(Debug, Args)]
+#[command(after_help = HELP, after_long_help = format!("{HELP}\n\n{}", environment_help()))]
 pub(super) struct SpoolCommand {
     #[command(subcommand)]
     action: Action,
@@ -47,6 +49,9 @@ struct Flags {
     /// Folder of the spool [default: WORKFLOW_EVENTS_SPOOL_DIR, else where publishers of this user keep theirs]
     #[arg(long, value_name = "DIR")]
     spool: Option<PathBuf>,
+    /// Kafka brokers, comma-separated [default: those that the settings name]
+    #[arg(long, value_name = "HOST:PORT")]
+    brokers: Option<String>,
     #[command(flatten)]
     source: Source,
 }
@@ -54,7 +59,10 @@ struct Flags {
 impl SpoolCommand {
     pub(super) fn main(&self) -> ExitCode {
         let (Action::Drain(flags) | Action::Status(flags)) = &self.action;
-        let config = match flags.source.load(&[], &process_environment()) {
+        let variables = Variables::default();
+        let loaded = flags.source.load(&[("kafka.bootstrap_servers", &flags.brokers)], &variables.environment());
+        output::warnings(&variables.warnings(false));
+        let config = match loaded {
             Ok(config) => config,
             Err(error) => return fail(exit::CONFIG, &error),
         };
@@ -79,21 +87,17 @@ impl SpoolCommand {
 }
 
 /// Where publishers of this user keep theirs.
-#[expect(clippy::print_stderr, reason = "a warning of the command")]
 fn default_folder() -> Option<PathBuf> {
     let chosen = Spool::choose_folder(&*process_environment())?;
-    if let Some(warning) = &chosen.warning {
-        eprintln!("{warning}");
-    }
+    output::warnings(chosen.warning.as_slice());
     Some(chosen.folder)
 }
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 fn drained(spool: &Spool, config: &Config) -> Result<ExitCode, SpoolError> {
     let folder = spool.folder().display();
     let before = spool.stats()?;
     if before.events == 0 {
-        println!("{}", nothing(spool, &before));
+        output::result(format_args!("{}", nothing(spool, &before)));
         return Ok(ExitCode::SUCCESS);
     }
     let publisher = match spool_publisher(&config.kafka) {
@@ -124,9 +128,9 @@ fn drained(spool: &Spool, config: &Config) -> Result<ExitCode, SpoolError> {
     publisher.close(Duration::ZERO);
 
     let here = publisher.bootstrap_servers();
-    println!("{} published to {here} from {folder}", count(all.published, "event"));
+    output::result(format_args!("{} published to {here} from {folder}", count(all.published, "event")));
     for (servers, events) in all.elsewhere(here) {
-        println!("  {} of them had been spooled for {servers}", count(events, "event"));
+        output::result(format_args!("  {} of them had been spooled for {servers}", count(events, "event")));
     }
     let reason = all.error.as_deref().unwrap_or("another process is draining them at the moment");
     if all.left > all.left_alone {
@@ -162,38 +166,40 @@ fn add(all: &mut Drained, pass: Drained) {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 fn status(spool: &Spool, config: &Config) -> Result<ExitCode, SpoolError> {
     let stats = spool.stats()?;
     let folder = spool.folder().display();
     if stats.events == 0 {
-        println!("{}", nothing(spool, &stats));
+        output::result(format_args!("{}", nothing(spool, &stats)));
     } else {
         let oldest = stats.oldest.map_or_else(String::new, |oldest| {
             format!(", the oldest for {}", humantime::format_duration(Duration::from_secs(oldest.as_secs())))
         });
-        println!("{folder}: {} ({} bytes){oldest}", count(stats.events, "event"), stats.bytes);
+        output::result(format_args!("{folder}: {} ({} bytes){oldest}", count(stats.events, "event"), stats.bytes));
         if let Some(first) = &stats.first {
-            println!("  the oldest: event {} for topic {}: {}", first.event_id, first.topic, first.reason);
+            output::result(format_args!(
+                "  the oldest: event {} for topic {}: {}",
+                first.event_id, first.topic, first.reason
+            ));
         }
         let here = &config.kafka.bootstrap_servers;
         for (servers, events) in &stats.destinations {
             let is_here = same_destination(servers, here);
             let note = if is_here { String::new() } else { format!(", which is not {here}") };
-            println!("  {} for {servers}{note}", count(*events, "event"));
+            output::result(format_args!("  {} for {servers}{note}", count(*events, "event")));
         }
         if stats.claimed > 0 {
-            println!("  {} being drained at the moment", count(stats.claimed, "event"));
+            output::result(format_args!("  {} being drained at the moment", count(stats.claimed, "event")));
         }
     }
     if stats.quarantined > 0 {
         let (events, bytes) = (count(stats.quarantined, "event"), stats.quarantined_bytes);
-        println!(
+        output::result(format_args!(
             "{folder}/quarantine: {events} ({bytes} bytes) can never be published; a .reason beside each says why"
-        );
+        ));
     }
     if stats.strangers > 0 {
-        println!("{folder}: {} no file of a spool, left alone", count(stats.strangers, "entry"));
+        output::result(format_args!("{folder}: {} no file of a spool, left alone", count(stats.strangers, "entry")));
     }
     Ok(ExitCode::SUCCESS)
 }

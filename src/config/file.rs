@@ -2,13 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use super::keys;
 use crate::{
     connection::is_secret,
+    files,
     yaml::{self, Data, Node, Position},
 };
 
@@ -37,7 +38,7 @@ pub(super) struct File {
 pub(super) fn read(named: Option<&Path>, problems: &mut Vec<String>) -> File {
     let path = named.unwrap_or(Path::new(DEFAULT));
     let name = path.display().to_string();
-    match fs::read_to_string(path) {
+    match files::read_text_once(path) {
         Ok(text) => parse(&name, &text, problems),
         Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => File::default(),
         Err(error) => {

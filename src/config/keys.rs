@@ -27,7 +27,7 @@ macro_rules! keys {
 }
 
 keys! {
-    BOOTSTRAP = "kafka.bootstrap_servers" "KAFKA_BOOTSTRAP_SERVERS" None, "localhost:9092", "brokers, comma-separated";
+    BOOTSTRAP = "kafka.bootstrap_servers" "KAFKA_BOOTSTRAP_SERVERS" Some("--brokers"), "localhost:9092", "brokers, comma-separated";
     GROUP = "kafka.group_id" "KAFKA_CONSUMER_GROUP_ID" Some("--group"), "workflow-bridge", "consumer group";
     TOPICS = "kafka.topics" "KAFKA_TOPIC" Some("--topic"), "workflow-events", "topic, or several: a list, comma-separated in the environment";
     RESET = "kafka.auto_offset_reset" "KAFKA_CONSUMER_AUTO_OFFSET_RESET" None, "earliest", "where a new group starts: earliest or latest";
@@ -63,6 +63,10 @@ pub fn environment_help() -> String {
         let default = if key.default.is_empty() { String::new() } else { format!(" [{}]", key.default) };
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {:<34} {}{default}", key.env, key.help);
+    }
+    text.push_str("\nEnvironment of other parts:\n");
+    for (name, help) in super::variables::OTHERS {
+        let _ = writeln!(text, "  {name:<34} {help}");
     }
     text
 }

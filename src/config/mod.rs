@@ -6,6 +6,7 @@
 mod file;
 mod keys;
 mod resolve;
+mod variables;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
@@ -15,6 +16,7 @@ use crate::{
 };
 
 pub use keys::{ALL, Key, environment_help};
+pub use variables::{OF_PUBLISHERS, OTHERS, unread};
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -137,8 +139,8 @@ impl Config {
     fn check_kafka(&self, places: &BTreeMap<&'static str, String>, file: &file::File, problems: &mut Vec<String>) {
         for error in self.kafka.validate() {
             let setting = format!("kafka.{}", error.setting);
-            // A secret that could not be had was reported where it stands.
-            if setting == keys::PASSWORD.path && problems.iter().any(|problem| problem.contains(keys::PASSWORD.path)) {
+            // What was reported where it stands: a secret that could not be had, or a control character.
+            if problems.iter().any(|problem| problem.contains(&format!("`{setting}`"))) {
                 continue;
             }
             let key = setting.split('[').next().unwrap_or_default();
@@ -167,7 +169,7 @@ impl Config {
             problems.push(format!(
                 "{}: `admin_addr`: expected HOST:PORT such as 127.0.0.1:9464, found `{}`",
                 place(keys::ADMIN.path),
-                self.admin_addr
+                self.admin_addr.escape_debug()
             ));
         }
         if self.dedup_window < Duration::from_secs(60) {

@@ -53,12 +53,26 @@ impl Resolver<'_> {
         if found.text.trim().is_empty() {
             self.problems.push(format!("{}: `{}` is empty: {}", found.place, key.path, key.help));
         }
+        self.check_characters(key, &found);
         found.text
+    }
+
+    fn check_characters(&mut self, key: &Key, found: &Found) {
+        if found.text.chars().any(char::is_control) {
+            self.problems.push(format!(
+                "{}: `{}`: expected text without control characters, found `{}`",
+                found.place,
+                key.path,
+                found.text.escape_debug()
+            ));
+        }
     }
 
     /// A value that may be absent.
     pub(super) fn optional(&mut self, key: &Key) -> Option<String> {
-        Some(self.find(key).text).filter(|text| !text.trim().is_empty())
+        let found = self.find(key);
+        self.check_characters(key, &found);
+        Some(found.text).filter(|text| !text.trim().is_empty())
     }
 
     pub(super) fn list(&mut self, key: &Key) -> Vec<String> {
@@ -72,7 +86,8 @@ impl Resolver<'_> {
         if let Ok(value) = found.text.trim().parse() {
             return value;
         }
-        self.problems.push(format!("{}: `{}`: expected {expected}, found `{}`", found.place, key.path, found.text));
+        let shown = found.text.escape_debug();
+        self.problems.push(format!("{}: `{}`: expected {expected}, found `{shown}`", found.place, key.path));
         key.default.parse().unwrap_or_default()
     }
 
@@ -83,7 +98,9 @@ impl Resolver<'_> {
             Err(error) => {
                 self.problems.push(format!(
                     "{}: `{}`: expected a duration such as 8s, 90m or 7d, found `{}` ({error})",
-                    found.place, key.path, found.text
+                    found.place,
+                    key.path,
+                    found.text.escape_debug()
                 ));
                 humantime::parse_duration(key.default).unwrap_or_default()
             }
@@ -93,7 +110,8 @@ impl Resolver<'_> {
     /// A secret: the environment's value, or what bridge.yaml points to. Never shown.
     pub(super) fn secret(&mut self, key: &Key) -> Option<String> {
         if let Some(value) = (self.sources.env)(key.env).filter(|value| !value.is_empty()) {
-            return Some(value);
+            self.places.insert(key.path, key.env.to_owned());
+            return self.usable(key.path, key.env, &format!("the environment variable {}", key.env), &value);
         }
         let (place, entry) = self.file.entries.get(key.path)?.clone();
         self.places.insert(key.path, place.clone());
@@ -123,23 +141,42 @@ impl Resolver<'_> {
                 None
             }
             Entry::SecretEnv(name) => {
-                let value = (self.sources.env)(name).filter(|value| !value.is_empty());
-                if value.is_none() {
+                let Some(value) = (self.sources.env)(name).filter(|value| !value.is_empty()) else {
                     self.problems.push(format!("{place}: `{path}`: the environment variable {name} is not set"));
-                }
-                value
+                    return None;
+                };
+                self.usable(path, place, &format!("the environment variable {name}"), &value)
             }
-            Entry::SecretFile(file) => match std::fs::read_to_string(file) {
-                Ok(text) if !text.trim_end().is_empty() => Some(text.trim_end().to_owned()),
-                Ok(_) => {
-                    self.problems.push(format!("{place}: `{path}`: the file {} is empty", file.display()));
-                    None
-                }
+            Entry::SecretFile(file) => match crate::files::read_text_once(file) {
+                Ok(text) => self.usable(path, place, &format!("the file {}", file.display()), text.trim_end()),
                 Err(error) => {
                     self.problems.push(format!("{place}: `{path}`: the file {}: {error}", file.display()));
                     None
                 }
             },
         }
+    }
+
+    /// A secret without the line break that its source ends with. One that is blank or has a control character is a
+    /// mistake: the character is shown, and nothing else of it.
+    fn usable(&mut self, path: &str, place: &str, source: &str, secret: &str) -> Option<String> {
+        let secret = secret.trim_end_matches(['\r', '\n']);
+        if secret.trim().is_empty() {
+            self.problems.push(format!("{place}: `{path}`: {source} is blank: put the secret into it"));
+            return None;
+        }
+        // A private key in PEM has several lines.
+        if let Some((at, found)) = secret.chars().enumerate().find(|(_, c)| c.is_control())
+            && !path.contains(".pem")
+        {
+            let found = found.escape_debug();
+            self.problems.push(format!(
+                "{place}: `{path}`: {source}: expected a secret without control characters, found `{found}` as its \
+                 character {} (the rest is not shown)",
+                at + 1
+            ));
+            return None;
+        }
+        Some(secret.to_owned())
     }
 }

@@ -141,3 +141,48 @@ fn a_file_that_was_named_must_be_there() {
     let error = Config::load(&Sources { flags: BTreeMap::new(), env: &env, file: missing }).unwrap_err();
     assert!(error.to_string().contains("/nonexistent/bridge.yaml: the settings file cannot be read"), "{error}");
 }
+
+#[test]
+fn a_password_ends_before_its_line_break_and_is_neither_blank_nor_has_control_characters() {
+    let yaml = "kafka: {security: {protocol: SASL_PLAINTEXT, sasl_mechanism: PLAIN, sasl_username: u}}";
+    let password = |value| Case::new(yaml).env("KAFKA_SASL_PASSWORD", value);
+    for ending in ["hunter2\n", "hunter2\r\n", "hunter2"] {
+        let config = password(ending).load().unwrap();
+        assert_eq!(config.kafka.security.sasl_password, Some(Password::new("hunter2")));
+    }
+    password(" \n").problems(&["KAFKA_SASL_PASSWORD: `kafka.security.sasl_password`: the environment variable"]);
+    let error = password("hunter2\n\u{1}secret\n").load().unwrap_err().to_string();
+    assert!(error.contains(r"found `\n` as its character 8") && !error.contains("hunter2"), "{error}");
+    assert!(!error.contains("secret\u{a}") && error.lines().count() == 1, "{error}");
+
+    let named = |value| Case::new("kafka: {properties: {ssl.key.password: {env: KEY}}}").env("KEY", value);
+    named("  ").problems(&["the environment variable KEY is blank"]);
+    assert_eq!(named("x\n").load().unwrap().kafka.properties["ssl.key.password"], "x");
+}
+
+#[test]
+fn a_control_character_in_a_setting_is_shown_as_what_it_is() {
+    Case::new("").env("KAFKA_CONSUMER_GROUP_ID", "bridge\n").problems(&[r"found `bridge\n`"]);
+    Case::new("").env("KAFKA_SERVICE_NAME", "a\u{7}b").problems(&[r"found `a\u{7}b`"]);
+    Case::new("")
+        .env("BRIDGE_DATA_DIR", "data\r")
+        .problems(&[r"BRIDGE_DATA_DIR: `data_dir`: expected text without control characters, found `data\r`"]);
+    Case::new("").env("BRIDGE_LOG_FORMAT", "j\u{1b}[1mson").problems(&[r"found `j\u{1b}[1mson`"]);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for() {
+    let pipe = |folder: &std::path::Path| {
+        let pipe = folder.join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        pipe
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = pipe(folder.path());
+    let env = |_: &str| None;
+    let error = Config::load(&Sources { flags: BTreeMap::new(), env: &env, file: Some(path.clone()) }).unwrap_err();
+    assert!(error.to_string().contains("expected a regular file, found a named pipe"), "{error}");
+    let path = path.display();
+    Case::new(&format!("kafka: {{properties: {{ssl.key.password: {{file: '{path}'}}}}}}")).problems(&["a named pipe"]);
+    Case::new(&format!("kafka: {{security: {{protocol: SSL, ssl_cafile: '{path}'}}}}")).problems(&["a named pipe"]);
+}

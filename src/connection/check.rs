@@ -82,7 +82,10 @@ fn bad_server(server: &str) -> Option<String> {
 pub(crate) fn bad_topic(topic: &str) -> Option<String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if topic.is_empty() || topic.len() > 249 || topic == "." || topic == ".." || !topic.chars().all(legal) {
-        return Some(format!("expected 1 to 249 of letters, digits, `.`, `_` and `-`, found `{topic}`"));
+        return Some(format!(
+            "expected 1 to 249 of letters, digits, `.`, `_` and `-`, found `{}`",
+            topic.escape_debug()
+        ));
     }
     None
 }

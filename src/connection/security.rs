@@ -38,9 +38,11 @@ pub struct Security {
 pub struct Password(String);
 
 impl Password {
-    /// Wraps a password.
+    /// Wraps a password, without the line break that it ends with when it comes from a file or a variable.
     pub fn new(password: impl Into<String>) -> Self {
-        Self(password.into())
+        let mut password = password.into();
+        password.truncate(password.trim_end_matches(['\r', '\n']).len());
+        Self(password)
     }
 
     pub(crate) fn reveal(&self) -> &str {
@@ -112,24 +114,37 @@ impl Security {
         if !["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"].contains(&protocol.as_str()) {
             error(
                 "protocol",
-                format!("expected PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, found `{}`", self.protocol),
+                format!(
+                    "expected PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, found `{}`",
+                    self.protocol.escape_debug()
+                ),
             );
         } else if self.is_sasl() {
             match self.sasl_mechanism.as_deref().map(str::to_ascii_uppercase).as_deref() {
                 Some("PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512") => {}
                 Some(other) => {
-                    error("sasl_mechanism", format!("expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, found `{other}`"));
+                    let found = other.escape_debug();
+                    error("sasl_mechanism", format!("expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, found `{found}`"));
                 }
                 None => error(
                     "sasl_mechanism",
                     format!("{protocol} needs one of PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512, found none"),
                 ),
             }
-            if self.sasl_username.as_deref().unwrap_or_default().is_empty() {
+            let username = self.sasl_username.as_deref().unwrap_or_default();
+            if username.trim().is_empty() {
                 error("sasl_username", format!("{protocol} needs a user, found none"));
+            } else if username.chars().any(char::is_control) {
+                let found = username.escape_debug();
+                error("sasl_username", format!("expected a name without control characters, found `{found}`"));
             }
-            if self.sasl_password.as_ref().is_none_or(|password| password.0.is_empty()) {
+            let password = self.sasl_password.as_ref().map_or("", Password::reveal);
+            if password.trim().is_empty() {
                 error("sasl_password", format!("{protocol} needs the user's password, found none"));
+            } else if let Some((at, found)) = password.chars().enumerate().find(|(_, c)| c.is_control()) {
+                let (found, at) = (found.escape_debug(), at + 1);
+                let problem = "expected a password without control characters, found";
+                error("sasl_password", format!("{problem} `{found}` as its character {at} (the rest is not shown)"));
             }
         } else if self.sasl_mechanism.is_some() || self.sasl_username.is_some() || self.sasl_password.is_some() {
             error(
@@ -151,7 +166,7 @@ impl Security {
             } else if holds_what_a_file_should(path) {
                 error(setting, "expected the path of a PEM file, found what such a file holds (not shown)".into());
             } else {
-                match std::fs::read(path) {
+                match crate::files::read(path) {
                     Err(reason) => {
                         error(setting, format!("{}: {reason}: expected a readable PEM file", path.display()));
                     }

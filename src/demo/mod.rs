@@ -1,4 +1,4 @@
-//! The main job in one process: an embedded broker, a sample agent, the shipped rules and sample
+//! The main job in one process: an embedded broker, a sample agent, the rules of examples/routing and sample
 //! events. Owns what is expected of them, and the table that shows what became of each.
 
 pub mod agent;
@@ -34,10 +34,10 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// The agent refuses this often before it works.
 const FAILURES: u32 = 2;
 
-/// The shipped routing folder, so that the binary needs no files beside it.
-const SHIPPED: &[(&str, &str)] = &[
-    ("agents.yaml", include_str!("../../routing/agents.yaml")),
-    ("rules.yaml", include_str!("../../routing/rules.yaml")),
+/// The sample routing folder, so that the binary needs no files beside it.
+const SAMPLES: &[(&str, &str)] = &[
+    ("agents.yaml", include_str!("../../examples/routing/agents.yaml")),
+    ("rules.yaml", include_str!("../../examples/routing/rules.yaml")),
 ];
 
 /// The demo could not be run.
@@ -83,7 +83,7 @@ impl Scratch {
         let folder = std::env::temp_dir().join(format!("workflow-bridge-demo-{}", uuid::Uuid::new_v4()));
         fs::create_dir_all(folder.join("routing"))?;
         fs::write(folder.join("bridge.yaml"), "")?;
-        for (name, text) in SHIPPED {
+        for (name, text) in SAMPLES {
             fs::write(folder.join("routing").join(name), text)?;
         }
         Ok(Self(folder))

@@ -52,8 +52,8 @@ pub(super) fn check_event_id(id: &str) -> Result<(), Poison> {
         "is empty".to_owned()
     } else if id.len() > MAX_EVENT_ID_BYTES {
         format!("has {} bytes, at most {MAX_EVENT_ID_BYTES} are allowed", id.len())
-    } else if id.chars().any(char::is_control) {
-        "has a control character".to_owned()
+    } else if let Some((at, found)) = id.chars().enumerate().find(|(_, c)| c.is_control()) {
+        format!("has the control character `{}` as its character {}", found.escape_debug(), at + 1)
     } else {
         return Ok(());
     };

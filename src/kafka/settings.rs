@@ -149,7 +149,7 @@ impl KafkaSettings {
         }
         for (setting, value) in [("group_id", &self.group_id), ("client_id", &self.client_id)] {
             if value.trim().is_empty() || value.chars().any(char::is_control) {
-                error(setting, "expected a name without control characters, found none".into());
+                error(setting, format!("expected a name without control characters, found `{}`", value.escape_debug()));
             }
         }
         for (setting, value) in [

@@ -202,7 +202,8 @@ impl Builder {
             error("topic", problem);
         }
         if self.client_id.trim().is_empty() || self.client_id.chars().any(char::is_control) {
-            error("client_id", "expected a name without control characters, found none".into());
+            let found = self.client_id.escape_debug();
+            error("client_id", format!("expected a name without control characters, found `{found}`"));
         }
         if !["all", "-1", "0", "1"].contains(&self.acks.as_str()) {
             error("acks", format!("expected `all`, `1` or `0`, found `{}`", self.acks));

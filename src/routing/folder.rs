@@ -138,8 +138,8 @@ fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
         let path = entry?.path();
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        // Through links: a mounted volume often consists of them.
-        if yaml && !hidden && !path.is_dir() {
+        // A directory too: Docker makes one where a file to mount does not exist.
+        if yaml && !hidden {
             paths.push(path);
         }
     }
@@ -154,13 +154,13 @@ fn read(path: PathBuf) -> File {
             let message = format!("{} bytes, where at most {MAX_BYTES} are allowed", metadata.len());
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
         }
-        fs::read_to_string(report.file())
+        crate::files::read_text(report.file())
     });
     let root = match text {
         Ok(text) => yaml::read(text.strip_prefix('\u{feff}').unwrap_or(&text), &mut report),
         Err(error) => {
             report.part = ProblemKind::Folder;
-            report.error(None, format!("expected a readable file in UTF-8, found: {error}"));
+            report.error(None, format!("the file cannot be read: {error}"));
             None
         }
     };

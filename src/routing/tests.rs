@@ -60,13 +60,17 @@ pub(super) fn names(routing: &Routing, event: &Event) -> Vec<String> {
 }
 
 #[test]
-fn the_shipped_folder_loads_with_an_empty_environment() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("routing");
-    let options = LoadOptions { env: Box::new(|_| None), dedup_window: WEEK };
-    let routing = Routing::load(&folder, &options).unwrap_or_else(|problems| panic!("{problems}"));
-    assert!(routing.warnings().is_empty(), "{:?}", routing.warnings());
-
+fn the_shipped_folders_load_with_an_empty_environment() {
+    let load = |folder: &str| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let options = LoadOptions { env: Box::new(|_| None), dedup_window: WEEK };
+        let routing = Routing::load(&folder, &options).unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(routing.warnings().is_empty(), "{:?}", routing.warnings());
+        routing
+    };
     let completed = event(&json!({}));
+    assert_eq!(names(&load("routing"), &completed), ["my-first-rule"]);
+    let routing = load("examples/routing");
     assert_eq!(names(&routing, &completed), ["analyse-completed-etl"]);
     let rule = routing.rule("analyse-completed-etl").unwrap();
     assert_eq!(rule.agents().iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["analyst", "audit"]);
@@ -236,4 +240,18 @@ fn a_routing_may_be_shared_between_threads() {
     shared::<Routing>();
     shared::<LoadOptions>();
     shared::<Problems>();
+}
+
+#[test]
+fn what_is_no_regular_file_in_the_folder_is_a_mistake_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.yaml"), AGENTS).unwrap();
+    let pipe = folder.path().join("b.yaml");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    // Docker makes one where the file to mount does not exist.
+    fs::create_dir(folder.path().join("c.yml")).unwrap();
+    let options = LoadOptions { env: Box::new(|_| None), dedup_window: WEEK };
+    let problems = Routing::load(folder.path(), &options).unwrap_err().to_string();
+    assert!(problems.contains("b.yaml") && problems.contains("a named pipe (FIFO)"), "{problems}");
+    assert!(problems.contains("c.yml") && problems.contains("a directory"), "{problems}");
 }

@@ -5,10 +5,17 @@ use std::{
     io::Write as _,
     path::Path,
     process::{Command, Output, Stdio},
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
-use crate::kit::{self, BridgeSetup, HttpAgent, event, kafka, process::Scratch, unique};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::kit::{
+    self, BridgeSetup, HttpAgent, Reply, event, kafka, poll,
+    process::{Process, Scratch},
+    unique, when,
+};
 
 const RULES: &str = "agents:
   audit: {http: {url: 'http://127.0.0.1:9/events'}}
@@ -72,11 +79,154 @@ fn usage_mistakes_exit_with_64() {
 }
 
 #[test]
-fn the_help_of_run_names_every_environment_variable() {
-    let help = stdout(&run(&Scratch::new("help"), &["run", "--help"]));
-    for key in workflow_bridge::config::ALL {
-        assert!(help.contains(key.env), "{} is missing in\n{help}", key.env);
+fn help_names_every_environment_variable() {
+    let folder = Scratch::new("help");
+    for command in
+        [&["--help"][..], &["run", "--help"], &["check", "--help"], &["publish", "--help"], &["spool", "--help"]]
+    {
+        let help = stdout(&run(&folder, command));
+        let settings = workflow_bridge::config::ALL.iter().map(|key| key.env);
+        for name in settings.chain(["RUST_LOG", "NO_COLOR", "SSL_CERT_FILE"]) {
+            assert!(help.contains(name), "{command:?}: {name} is missing in\n{help}");
+        }
     }
+}
+
+#[test]
+fn a_misspelt_variable_is_told_and_what_kubernetes_sets_is_not() {
+    let folder = folder_with(&[("routing/rules.yaml", RULES)]);
+    let output = bridge(&folder, &["check"])
+        .env("KAFKA_BOOTSTRAP_SERVER", "kafka:9092")
+        .env("KAFKA_PORT_9092_TCP_ADDR", "10.0.0.1")
+        .env("KAFKA_SERVICE_HOST", "10.0.0.1")
+        .env("RUST_LOG", "info,workflow_bridge=loud")
+        .output()
+        .expect("the binary starts");
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(
+        text.contains("KAFKA_BOOTSTRAP_SERVER is set, and nothing reads it: did you mean KAFKA_BOOTSTRAP_SERVERS?")
+    );
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+#[test]
+fn a_result_that_cannot_be_written_costs_nothing_but_the_exit_code() {
+    let folder = folder_with(&[("routing/rules.yaml", RULES)]);
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    for arguments in [&["check"][..], &["--help"], &["spool", "status", "--spool", "nowhere"]] {
+        let output = bridge(&folder, arguments).stdout(full()).output().expect("the binary starts");
+        assert_eq!(output.status.code(), Some(74), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains("could not be written"), "{arguments:?}: {}", stderr(&output));
+        // A reader that has seen enough is no failure.
+        let output = bridge(&folder, arguments).stdout(closed_pipe()).stderr(closed_pipe()).output();
+        assert_eq!(output.expect("the binary starts").status.code(), Some(0), "{arguments:?}");
+    }
+    let output = bridge(&folder, &["rum"]).stderr(full()).output().expect("the binary starts");
+    assert_eq!(output.status.code(), Some(64), "the exit code tells what could not be written");
+}
+
+/// The end of a pipe that nobody reads, as `| head -1` leaves it.
+fn closed_pipe() -> Stdio {
+    let (_, writer) = std::io::pipe().expect("a pipe can be made");
+    writer.into()
+}
+
+#[test]
+fn publish_publishes_although_nobody_reads_what_it_says() {
+    let topic = kafka().topic("unread", 1);
+    let (one, two) = (unique("unread"), unique("unread"));
+    let mix = format!("no event\n{}\nnone either\n{}\n", event(&one).json(), event(&two).json());
+    let folder = folder_with(&[("mix.jsonl", &mix)]);
+    let publish = |stdout: Stdio, stderr: Stdio| {
+        bridge(&folder, &["publish", "mix.jsonl", "--topic", &topic, "--brokers", kafka().bootstrap()])
+            .stdout(stdout)
+            .stderr(stderr)
+            .status()
+            .expect("the binary starts")
+            .code()
+    };
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    assert_eq!(publish(closed_pipe(), closed_pipe()), Some(65), "two lines are no events");
+    assert_eq!(kafka().read_all(&topic).len(), 2);
+    assert_eq!(publish(full().into(), full().into()), Some(65), "two lines are no events");
+    assert_eq!(kafka().read_all(&topic).len(), 4);
+}
+
+#[test]
+fn publish_gives_up_within_seconds_where_nothing_listens() {
+    let folder = folder_with(&[("events.jsonl", &format!("{}\n", event(&unique("nobody")).json()))]);
+    let nobody = format!("127.0.0.1:{}", kit::free_port());
+    for (arguments, limit) in [(&[][..], 20), (&["--timeout", "500ms"], 15)] {
+        let started = Instant::now();
+        let all = [&["publish", "events.jsonl", "--brokers", &nobody], arguments].concat();
+        let output = run(&folder, &all);
+        let (text, took) = (stderr(&output), started.elapsed());
+        assert_eq!(output.status.code(), Some(69), "{text}");
+        assert!(text.contains(&nobody) && text.contains("0 events were published"), "{text}");
+        assert!(took < Duration::from_secs(limit), "{arguments:?} took {took:?}");
+    }
+    let output = run(&folder, &["publish", "events.jsonl", "--timeout", "soon"]);
+    assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
+}
+
+#[test]
+fn a_bridge_whose_log_cannot_be_written_runs_and_stops_in_order() {
+    let agent = HttpAgent::start();
+    let topic = kafka().topic("full-disk", 1);
+    let folder = folder_with(&[("routing/rules.yaml", &RULES.replace("http://127.0.0.1:9", &agent.url()))]);
+    let program = format!("exec {} run --admin 127.0.0.1:0 2>/dev/full", env!("CARGO_BIN_EXE_workflow-bridge"));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &program]).current_dir(&*folder).env("KAFKA_BOOTSTRAP_SERVERS", kafka().bootstrap());
+    shell.env("KAFKA_TOPIC", &topic).env("KAFKA_CONSUMER_GROUP_ID", unique("full")).env("RUST_LOG", "debug");
+    let mut process = Process::spawn("a bridge on a full disk", &shell, Arc::default());
+    kafka().produce(&topic, event(&unique("full")).record());
+    poll(Duration::from_secs(60), "the agent has the event", || {
+        assert_eq!(process.exit_status(), None, "the bridge ended");
+        when(agent.count() == 1, agent.count())
+    });
+    process.signal(Signal::HUP);
+    assert_eq!(process.wait_exit(Duration::from_secs(30)).code(), Some(0), "SIGHUP drains");
+}
+
+#[test]
+fn sighup_drains_a_second_one_ends_and_nohup_is_left_alone() {
+    let agent = HttpAgent::start();
+    agent.reply(Reply::Hang);
+    let topic = kafka().topic("hangup", 1);
+    let mut bridge =
+        BridgeSetup::new(kafka(), &topic).routing(&RULES.replace("http://127.0.0.1:9", &agent.url())).start();
+    let started = &bridge.logged("starting")[0];
+    assert_eq!(started["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(started["brokers"], kafka().bootstrap());
+    assert_eq!((&started["topics"], &started["group"]), (&topic.as_str().into(), &bridge.group().into()));
+    assert_eq!((&started["rules"], &started["agents"]), (&1.into(), &1.into()), "numbers are JSON numbers");
+    kafka().produce(&topic, event(&unique("hangup")).record());
+    poll(Duration::from_secs(30), "the attempt is under way", || when(agent.count() == 1, agent.count()));
+    let pid = Pid::from_raw(i32::try_from(bridge.pid()).expect("a pid is an i32")).expect("a pid is not 0");
+    // Signals of the first half second count as the first one.
+    poll(Duration::from_secs(30), "a later SIGHUP ends it", || {
+        let _ = kill_process(pid, Signal::HUP);
+        when(!bridge.runs(), ())
+    });
+    assert_eq!(bridge.wait_exit(Duration::from_secs(5)).code(), Some(129), "{}", bridge.log().tail(20));
+    assert_eq!(bridge.logged("stopping: waiting for the attempts under way").len(), 1, "{}", bridge.log().tail(20));
+
+    let program = format!("trap '' HUP; exec {} run --admin 127.0.0.1:0", env!("CARGO_BIN_EXE_workflow-bridge"));
+    let folder = folder_with(&[("routing/rules.yaml", RULES)]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &program]).current_dir(&*folder).env("KAFKA_BOOTSTRAP_SERVERS", kafka().bootstrap());
+    shell.env("KAFKA_TOPIC", &topic).env("KAFKA_CONSUMER_GROUP_ID", unique("nohup"));
+    let mut process = Process::spawn("a bridge under nohup", &shell, Arc::default());
+    poll(Duration::from_secs(60), "it has started", || {
+        when(process.log().tail(20).contains("admin listening"), process.log().tail(3))
+    });
+    let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).expect("the process runs");
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("Linux says");
+    let caught = u64::from_str_radix(caught.trim(), 16).expect("a mask");
+    assert_eq!(caught & 1, 0, "SIGHUP is ignored and stays so");
+    process.signal(Signal::TERM);
+    assert!(process.wait_exit(Duration::from_secs(30)).success(), "{}", process.log().tail(20));
 }
 
 #[test]

@@ -4,12 +4,18 @@
 use std::{
     collections::BTreeMap,
     fs,
+    net::TcpStream,
     path::Path,
     process::{Command, Stdio},
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
-use crate::kit::{BridgeSetup, LangGraph, kafka, process::Scratch};
+use crate::kit::{
+    free_port, http, poll,
+    process::{Process, Scratch},
+    when,
+};
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -48,9 +54,13 @@ fn commands(path: &str) -> Vec<String> {
 fn every_command_in_the_documents_is_one_that_a_test_runs() {
     // What the tests of this file, and those named beside, run.
     let run: BTreeMap<&str, &str> = BTreeMap::from([
-        ("workflow-bridge check --routing routing", "below"),
-        ("KAFKA_BOOTSTRAP_SERVERS=localhost:9092 workflow-bridge run --routing routing", "below"),
-        ("workflow-bridge publish events.jsonl", "below"),
+        ("target/debug/workflow-bridge check", "below"),
+        ("target/debug/workflow-bridge run", "below"),
+        ("target/debug/workflow-bridge publish examples/events.jsonl", "below"),
+        (
+            r#"curl -s http://127.0.0.1:2024/threads/search -H 'content-type: application/json' -d '{"limit": 1}'"#,
+            "below",
+        ),
         ("mv data data.bad", "ledger.rs"),
         ("workflow-bridge spool status", "spool.rs"),
         ("workflow-bridge spool drain", "spool.rs"),
@@ -74,7 +84,7 @@ fn every_command_in_the_documents_is_one_that_a_test_runs() {
             "export WORKFLOW_EVENTS_LISTENER_DAGS='etl_*,billing'",
             "python/tests/airflow/test_scheduler_on_airflow.py, with its own DAGs",
         ),
-        ("langgraph dev --no-browser --port 8123 --n-jobs-per-worker 10", "the kit, on a free port"),
+        ("langgraph dev --no-browser --n-jobs-per-worker 10", "the kit, on a free port"),
     ]);
     let makefile = read("Makefile");
     let mut documents = vec![
@@ -131,42 +141,159 @@ fn every_link_in_the_documents_leads_somewhere() {
     assert!(seen > 10, "only {seen} links were found");
 }
 
-#[test]
-fn the_first_rule_of_the_readme_runs_the_agent_once_for_the_event_of_the_readme() {
-    let readme = read("README.md");
-    let rule = blocks(&readme, "yaml").pop().expect("the README has a rule");
-    let event = blocks(&readme, "json").pop().expect("the README has an event");
-    let langgraph = LangGraph::start();
-    let rule = rule.replace("http://127.0.0.1:2024", &langgraph.url());
+/// The fenced blocks between two headings, in their order: language and text.
+fn section(text: &str, heading: &str) -> Vec<(String, String)> {
+    let body = text.split(&format!("\n{heading}\n")).nth(1).unwrap_or_else(|| panic!("there is no {heading}"));
+    let body = body.split("\n## ").next().unwrap_or_default();
+    let parts: Vec<&str> = body.split("```").collect();
+    parts
+        .iter()
+        .skip(1)
+        .step_by(2)
+        .map(|block| block.split_once('\n').unwrap_or_else(|| panic!("{block} has no language")))
+        .map(|(language, text)| (language.to_owned(), text.to_owned()))
+        .collect()
+}
 
+/// A folder like a clone after `make demo`: its Makefile, its examples, what it built. Its routing folder is empty.
+fn clone() -> Scratch {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = Scratch::new("readme");
+    fs::create_dir_all(folder.join("target/debug")).expect("a scratch folder can be written");
+    fs::create_dir_all(folder.join("examples/langgraph-app")).expect("a scratch folder can be written");
     fs::create_dir(folder.join("routing")).expect("a scratch folder can be written");
-    fs::write(folder.join("routing/first.yaml"), &rule).expect("a scratch folder can be written");
-    // Beside the shipped rules, as in a clone.
-    for shipped in ["agents.yaml", "rules.yaml"] {
-        fs::write(folder.join("routing").join(shipped), read(&format!("routing/{shipped}")))
-            .expect("it can be written");
+    for (file, link) in [
+        (env!("CARGO_BIN_EXE_workflow-bridge").into(), "target/debug/workflow-bridge"),
+        (root.join("target/it"), "target/it"),
+        (root.join("tests"), "tests"),
+        (root.join("Cargo.toml"), "Cargo.toml"),
+        (root.join("Makefile"), "Makefile"),
+    ] {
+        std::os::unix::fs::symlink(file, folder.join(link)).expect("a scratch folder can be written");
     }
-    fs::write(folder.join("events.jsonl"), &event).expect("a scratch folder can be written");
-    let topic = kafka().topic("readme", 1);
-    let run = |arguments: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_workflow-bridge"))
-            .args(arguments)
+    fs::copy(root.join("examples/events.jsonl"), folder.join("examples/events.jsonl")).expect("it can be copied");
+    // A copy: the server keeps its state beside the app.
+    for entry in fs::read_dir(root.join("examples/langgraph-app")).expect("the app is there") {
+        let path = entry.expect("a folder can be listed").path();
+        if path.is_file() {
+            let name = path.file_name().expect("a file has a name");
+            fs::copy(&path, folder.join("examples/langgraph-app").join(name)).expect("it can be copied");
+        }
+    }
+    folder
+}
+
+/// Does what the page says, block by block. Only the ports are others, given by the environment, as 9092, 2024 and 9464
+/// may be taken here.
+#[test]
+fn the_first_rule_of_the_readme_runs_the_agent_once() {
+    let folder = clone();
+    let (kafka, agent, admin) = (free_port(), free_port(), free_port());
+    let executions = folder.join("executions.jsonl");
+    let started = Instant::now();
+    let shell = |script: &str| {
+        let mut command = Command::new("bash");
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            if ["KAFKA_", "BRIDGE_", "WORKFLOW_EVENTS_", "MAKE", "MFLAGS", "VIRTUAL_ENV"]
+                .iter()
+                .any(|p| name.starts_with(p))
+            {
+                command.env_remove(&name);
+            }
+        }
+        command
+            .args(["-euc", &script.replace(":2024/", &format!(":{agent}/"))])
             .current_dir(&*folder)
-            .env("KAFKA_BOOTSTRAP_SERVERS", kafka().bootstrap())
-            .env("KAFKA_TOPIC", &topic)
-            .stdin(Stdio::null())
-            .output()
-            .expect("the binary starts");
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+            .env("TRY_KAFKA_PORT", kafka.to_string())
+            .env("TRY_AGENT_PORT", agent.to_string())
+            .env("KAFKA_BOOTSTRAP_SERVERS", format!("127.0.0.1:{kafka}"))
+            .env("LANGGRAPH_URL", format!("http://127.0.0.1:{agent}"))
+            .env("BRIDGE_ADMIN_ADDR", format!("127.0.0.1:{admin}"))
+            .env("EXECUTIONS_FILE", &executions);
+        command
     };
-    run(&["check", "--routing", "routing"]);
-    run(&["publish", "events.jsonl"]);
-    run(&["publish", "events.jsonl"]);
-    let mut bridge = BridgeSetup::new(kafka(), &topic).routing_file("first.yaml", &rule).start();
-    kafka().wait_committed(bridge.group(), &topic, Duration::from_secs(60));
-    bridge.stop();
-    langgraph.wait_idle(Duration::from_secs(60));
-    let executions = langgraph.executions();
-    assert_eq!(executions.values().copied().collect::<Vec<_>>(), [1], "{executions:?}");
+    let run = |script: &str| {
+        let output = shell(script).stdin(Stdio::null()).output().expect("bash starts");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{script}\n{text}\n{}", String::from_utf8_lossy(&output.stderr));
+        text
+    };
+    let mut services: Vec<Process> = Vec::new();
+    let mut publish = None;
+    for (language, text) in section(&read("README.md"), "## A first rule") {
+        match language.as_str() {
+            "yaml" => {
+                assert_eq!(text, read("routing/first.yaml"), "the page and the shipped rule differ");
+                fs::write(folder.join("routing/first.yaml"), text).expect("a scratch folder can be written");
+            }
+            "json" => assert_eq!(text, read("examples/events.jsonl"), "the page and the shipped event differ"),
+            "bash" => {
+                let (before, last) = text.trim_end().rsplit_once('\n').unwrap_or(("", text.trim_end()));
+                let ready = match last {
+                    "make kafka" => format!("127.0.0.1:{kafka}"),
+                    "make agent" => format!("http://127.0.0.1:{agent}/ok"),
+                    "target/debug/workflow-bridge run" => format!("http://127.0.0.1:{admin}/healthz"),
+                    _ => {
+                        run(&text);
+                        publish = Some(text);
+                        continue;
+                    }
+                };
+                if !before.is_empty() {
+                    run(before);
+                }
+                let service = Process::spawn(last, &shell(last), Arc::default());
+                services.push(service);
+                let service = services.last_mut().expect("it was pushed");
+                poll(Duration::from_secs(120), last, || {
+                    assert!(service.exit_status().is_none(), "{last} ended:\n{}", service.log().tail(40));
+                    let answers = if ready.starts_with("http") {
+                        matches!(http::get(&ready), Ok((200, _)))
+                    } else {
+                        TcpStream::connect(&ready).is_ok()
+                    };
+                    when(answers, service.log().tail(1))
+                });
+            }
+            other => panic!("the section has a block of {other}"),
+        }
+    }
+    let ran = || fs::read_to_string(&executions).unwrap_or_default().lines().count();
+    poll(Duration::from_secs(60), "the agent runs", || when(ran() == 1, ran()));
+    println!("from `make kafka` to the agent's run: {:.0} s", started.elapsed().as_secs_f64());
+
+    // As the page says: published again, it is a duplicate, and the state of the thread tells of the event.
+    let publish = publish.expect("the section publishes the event");
+    let summary = "etl_orders (scheduled__2026-01-31) completed";
+    poll(Duration::from_secs(60), "the thread shows what the agent made of the event", || {
+        let shown = run(&publish);
+        when(shown.contains(summary), shown)
+    });
+    poll(Duration::from_secs(60), "the second copy is a duplicate", || {
+        let metrics = http::get(&format!("http://127.0.0.1:{admin}/metrics"));
+        let seen = metrics.as_ref().is_ok_and(|(_, text)| {
+            text.lines().any(|line| line.contains("outcome=\"duplicate\"") && !line.ends_with(" 0"))
+        });
+        when(seen, ())
+    });
+    assert_eq!(ran(), 1, "the agent ran again");
+}
+
+/// Whoever mounts `routing/` as it is shipped sends to the agent that the page or compose has started, and to nothing else.
+#[test]
+fn the_shipped_routing_folder_is_the_first_rule_alone() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let names: Vec<_> = fs::read_dir(root.join("routing"))
+        .expect("the folder is there")
+        .map(|entry| entry.expect("a folder can be listed").file_name())
+        .collect();
+    assert_eq!(names, ["first.yaml"]);
+    let compose = read("docker-compose.yml");
+    assert!(compose.contains("LANGGRAPH_URL: http://langgraph:2024") && compose.contains("127.0.0.1:2024:2024"));
+    for file in
+        ["README.md", "docker-compose.yml", "examples/langgraph-app/Dockerfile", "examples/langgraph-app/README.md"]
+    {
+        assert!(!read(file).contains("8123"), "{file}: the example app has one port everywhere");
+    }
 }

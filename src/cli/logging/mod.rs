@@ -1,0 +1,57 @@
+//! Log lines to stderr, as text or JSON; `RUST_LOG` chooses what is shown.
+//!
+//! A stderr that is closed or full loses lines and stops nothing: the default of tracing-subscriber would panic.
+
+mod json;
+
+use std::{
+    env,
+    io::{self, IsTerminal as _},
+};
+
+use tracing_subscriber::{EnvFilter, fmt};
+
+use super::output;
+use crate::config::LogFormat;
+
+/// Installs the logger of the process; a second call changes nothing.
+pub(super) fn install(format: LogFormat, default: &str) {
+    let wanted = env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let filter = EnvFilter::try_new(if wanted.trim().is_empty() { default } else { &wanted }).unwrap_or_else(|error| {
+        output::note(format_args!(
+            "warning: RUST_LOG: expected a level or directives such as info or warn,workflow_bridge=debug, found \
+             {wanted:?} ({error}): {default} is used instead"
+        ));
+        EnvFilter::new(default)
+    });
+    let builder = fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
+    // An error says that a logger is there already.
+    let _ = match format {
+        LogFormat::Text => builder.with_ansi(is_coloured(&|name| env::var(name).ok())).try_init(),
+        LogFormat::Json => builder.with_ansi(false).event_format(json::Json).try_init(),
+    };
+}
+
+/// Colour is for a terminal, unless its user wants none.
+fn is_coloured(env: &dyn Fn(&str) -> Option<String>) -> bool {
+    allows_colour(env) && io::stderr().is_terminal()
+}
+
+/// What <https://no-color.org> says, and a terminal that says that it has none.
+fn allows_colour(env: &dyn Fn(&str) -> Option<String>) -> bool {
+    env("NO_COLOR").is_none_or(|value| value.is_empty()) && env("TERM").as_deref() != Some("dumb")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_color_and_a_dumb_terminal_have_no_colour() {
+        let with = |name: &'static str, value: &'static str| {
+            allows_colour(&move |asked| (asked == name).then(|| value.to_owned()))
+        };
+        assert!(!with("NO_COLOR", "1") && !with("NO_COLOR", "0") && !with("TERM", "dumb"));
+        assert!(with("NO_COLOR", "") && with("TERM", "xterm-256color"));
+    }
+}
