@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::cost;
 use crate::{
     dedup::{Ledger, LedgerError, Record},
-    event::{Event, Origin},
+    event::{BYTE_ORDER_MARK, Event, Origin},
     kafka::{Headers, OwnedHeader, Ticket},
 };
 
@@ -28,6 +28,12 @@ pub(super) struct Received {
 }
 
 impl Received {
+    /// The value as an agent gets it: without the byte order mark that some publishers write before it.
+    pub(super) fn text(&self) -> Bytes {
+        let value = self.value.clone().unwrap_or_default();
+        if value.starts_with(BYTE_ORDER_MARK) { value.slice(BYTE_ORDER_MARK.len()..) } else { value }
+    }
+
     /// The text of a header.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         Headers::owned(&self.headers).get(name).and_then(|value| std::str::from_utf8(value).ok())
@@ -84,5 +90,24 @@ impl Flight {
     /// The ticket, once: the event has its outcome.
     pub(super) fn take_ticket(&self) -> Option<Ticket> {
         self.ticket.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_gets_the_event_without_a_byte_order_mark() {
+        for value in ["{}", "\u{feff}{}"] {
+            let received = Received {
+                origin: Origin { topic: "events".into(), partition: 0, offset: 0 },
+                key: None,
+                value: Some(value.into()),
+                headers: [].into(),
+                timestamp_ms: None,
+            };
+            assert_eq!(received.text(), "{}");
+        }
     }
 }
