@@ -148,6 +148,18 @@ mod tests {
     }
 
     #[test]
+    fn a_publisher_hears_of_what_a_bridge_with_default_settings_refuses() {
+        let limits = Limits::default();
+        let refused =
+            |value: &str| limits.refuses(&RecordSize { value: value.len(), ..RecordSize::default() }, value.as_bytes());
+        let numbers = format!("{{\"n\": [{}0]}}", "0,".repeat(500_000));
+        assert!(refused(&"x".repeat(5 << 20)).is_some_and(|poison| poison.to_string().contains("4194304")));
+        assert!(refused(&numbers).is_some_and(|poison| poison.to_string().contains("33554432 bytes of memory")));
+        assert_eq!(refused(&format!("{{\"text\": \"{}\"}}", "x".repeat(4_000_000))), None);
+        assert_eq!(refused(&"no json".repeat(100_000)), None, "that is for the decoder to say");
+    }
+
+    #[test]
     fn the_message_has_what_was_found_the_limit_and_the_remedy() {
         let poison = Limits::default().check(&RecordSize { value: 50_000_000, ..SMALL }).unwrap_err();
         assert_eq!(

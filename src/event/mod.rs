@@ -33,6 +33,7 @@ pub use ids::{DeliveryId, digest};
 pub use limits::{DECODED_FACTOR, DEFAULT_MAX_RECORD_BYTES, Limits, MAX_HEADER_BYTES, MAX_HEADERS, RecordSize};
 pub use names::{EventType, Source};
 pub use poison::Poison;
+pub use read::BYTE_ORDER_MARK;
 
 /// The longest `event_id`, in bytes.
 pub const MAX_EVENT_ID_BYTES: usize = 255;

@@ -13,13 +13,15 @@ use super::{
 /// How many levels of objects and arrays a JSON text may have, as the parser counts.
 const MAX_DEPTH: usize = 127;
 
+/// What some publishers write before the text: it says that UTF-8 follows, and is no part of it.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A record's value as one JSON object.
 pub(super) fn object(bytes: &[u8], limits: &Limits) -> Result<Map<String, Value>, Poison> {
     if let Some(poison) = hints::framing(bytes) {
         return Err(poison);
     }
-    // Some publishers write a byte order mark before the text.
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let position = error.valid_up_to();
         Poison::NotUtf8 { position, byte: bytes.get(position).copied().unwrap_or_default() }

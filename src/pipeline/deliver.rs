@@ -311,7 +311,7 @@ fn compose(flight: &Flight, rule: &Rule, runtime: &AgentRuntime) -> Result<Deliv
         origin: flight.received.origin.clone(),
         // An agent reads one dialect, whatever the publishers write.
         raw: match event.dialect() {
-            Dialect::Native => flight.received.value.clone().unwrap_or_default(),
+            Dialect::Native => flight.received.text(),
             _ => event.encode().into(),
         },
         trace: trace(flight),

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::cost;
 use crate::{
     dedup::{Ledger, LedgerError, Record},
-    event::{Event, Origin},
+    event::{BYTE_ORDER_MARK, Event, Origin},
     kafka::{OwnedHeader, Ticket},
 };
 
@@ -25,6 +25,14 @@ pub(super) struct Received {
     pub(super) headers: Arc<[OwnedHeader]>,
     /// When the broker appended it (or its producer made it), in ms since 1970.
     pub(super) timestamp_ms: Option<u64>,
+}
+
+impl Received {
+    /// The value as an agent gets it: without the byte order mark that some publishers write before it.
+    pub(super) fn text(&self) -> Bytes {
+        let value = self.value.clone().unwrap_or_default();
+        if value.starts_with(BYTE_ORDER_MARK) { value.slice(BYTE_ORDER_MARK.len()..) } else { value }
+    }
 }
 
 /// An event that has been received and has no outcome yet.
@@ -85,5 +93,24 @@ impl Flight {
     /// The ticket, once: the event has its outcome.
     pub(super) fn take_ticket(&self) -> Option<Ticket> {
         self.ticket.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_gets_the_event_without_a_byte_order_mark() {
+        for value in ["{}", "\u{feff}{}"] {
+            let received = Received {
+                origin: Origin { topic: "events".into(), partition: 0, offset: 0 },
+                key: None,
+                value: Some(value.into()),
+                headers: [].into(),
+                timestamp_ms: None,
+            };
+            assert_eq!(received.text(), "{}");
+        }
     }
 }

@@ -11,6 +11,10 @@ use crate::event::Origin;
 /// The longest `dlq-error`, in bytes.
 const MAX_ERROR_BYTES: usize = 1024;
 
+/// The most original headers that a letter keeps: librdkafka reads no header at all of a record that has
+/// more than 100,000, so with more of them the reason could not be read.
+const MAX_KEPT_HEADERS: usize = 99_900;
+
 /// A record that could not be delivered, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
@@ -77,7 +81,8 @@ impl DeadLetter {
             self.key.as_deref().filter(|_| form < Form::NoKey),
         );
         let mut headers = Vec::new();
-        if form < Form::NoHeaders {
+        let keeps_headers = form < Form::NoHeaders && self.headers.len() <= MAX_KEPT_HEADERS;
+        if keeps_headers {
             // A letter that was sent back once bears the marks of the first time.
             headers.extend(self.headers.iter().filter(|(name, _)| !name.starts_with("dlq-")).cloned());
         }
@@ -107,7 +112,7 @@ impl DeadLetter {
             add("dlq-value-omitted", "true".into());
             add("dlq-value-bytes", value.len().to_string());
         }
-        if form >= Form::NoHeaders && !self.headers.is_empty() {
+        if !keeps_headers && !self.headers.is_empty() {
             let bytes = self.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len));
             add("dlq-headers-omitted", "true".into());
             add("dlq-headers-bytes", bytes.sum::<usize>().to_string());
@@ -199,6 +204,18 @@ mod tests {
             assert_eq!(said(form, "event_id"), 1 - headers);
         }
         assert_eq!(header(&letter.record(Form::NoKey), "dlq-value-bytes"), ["5"]);
+    }
+
+    #[test]
+    fn a_letter_never_has_more_headers_than_its_reader_can_read() {
+        let with = |count: usize| DeadLetter { headers: vec![("h".to_owned(), None); count].into(), ..letter() };
+        let kept = with(MAX_KEPT_HEADERS);
+        let kept = kept.record(Form::Whole);
+        assert!(kept.headers.len() > MAX_KEPT_HEADERS && kept.headers.len() <= 100_000);
+        let omitted = with(MAX_KEPT_HEADERS + 1);
+        let omitted = omitted.record(Form::Whole);
+        assert_eq!((omitted.value, header(&omitted, "dlq-headers-omitted")), (Some(&b"value"[..]), vec!["true"]));
+        assert_eq!((omitted.headers.len() < 100, header(&omitted, "dlq-reason")), (true, vec!["not_json"]));
     }
 
     #[test]
