@@ -140,7 +140,7 @@ async fn attempts(
                         info!(event_id = flight.event.id(), rule = %name, %agent, thread_id = %claim, run_id, found, "run accepted");
                     }
                     None => {
-                        debug!(event_id = flight.event.id(), rule = %name, %agent, delivery_id = %claim, "delivered")
+                        debug!(event_id = flight.event.id(), rule = %name, %agent, delivery_id = %claim, "delivered");
                     }
                 }
                 return Ok(Attempted::Accepted);
