@@ -104,7 +104,9 @@ mod tests {
         let line = StatusLine::default();
         line.open();
         // In pieces of one byte: nothing may depend on how the network cuts it.
-        bytes.iter().for_each(|byte| line.feed(&[*byte]));
+        for byte in bytes {
+            line.feed(&[*byte]);
+        }
         line.status()
     }
 

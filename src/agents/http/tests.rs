@@ -169,8 +169,8 @@ fn an_agent_needs_a_url_of_http() {
 fn forms(status: &str) -> Vec<(&'static str, Vec<u8>)> {
     let head = |rest: &str| format!("HTTP/1.1 {status} x\r\n{rest}").into_bytes();
     let many = |count: usize| {
-        let headers: String = (0..count).map(|n| format!("x-{n}: {n}\r\n")).collect();
-        head(&format!("{headers}content-length: 0\r\n\r\n"))
+        let headers: Vec<String> = (0..count).map(|n| format!("x-{n}: {n}\r\n")).collect();
+        head(&format!("{}content-length: 0\r\n\r\n", headers.concat()))
     };
     let line = |line: &str| format!("{line}\r\ncontent-length: 0\r\n\r\n").into_bytes();
     let mut forms = vec![

@@ -80,9 +80,10 @@ fn serve(authority: &Pair) -> SocketAddr {
                 "POST /threads" => json!({"thread_id": body["thread_id"], "metadata": body["metadata"]}),
                 _ => json!({"run_id": "ours"}),
             };
-            let answer = answer.to_string();
-            let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", answer.len());
-            let _ = stream.write_all(format!("{head}{answer}").as_bytes());
+            let body = answer.to_string();
+            let length = body.len();
+            let text = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+            let _ = stream.write_all(text.as_bytes());
             let _ = stream.shutdown();
         }
     });
