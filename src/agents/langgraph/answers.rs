@@ -466,9 +466,8 @@ pub(super) fn is_busy(detail: &str) -> bool {
 }
 
 /// Whether a 422 or a 404 says that there is no such assistant. Only the beginning counts: what follows
-/// may repeat the event. Measured: `Invalid assistant: 'x'. Must be either: - A valid assistant UUID, or
-/// - One of the registered graphs: ...`, `Assistant 'x' not found` (aegra), `No assistant found for "x"`
-/// (LangGraph.js).
+/// may repeat the event. Measured: `Invalid assistant: 'x'. Must be either: ...` (LangGraph), `Assistant
+/// 'x' not found` (aegra), `No assistant found for "x"` (LangGraph.js).
 pub(super) fn is_unknown_assistant(detail: &str) -> bool {
     let detail = detail.trim_start().to_lowercase();
     let says = [

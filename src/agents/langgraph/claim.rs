@@ -3,15 +3,17 @@
 //! A pure state machine: what was seen goes in with the time, the next step comes out. Its
 //! invariant, given that no request outlives `settle` and that claim threads are not deleted: over
 //! all sessions of all processes, at most one post of a delivery is ever accepted. `model.rs` checks
-//! it against servers that lose and hold requests. It knows nothing of HTTP.
+//! it against servers that lose and hold requests, do not find threads that they have, and lack what
+//! others show or refuse. It knows nothing of HTTP.
 //!
 //! Why it holds. A *turn* is the right to post once. Turn 0 is the delivery's own thread, turn n + 1
 //! another thread whose id is derived from it; creating the thread is atomic, so a turn has one
 //! holder. The holder posts at most once in a turn, and starts to no later than `right` after it
-//! asked for the turn. Nobody asks for turn n + 1 before every post of turn n has arrived or is
-//! lost: its holder waits `settle` from its post, anybody else `right + settle` from when it first
-//! saw the turn taken. So whoever holds turn n + 1 looks when nothing older is on its way, and posts
-//! only if there is no run.
+//! first asked for the turn: asking again, because the server once did not show a thread, renews
+//! nothing. Nobody asks for turn n + 1 before every post of turn n has arrived or is lost: its holder
+//! waits `settle` from its post, anybody else `right + settle` from when it first saw the turn taken.
+//! So whoever holds turn n + 1 looks when nothing older is on its way, and posts only if there is no
+//! run, nor one that may be ours.
 
 use std::time::Duration;
 
@@ -183,8 +185,8 @@ pub(super) struct Claim {
 struct Attempt {
     /// The turn that was last claimed or asked about.
     about: u32,
-    /// It was never asked for before.
-    first_asked: bool,
+    /// The turn that was asked for for the first time.
+    newly_asked: Option<u32>,
     steps: u16,
     late: u8,
     vanished: bool,
@@ -297,7 +299,7 @@ impl Claim {
                 self.look(now)
             }
             Seen::Unsent => {
-                if self.attempt.first_asked {
+                if self.attempt.newly_asked == Some(about) {
                     self.asked = None;
                 }
                 Step::Fail(Why::Request)
@@ -354,8 +356,9 @@ impl Claim {
         }
         // Only forwards: a turn that is asked for again, because the server once did not show its thread, is
         // not a new right.
-        self.attempt.first_asked = self.asked.is_none_or(|(asked, _)| asked < turn);
-        if self.attempt.first_asked {
+        let newly = self.asked.is_none_or(|(asked, _)| asked < turn);
+        self.attempt.newly_asked = newly.then_some(turn);
+        if newly {
             self.asked = Some((turn, now));
         }
         self.attempt.about = turn;

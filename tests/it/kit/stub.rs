@@ -13,7 +13,7 @@ use hyper::{Method, Response};
 use serde_json::{Map, Value, json};
 
 use super::{
-    http::{self, Answer, Asked, Server},
+    http::{self, Asked, Server},
     unique,
 };
 
@@ -85,7 +85,7 @@ impl StubLangGraph {
         let shared = Arc::clone(&state);
         let server = Server::start(move |request: Asked| {
             let answer = answer(lack, &mut lock(&shared), &request);
-            async move { answer }
+            async move { Some(answer) }
         });
         Self { server, state }
     }
@@ -101,11 +101,11 @@ impl StubLangGraph {
     }
 }
 
-fn answer(lack: Lack, state: &mut State, request: &Asked) -> Answer {
+fn answer(lack: Lack, state: &mut State, request: &Asked) -> Response<Bytes> {
     let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
     let path: Vec<&str> = request.uri().path().split('/').skip(1).collect();
     let query = request.uri().query().unwrap_or_default();
-    Some(match (request.method(), &path[..]) {
+    match (request.method(), &path[..]) {
         (&Method::POST, ["threads"]) => state.create_thread(lack, &body),
         (&Method::POST, ["threads", id, "runs"]) => state.create_run(lack, id, &body),
         (&Method::GET, ["threads", id, rest @ ..]) => match (state.threads.get(*id), rest) {
@@ -120,7 +120,7 @@ fn answer(lack: Lack, state: &mut State, request: &Asked) -> Answer {
             (Some(_), _) => error(lack, 404, "Not Found"),
         },
         _ => error(lack, 404, "Not Found"),
-    })
+    }
 }
 
 fn error(lack: Lack, status: u16, text: &str) -> Response<Bytes> {

@@ -60,6 +60,7 @@ struct Setup {
 
 /// What the server does not do, or does not show.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "a server may lack any of them")]
 struct Lacks {
     /// It takes a run although another is running.
     reject: bool,
