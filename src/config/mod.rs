@@ -140,7 +140,10 @@ impl Config {
         for error in self.kafka.validate() {
             let setting = format!("kafka.{}", error.setting);
             // What was reported where it stands: a secret that could not be had, or a control character.
-            if problems.iter().any(|problem| problem.contains(&format!("`{setting}`"))) {
+            let reported = |problem: &String| {
+                problem.contains(&format!("`{setting}`: ")) || problem.contains(&format!("`{setting}` stands"))
+            };
+            if problems.iter().any(reported) {
                 continue;
             }
             let key = setting.split('[').next().unwrap_or_default();
