@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Class;
 use crate::event::{DeliveryId, Event, Origin};
@@ -34,6 +34,19 @@ pub struct Delivery {
     pub traceparent: Option<Arc<str>>,
     /// What the rule's template made of the event; `None` is the agent kind's default body.
     pub body: Option<Value>,
+    /// What the agent's own templates made of it; for a LangGraph server only.
+    pub settings: RunSettings,
+}
+
+/// What the routing file says of each run of a LangGraph agent, rendered for one event.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunSettings {
+    /// The run's `config`, when it has templates in it; otherwise it is part of the agent's spec.
+    pub config: Option<Value>,
+    /// The run's `context`, likewise.
+    pub context: Option<Value>,
+    /// Metadata of the run and of its thread besides the bridge's own.
+    pub metadata: Map<String, Value>,
 }
 
 /// What an attempt came to.

@@ -21,6 +21,6 @@ mod wire;
 pub use agent::{Agent, ConnectError, Session};
 pub use classify::{MAX_RETRY_AFTER, Observation, Request, classify, label, retry_after};
 pub use clock::{Boottime, Clock, SystemClock};
-pub use delivery::{Answer, Delivery, Failure, KINDS, MAX_REASON_BYTES};
+pub use delivery::{Answer, Delivery, Failure, KINDS, MAX_REASON_BYTES, RunSettings};
 pub use langgraph::ClaimPolicy;
 pub use spec::*;

@@ -71,9 +71,9 @@ pub struct LangGraphSpec {
     pub headers: Vec<(HeaderName, HeaderText)>,
     /// The longest that a request may linger in a proxy or a queue: at least twice the time-out.
     pub settle: Duration,
-    /// The run's `config`, sent as it stands.
+    /// The run's `config`, sent as it stands; one with templates in it is part of each delivery.
     pub config: Option<Value>,
-    /// The run's `context`, sent as it stands.
+    /// The run's `context`, likewise.
     pub context: Option<Value>,
     /// How long the server keeps a claim thread; outlasts the dedup window. `None`: for ever.
     pub ttl: Option<Duration>,

@@ -37,6 +37,7 @@ pub(super) fn delivery(event_id: &str) -> Delivery {
         raw: raw.into(),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
         body: None,
+        settings: RunSettings::default(),
     }
 }
 

@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{Settings, exit, fail};
-use crate::bridge::{load_routing, process_environment};
+use crate::{
+    bridge::{BridgeError, load_routing, process_environment},
+    routing::Problem,
+};
 
 /// Flags of `check`.
 #[derive(Debug, Args)]
@@ -13,6 +16,9 @@ use crate::bridge::{load_routing, process_environment};
 pub(super) struct Check {
     #[command(flatten)]
     settings: Settings,
+    /// Warnings are mistakes too: exit with 78 when there are any
+    #[arg(long)]
+    strict: bool,
 }
 
 impl Check {
@@ -32,13 +38,26 @@ impl Check {
         }
         let routing = match (settings, routing) {
             (Ok(()), Ok(routing)) => routing,
-            (_, Err(error)) => return fail(exit::CONFIG, &error),
+            (_, Err(error)) => {
+                if let BridgeError::Routing { problems, .. } = &error {
+                    warn(problems.warnings());
+                }
+                return fail(exit::CONFIG, &error);
+            }
             (Err(_), Ok(_)) => return ExitCode::from(exit::CONFIG),
         };
-        for warning in routing.warnings() {
-            eprintln!("workflow-bridge: warning: {warning}");
+        warn(routing.warnings());
+        if self.strict && !routing.warnings().is_empty() {
+            let count = routing.warnings().len();
+            return fail(exit::CONFIG, &format!("{count} warnings, and --strict takes them for mistakes"));
         }
         println!("ok: {} rules, {} agents", routing.rules().count(), routing.agents().count());
         ExitCode::SUCCESS
+    }
+}
+
+fn warn(warnings: &[Problem]) {
+    for warning in warnings {
+        eprintln!("workflow-bridge: warning: {warning}");
     }
 }

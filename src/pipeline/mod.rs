@@ -11,6 +11,7 @@ mod door;
 mod flight;
 mod intake;
 mod rate;
+mod render;
 mod retry;
 mod runtime;
 mod stop;
@@ -36,6 +37,7 @@ use crate::{
 };
 use dispatch::Dispatcher;
 use flight::Received;
+use render::Renderer;
 use runtime::Agents;
 
 /// Why an event or a delivery is a dead letter, beside the kinds of poison.
@@ -90,6 +92,7 @@ struct Poisoned {
 struct Shared {
     routing: Arc<Routing>,
     agents: Agents,
+    renderer: Renderer,
     ledger: Ledger,
     dead_letters: DeadLetters,
     stop: Stop,
@@ -134,6 +137,7 @@ impl Pipeline {
     pub fn start(parts: Parts, stop: Stop) -> Result<(Self, Intake), ConnectError> {
         let shared = Arc::new(Shared {
             agents: Agents::connect(parts.routing.agents(), parts.claim_policy)?,
+            renderer: Renderer::start().map_err(|error| ConnectError::Threads { error })?,
             routing: parts.routing,
             ledger: parts.ledger,
             dead_letters: parts.dead_letters,

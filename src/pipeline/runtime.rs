@@ -21,6 +21,8 @@ pub(super) struct AgentRuntime {
     pub(super) spec: Arc<AgentSpec>,
     pub(super) agent: Agent,
     pub(super) door: Door,
+    /// Whoever holds it may render: an agent renders one template at a time, so none fills the queue.
+    pub(super) rendering: tokio::sync::Mutex<()>,
     waiting: AtomicI64,
     last_failure: Mutex<Option<String>>,
 }
@@ -46,6 +48,7 @@ impl AgentRuntime {
             spec: Arc::clone(spec),
             agent: Agent::connect_with_policy(spec, policy)?,
             door: Door::new(spec),
+            rendering: tokio::sync::Mutex::default(),
             waiting: AtomicI64::new(0),
             last_failure: Mutex::new(None),
         };

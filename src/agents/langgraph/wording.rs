@@ -55,10 +55,10 @@ pub(super) fn run(delivery: &Delivery, spec: &LangGraphSpec) -> Value {
         "multitask_strategy": "reject",
         "metadata": coordinates(delivery),
     });
-    if let Some(config) = &spec.config {
+    if let Some(config) = delivery.settings.config.as_ref().or(spec.config.as_ref()) {
         body["config"] = config.clone();
     }
-    if let Some(context) = &spec.context {
+    if let Some(context) = delivery.settings.context.as_ref().or(spec.context.as_ref()) {
         body["context"] = context.clone();
     }
     body
@@ -70,9 +70,10 @@ fn default_input(delivery: &Delivery) -> Value {
     json!({"event": event, "messages": [{"role": "user", "content": event.to_string()}]})
 }
 
-/// Which event this is, on the thread and on the run.
+/// Which event this is, on the thread and on the run, and what the routing file adds to that. The
+/// bridge's own keys come last, so nothing replaces them.
 fn coordinates(delivery: &Delivery) -> Map<String, Value> {
-    let mut map = Map::new();
+    let mut map = delivery.settings.metadata.clone();
     map.insert("event_id".into(), delivery.event.id().into());
     map.insert("rule".into(), (&*delivery.rule).into());
     map.insert("agent".into(), (&*delivery.agent).into());

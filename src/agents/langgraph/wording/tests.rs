@@ -109,3 +109,27 @@ fn the_text_of_an_error_is_its_detail() {
     assert_eq!(detail(br#"{"detail": [{"loc": 1}]}"#), r#"[{"loc":1}]"#);
     assert_eq!(detail(b"<html>"), "<html>");
 }
+
+#[test]
+fn metadata_of_the_routing_file_stands_beside_the_bridges_own_and_never_replaces_it() {
+    let mut delivery = delivery("e1");
+    delivery.settings.metadata = json!({"dag": "etl", "event_id": "x", "nonce": "x"}).as_object().unwrap().clone();
+    let nonce = Uuid::new_v4();
+    let (_, spec) = langgraph_spec("127.0.0.1:1".parse().unwrap());
+    let bodies = [claim(&delivery, 1, nonce, None), run(&delivery, &spec)];
+    for body in &bodies {
+        assert_eq!((&body["metadata"]["dag"], &body["metadata"]["event_id"]), (&json!("etl"), &json!("e1")));
+    }
+    assert_eq!(bodies[0]["metadata"]["nonce"], nonce.to_string());
+}
+
+#[test]
+fn what_a_template_filled_in_is_sent_instead_of_what_the_agent_has() {
+    let mut delivery = delivery("e1");
+    let (_, mut spec) = langgraph_spec("127.0.0.1:1".parse().unwrap());
+    spec.config = Some(json!({"recursion_limit": 5}));
+    delivery.settings.config = Some(json!({"recursion_limit": 9}));
+    delivery.settings.context = Some(json!({"dag": "etl"}));
+    let body = run(&delivery, &spec);
+    assert_eq!((&body["config"], &body["context"]), (&json!({"recursion_limit": 9}), &json!({"dag": "etl"})));
+}
