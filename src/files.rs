@@ -12,19 +12,31 @@ use std::{
 
 use rustix::fs::OFlags;
 
-/// The content of a regular file.
+/// The largest file that is read, in bytes, where no other limit is given.
+const MAX_BYTES: u64 = 32 << 20;
+
+/// The content of a regular file of at most 32 MiB.
 ///
 /// # Errors
-/// What the system says, or what was found in the place of a regular file.
+/// What the system says, what was found in the place of a regular file, or that it is too large.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    read_within(path, MAX_BYTES)
+}
+
+fn read_within(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     // Before it is opened: a socket cannot be, and the error of that names no cause.
     regular(fs::metadata(path)?.file_type())?;
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     // Once more: another file may have taken its place.
     regular(file.metadata()?.file_type())?;
     let mut content = Vec::new();
-    file.read_to_end(&mut content)?;
+    // By what is read and not by the length that the file says it has: it may grow meanwhile.
+    file.take(most.saturating_add(1)).read_to_end(&mut content)?;
+    if content.len() as u64 > most {
+        let message = format!("expected at most {most} bytes, found more");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
     Ok(content)
 }
 
@@ -33,7 +45,15 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`read`], and when it is not UTF-8.
 pub fn read_text(path: &Path) -> io::Result<String> {
-    let content = read(path)?;
+    read_text_within(path, MAX_BYTES)
+}
+
+/// As [`read_text`], for a file of at most `most` bytes.
+///
+/// # Errors
+/// As [`read_text`].
+pub fn read_text_within(path: &Path, most: u64) -> io::Result<String> {
+    let content = read_within(path, most)?;
     String::from_utf8(content).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         io::Error::new(io::ErrorKind::InvalidData, format!("expected text in UTF-8, found other bytes at byte {at}"))

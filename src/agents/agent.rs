@@ -45,6 +45,12 @@ pub enum ConnectError {
         /// What the client says.
         error: native_tls::Error,
     },
+    /// The threads beside the agents cannot be started.
+    #[error("the threads that render templates cannot be started: {error}: raise the limit of threads")]
+    Threads {
+        /// What the system says.
+        error: std::io::Error,
+    },
     /// The URL is not one of HTTP.
     #[error("agent {agent}: expected a URL with http:// or https:// and a host, found the scheme {scheme:?}")]
     Url {
@@ -61,6 +67,7 @@ impl ConnectError {
         match self {
             Self::Client { .. } => "client",
             Self::Url { .. } => "url",
+            Self::Threads { .. } => "threads",
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use reqwest::Url;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Class, TraceContext};
 use crate::event::{DeliveryId, Event, Origin};
@@ -35,6 +35,19 @@ pub struct Delivery {
     pub trace: TraceContext,
     /// What the rule's template made of the event; `None` is the agent kind's default body.
     pub body: Option<Value>,
+    /// What the agent's own templates made of it; for a LangGraph server only.
+    pub settings: RunSettings,
+}
+
+/// What the routing file says of each run of a LangGraph agent, rendered for one event.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunSettings {
+    /// The run's `config`, when it has templates in it; otherwise it is part of the agent's spec.
+    pub config: Option<Value>,
+    /// The run's `context`, likewise.
+    pub context: Option<Value>,
+    /// Metadata of the run and of its thread besides the bridge's own.
+    pub metadata: Map<String, Value>,
 }
 
 /// What an attempt came to.

@@ -25,7 +25,7 @@ mod wire;
 pub use agent::{Agent, ConnectError, Session};
 pub use classify::{MAX_RETRY_AFTER, Observation, Request, classify, label, retry_after};
 pub use clock::{Boottime, Clock, SystemClock};
-pub use delivery::{Answer, Delivery, Failure, KINDS, MAX_REASON_BYTES, is_invisible};
+pub use delivery::{Answer, Delivery, Failure, KINDS, MAX_REASON_BYTES, RunSettings, is_invisible};
 pub use langgraph::ClaimPolicy;
 pub use sign::{SigningSecretError, check_signing_secret};
 pub use spec::*;

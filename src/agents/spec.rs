@@ -88,9 +88,9 @@ pub struct LangGraphSpec {
     pub headers: Vec<(HeaderName, HeaderText)>,
     /// The longest that a request may linger in a proxy or a queue: at least twice the time-out.
     pub settle: Duration,
-    /// The run's `config`, sent as it stands.
+    /// The run's `config`, sent as it stands; one with templates in it is part of each delivery.
     pub config: Option<Value>,
-    /// The run's `context`, sent as it stands.
+    /// The run's `context`, likewise.
     pub context: Option<Value>,
     /// What the server may clear away of a claim thread, and when. `None`: nothing.
     pub ttl: Option<Ttl>,

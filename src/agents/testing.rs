@@ -39,6 +39,7 @@ pub(super) fn delivery(event_id: &str) -> Delivery {
         raw: raw.into(),
         trace: TraceContext::read([TRACEPARENT], ["rojo=1"], ["team=core"]),
         body: None,
+        settings: RunSettings::default(),
     }
 }
 

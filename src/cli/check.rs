@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{Settings, environment_help, exit, fail, output, variables::Variables};
-use crate::bridge::load_routing;
+use crate::{
+    bridge::{BridgeError, load_routing},
+    routing::Problem,
+};
 
 const EXAMPLE: &str = "Example: workflow-bridge check --routing routing";
 
@@ -15,6 +18,9 @@ const EXAMPLE: &str = "Example: workflow-bridge check --routing routing";
 pub(super) struct Check {
     #[command(flatten)]
     settings: Settings,
+    /// Warnings are mistakes too: exit with 78 when there are any
+    #[arg(long)]
+    strict: bool,
 }
 
 impl Check {
@@ -35,13 +41,26 @@ impl Check {
         }
         let routing = match (settings, routing) {
             (Ok(()), Ok(routing)) => routing,
-            (_, Err(error)) => return fail(exit::CONFIG, &error),
+            (_, Err(error)) => {
+                if let BridgeError::Routing { problems, .. } = &error {
+                    warn(problems.warnings());
+                }
+                return fail(exit::CONFIG, &error);
+            }
             (Err(_), Ok(_)) => return ExitCode::from(exit::CONFIG),
         };
-        for warning in routing.warnings() {
-            output::note(format_args!("warning: {warning}"));
+        warn(routing.warnings());
+        if self.strict && !routing.warnings().is_empty() {
+            let count = routing.warnings().len();
+            return fail(exit::CONFIG, &format!("{count} warnings, and --strict takes them for mistakes"));
         }
         output::result(format_args!("ok: {} rules, {} agents", routing.rules().count(), routing.agents().count()));
         ExitCode::SUCCESS
+    }
+}
+
+fn warn(warnings: &[Problem]) {
+    for warning in warnings {
+        output::note(format_args!("warning: {warning}"));
     }
 }

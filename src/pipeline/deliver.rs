@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use metrics::{counter, histogram};
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
@@ -15,16 +16,17 @@ use super::{
     breaker::Report,
     flight::{Flight, Received},
     milliseconds, now_ms,
+    render::Failed,
     retry::{GivenUp, Waits, given_up, too_late_in, too_often},
     runtime::AgentRuntime,
     verdict::{self, Ending, Verdict},
 };
 use crate::{
-    agents::{Answer, Class, Delivery, Endpoint, Failure, RetrySpec, TraceContext},
+    agents::{Answer, Class, Delivery, Endpoint, Failure, RetrySpec, RunSettings, TraceContext},
     dedup::{LedgerError, Status},
     event::{DeliveryId, Dialect, Event},
     kafka::DeadLetter,
-    routing::Rule,
+    routing::{Rule, TemplateError},
     telemetry,
 };
 
@@ -94,7 +96,7 @@ enum Attempted {
 async fn attempts(
     shared: &Shared,
     flight: &Flight,
-    rule: &Rule,
+    rule: &Arc<Rule>,
     runtime: &AgentRuntime,
     number: u64,
 ) -> Result<Attempted, LedgerError> {
@@ -129,7 +131,7 @@ async fn attempts(
             }
         };
         // Composed for the attempt and dropped with it: what waits keeps no body in memory.
-        let delivery = match compose(flight, rule, runtime) {
+        let delivery = match compose(shared, flight, rule, runtime).await {
             Ok(delivery) => delivery,
             Err(verdict) => return Ok(Attempted::Refused(verdict)),
         };
@@ -295,14 +297,54 @@ fn passing(failure: &Failure) -> bool {
     }
 }
 
-/// The delivery as the agent gets it; a template that cannot be filled in is the event's end.
-fn compose(flight: &Flight, rule: &Rule, runtime: &AgentRuntime) -> Result<Delivery, Verdict> {
+/// What the templates of a rule and of its agent make of an event. One that cannot be filled in is the
+/// event's end. What depends on the event is rendered beside the runtime, never on its threads.
+async fn render(
+    shared: &Shared,
+    flight: &Flight,
+    rule: &Arc<Rule>,
+    runtime: &AgentRuntime,
+) -> Result<(Option<Value>, RunSettings), Verdict> {
+    let is_langgraph = matches!(runtime.spec.endpoint, Endpoint::LangGraph(_));
+    let agent = Arc::clone(&runtime.spec.name);
+    let depends = if is_langgraph {
+        rule.has_input_template() || shared.routing.has_templates(&agent)
+    } else {
+        rule.has_body_template()
+    };
+    let (routing, rule, event) = (Arc::clone(&shared.routing), Arc::clone(rule), Arc::clone(&flight.event));
+    let render = move || -> Result<_, TemplateError> {
+        if is_langgraph {
+            Ok((rule.render_input(&event)?, routing.render_settings(rule.name(), &agent, &event)?))
+        } else {
+            Ok((rule.render_body(&event)?, RunSettings::default()))
+        }
+    };
+    let rendered = if depends {
+        let _turn = runtime.rendering.lock().await;
+        shared.renderer.run(render).await
+    } else {
+        Ok(render())
+    };
+    let error = match rendered {
+        Ok(Ok(rendered)) => return Ok(rendered),
+        Ok(Err(error)) => error.to_string(),
+        Err(Failed) => {
+            "the template engine failed at this event: this is a defect of the bridge, report it with the rule".into()
+        }
+    };
+    Err(Verdict { reason: "template", error, status: None })
+}
+
+/// The delivery as the agent gets it.
+async fn compose(
+    shared: &Shared,
+    flight: &Flight,
+    rule: &Arc<Rule>,
+    runtime: &AgentRuntime,
+) -> Result<Delivery, Verdict> {
     let event = &flight.event;
-    let body = match &runtime.spec.endpoint {
-        Endpoint::LangGraph(_) => rule.render_input(event),
-        Endpoint::Http(_) => rule.render_body(event),
-    }
-    .map_err(|error| Verdict { reason: "template", error: error.to_string(), status: None })?;
+    let (body, settings) = render(shared, flight, rule, runtime).await?;
     Ok(Delivery {
         id: delivery_id(flight, rule, runtime),
         rule: Arc::clone(rule.name()),
@@ -316,6 +358,7 @@ fn compose(flight: &Flight, rule: &Rule, runtime: &AgentRuntime) -> Result<Deliv
         },
         trace: trace(flight),
         body,
+        settings,
     })
 }
 

@@ -13,6 +13,7 @@ mod expiry;
 mod flight;
 mod intake;
 mod rate;
+mod render;
 mod retry;
 mod runtime;
 mod stop;
@@ -44,6 +45,7 @@ use crate::{
 };
 use dispatch::Dispatcher;
 use flight::Received;
+use render::Renderer;
 use runtime::Agents;
 use uncommitted::Uncommitted;
 
@@ -101,6 +103,7 @@ struct Poisoned {
 struct Shared {
     routing: Arc<Routing>,
     agents: Agents,
+    renderer: Renderer,
     ledger: Ledger,
     dead_letters: DeadLetters,
     stop: Stop,
@@ -151,6 +154,7 @@ impl Pipeline {
     pub fn start(parts: Parts, stop: Stop) -> Result<(Self, Intake), ConnectError> {
         let shared = Arc::new(Shared {
             agents: Agents::connect(parts.routing.agents(), parts.claim_policy)?,
+            renderer: Renderer::start().map_err(|error| ConnectError::Threads { error })?,
             routing: parts.routing,
             ledger: parts.ledger,
             dead_letters: parts.dead_letters,

@@ -23,6 +23,8 @@ pub(super) struct AgentRuntime {
     pub(super) door: Door,
     /// Where it is, without credentials, query and fragment.
     pub(super) url: String,
+    /// Whoever holds it may render: an agent renders one template at a time, so none fills the queue.
+    pub(super) rendering: tokio::sync::Mutex<()>,
     waiting: AtomicI64,
     last_failure: Mutex<Option<(String, Option<u16>)>>,
 }
@@ -53,6 +55,7 @@ impl AgentRuntime {
             agent: Agent::connect_with_policy(spec, policy)?,
             door: Door::new(spec),
             url: url_to_show(&spec.endpoint),
+            rendering: tokio::sync::Mutex::default(),
             waiting: AtomicI64::new(0),
             last_failure: Mutex::new(None),
         };

@@ -12,14 +12,20 @@ use super::{
     LoadOptions, Routing,
     agent::{self, Context, Declared},
     fields::Fields,
-    problem::{Problem, ProblemKind, Problems, Report},
+    problem::{Problem, ProblemKind, Problems, Report, sorted},
     router::Router,
     rule::{self, Draft},
     template::Compiler,
 };
 
-/// The largest file, in bytes.
+/// The largest file, and the largest folder, in bytes.
 const MAX_BYTES: u64 = 32 << 20;
+
+/// The most agents of a folder: each has a connection pool.
+const MAX_AGENTS: usize = 1_000;
+
+/// The most rules of a folder.
+const MAX_RULES: usize = 20_000;
 
 const ADVICE: &str = "put a file such as rules.yaml into it, with `agents:` and `rules:`";
 
@@ -39,19 +45,25 @@ pub(super) fn load(folder: &Path, options: &LoadOptions) -> Result<Routing, Prob
         let message = format!("expected routing files (*.yaml, *.yml), found none: {ADVICE}");
         return Err(Problems::folder(folder, message));
     }
-    let mut files: Vec<_> = paths.into_iter().map(read).collect();
+    let mut left = MAX_BYTES;
+    let mut files: Vec<_> = paths.into_iter().map(|path| read(path, &mut left)).collect();
     let sections: Vec<_> = files.iter_mut().map(sections).collect();
 
+    let mut templates = Compiler::new();
     let mut agents = BTreeMap::new();
     for (file, (section, _)) in files.iter_mut().zip(&sections) {
         let Some(section) = section else { continue };
-        let mut context = Context { env: &*options.env, dedup_window: options.dedup_window, report: &mut file.report };
+        let mut context = Context {
+            env: &*options.env,
+            dedup_window: options.dedup_window,
+            report: &mut file.report,
+            templates: &mut templates,
+        };
         let declared = agent::read(section, &mut context);
         unique("agent", declared, |agent| (Arc::clone(&agent.name), agent.at), &mut agents, &mut file.report);
     }
     let kinds = agents.iter().map(|(name, (agent, ..))| (Arc::clone(name), agent.kind)).collect();
 
-    let mut templates = Compiler::new();
     let mut rules = BTreeMap::new();
     for (file, (_, section)) in files.iter_mut().zip(&sections) {
         let Some(section) = section else { continue };
@@ -91,17 +103,25 @@ fn finish(
             });
         }
     }
+    for (what, found, limit) in [("agents", agents.len(), MAX_AGENTS), ("rules", rules.len(), MAX_RULES)] {
+        if found > limit {
+            let message =
+                format!("expected at most {limit} {what}, found {found}: run several bridges, each with a part");
+            problems.extend(Problems::folder(folder, message).iter().cloned());
+        }
+    }
     if !problems.is_empty() {
-        return Err(Problems::new(problems));
+        return Err(Problems::new(problems, warnings));
     }
     let engine = Arc::new(templates.finish());
     let rules = rules.into_values().filter_map(|(draft, ..)| draft.finish(&engine)).map(Arc::new).collect();
-    let agents = agents
-        .into_values()
-        .filter_map(|(agent, ..)| agent.spec)
-        .map(|spec| (Arc::clone(&spec.name), Arc::new(spec)))
-        .collect();
-    Ok(Routing { agents, router: Router::new(rules), warnings })
+    let mut specs = BTreeMap::new();
+    let mut templates = BTreeMap::new();
+    for (agent, ..) in agents.into_values() {
+        templates.extend(agent.templates.finish(&engine).map(|templates| (Arc::clone(&agent.name), templates)));
+        specs.extend(agent.spec.map(|spec| (agent.name, Arc::new(spec))));
+    }
+    Ok(Routing { agents: specs, templates, router: Router::new(rules), warnings: sorted(warnings) })
 }
 
 /// Enters what a file declares; a name that is taken is a mistake.
@@ -147,15 +167,17 @@ fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn read(path: PathBuf) -> File {
+/// Reads a file, of which the folder has `left` bytes left.
+fn read(path: PathBuf, left: &mut u64) -> File {
     let mut report = Report::new(path);
-    let text = fs::metadata(report.file()).and_then(|metadata| {
-        if metadata.len() > MAX_BYTES {
-            let message = format!("{} bytes, where at most {MAX_BYTES} are allowed", metadata.len());
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
-        }
-        crate::files::read_text(report.file())
-    });
+    let text = crate::files::read_text_within(report.file(), *left).inspect(|text| *left -= text.len() as u64).map_err(
+        |error| {
+            if error.kind() != io::ErrorKind::FileTooLarge {
+                return error;
+            }
+            io::Error::new(error.kind(), format!("more than the {MAX_BYTES} bytes that all files together may have"))
+        },
+    );
     let root = match text {
         Ok(text) => yaml::read(text.strip_prefix('\u{feff}').unwrap_or(&text), &mut report),
         Err(error) => {

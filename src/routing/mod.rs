@@ -6,6 +6,7 @@
 //! bounded in time whatever it holds. It reads files and knows nothing of Kafka, HTTP or the ledger.
 
 mod agent;
+mod envelope;
 mod fields;
 mod folder;
 mod pattern;
@@ -21,7 +22,11 @@ mod tests;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
-use crate::agents::AgentSpec;
+use crate::{
+    agents::{AgentSpec, RunSettings},
+    event::Event,
+};
+use agent::RunTemplates;
 
 pub use crate::yaml::Position;
 pub use pattern::{Pattern, PatternError, PatternFault, PatternReason};
@@ -52,6 +57,8 @@ impl LoadOptions {
 #[derive(Debug)]
 pub struct Routing {
     agents: BTreeMap<Arc<str>, Arc<AgentSpec>>,
+    /// The templates of those agents that have some, by the agent's name.
+    templates: BTreeMap<Arc<str>, RunTemplates>,
     router: Router,
     warnings: Vec<Problem>,
 }
@@ -73,6 +80,20 @@ impl Routing {
     /// The agent of that name.
     pub fn agent(&self, name: &str) -> Option<&Arc<AgentSpec>> {
         self.agents.get(name)
+    }
+
+    /// The settings of a run of an agent for an event of a rule.
+    ///
+    /// # Errors
+    /// As [`Rule::render_input`].
+    pub fn render_settings(&self, rule: &str, agent: &str, event: &Arc<Event>) -> Result<RunSettings, TemplateError> {
+        let Some(templates) = self.templates.get(agent) else { return Ok(RunSettings::default()) };
+        templates.render(rule, agent, event)
+    }
+
+    /// Whether the settings of an agent's runs depend on the event.
+    pub fn has_templates(&self, agent: &str) -> bool {
+        self.templates.get(agent).is_some_and(|templates| !templates.is_literal())
     }
 
     /// The rules, by name.

@@ -72,34 +72,48 @@ impl fmt::Display for Problem {
 
 /// Every mistake of a routing folder, in the order of files and lines; one a line when displayed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    list: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
 
 impl Problems {
-    pub(super) fn new(mut list: Vec<Problem>) -> Self {
-        list.sort_by(|a, b| (&a.file, a.position).cmp(&(&b.file, b.position)));
-        list.dedup();
-        Self(list)
+    pub(super) fn new(list: Vec<Problem>, warnings: Vec<Problem>) -> Self {
+        Self { list: sorted(list), warnings: sorted(warnings) }
     }
 
     /// The problem that keeps the whole folder from being read.
     pub(super) fn folder(folder: &Path, message: String) -> Self {
-        Self(vec![Problem { file: folder.into(), position: None, part: ProblemKind::Folder, message }])
+        let list = vec![Problem { file: folder.into(), position: None, part: ProblemKind::Folder, message }];
+        Self { list, warnings: Vec::new() }
+    }
+
+    /// What is probably a mistake too. Not displayed with the others.
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
     }
 
     /// The problems, at least one.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
-        self.0.iter()
+        self.list.iter()
     }
 
     /// A stable word for labels: the part of the folder that the first problem is in.
     pub fn kind(&self) -> &'static str {
-        self.0.first().map_or("folder", Problem::kind)
+        self.list.first().map_or("folder", Problem::kind)
     }
+}
+
+/// In the order of files and lines, each once.
+pub(super) fn sorted(mut list: Vec<Problem>) -> Vec<Problem> {
+    list.sort_by(|a, b| (&a.file, a.position).cmp(&(&b.file, b.position)));
+    list.dedup();
+    list
 }
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
+        for (index, problem) in self.list.iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }

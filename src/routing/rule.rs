@@ -12,12 +12,13 @@ use serde_json::Value;
 
 use super::{
     agent::{Kind, check_name},
+    envelope,
     fields::Fields,
     pattern::{self, Pattern},
     problem::{ProblemKind, Report},
     template::{Compiler, Template, TemplateError},
 };
-use crate::event::{Event, EventType, Source};
+use crate::event::Event;
 
 /// The fields that every event has.
 const FIELDS: &[&str] =
@@ -26,6 +27,8 @@ const FIELDS: &[&str] =
 /// A rule: which events, and where to send them.
 pub struct Rule {
     name: Arc<str>,
+    /// As messages name it.
+    label: String,
     description: Option<String>,
     agents: Box<[Arc<str>]>,
     pattern: Pattern,
@@ -61,7 +64,17 @@ impl Rule {
     /// The event lacks what the template names, or the result is too large: with this rule it can
     /// never be delivered.
     pub fn render_input(&self, event: &Arc<Event>) -> Result<Option<Value>, TemplateError> {
-        self.input.as_ref().map(|template| template.render(&self.name, event, &self.engine)).transpose()
+        self.input.as_ref().map(|template| template.render(&self.label, event, &self.engine)).transpose()
+    }
+
+    /// Whether the input depends on the event.
+    pub fn has_input_template(&self) -> bool {
+        self.input.as_ref().is_some_and(|template| template.literal().is_none())
+    }
+
+    /// Whether the body depends on the event.
+    pub fn has_body_template(&self) -> bool {
+        self.body.as_ref().is_some_and(|template| template.literal().is_none())
     }
 
     /// Whether the rule has a template for the body of its HTTP agents.
@@ -74,7 +87,7 @@ impl Rule {
     /// # Errors
     /// As [`render_input`](Self::render_input).
     pub fn render_body(&self, event: &Arc<Event>) -> Result<Option<Value>, TemplateError> {
-        self.body.as_ref().map(|template| template.render(&self.name, event, &self.engine)).transpose()
+        self.body.as_ref().map(|template| template.render(&self.label, event, &self.engine)).transpose()
     }
 }
 
@@ -105,7 +118,8 @@ impl Draft {
     /// The rule, when it had no mistakes.
     pub(super) fn finish(self, engine: &Arc<Environment<'static>>) -> Option<Rule> {
         let Parts { description, agents, pattern, input, body } = self.parts?;
-        Some(Rule { name: self.name, description, agents, pattern, input, body, engine: Arc::clone(engine) })
+        let label = format!("rule `{}`", self.name);
+        Some(Rule { name: self.name, label, description, agents, pattern, input, body, engine: Arc::clone(engine) })
     }
 }
 
@@ -251,8 +265,9 @@ fn targets(rule: &str, node: &Node, agents: &Agents, report: &mut Report) -> Vec
 fn pattern(rule: &str, entry: &Entry, report: &mut Report) -> Option<Pattern> {
     report.part = ProblemKind::Pattern;
     let what = format!("rule `{rule}`, when");
-    check_names(&what, &entry.value, report);
-    let pattern = match Pattern::compile(&entry.value) {
+    let compiled = Pattern::compile(&entry.value);
+    envelope::check(&what, &entry.value, compiled.is_ok(), report);
+    let pattern = match compiled {
         Ok(pattern) => pattern,
         Err(error) => {
             for fault in error.faults() {
@@ -282,61 +297,4 @@ fn top_level_names(node: &Node) -> BTreeSet<&str> {
         }
     }
     names
-}
-
-/// Events are brought to the canonical spelling before they are matched: another one never matches,
-/// and always differs.
-fn check_names(what: &str, node: &Node, report: &mut Report) {
-    let Data::Map(entries) = &node.data else { return };
-    for entry in entries {
-        let Data::List(items) = &entry.value.data else { continue };
-        match entry.key.as_str() {
-            pattern::OR => items.iter().for_each(|item| check_names(what, item, report)),
-            "event_type" => exact_values(items, &mut |item| {
-                let Some(name) = item.text() else {
-                    report.error(item.at, format!("{what}.event_type: expected a name, found {}", item.found()));
-                    return;
-                };
-                if EventType::NAMES.contains(&name) {
-                    return;
-                }
-                let known = [name.to_owned(), format!("workflow_{name}")];
-                let known =
-                    known.iter().map(|name| EventType::read(name)).find(|name| !matches!(name, EventType::Other(_)));
-                let close = match known {
-                    Some(known) => format!(": did you mean `{known}`?"),
-                    None => suggestion(name, EventType::NAMES.iter().copied()),
-                };
-                let names = EventType::NAMES.join(", ");
-                report.error(
-                    item.at,
-                    format!("{what}.event_type: expected one of {names}, found {}{close}", quoted(name)),
-                );
-            }),
-            "source" => exact_values(items, &mut |item| {
-                let Some(name) = item.text() else { return };
-                let canonical = Source::read(name);
-                if canonical.as_str() != name {
-                    let message = format!("events spell it `{canonical}`, found {}", quoted(name));
-                    report.error(item.at, format!("{what}.source: {message}: write `{canonical}`"));
-                }
-            }),
-            _ => {}
-        }
-    }
-}
-
-/// The values of a list that stand for themselves, below `anything-but` and `exactly` too.
-fn exact_values(items: &[Node], check: &mut impl FnMut(&Node)) {
-    for item in items {
-        match &item.data {
-            Data::Map(_) => match (item.get("anything-but"), item.get("exactly")) {
-                (Some(Node { data: Data::List(items), .. }), _) => items.iter().for_each(&mut *check),
-                (Some(inner), _) | (_, Some(inner)) if inner.text().is_some() => check(inner),
-                _ => {}
-            },
-            Data::List(_) => {}
-            _ => check(item),
-        }
-    }
 }

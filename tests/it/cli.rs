@@ -248,8 +248,18 @@ rules:
     {
         assert!(text.contains(expected), "no {expected} in\n{text}");
     }
+    assert!(text.contains("warning: ") && text.contains("rules.yaml:5:37"), "no warning in\n{text}");
+    let suspicious = RULES.replace("WORKFLOW_COMPLETED]", "WORKFLOW_COMPLETED, WORKFLOW_PAUSED]");
+    assert_ne!(suspicious, RULES);
+    fs::write(folder.join("routing/rules.yaml"), suspicious).expect("a scratch folder can be written");
+    for (arguments, code) in [(&["check"][..], 0), (&["check", "--strict"][..], 78)] {
+        let output = run(&folder, arguments);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains("warning: ") && text.contains("WORKFLOW_PAUSED"), "{text}");
+    }
     fs::write(folder.join("routing/rules.yaml"), RULES).expect("a scratch folder can be written");
-    let output = run(&folder, &["check"]);
+    let output = run(&folder, &["check", "--strict"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(stdout(&output), "ok: 1 rules, 1 agents\n");
 }

@@ -53,14 +53,15 @@ pub(super) fn claim(delivery: &Delivery, turn: u32, nonce: Uuid, ttl: Option<Ttl
 
 /// The body of `POST /threads/{id}/runs`.
 pub(super) fn run(delivery: &Delivery, spec: &LangGraphSpec) -> Value {
+    let config = delivery.settings.config.as_ref().or(spec.config.as_ref());
     let mut body = json!({
         "assistant_id": spec.assistant,
         "input": delivery.body.clone().unwrap_or_else(|| default_input(delivery)),
         "multitask_strategy": "reject",
         "metadata": coordinates(delivery),
-        "config": tagged(spec.config.clone().unwrap_or_else(|| json!({})), delivery),
+        "config": tagged(config.cloned().unwrap_or_else(|| json!({})), delivery),
     });
-    if let Some(context) = &spec.context {
+    if let Some(context) = delivery.settings.context.as_ref().or(spec.context.as_ref()) {
         body["context"] = context.clone();
     }
     if let Some(project) = &spec.tracer_project {
@@ -103,9 +104,12 @@ fn default_input(delivery: &Delivery) -> Value {
     json!({"event": event, "messages": [{"role": "user", "content": event.to_string()}]})
 }
 
-/// Which event this is, on the thread and on the run: what `POST /threads/search` and Studio find it by.
+/// Which event this is, on the thread and on the run: what `POST /threads/search` and Studio find it by. What the routing
+/// file adds comes first, so that nothing replaces the bridge's own keys.
 fn coordinates(delivery: &Delivery) -> Map<String, Value> {
-    let mut map = Map::new();
+    let mut map = delivery.settings.metadata.clone();
+    // A run inherits the metadata of its thread, so this must never get there.
+    map.remove(RUN_MARK);
     let event = &delivery.event;
     map.insert("event_id".into(), event.id().into());
     map.insert("event_type".into(), bounded(event.event_type().as_str()).into());

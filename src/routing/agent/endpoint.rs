@@ -7,9 +7,8 @@ use reqwest::{
     Method, Url,
     header::{HeaderName, HeaderValue},
 };
-use serde_json::Value;
 
-use super::{Context, DAY, HOUR, SECOND};
+use super::{Context, DAY, Draft, HOUR, SECOND, run};
 use crate::{
     agents::{Auth, Endpoint, HeaderText, HttpSpec, LangGraphSpec, Tls, Ttl, TtlStrategy},
     routing::fields::Fields,
@@ -46,6 +45,7 @@ pub(super) fn langgraph(
     what: &str,
     node: &Node,
     timeout: Option<Duration>,
+    templates: &mut Draft,
     context: &mut Context<'_>,
 ) -> Option<Endpoint> {
     let mut fields = Fields::open(node, what, context.report)?;
@@ -61,10 +61,14 @@ pub(super) fn langgraph(
     let settle = settle.map_or(Some(SETTLE), |entry| {
         context.duration(&entry.value, &format!("{what}, settle"), SECOND / 10..=24 * HOUR, "60s")
     });
-    let config = fields.take("config").map(|entry| object(what, "config", &entry.value, context));
+    let config = fields.take("config");
+    let has_configurable = config.is_some_and(|entry| entry.value.get("configurable").is_some());
+    let config = config.and_then(|entry| run::setting(what, entry, context));
     let run_context = fields.take("context");
     let run_context_at = run_context.and_then(|entry| entry.at);
-    let run_context = run_context.map(|entry| object(what, "context", &entry.value, context));
+    let has_run_context = run_context.is_some();
+    let run_context = run_context.and_then(|entry| run::setting(what, entry, context));
+    let metadata = fields.take("metadata").and_then(|entry| run::metadata(what, entry, context));
     let ttl = fields.take("ttl").map(|entry| ttl(&format!("{what}, ttl"), &entry.value, context));
     let tracer = fields.take("langsmith_tracer").map(|entry| tracer(what, &entry.value, context));
     let auth = fields.take("auth").map(|entry| auth(&format!("{what}, auth"), &entry.value, context));
@@ -91,12 +95,11 @@ pub(super) fn langgraph(
         let message = format!("expected at least {twice}, twice the timeout of {timeout}, found {settle}");
         context.report.error(settle_at, format!("{what}, settle: {message}: raise settle or lower the timeout"));
     }
-    if config.as_ref().is_some_and(|config| config.as_ref().is_some_and(|config| config.get("configurable").is_some()))
-        && run_context.is_some()
-    {
+    if has_configurable && has_run_context {
         let message = "expected config.configurable or context, found both, which the server refuses";
         context.report.error(run_context_at, format!("{what}: {message}: keep one"));
     }
+    let (config, run_context) = templates.split(config, run_context, metadata);
     Some(Endpoint::LangGraph(LangGraphSpec {
         url: url?,
         assistant: assistant?,
@@ -105,8 +108,8 @@ pub(super) fn langgraph(
         tls: tls.flatten(),
         headers,
         settle: settle?,
-        config: config.flatten(),
-        context: run_context.flatten(),
+        config,
+        context: run_context,
         ttl: ttl.flatten(),
         tracer_project: tracer.flatten(),
     }))
@@ -229,15 +232,6 @@ fn base_url(what: &str, node: &Node, context: &mut Context<'_>) -> Option<Url> {
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
     Some(url)
-}
-
-fn object(what: &str, key: &str, node: &Node, context: &mut Context<'_>) -> Option<Value> {
-    if !matches!(node.data, Data::Map(_)) {
-        let message = format!("{what}, {key}: expected a map, found {}", node.found_type());
-        context.report.error(node.at, message);
-        return None;
-    }
-    Some(context.json(node))
 }
 
 fn auth(what: &str, node: &Node, context: &mut Context<'_>) -> Option<Auth> {

@@ -1,6 +1,7 @@
 //! The `agents:` of a routing file: read, checked, and with their secrets found.
 
 mod endpoint;
+mod run;
 mod scalar;
 mod secret;
 
@@ -13,10 +14,12 @@ use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration}
 use super::{
     fields::Fields,
     problem::{ProblemKind, Report},
+    template::Compiler,
 };
 use crate::agents::{AgentSpec, Class, RetrySpec};
 
 pub(super) use endpoint::Kind;
+pub(super) use run::{Draft, RunTemplates};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -37,6 +40,7 @@ pub(super) struct Context<'a> {
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
     pub(super) dedup_window: Duration,
     pub(super) report: &'a mut Report,
+    pub(super) templates: &'a mut Compiler,
 }
 
 /// An agent that a file declares, its mistakes reported.
@@ -47,6 +51,8 @@ pub(super) struct Declared {
     pub(super) kind: Option<Kind>,
     /// `None` when it has mistakes.
     pub(super) spec: Option<AgentSpec>,
+    /// The templates of its runs.
+    pub(super) templates: Draft,
 }
 
 /// Reads the map of agents.
@@ -62,9 +68,11 @@ pub(super) fn read(node: &Node, context: &mut Context<'_>) -> Vec<Declared> {
         check_name("agent", &entry.key, entry.at, context.report);
         let before = context.report.problems.len();
         let name: Arc<str> = entry.key.as_str().into();
-        let (kind, spec) = agent(&name, &entry.value, context);
+        let mut templates = Draft::default();
+        let (kind, spec) = agent(&name, &entry.value, &mut templates, context);
+        context.report.part = ProblemKind::Agent;
         let spec = spec.filter(|_| context.report.problems.len() == before);
-        agents.push(Declared { name, at: entry.at, kind, spec });
+        agents.push(Declared { name, at: entry.at, kind, spec, templates });
     }
     agents
 }
@@ -79,7 +87,12 @@ pub(super) fn check_name(what: &str, name: &str, at: Option<Position>, report: &
     }
 }
 
-fn agent(name: &Arc<str>, node: &Node, context: &mut Context<'_>) -> (Option<Kind>, Option<AgentSpec>) {
+fn agent(
+    name: &Arc<str>,
+    node: &Node,
+    templates: &mut Draft,
+    context: &mut Context<'_>,
+) -> (Option<Kind>, Option<AgentSpec>) {
     let what = format!("agent `{}`", one_line(name));
     let Some(mut fields) = Fields::open(node, &*what, context.report) else { return (None, None) };
 
@@ -97,7 +110,8 @@ fn agent(name: &Arc<str>, node: &Node, context: &mut Context<'_>) -> (Option<Kin
 
     let (kind, endpoint) = match (langgraph, http) {
         (Some(entry), None) => {
-            let endpoint = endpoint::langgraph(&format!("{what}, langgraph"), &entry.value, timeout, context);
+            let what = format!("{what}, langgraph");
+            let endpoint = endpoint::langgraph(&what, &entry.value, timeout, templates, context);
             (Some(Kind::LangGraph), endpoint)
         }
         (None, Some(entry)) => (Some(Kind::Http), endpoint::http(&format!("{what}, http"), &entry.value, context)),

@@ -1,10 +1,9 @@
 //! The scalars of an agent: texts with `${VAR}` in them, counts, durations, rates, URLs.
 
-use crate::yaml::{Data, Node, Position, quoted};
+use crate::yaml::{Data, Entry, Node, Position, quoted};
 use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
 use reqwest::Url;
-use serde_json::Value;
 
 use super::Context;
 use crate::agents::Rate;
@@ -157,16 +156,20 @@ impl Context<'_> {
         Some(url)
     }
 
-    /// Any JSON, its texts with their variables filled in.
-    pub(super) fn json(&mut self, node: &Node) -> Value {
-        match &node.data {
-            Data::Text(text) => self.expand(text, node.at).map_or(Value::Null, Value::String),
-            Data::List(items) => items.iter().map(|item| self.json(item)).collect(),
-            Data::Map(entries) => {
-                Value::Object(entries.iter().map(|entry| (entry.key.clone(), self.json(&entry.value))).collect())
-            }
-            _ => node.to_json(),
-        }
+    /// Any value, its texts with their variables filled in.
+    pub(super) fn expanded(&mut self, node: &Node) -> Node {
+        let data = match &node.data {
+            Data::Text(text) => self.expand(text, node.at).map_or(Data::Null, Data::Text),
+            Data::List(items) => Data::List(items.iter().map(|item| self.expanded(item)).collect()),
+            Data::Map(entries) => Data::Map(
+                entries
+                    .iter()
+                    .map(|entry| Entry { key: entry.key.clone(), at: entry.at, value: self.expanded(&entry.value) })
+                    .collect(),
+            ),
+            other => other.clone(),
+        };
+        Node { at: node.at, data }
     }
 }
 

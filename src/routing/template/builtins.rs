@@ -116,10 +116,7 @@ pub(super) fn install(engine: &mut Environment<'static>) {
     let range = Dynamic::from_function(functions::range);
     engine.add_function("range", callable(move |state, arguments| range.call(state, arguments)));
     let dict = Dynamic::from_function(functions::dict);
-    engine.add_function(
-        "dict",
-        callable(move |state, arguments| filter("dict", Cost::Items, &dict, state, arguments)),
-    );
+    engine.add_function("dict", callable(move |state, arguments| filter("dict", Cost::Items, &dict, state, arguments)));
     // It prints the whole context: for an author at a prompt, not for a bridge.
     engine.remove_global("debug");
     // Without it a loop cannot build on itself, neither in size nor in depth.
@@ -258,7 +255,9 @@ fn charge(cost: Cost, value: &Dynamic, others: &[Dynamic], extra: u64, meter: &M
         Cost::Adding => {
             let count = items(meter)?;
             let weight = meter.weigh(value)?;
-            if extra > 0 {
+            let is_start =
+                |other: &Dynamic| !other.is_kwargs() || other.get_attr("start").is_ok_and(|it| !it.is_undefined());
+            if others.iter().skip(usize::from(!others.first().is_some_and(Dynamic::is_kwargs))).any(is_start) {
                 // With a start that is no number every sum is a copy of the one before.
                 meter.memory(count.saturating_mul(weight.saturating_add(extra)))?;
             }

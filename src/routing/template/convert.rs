@@ -13,15 +13,12 @@ use serde_json::{Map, Value};
 
 use super::{
     guard::OURS,
-    meter::{METER, Meter},
+    meter::{MAX_DEPTH, METER, Meter},
 };
 use crate::event::Event;
 
 /// The name of the whole event.
 pub(super) const EVENT: &str = "event";
-
-/// Deeper than an event can be.
-const MAX_DEPTH: usize = 256;
 
 /// What a template sees: the fields of the event, and the whole of it as `event`. A field becomes a
 /// value of the engine when a template names it, once for a render.

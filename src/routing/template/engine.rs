@@ -10,6 +10,9 @@ use super::{
 /// Instructions that one leaf may execute: a loop over 10,000 items, and not one for ever.
 pub(super) const FUEL: u64 = 200_000;
 
+/// How much of the engine's explanation is repeated, in characters.
+const MAX_DETAIL: usize = 300;
+
 pub(in crate::routing) fn engine() -> Environment<'static> {
     let mut engine = Environment::new();
     engine.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -17,17 +20,13 @@ pub(in crate::routing) fn engine() -> Environment<'static> {
     engine.set_fuel(Some(FUEL));
     engine.set_formatter(|out, state, value| {
         let meter = Meter::of(state)?;
-        match value.as_str() {
-            Some(text) => {
-                meter.memory(2 * text.len() as u64)?;
-                out.write_str(text).map_err(Error::from)
-            }
-            None => {
-                let weight = meter.weigh(value)?;
-                meter.memory(weight.saturating_mul(2))?;
-                write!(out, "{value}").map_err(Error::from)
-            }
+        if let Some(text) = value.as_str() {
+            meter.memory(2 * text.len() as u64)?;
+            return out.write_str(text).map_err(Error::from);
         }
+        let weight = meter.weigh(value)?;
+        meter.memory(weight.saturating_mul(2))?;
+        write!(out, "{value}").map_err(Error::from)
     });
     builtins::install(&mut engine);
     engine
@@ -40,6 +39,8 @@ pub(super) fn explain(error: &Error) -> String {
         reason = if detail == TOO_MUCH_WORK || detail == TOO_MUCH_MEMORY {
             format!("{detail}: loop over less, send an identifier, and let the agent fetch the rest")
         } else {
+            // It may repeat a text of the event, whatever its length.
+            let detail: String = detail.chars().take(MAX_DETAIL).collect();
             format!("{reason}: {detail}")
         };
     }

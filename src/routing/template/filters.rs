@@ -3,11 +3,7 @@
 
 use std::borrow::Cow;
 
-use minijinja::{
-    Environment, Error, State, Value as Dynamic,
-    filters as engine_filters,
-    value::ValueKind,
-};
+use minijinja::{Environment, Error, State, Value as Dynamic, filters as engine_filters, value::ValueKind};
 
 use super::{
     builtins::{callable, invalid},
@@ -23,19 +19,23 @@ const MAX_WIDTH: usize = 999;
 
 pub(super) fn install(engine: &mut Environment<'static>) {
     engine.add_filter("tojson", |state: &State<'_, '_>, value: Dynamic, indent: Option<Dynamic>| {
-        json::filter(&value, indent.as_ref(), &*Meter::of(state)?)
+        let meter = Meter::of(state)?;
+        json::filter(&value, indent.as_ref(), &meter)
     });
     engine.add_filter("indent", |state: &State<'_, '_>, text: Cow<'_, str>, width: usize, first: Option<bool>| {
-        indent(&text, width, first == Some(true), &*Meter::of(state)?)
+        let meter = Meter::of(state)?;
+        indent(&text, width, first == Some(true), &meter)
     });
     engine.add_filter("replace", |state: &State<'_, '_>, text: Cow<'_, str>, from: Cow<'_, str>, to: Cow<'_, str>| {
-        replace(&text, &from, &to, &*Meter::of(state)?)
+        let meter = Meter::of(state)?;
+        replace(&text, &from, &to, &meter)
     });
     let format = Dynamic::from_function(engine_filters::format);
     engine.add_filter(
         "format",
         callable(move |state, arguments| {
-            check_format(arguments, &*Meter::of(state)?)?;
+            let meter = Meter::of(state)?;
+            check_format(arguments, &meter)?;
             format.call(state, arguments)
         }),
     );
@@ -46,7 +46,8 @@ pub(super) fn install(engine: &mut Environment<'static>) {
         engine.add_filter(
             name,
             callable(move |state, arguments| {
-                charge_parts(name, arguments, &*Meter::of(state)?)?;
+                let meter = Meter::of(state)?;
+                charge_parts(name, arguments, &meter)?;
                 original.call(state, arguments)
             }),
         );

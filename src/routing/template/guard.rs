@@ -443,7 +443,8 @@ impl Printer {
                 let _ = write!(self.text, "loop.{method}");
             }
             CallType::Method(_, method) => {
-                return self.refuse(format!("the method `{}` (use a filter)", method.chars().take(64).collect::<String>()));
+                return self
+                    .refuse(format!("the method `{}` (use a filter)", method.chars().take(64).collect::<String>()));
             }
             CallType::Object(_) => return self.refuse("a call of anything but a function"),
         }

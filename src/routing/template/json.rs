@@ -5,14 +5,11 @@ use minijinja::{Error, Value as Dynamic, value::ValueKind};
 use super::{
     MAX_BYTES,
     builtins::invalid,
-    meter::{Meter, NODE},
+    meter::{MAX_DEPTH, Meter, NODE},
 };
 
 /// The widest step of an indentation.
 const MAX_STEP: usize = 8;
-
-/// Deeper than an event can be.
-const MAX_DEPTH: usize = 256;
 
 /// JSON as it is: nothing is escaped for HTML. `indent` is `true` or a number of blanks.
 pub(super) fn filter(value: &Dynamic, indent: Option<&Dynamic>, meter: &Meter) -> Result<String, Error> {
@@ -94,12 +91,11 @@ impl Writer<'_> {
                     let item = value.get_item(&key)?;
                     self.put(if empty { "" } else { "," })?;
                     self.line(depth + 1)?;
-                    match key.as_str() {
-                        Some(text) => self.quoted(text)?,
-                        None => {
-                            self.meter.memory(self.meter.weigh(&key)?)?;
-                            self.quoted(&key.to_string())?;
-                        }
+                    if let Some(text) = key.as_str() {
+                        self.quoted(text)?;
+                    } else {
+                        self.meter.memory(self.meter.weigh(&key)?)?;
+                        self.quoted(&key.to_string())?;
                     }
                     self.put(if self.step == 0 { ":" } else { ": " })?;
                     self.value(&item, depth + 1)?;

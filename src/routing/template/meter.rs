@@ -36,7 +36,7 @@ pub(super) const INSTRUCTION: u64 = 100;
 pub(super) const LEAF: u64 = 5_000;
 
 /// Deeper than an event can be.
-const MAX_DEPTH: usize = 256;
+pub(super) const MAX_DEPTH: usize = 256;
 
 /// The budgets of one render. Atomic because the engine shares its values, not because threads do.
 #[derive(Debug)]
@@ -79,12 +79,6 @@ impl Meter {
     /// Whether a budget is used up.
     pub(super) fn is_exhausted(&self) -> bool {
         self.work.load(Ordering::Relaxed) == 0 || self.memory.load(Ordering::Relaxed) == 0
-    }
-
-    /// What is left of the work and of the memory.
-    #[cfg(test)]
-    pub(super) fn left(&self) -> (u64, u64) {
-        (self.work.load(Ordering::Relaxed), self.memory.load(Ordering::Relaxed))
     }
 
     /// Looks at all of a value and charges that: a unit for each byte of text and [`NODE`] for each

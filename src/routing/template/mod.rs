@@ -40,10 +40,10 @@ const CAUGHT: &str = "__value";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// A leaf names something that the event does not have, or asks for something impossible of it.
-    #[error("rule `{rule}`, {leaf}: cannot render {source_text}: {reason}")]
+    #[error("{owner}, {leaf}: cannot render {source_text}: {reason}")]
     Failed {
-        /// The rule.
-        rule: Arc<str>,
+        /// Whose template it is, such as ``rule `r` ``.
+        owner: Arc<str>,
         /// The leaf, such as `input.messages[0].content`.
         leaf: Arc<str>,
         /// The beginning of the template's text, quoted.
@@ -52,10 +52,10 @@ pub enum TemplateError {
         reason: String,
     },
     /// With this event, rendering it takes more work or memory than is allowed.
-    #[error("rule `{rule}`, {leaf}: cannot render {source_text}: {reason}")]
+    #[error("{owner}, {leaf}: cannot render {source_text}: {reason}")]
     TooCostly {
-        /// The rule.
-        rule: Arc<str>,
+        /// Whose template it is, such as ``rule `r` ``.
+        owner: Arc<str>,
         /// The leaf, such as `input.messages[0].content`.
         leaf: Arc<str>,
         /// The beginning of the template's text, quoted.
@@ -65,11 +65,11 @@ pub enum TemplateError {
     },
     /// The result is larger than is allowed.
     #[error(
-        "rule `{rule}`, {leaf}: expected at most {limit} bytes, found more: send an identifier and let the agent fetch the rest"
+        "{owner}, {leaf}: expected at most {limit} bytes, found more: send an identifier and let the agent fetch the rest"
     )]
     TooLarge {
-        /// The rule.
-        rule: Arc<str>,
+        /// Whose template it is, such as ``rule `r` ``.
+        owner: Arc<str>,
         /// The leaf that went over the limit.
         leaf: Arc<str>,
         /// How many bytes are allowed.
@@ -114,13 +114,13 @@ impl Template {
     /// The JSON for an event.
     pub(super) fn render(
         &self,
-        rule: &Arc<str>,
+        owner: &str,
         event: &Arc<Event>,
         engine: &Environment<'_>,
     ) -> Result<Value, TemplateError> {
         let meter = Meter::new();
         let context = convert::context(event, &meter);
-        let mut render = Render { rule, engine, context, meter, left: MAX_BYTES };
+        let mut render = Render { owner, engine, context, meter, left: MAX_BYTES };
         render.piece(&self.root)
     }
 
@@ -134,7 +134,7 @@ impl Template {
 }
 
 struct Render<'a> {
-    rule: &'a Arc<str>,
+    owner: &'a str,
     engine: &'a Environment<'a>,
     context: Dynamic,
     meter: Arc<Meter>,
@@ -171,7 +171,7 @@ impl Render<'_> {
         convert::to_json(&value, &mut self.left).map_err(|error| match error {
             convert::Refused::TooLarge => self.too_large(leaf),
             convert::Refused::Value(reason) => TemplateError::Failed {
-                rule: Arc::clone(self.rule),
+                owner: self.owner.into(),
                 leaf: Arc::clone(&leaf.path),
                 source_text: quoted(&leaf.source),
                 reason: reason.into(),
@@ -202,16 +202,16 @@ impl Render<'_> {
     }
 
     fn failed(&self, leaf: &Leaf, error: &Error) -> TemplateError {
-        let (rule, leaf_path) = (Arc::clone(self.rule), Arc::clone(&leaf.path));
+        let (owner, leaf_path) = (self.owner.into(), Arc::clone(&leaf.path));
         let (source_text, reason) = (quoted(&leaf.source), engine::explain(error));
         if self.meter.is_exhausted() || error.kind() == ErrorKind::OutOfFuel {
-            return TemplateError::TooCostly { rule, leaf: leaf_path, source_text, reason };
+            return TemplateError::TooCostly { owner, leaf: leaf_path, source_text, reason };
         }
-        TemplateError::Failed { rule, leaf: leaf_path, source_text, reason }
+        TemplateError::Failed { owner, leaf: leaf_path, source_text, reason }
     }
 
     fn too_large(&self, leaf: &Leaf) -> TemplateError {
-        TemplateError::TooLarge { rule: Arc::clone(self.rule), leaf: Arc::clone(&leaf.path), limit: MAX_BYTES }
+        TemplateError::TooLarge { owner: self.owner.into(), leaf: Arc::clone(&leaf.path), limit: MAX_BYTES }
     }
 }
 

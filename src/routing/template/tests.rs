@@ -167,3 +167,84 @@ h: '{{ debug() }}{% set n = namespace(x=1) %}'";
         ],
     );
 }
+
+#[test]
+fn what_is_rewritten_with_guards_renders_as_by_the_engine_alone() {
+    let document = json!({"payload": {"data": {
+        "rows": [3, 1, 2], "name": "Übung", "map": {"b": 1, "a": [1, 2]}, "pairs": [[1, 2], [3, 4]], "x": 7
+    }}});
+    for template in [
+        "{{ 2 * 3 }}|{{ 2.5 * 2 }}|{{ 'ab' * 2 }}|{{ [1] * 3 }}|{{ -2 * 3 }}",
+        "{{ 1 + 2 * 3 - 4 / 2 }}|{{ 7 // 2 }}|{{ 7 % 4 }}|{{ 2 ** 3 ** 2 }}|{{ -2 ** 2 }}",
+        "{{ 'a' ~ 1 ~ none }}|{{ 'a' + 'b' }}|{{ [1] + [2] }}",
+        "{{ not true or true and false }}|{{ not (true and false) }}",
+        "{{ 1 < 2 < 3 }}|{{ 1 < 3 < 2 }}|{{ 1 == 1.0 }}|{{ 'a' != 'b' }}",
+        "{{ 3 in D.rows }}|{{ 9 not in D.rows }}|{{ 'b' in D.map }}|{{ 'bun' in D.name }}",
+        "{{ D.rows[0] }}{{ D.rows[-1] }}{{ D['rows'][1:] }}{{ D.name[1:3] }}{{ D.name[::-1] }}{{ D.name[0] }}",
+        "{{ D.rows | sort | join('-') }}|{{ D.rows | sum }}|{{ D.rows | map('string') | list }}",
+        "{% for a, b in D.pairs %}{{ a }}{{ b }}{{ loop.index }}{% if not loop.last %},{% endif %}{% endfor %}",
+        "{% for k, v in D.map | dictsort %}{{ k }}={{ v }};{% else %}none{% endfor %}",
+        "{% for r in D.rows if r > 1 %}{{ r }}{% else %}x{% endfor %}{% for r in [] %}{% else %}e{% endfor %}",
+        "{% set a, b = [1, 2] %}{{ a + b }}{% set c %}<{{ a }}>{% endset %}{{ c }}{% with d = 5 %}{{ d }}{% endwith %}",
+        "{% filter upper | replace('A', 'o') %}abc{% endfilter %}{% set s | upper %}q{% endset %}{{ s }}",
+        "{% if D.x is divisibleby(7) and D.x is not none %}yes{% elif true %}no{% endif %}",
+        "{{ 'y' if D.x > 5 else 'n' }}{{ 'z' if D.x > 9 }}|",
+        "{{ {'a': 1, D.name: [2, (3, 4)]} }}|{{ (1,) }}|{{ () }}",
+        "{% raw %}{{ x }}{% endraw %}{# a note #}\\ \" {{- 'z' -}} \n q",
+        "{% for r in D.rows %}{{ loop.cycle('o', 'e') }}{% if loop.changed(r > 2) %}!{% endif %}{% endfor %}",
+        "{% for r in D.pairs recursive %}{% if r is sequence %}[{{ loop(r) }}]{% else %}{{ r }}{% endif %}{% endfor %}",
+        "{{ D.name | upper | lower | title | trim }}{{ '%05.1f|%s' | format(2.25, 'x') }}",
+        "{{ 1.0 }}|{{ 1e300 }}|{{ 123456789012345678901234567890 }}|{{ 'a\\u00e9\\n' | length }}",
+        "{{ range(3) | list }}{{ dict(a=1).a }}{{ 'a,b' | split(',') }}{{ D.rows | batch(2) | list }}",
+        "{{ D.pairs | map('first') | list }}{{ D.rows | select('gt', 1) | list }}{{ [{'n': 1}] | selectattr('n', 'eq', 1) | list | length }}",
+    ] {
+        let leaf = template.replace("D.", "payload.data.").replace("D[", "payload.data[");
+        let input = format!("x: {}", Value::from(format!("{leaf} .")));
+        let guarded = rendered(&input, &document);
+        let plain = minijinja::Environment::new();
+        let context = minijinja::Value::from(minijinja::value::Serde(event(&document).document().clone()));
+        let plain = plain.template_from_str(&format!("{leaf} .")).unwrap().render(context);
+        let plain = plain.unwrap_or_else(|error| panic!("{template}: {error}"));
+        assert_eq!(guarded["x"].as_str().unwrap(), plain, "{template}");
+    }
+}
+
+#[test]
+fn what_has_no_bound_is_refused_when_the_folder_is_loaded() {
+    let input = "a: '{{ payload.get(1) }}'
+b: '{{ range(*payload.data) }}{{ dict(**payload) }}'
+c: '{% autoescape true %}{% endautoescape %}'
+d: '{{ payload | pprint }}'
+e: '{{ __meter }}'
+f: '{% set __x = 1 %}{{ __x }}'
+g: '{% for i in [1] %}{{ loop.cycle() }}{% endfor %}'
+h: '{{ payload[0]() }}'
+i: \"one\\n{{ payload.x() }}\"";
+    assert_problems(
+        &problems(&with_input(input)),
+        &[
+            "a.yaml:7:10: rule `r`, input.a: templates here do not have the method `get` (use a filter): take it out",
+            "a.yaml:8:10: rule `r`, input.b: templates here do not have arguments with `*`",
+            "a.yaml:9:10: rule `r`, input.c: templates here do not have `autoescape`",
+            "a.yaml:10:10: rule `r`, input.d: unknown filter: filter pprint is unknown",
+            "a.yaml:11:10: rule `r`, input.e: templates here do not have a name that begins with `__`",
+            "a.yaml:12:10: rule `r`, input.f: templates here do not have a name that begins with `__`",
+            "a.yaml:13:10: rule `r`, input.g: templates here do not have the method `cycle`",
+            "a.yaml:14:10: rule `r`, input.h: templates here do not have a call of anything but a function",
+            "a.yaml:15:10: rule `r`, input.i: templates here do not have the method `x` (use a filter) (in line 2 of the template)",
+        ],
+    );
+    let long = format!("a: '{{{{ 1 }}}}{}'", "x".repeat(40_000));
+    assert_problems(
+        &problems(&with_input(&long)),
+        &["a.yaml:7:10: rule `r`, input.a: expected a template of at most 32768 bytes, found"],
+    );
+    let many = format!("a: [{}]", vec!["'{{ 1 }}'"; 2_001].join(", "));
+    assert_problems(&problems(&with_input(&many)), &["expected at most 2000 texts with a template in them"]);
+}
+
+#[test]
+fn an_error_in_a_long_template_names_its_line() {
+    let error = failure("|\n  one\n  {% if true %}\n  {{ payload.data.nope }}\n  {% endif %}", &json!({}));
+    assert!(error.to_string().contains("(in line 3 of the template)"), "{error}");
+}

@@ -49,8 +49,7 @@ fn context_and_tracer_are_sent_only_when_they_are_given_and_tags_always() {
     assert!(body.get("context").is_none() && body.get("langsmith_tracer").is_none());
     assert_eq!(body["config"], json!({"tags": ["WORKFLOW_COMPLETED", "etl"], "metadata": {"delivery_id": mark}}));
     spec.config = Some(json!({"recursion_limit": 5, "tags": "not a list", "metadata": {"team": "x"}}));
-    let expected =
-        json!({"recursion_limit": 5, "tags": "not a list", "metadata": {"team": "x", "delivery_id": mark}});
+    let expected = json!({"recursion_limit": 5, "tags": "not a list", "metadata": {"team": "x", "delivery_id": mark}});
     assert_eq!(run(&delivery, &spec)["config"], expected);
 }
 
@@ -80,4 +79,32 @@ fn a_run_is_marked_and_no_thread_is() {
         let body = claim(&delivery, turn, Uuid::nil(), None);
         assert!(body["metadata"].get(RUN_MARK).is_none(), "a run would inherit it: {body}");
     }
+}
+
+#[test]
+fn metadata_of_the_routing_file_stands_beside_the_bridges_own_and_never_replaces_it() {
+    let mut delivery = delivery("e1");
+    delivery.settings.metadata =
+        json!({"dag": "etl", "event_id": "x", "nonce": "x", "delivery_id": "x"}).as_object().unwrap().clone();
+    let nonce = Uuid::new_v4();
+    let (_, spec) = langgraph_spec("127.0.0.1:1".parse().unwrap());
+    let bodies = [claim(&delivery, 1, nonce, None), run(&delivery, &spec)];
+    for body in &bodies {
+        assert_eq!((&body["metadata"]["dag"], &body["metadata"]["event_id"]), (&json!("etl"), &json!("e1")));
+    }
+    assert_eq!(bodies[0]["metadata"]["nonce"], nonce.to_string());
+    assert!(bodies[0]["metadata"].get(RUN_MARK).is_none(), "a run would inherit it");
+    assert_eq!(bodies[1]["metadata"][RUN_MARK], delivery.id.to_string());
+}
+
+#[test]
+fn what_a_template_filled_in_is_sent_instead_of_what_the_agent_has() {
+    let mut delivery = delivery("e1");
+    let (_, mut spec) = langgraph_spec("127.0.0.1:1".parse().unwrap());
+    spec.config = Some(json!({"recursion_limit": 5}));
+    delivery.settings.config = Some(json!({"recursion_limit": 9}));
+    delivery.settings.context = Some(json!({"dag": "etl"}));
+    let body = run(&delivery, &spec);
+    assert_eq!((&body["config"]["recursion_limit"], &body["context"]), (&json!(9), &json!({"dag": "etl"})));
+    assert_eq!(body["config"]["tags"], json!(["WORKFLOW_COMPLETED", "etl"]));
 }

@@ -1,0 +1,356 @@
+//! What the fields of every event always are, and the patterns that can therefore never match.
+//!
+//! An event is refused unless its six names are strings and its two sections objects, and it is
+//! brought to the canonical spelling before it is matched. A list of which no item can match any event
+//! is an error; an item that cannot, beside others that can, or that matches no value which is known, is
+//! a warning. Nothing that some event could match is refused.
+
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use serde_json::json;
+
+use super::{
+    pattern::{self, Pattern},
+    problem::Report,
+};
+use crate::{
+    event::{EventType, MAX_EVENT_ID_BYTES, Source},
+    yaml::{Data, Entry, Node, quoted, suggestion},
+};
+
+/// What may be said of one item of a list.
+enum Verdict {
+    Fine,
+    /// Some event could match it, but it is probably a mistake.
+    Odd(String),
+    /// No event can match it.
+    Never(String),
+}
+
+use Verdict::{Fine, Never, Odd};
+
+/// A field that every event has, as a string.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Field {
+    EventId,
+    EventType,
+    Source,
+    Timestamp,
+    /// `workflow_id` or `workflow_run_id`.
+    Name,
+}
+
+/// Reports what a pattern says in vain of the fields that every event has. `compiles` says that the pattern is
+/// one: then objects below a string are looked at too.
+pub(super) fn check(what: &str, node: &Node, compiles: bool, report: &mut Report) {
+    let Data::Map(entries) = &node.data else { return };
+    for entry in entries {
+        let what = format!("{what}.{}", entry.key);
+        let field = match (entry.key.as_str(), &entry.value.data) {
+            (pattern::OR, Data::List(branches)) => {
+                let parent = what.strip_suffix(".$or").unwrap_or(&what);
+                for branch in branches {
+                    check(parent, branch, compiles, report);
+                }
+                continue;
+            }
+            ("event_id", _) => Field::EventId,
+            ("event_type", _) => Field::EventType,
+            ("source", _) => Field::Source,
+            ("timestamp", _) => Field::Timestamp,
+            ("workflow_id" | "workflow_run_id", _) => Field::Name,
+            ("payload" | "metadata", Data::List(items)) => {
+                list(&what, items, section, report);
+                continue;
+            }
+            ("metadata", Data::Map(fields)) => {
+                for field in fields {
+                    metadata(&what, field, report);
+                }
+                continue;
+            }
+            _ => continue,
+        };
+        match &entry.value.data {
+            Data::List(items) => list(&what, items, |item| text_field(field, item), report),
+            Data::Map(_) if compiles => below_a_string(&what, entry, report),
+            _ => {}
+        }
+    }
+}
+
+fn list(what: &str, items: &[Node], judge: impl Fn(&Node) -> Verdict, report: &mut Report) {
+    let verdicts: Vec<_> = items.iter().map(judge).collect();
+    let none_matches = verdicts.iter().all(|verdict| matches!(verdict, Never(_)));
+    for (item, verdict) in items.iter().zip(verdicts) {
+        match verdict {
+            Fine => {}
+            Odd(message) => report.warn(item.at, format!("{what}: {message}")),
+            Never(message) if none_matches => report.error(item.at, format!("{what}: {message}")),
+            Never(message) => report.warn(item.at, format!("{what}: this alternative can never match: {message}")),
+        }
+    }
+}
+
+fn below_a_string(what: &str, entry: &Entry, report: &mut Report) {
+    let advice = "put the values that match into a list, as in [\"etl_daily\"]";
+    if content_with_absence(&entry.value) {
+        let message = "this field is always a string, which has no fields, so this holds for every event";
+        report.warn(entry.value.at, format!("{what}: {message}: {advice}"));
+    } else {
+        let message = "this field is always a string, which has no fields, so no event can match";
+        report.error(entry.value.at, format!("{what}: {message}: {advice}"));
+    }
+}
+
+/// Whether a part of a pattern holds where none of its fields is there.
+fn content_with_absence(node: &Node) -> bool {
+    match &node.data {
+        Data::List(items) => items.iter().any(asks_for_absence),
+        Data::Map(entries) => entries.iter().all(|entry| match &entry.value.data {
+            Data::List(branches) if entry.key == pattern::OR => branches.iter().any(content_with_absence),
+            _ => content_with_absence(&entry.value),
+        }),
+        _ => false,
+    }
+}
+
+fn asks_for_absence(item: &Node) -> bool {
+    matches!(item.get("exists").map(|operand| &operand.data), Some(Data::Bool(false)))
+}
+
+/// `payload` and `metadata` are always objects, and an object is no value.
+fn section(item: &Node) -> Verdict {
+    if asks_for_absence(item) {
+        return Odd("this field is always an object, which counts as no value, so this holds for every event: \
+                    name a field below it"
+            .into());
+    }
+    Never("this field is always an object, which no value equals: name a field below it".into())
+}
+
+/// What publishers write as strings, and YAML reads as numbers.
+fn metadata(what: &str, field: &Entry, report: &mut Report) {
+    let Data::List(items) = &field.value.data else { return };
+    if !matches!(field.key.as_str(), "environment" | "version") {
+        return;
+    }
+    for item in items.iter().filter(|item| matches!(item.data, Data::Number(_) | Data::Bool(_))) {
+        let (key, found) = (&field.key, item.found());
+        let message = format!("publishers write a string here, and {found} never equals one");
+        report.warn(item.at, format!("{what}.{key}: {message}: quote it: {}", as_text(item)));
+    }
+}
+
+/// A scalar as the string that was probably meant.
+fn as_text(item: &Node) -> String {
+    quoted(&match &item.data {
+        Data::Number(number) => number.to_string(),
+        Data::Bool(value) => value.to_string(),
+        _ => String::new(),
+    })
+}
+
+fn text_field(field: Field, item: &Node) -> Verdict {
+    let verdict = match &item.data {
+        Data::Null => Never("expected a string, found null: every event has this field, as a string".into()),
+        Data::Bool(_) | Data::Number(_) => {
+            let found = item.found();
+            let quoted = as_text(item);
+            Never(format!("expected a string, found {found}: this field is always a string: quote it: {quoted}"))
+        }
+        Data::Text(text) => exact(field, text),
+        Data::List(_) => Fine,
+        Data::Map(entries) => match entries.as_slice() {
+            [entry] => operator(field, entry),
+            _ => Fine,
+        },
+    };
+    match verdict {
+        Fine if matches!(field, Field::EventType | Field::Source) => known(field, item),
+        other => other,
+    }
+}
+
+fn operator(field: Field, entry: &Entry) -> Verdict {
+    let operand = &entry.value;
+    let caseless = operand.get("equals-ignore-case").and_then(Node::text).map(str::to_uppercase);
+    match (entry.key.as_str(), operand.text()) {
+        ("exists", _) if operand.data == Data::Bool(false) => {
+            Never("every event has this field, so it is never absent: take it out".into())
+        }
+        ("numeric", _) => Never(
+            "this field is always a string, and `numeric` looks at numbers only: use `prefix`, \
+                                 `wildcard` or the exact strings"
+                .into(),
+        ),
+        ("exactly", Some(text)) => exact(field, text),
+        ("equals-ignore-case", Some(text)) if field == Field::Timestamp => exact(field, &text.to_uppercase()),
+        ("cidr", _) if field == Field::Timestamp => Never("a time is no address".into()),
+        ("prefix", text) if field == Field::Timestamp => {
+            text.map(str::to_owned).or(caseless).map_or(Fine, |text| begins(&text))
+        }
+        ("suffix", text) if field == Field::Timestamp => {
+            text.map(str::to_owned).or(caseless).map_or(Fine, |text| ends(&text))
+        }
+        ("wildcard", Some(text)) if field == Field::Timestamp => wildcard(text),
+        ("anything-but", _) => anything_but(field, operand),
+        _ => Fine,
+    }
+}
+
+/// A text that the whole field would have to equal.
+fn exact(field: Field, text: &str) -> Verdict {
+    match field {
+        Field::EventType => match EventType::read(text) {
+            EventType::Other(_) => not_blank(text),
+            canonical => spelling(text, canonical.as_str()),
+        },
+        Field::Source => match Source::read(text) {
+            Source::Other(_) => not_blank(text),
+            canonical => spelling(text, canonical.as_str()),
+        },
+        Field::Name => not_blank(text),
+        Field::EventId if text.is_empty() => Never("no event has an empty event_id: write the id".into()),
+        Field::EventId if text.len() > MAX_EVENT_ID_BYTES => {
+            Never(format!("an event_id has at most {MAX_EVENT_ID_BYTES} bytes, found {}", text.len()))
+        }
+        Field::EventId if text.chars().any(char::is_control) => {
+            Never("an event_id has no control characters, found one".into())
+        }
+        Field::EventId => Fine,
+        Field::Timestamp => match time(text) {
+            Some(time) if time == text => Fine,
+            Some(time) => Never(format!("events write this time as {time}, found {}: write that", quoted(text))),
+            None => Never(format!("expected a time as events write it, such as {EXAMPLE}, found {}", quoted(text))),
+        },
+    }
+}
+
+fn spelling(found: &str, canonical: &str) -> Verdict {
+    if found == canonical {
+        return Fine;
+    }
+    Never(format!("events spell it `{canonical}`, found {}: write `{canonical}`", quoted(found)))
+}
+
+fn not_blank(text: &str) -> Verdict {
+    if text.trim().is_empty() { Never("this field is never blank: write what it holds".into()) } else { Fine }
+}
+
+/// Whether an item could match one of the names that this version knows.
+fn known(field: Field, item: &Node) -> Verdict {
+    let (key, names) = match field {
+        Field::EventType => ("event_type", EventType::NAMES),
+        _ => ("source", Source::NAMES),
+    };
+    let single = Node {
+        at: None,
+        data: Data::Map(vec![Entry {
+            key: key.into(),
+            at: None,
+            value: Node { at: None, data: Data::List(vec![item.clone()]) },
+        }]),
+    };
+    let Ok(pattern) = Pattern::compile(&single) else { return Fine };
+    if names.iter().any(|name| pattern.matches(&json!({key: name}))) {
+        return Fine;
+    }
+    let exact = item.text().or_else(|| item.get("exactly").and_then(Node::text));
+    let close = exact.map(|text| nearest(field, text, names)).unwrap_or_default();
+    let known = names.join(", ");
+    Odd(format!("{} matches none of the names that are known ({known}){close}", item.found()))
+}
+
+fn nearest(field: Field, text: &str, names: &[&str]) -> String {
+    if field == Field::EventType {
+        let meant = EventType::read(&format!("workflow_{text}"));
+        if !matches!(meant, EventType::Other(_)) {
+            return format!(": did you mean `{meant}`?");
+        }
+    }
+    suggestion(&text.to_uppercase(), names.iter().copied())
+}
+
+/// `anything-but` what is never there excludes nothing.
+fn anything_but(field: Field, operand: &Node) -> Verdict {
+    let items = match &operand.data {
+        Data::List(items) => items.as_slice(),
+        Data::Map(_) => return Fine,
+        _ => std::slice::from_ref(operand),
+    };
+    for item in items {
+        let reason = match &item.data {
+            Data::Number(_) => {
+                Some(format!("this field is always a string, never {}: quote it: {}", item.found(), as_text(item)))
+            }
+            Data::Text(text) => match exact(field, text) {
+                Never(reason) => Some(reason),
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            return Odd(format!("anything-but excludes nothing here: {reason}"));
+        }
+    }
+    Fine
+}
+
+const EXAMPLE: &str = "2026-01-31T12:00:00Z";
+
+/// A time in the form that events have, whatever form it is given in.
+fn time(text: &str) -> Option<String> {
+    let time = text.parse::<Timestamp>().or_else(|_| {
+        text.parse::<DateTime>().and_then(|naive| naive.to_zoned(TimeZone::UTC)).map(|zoned| zoned.timestamp())
+    });
+    time.ok().map(|time| time.to_string())
+}
+
+/// Whether a time may begin so: `2026-01-31T12:00:00` with a fraction or without one, and `Z`.
+fn begins(text: &str) -> Verdict {
+    const SHAPE: &[u8] = b"dddd-dd-ddTdd:dd:dd";
+    // A year before 0 has a sign and six digits.
+    if text.starts_with('-') {
+        return Fine;
+    }
+    let (whole, rest) = text.as_bytes().split_at(text.len().min(SHAPE.len()));
+    let fits = whole.iter().zip(SHAPE).all(|(byte, shape)| match shape {
+        b'd' => byte.is_ascii_digit(),
+        other => byte == other,
+    });
+    let rest = std::str::from_utf8(rest).unwrap_or("?");
+    let fraction = rest.strip_suffix('Z').unwrap_or(rest);
+    let fits = fits
+        && match fraction.strip_prefix('.') {
+            Some(digits) => digits.len() <= 9 && digits.bytes().all(|byte| byte.is_ascii_digit()),
+            None => fraction.is_empty(),
+        };
+    if fits { Fine } else { Never(format!("no event's time begins so: they look like {EXAMPLE}, in UTC")) }
+}
+
+fn ends(text: &str) -> Verdict {
+    let fits = text.is_empty() || (text.ends_with('Z') && written_with(text));
+    if fits { Fine } else { Never(format!("no event's time ends so: they look like {EXAMPLE}, in UTC")) }
+}
+
+fn written_with(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b':' | b'.' | b'T' | b'Z'))
+}
+
+fn wildcard(text: &str) -> Verdict {
+    let parts: Vec<_> = text.split('*').collect();
+    let [first, middle @ .., last] = parts.as_slice() else { return Fine };
+    if text.contains('\\') || !middle.iter().all(|part| written_with(part)) {
+        return Never(format!("no event's time looks so: they look like {EXAMPLE}, in UTC"));
+    }
+    if parts.len() == 1 {
+        return exact(Field::Timestamp, text);
+    }
+    match (begins(first), ends(last)) {
+        (Fine, Fine) => Fine,
+        (Fine, other) | (other, _) => other,
+    }
+}
+
+#[cfg(test)]
+mod tests;
