@@ -149,12 +149,11 @@ async fn attempts(
                 attempted(agent, accepted_label(found, status));
                 accepted(flight, agent);
                 let event_id = flight.event.id();
-                match thread {
-                    // How the run is found on its server.
-                    Some(thread_id) => {
-                        info!(event_id, rule = %name, %agent, %thread_id, run_id, attempt, found, "delivered");
-                    }
-                    None => debug!(event_id, rule = %name, %agent, attempt, "delivered"),
+                // How the run is found on its server.
+                if let Some(thread_id) = thread {
+                    info!(event_id, rule = %name, %agent, %thread_id, run_id, attempt, found, "delivered");
+                } else {
+                    debug!(event_id, rule = %name, %agent, attempt, "delivered");
                 }
                 return Ok(Attempted::Accepted);
             }

@@ -31,3 +31,4 @@ mod publish;
 mod readme;
 mod spool;
 mod stall;
+mod templates;
