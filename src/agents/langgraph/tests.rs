@@ -508,7 +508,9 @@ async fn a_run_whose_answer_cannot_be_parsed_is_looked_for_and_never_posted_agai
                 Act::json(200, &json!({"thread_id": body["thread_id"], "metadata": body["metadata"]}))
             }
             Some("POST") => Act::Raw(format!("HTTP/1.1 200 OK\r\n{head}\r\n{{}}").into()),
-            _ => Act::json(200, &json!([{"run_id": "ours", "metadata": {"event_id": "e1"}}])),
+            _ => {
+                Act::json(200, &json!([{"run_id": "ours", "metadata": {"delivery_id": delivery("e1").id.to_string()}}]))
+            }
         })
         .await;
         let (agent, _) = connect(langgraph_spec(server.addr).0);
@@ -574,7 +576,9 @@ async fn the_run_carries_the_trace_and_every_request_the_delivery() {
         }
     }
     let run: Value = serde_json::from_slice(&heard[1].body).unwrap();
-    assert_eq!(run["config"], json!({"tags": ["mine", "etl", "WORKFLOW_COMPLETED"], "recursion_limit": 5}));
+    let metadata = json!({"delivery_id": delivery.id.to_string()});
+    let tags = ["mine", "etl", "WORKFLOW_COMPLETED"];
+    assert_eq!(run["config"], json!({"tags": tags, "recursion_limit": 5, "metadata": metadata}));
     assert_eq!(run["langsmith_tracer"], json!({"project_name": "events"}));
 }
 
