@@ -1,14 +1,11 @@
 //! `check`: every mistake in the settings and the routing folder, before anything starts.
 
-use std::process::ExitCode;
+use std::{fmt::Display, process::ExitCode};
 
 use clap::Args;
 
 use super::{Settings, environment_help, exit, fail, output, variables::Variables};
-use crate::{
-    bridge::{BridgeError, load_routing},
-    routing::Problem,
-};
+use crate::bridge::{BridgeError, load_routing};
 
 const EXAMPLE: &str = "Example: workflow-bridge check --routing routing";
 
@@ -59,7 +56,7 @@ impl Check {
     }
 }
 
-fn warn(warnings: &[Problem]) {
+fn warn(warnings: &[impl Display]) {
     for warning in warnings {
         output::note(format_args!("warning: {warning}"));
     }

@@ -96,6 +96,14 @@ fn a_partition_that_cannot_be_read_is_stuck_in_plain_sight_and_both_remedies_wor
     assert!(shown["consumer"]["last_error"].to_string().contains("BadCompression"), "{shown}");
     assert_eq!(bridge.logged("Kafka answers again").len(), 0, "that watermarks are answered is no recovery");
 
+    // What docs/kafka.md shows for seeing what is skipped.
+    let arguments = "--partition 0 --offset 2 --max-messages 2 --formatter-property print.offset=true \
+                     --formatter-property print.key=true --formatter-property print.value=false";
+    let mut words = vec!["--bootstrap-server", kafka().bootstrap(), "--topic", &topic];
+    words.extend(arguments.split_whitespace());
+    let said = kafka_tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &words);
+    assert!(said.contains("Offset:2\tnull") && said.contains("Offset:3\t"), "{said}");
+
     // One remedy: the command that the log names.
     let said = bridge.logged("partition is stuck: nothing behind this offset is read");
     let skip = field(&said[0], "skip").expect("the log names the command").replace("...", kafka().bootstrap());

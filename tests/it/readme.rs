@@ -39,11 +39,12 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     found
 }
 
-/// The commands of a document, without comments.
+/// The commands of a document, without comments; a command of several lines is one.
 fn commands(path: &str) -> Vec<String> {
     let text = read(path);
     let shell = ["bash", "sh", "console"].iter().flat_map(|language| blocks(&text, language)).collect::<String>();
     shell
+        .replace(" \\\n  ", " ")
         .lines()
         .map(|line| line.split(" #").next().unwrap_or_default().trim().to_owned())
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
@@ -85,6 +86,17 @@ fn every_command_in_the_documents_is_one_that_a_test_runs() {
             "python/tests/airflow/test_scheduler_on_airflow.py, with its own DAGs",
         ),
         ("langgraph dev --no-browser --n-jobs-per-worker 10", "the kit, on a free port"),
+        (
+            "kafka-consumer-groups.sh --bootstrap-server localhost:9092 --group workflow-bridge --topic workflow-events:0 \
+             --reset-offsets --to-offset 43 --execute",
+            "consumer.rs, as the log names it",
+        ),
+        (
+            "kafka-console-consumer.sh --bootstrap-server localhost:9092 --topic workflow-events --partition 0 --offset 42 \
+             --max-messages 10 --formatter-property print.offset=true --formatter-property print.key=true \
+             --formatter-property print.value=false",
+            "consumer.rs, on a topic of its own",
+        ),
     ]);
     let makefile = read("Makefile");
     let mut documents = vec![

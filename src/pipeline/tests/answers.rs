@@ -239,8 +239,8 @@ async fn a_good_event_behind_many_that_the_agent_fails_on_is_delivered_soon() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_refuses_everything_with_400_dead_letters_no_backlog() {
-    let mended = Arc::new(AtomicBool::new(false));
-    let (takes, asked) = (Arc::clone(&mended), Arc::new(AtomicUsize::new(0)));
+    let fixed = Arc::new(AtomicBool::new(false));
+    let (takes, asked) = (Arc::clone(&fixed), Arc::new(AtomicUsize::new(0)));
     let count = Arc::clone(&asked);
     let addr = agent_that(move |_| {
         count.fetch_add(1, Ordering::SeqCst);
@@ -254,7 +254,7 @@ async fn an_agent_that_refuses_everything_with_400_dead_letters_no_backlog() {
     bench.until("more probes were refused than there are events", |_| asked.load(Ordering::SeqCst) > 140).await;
     assert!(bench.pipeline.agents()[0].held);
     assert_eq!((bench.count("delivered"), bench.count("dead_lettered")), (0, 19));
-    mended.store(true, Ordering::SeqCst);
+    fixed.store(true, Ordering::SeqCst);
     bench.until("the others are delivered", |bench| bench.open_offsets() == 0).await;
     assert_eq!((bench.count("delivered"), bench.count("dead_lettered")), (81, 19));
 }
