@@ -1,7 +1,7 @@
 //! Reads the files that a person names in settings and routing files.
 //!
-//! Its invariant: a read never waits for the other end of a pipe. What is not a regular file is an
-//! error that says what was found. It does not know what a file is for.
+//! Its invariant: a read is bounded, and but for [`read_text_once`] never waits for the other end of a pipe.
+//! What is not a regular file is an error that says what was found. It does not know what a file is for.
 
 use std::{
     fs::{self, FileType, OpenOptions},
@@ -67,7 +67,16 @@ pub fn read_text_within(path: &Path, most: u64) -> io::Result<String> {
 /// As [`read_text`].
 pub fn read_text_once(path: &Path) -> io::Result<String> {
     let handed = ["/dev/fd", "/proc/self/fd", "/dev/stdin", "/dev/null"];
-    if handed.iter().any(|handed| path.starts_with(handed)) { fs::read_to_string(path) } else { read_text(path) }
+    if !handed.iter().any(|handed| path.starts_with(handed)) {
+        return read_text(path);
+    }
+    let mut text = String::new();
+    fs::File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_BYTES {
+        let message = format!("expected at most {MAX_BYTES} bytes, found more");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(text)
 }
 
 fn regular(found: FileType) -> io::Result<()> {

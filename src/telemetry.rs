@@ -54,7 +54,7 @@ metrics! {
     Gauge PARTITIONS_PAUSED = "partitions_paused" [] "Partitions not fetched because the in-flight budget or a partition's span is used up.";
     Gauge LAG = "consumer_lag_records" ["topic", "partition"] "High watermark less the committed offset: records without an outcome. Alert when it grows.";
     Gauge UNREAD = "unread_records" ["topic", "partition"] "High watermark less the next offset to read: what Kafka holds and this replica has not received yet.";
-    Gauge PARTITION_STUCK = "partition_stuck" ["topic", "partition"] "1 while a partition has records that can only be answered with errors, so that its position does not move. Alert at once.";
+    Gauge PARTITION_STUCK = "partition_stuck" ["topic", "partition"] "1 while every fetch of a partition fails and its position has not moved for 15 s. Alert at once.";
     Gauge KAFKA_REACHABLE = "kafka_reachable" [] "1 while a broker answers, 0 when none does. Alert when it lasts.";
     Gauge COMMITTED_OFFSET = "committed_offset" ["topic", "partition"] "The last committed offset.";
     Counter KAFKA_ERRORS = "kafka_errors_total" ["kind"] "Errors that the Kafka client reported: transport, authentication, tls, topic, fetch, commit, other.";

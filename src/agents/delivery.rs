@@ -120,12 +120,20 @@ pub(super) fn excerpt(body: &[u8]) -> Cow<'_, str> {
     if body.trim_ascii().is_empty() { "(empty body)".into() } else { String::from_utf8_lossy(body) }
 }
 
-/// `text` as one line without any of `secrets`, control characters escaped, cut to
-/// [`MAX_REASON_BYTES`].
+/// `text` as one line without any of `secrets`, as they are or as JSON writes them, control characters
+/// escaped, cut to [`MAX_REASON_BYTES`].
 pub(super) fn clean(text: &str, secrets: &[Arc<str>]) -> String {
     let mut text = text.to_owned();
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        text = text.replace(&**secret, "[secret]");
+    let mut secrets: Vec<&str> = secrets.iter().map(|secret| &**secret).filter(|secret| !secret.is_empty()).collect();
+    // A longer one first: it may begin with a shorter one.
+    secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
+    for secret in secrets {
+        text = text.replace(secret, "[secret]");
+        let json = Value::from(secret).to_string();
+        let json = json.trim_matches('"');
+        if json != secret {
+            text = text.replace(json, "[secret]");
+        }
     }
     let mut line = String::with_capacity(text.len().min(MAX_REASON_BYTES));
     for word in text.split_whitespace() {
@@ -169,6 +177,13 @@ mod tests {
     fn a_reason_is_one_line_with_its_control_characters_escaped() {
         assert_eq!(clean("a\r\nb\u{1b}[31m\tc\u{0}", &[]), "a b\\u{1b}[31m c\\u{0}");
         assert_eq!(clean("\u{202e}lived\u{feff}", &[]), "\\u{202e}lived\\u{feff}");
+    }
+
+    #[test]
+    fn a_secret_is_hidden_as_it_is_as_json_writes_it_and_with_another_that_it_begins_with() {
+        let secrets: Vec<Arc<str>> = ["hunter", "hunter2-long", "a\"b\\c"].map(Into::into).into();
+        let text = r#"{"key": "hunter2-long", "other": "a\"b\\c"} a"b\c hunter"#;
+        assert_eq!(clean(text, &secrets), r#"{"key": "[secret]", "other": "[secret]"} [secret] [secret]"#);
     }
 
     #[test]

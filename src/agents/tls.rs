@@ -42,7 +42,7 @@ impl Tls {
     /// Reads the certificates, once: a file that changes later is read at the next start.
     pub fn load(ca_file: &Path) -> Result<Self, TlsError> {
         let path = || ca_file.to_owned();
-        let pem = std::fs::read(ca_file).map_err(|error| TlsError::Unreadable { path: path(), error })?;
+        let pem = crate::files::read(ca_file).map_err(|error| TlsError::Unreadable { path: path(), error })?;
         let missing = |found: &str| TlsError::NoCertificate { path: path(), found: found.to_owned() };
         let certificates = match Certificate::stack_from_pem(&pem) {
             Ok(certificates) if certificates.is_empty() => return Err(missing("none")),

@@ -321,5 +321,8 @@ impl Headers {
     pub fn hide_query(&mut self, url: &Url) {
         self.secrets.extend(url.query().filter(|query| query.len() >= 6).map(Into::into));
         self.secrets.extend(url.query_pairs().filter(|(_, value)| value.len() >= 6).map(|(_, value)| (&*value).into()));
+        let written =
+            url.query().into_iter().flat_map(|query| query.split('&')).filter_map(|pair| pair.split_once('='));
+        self.secrets.extend(written.filter(|(_, value)| value.len() >= 6).map(|(_, value)| value.into()));
     }
 }

@@ -49,7 +49,7 @@ impl Check {
         warn(routing.warnings());
         if self.strict && !routing.warnings().is_empty() {
             let count = routing.warnings().len();
-            return fail(exit::CONFIG, &format!("{count} warnings, and --strict takes them for mistakes"));
+            return fail(exit::CONFIG, &format!("{count} warnings, and with --strict warnings are errors"));
         }
         output::result(format_args!("ok: {} rules, {} agents", routing.rules().count(), routing.agents().count()));
         ExitCode::SUCCESS

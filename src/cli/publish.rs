@@ -89,7 +89,7 @@ impl Sheet {
             let (name, known) = (&self.name, EventType::NAMES.join(", "));
             let close = suggestion(found, EventType::NAMES.iter().copied());
             output::note(format_args!(
-                "{name}:{number}: warning: no rule can name the event_type `{found}`{close} (known: {known})"
+                "{name}:{number}: warning: this version does not know the event_type `{found}`: check its spelling{close} (known: {known})"
             ));
         }
         self.waiting.push((number, Record::new(event, topic, None)));

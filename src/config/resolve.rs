@@ -58,12 +58,14 @@ impl Resolver<'_> {
     }
 
     fn check_characters(&mut self, key: &Key, found: &Found) {
-        if found.text.chars().any(char::is_control) {
+        // The rest is not shown: a key in the place of its path, or a password in an address, has line breaks too.
+        if let Some((at, c)) = found.text.chars().enumerate().find(|(_, c)| c.is_control()) {
             self.problems.push(format!(
-                "{}: `{}`: expected text without control characters, found `{}`",
+                "{}: `{}`: expected text without control characters, found `{}` as its character {} (the rest is not shown)",
                 found.place,
                 key.path,
-                found.text.escape_debug()
+                c.escape_debug(),
+                at + 1
             ));
         }
     }

@@ -162,12 +162,25 @@ fn a_password_ends_before_its_line_break_and_is_neither_blank_nor_has_control_ch
 
 #[test]
 fn a_control_character_in_a_setting_is_shown_as_what_it_is() {
-    Case::new("").env("KAFKA_CONSUMER_GROUP_ID", "bridge\n").problems(&[r"found `bridge\n`"]);
-    Case::new("").env("KAFKA_SERVICE_NAME", "a\u{7}b").problems(&[r"found `a\u{7}b`"]);
-    Case::new("")
-        .env("BRIDGE_DATA_DIR", "data\r")
-        .problems(&[r"BRIDGE_DATA_DIR: `data_dir`: expected text without control characters, found `data\r`"]);
+    Case::new("").env("KAFKA_CONSUMER_GROUP_ID", "bridge\n").problems(&[r"found `\n` as its character 7"]);
+    Case::new("").env("KAFKA_SERVICE_NAME", "a\u{7}b").problems(&[r"found `\u{7}` as its character 2"]);
+    Case::new("").env("BRIDGE_DATA_DIR", "data\r").problems(&[
+        r"BRIDGE_DATA_DIR: `data_dir`: expected text without control characters, found `\r` as its character 5",
+    ]);
     Case::new("").env("BRIDGE_LOG_FORMAT", "j\u{1b}[1mson").problems(&[r"found `j\u{1b}[1mson`"]);
+}
+
+/// A key in the place of its path, or a password in an address.
+#[test]
+fn nothing_else_of_a_value_with_control_characters_is_shown() {
+    for (name, value) in [
+        ("KAFKA_SSL_KEYFILE", "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "alice:hunter2@kafka:9092\n\t,x"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092 password=hunter2"),
+    ] {
+        let error = Case::new("").env(name, value).load().unwrap_err().to_string();
+        assert!(error.contains(name) && !error.contains("hunter2"), "{error}");
+    }
 }
 
 #[test]

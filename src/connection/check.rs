@@ -60,7 +60,9 @@ fn bad_server(server: &str) -> Option<String> {
         return Some("expected `host:port`, found a URL or credentials (not shown): write host and port alone".into());
     }
     if server.contains([';', ' ', '\t']) {
-        return Some(format!("expected `host:port`, comma-separated, found `{}`", server.escape_debug()));
+        return Some(
+            "expected `host:port`, comma-separated, found a blank, a tab or `;` in an entry (not shown)".into(),
+        );
     }
     let port = match server.rsplit_once(':') {
         // An IPv6 address without a port.

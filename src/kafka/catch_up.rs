@@ -18,7 +18,8 @@ impl CatchUp {
     /// offset that is read, once one is known.
     pub(super) fn looked(&mut self, position: Option<i64>, low: i64, high: i64, asked_ms: u64) {
         self.through = self.through(position);
-        if self.target.is_none_or(|(end, _)| position.is_some_and(|at| at >= end)) {
+        // An end that the log no longer has, after a truncation or for a topic created again, is never reached.
+        if self.target.is_none_or(|(end, _)| high < end || position.is_some_and(|at| at >= end)) {
             self.target = Some((high, asked_ms));
         }
         // A partition without records is read, although nothing was received from it.
@@ -79,6 +80,14 @@ mod tests {
             through = catch_up.through(Some(high - 15));
         }
         assert!(through.is_some_and(|through| through >= 95_000), "{through:?}");
+    }
+
+    #[test]
+    fn an_end_that_the_log_no_longer_has_is_not_waited_for() {
+        let mut catch_up = CatchUp::default();
+        catch_up.looked(Some(500), 0, 1_000, 1_000);
+        catch_up.looked(Some(500), 0, 600, 2_000);
+        assert_eq!(catch_up.through(Some(600)), Some(2_000));
     }
 
     #[test]

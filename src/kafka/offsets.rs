@@ -24,9 +24,9 @@ pub(super) struct Epoch(u32);
 #[derive(Debug)]
 struct Open {
     epoch: Epoch,
-    /// What may be committed while this offset is the first open one: `None` when nothing below it
-    /// was received.
-    resume: Option<i64>,
+    /// What may be committed while this offset is the first open one: where reading went on before it, or
+    /// itself when nothing was received before it.
+    resume: i64,
     /// How many records were received before it.
     ordinal: u64,
 }
@@ -59,13 +59,18 @@ impl Frontier {
 
     /// Takes note of a received record, and says in which epoch.
     pub(super) fn receive(&mut self, offset: i64) -> Epoch {
-        let mut resume = self.next;
+        // A commit of the first offset keeps a restart from beginning anywhere else, as `latest` would.
+        let mut resume = self.next.unwrap_or(offset);
+        if self.committed.is_some_and(|committed| offset < committed) {
+            // That commit was of a log that is gone, or is taken back: it covers nothing that is read now.
+            self.committed = None;
+        }
         if self.next.is_some_and(|next| offset < next) {
             self.epoch = Epoch(self.epoch.0.wrapping_add(1));
             self.open.split_off(&offset);
             self.requested = None;
             self.committed = None;
-            resume = Some(offset);
+            resume = offset;
         }
         self.open.insert(offset, Open { epoch: self.epoch, resume, ordinal: self.received });
         self.received += 1;
@@ -100,7 +105,7 @@ impl Frontier {
     /// The offset to resume at: every record received below it is complete.
     pub(super) fn position(&self) -> Option<i64> {
         match self.open.first_key_value() {
-            Some((_, first)) => first.resume,
+            Some((_, first)) => Some(first.resume),
             None => self.next,
         }
     }
@@ -119,7 +124,8 @@ impl Frontier {
     /// The broker was seen to have this offset, or none. When that is not the one asked for, again
     /// and again, the request was lost.
     pub(super) fn mark_seen(&mut self, offset: Option<i64>) {
-        self.committed = offset;
+        // An answer may come late: what lies above all that was received is from before a rewind.
+        self.committed = offset.filter(|offset| self.next.is_none_or(|next| *offset <= next));
         self.unseen += 1;
         if self.requested == offset || self.unseen > UNSEEN {
             self.requested = None;

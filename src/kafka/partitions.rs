@@ -60,6 +60,8 @@ struct Identity {
     end: Option<i64>,
     /// The log was seen to end below the anchor, once.
     short: bool,
+    /// The watermarks were read since the last comparison.
+    looked: bool,
     log: Log,
 }
 
@@ -293,6 +295,11 @@ impl Partition {
     pub(super) fn look(&self, low: i64, high: i64) -> Option<Lost> {
         let mut state = self.state();
         state.watermarks = Some((low, high));
+        state.identity.looked = true;
+        if state.identity.log == Log::Rewound {
+            // Worth a commit before anything is received: with `latest` a restart would begin at the end.
+            state.frontier.skip_to(low);
+        }
         if let Some((from, to)) = state.gap.take()
             && low > from
         {
@@ -305,12 +312,14 @@ impl Partition {
         Some(Lost { from, to: low })
     }
 
-    /// The anchor to look for now, and what the last look at the watermarks says of its place.
+    /// The anchor to look for now, and what the watermarks say of its place, if they were read since the last
+    /// comparison: older ones end below what was received since, while a leader does not answer.
     pub(super) fn begin_check(&self) -> Option<(Anchor, Option<Found>)> {
-        let state = self.state();
+        let mut state = self.state();
         let anchor = state.note.anchor.filter(|_| state.identity.log != Log::Replaced)?;
         let (low, high) = state.watermarks?;
         let known = match anchor.offset {
+            _ if !std::mem::take(&mut state.identity.looked) => None,
             offset if offset < low => Some(Found::Gone),
             offset if offset >= high => Some(Found::Beyond),
             _ => None,

@@ -16,6 +16,8 @@ use crate::dedup::{Cursor, InFlight, LedgerError};
 /// How long a step goes on, and how many records it takes on between two looks at the clock.
 const STEP: Duration = Duration::from_millis(2);
 const CHUNK: usize = 64;
+/// How often what was committed is taken in while no pass is made.
+const TAKE_IN: Duration = Duration::from_secs(1);
 /// How long nothing is tried while nothing may leave.
 const IDLE: Duration = Duration::from_millis(100);
 /// The shortest and the longest rest between two passes; in between it is a hundredth of the window.
@@ -25,6 +27,8 @@ const REST: (Duration, Duration) = (Duration::from_millis(500), Duration::from_s
 pub(super) struct Expiry {
     cursor: Option<Cursor>,
     due: Instant,
+    /// No pass is made before.
+    resting_until: Instant,
     /// Records that left in this pass.
     expired: usize,
     unreadable_logged: bool,
@@ -32,7 +36,7 @@ pub(super) struct Expiry {
 
 impl Expiry {
     pub(super) fn new(now: Instant) -> Self {
-        Self { cursor: None, due: now + IDLE, expired: 0, unreadable_logged: false }
+        Self { cursor: None, due: now + IDLE, resting_until: now, expired: 0, unreadable_logged: false }
     }
 
     /// When the next step is to be made.
@@ -43,6 +47,11 @@ impl Expiry {
     /// One step of the pass; a new pass begins when the last one has ended.
     pub(super) fn step<T>(&mut self, shared: &Shared, in_flight: &InFlight<T>) -> Result<(), LedgerError> {
         let began = Instant::now();
+        if began < self.resting_until {
+            shared.take_in_commits();
+            self.due = Instant::now() + TAKE_IN;
+            return Ok(());
+        }
         let Some(now) = shared.ledger_now_ms() else {
             self.due = began + IDLE;
             return Ok(());
@@ -69,7 +78,8 @@ impl Expiry {
                     info!(expired = self.expired, "ledger records left the dedup window");
                 }
                 self.expired = 0;
-                self.due = Instant::now() + rest(shared.ledger.window());
+                self.resting_until = Instant::now() + rest(shared.ledger.window());
+                self.due = Instant::now() + TAKE_IN.min(rest(shared.ledger.window()));
                 return Ok(());
             }
             let took = began.elapsed();

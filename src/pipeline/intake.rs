@@ -42,7 +42,7 @@ impl Intake {
         Self { shared, sender, limits, unknown_types: HashSet::new() }
     }
 
-    /// No rule can name an unknown type, so a misspelt one would vanish without a word.
+    /// A misspelt type matches no rule, and its events would vanish without a word.
     fn unmatched(&mut self, event: &Event, origin: &Origin) {
         let name = excerpt(event.event_type().as_str());
         debug!(event_id = event.id(), %origin, event_type = %name, "unmatched");
@@ -52,7 +52,7 @@ impl Intake {
         {
             self.unknown_types.insert(name.as_ref().into());
             let known = EventType::NAMES;
-            warn!(event_type = %name, ?known, %origin, "unknown event_type: no rule can name it (said once for each)");
+            warn!(event_type = %name, ?known, %origin, "no rule matched an event whose event_type this version does not know (logged once for each type)");
         }
     }
 

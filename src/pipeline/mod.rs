@@ -40,7 +40,7 @@ use crate::{
     agents::{ClaimPolicy, ConnectError},
     dedup::{Delivery, Ledger, LedgerError, ledger_now},
     event::{Limits, Origin, Poison},
-    kafka::{DeadLetters, StatusView, Ticket},
+    kafka::{DeadLetters, ReadProgress, StatusView, Ticket},
     routing::Routing,
 };
 use dispatch::Dispatcher;
@@ -128,12 +128,18 @@ impl Shared {
     /// read, and no later than the local clock or the newest record, so that a clock that jumps ahead
     /// expires nothing. `None` while records wait to be read. Takes in what is committed by then.
     fn ledger_now_ms(&self) -> Option<u64> {
+        let progress = self.take_in_commits()?;
+        let newest = self.newest_record_ms.load(Ordering::Relaxed);
+        ledger_now(now_ms().min(progress.through_ms?), (newest > 0).then_some(newest))
+    }
+
+    /// Forgets the records that are committed by now: no restart reads them again.
+    fn take_in_commits(&self) -> Option<ReadProgress> {
         let progress = self.consumer.get()?.read_progress();
         for (topic, partition, offset) in &progress.committed {
             self.uncommitted.committed(topic, *partition, *offset);
         }
-        let newest = self.newest_record_ms.load(Ordering::Relaxed);
-        ledger_now(now_ms().min(progress.through_ms?), (newest > 0).then_some(newest))
+        Some(progress)
     }
 
     fn observe(&self, outcome: impl FnOnce() -> Outcome) {

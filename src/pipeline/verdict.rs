@@ -43,7 +43,7 @@ impl Ending {
     /// The verdict when everything has settled and there is no run.
     pub(super) fn no_run(ending: Option<Self>, failures: u32) -> Verdict {
         let (end, failure) = ending.map_or((GivenUp::TooLate, None), |ending| (ending.why, ending.last));
-        let last = failure.as_ref().map_or("no answer that says more", |failure| failure.reason.as_str());
+        let last = failure.as_ref().map_or("none", |failure| failure.reason.as_str());
         Verdict {
             reason: end.reason(),
             error: format!("given up: {} (there is no run of it); the last answer: {last}", end.says(failures)),

@@ -67,7 +67,7 @@ impl Record {
         if let Some(reason) = Limits::default().refuses(&size, &self.value) {
             tracing::warn!(
                 event_id = &*self.event_id, %reason,
-                "event is larger than a bridge with default settings reads: there it becomes a dead letter"
+                "the event exceeds the size that a bridge reads by default: such a bridge dead-letters it (too_large)"
             );
         }
         self

@@ -136,7 +136,7 @@ impl LangGraph {
                         Why::Unsettled | Why::Over => None,
                     };
                     return Answer::Failed(failure.unwrap_or_else(|| {
-                        own_failure("claim_unsettled", "the claim changed hands within one attempt: another process delivers this event too; it is looked at again")
+                        own_failure("claim_unsettled", "another process that delivers this event too took over the claim during this attempt: retried")
                     }));
                 }
             };
@@ -335,7 +335,7 @@ impl Attempt<'_> {
         let (class, advice) = if shows.is_empty() {
             (Class::EventFault, "the server shows neither its metadata nor its config nor its input")
         } else {
-            (Class::Busy, "it is looked at again when the server has shown what a run of the bridge looks like")
+            (Class::Busy, "it is decided once this server has accepted and listed another run of the bridge")
         };
         let text = format!(
             "run {run_id} on the event's own thread {thread} may or may not be this event's, so no other is created: \
@@ -347,7 +347,7 @@ impl Attempt<'_> {
     /// The example's thread was deleted.
     fn lost_example(&self) -> Shown {
         *self.agent.learnt.example.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let text = "the run that was to show what a run of the bridge looks like is gone: it is looked at again";
+        let text = "the run that showed what this server lists was deleted: retried with the next accepted run";
         (Seen::Failed, Some(unknown_run(Class::Busy, text)))
     }
 
@@ -468,9 +468,9 @@ fn unknown_run(class: Class, reason: &str) -> Failure {
 fn no_claims() -> Failure {
     own_failure(
         "claim_invisible",
-        "POST /threads for a thread that exists was answered as if it were new, and without the metadata that say whose \
-         it is, so of two processes both would run the event: use a server that honours `if_exists: raise`, or one that \
-         shows the metadata of a thread",
+        "the server neither refuses POST /threads for a thread that exists nor returns its metadata.nonce, so two processes \
+         could not tell which of them created it, and both would run the event: use a server that honours \
+         `if_exists: raise`, or one that shows the metadata of a thread",
     )
 }
 

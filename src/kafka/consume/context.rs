@@ -325,7 +325,7 @@ impl Context {
         let mut starts = HashMap::new();
         let Some(committed) = committed.filter(|_| self.0.reset == OffsetReset::Latest) else { return starts };
         let fresh: Vec<_> = places.iter().filter(|(topic, n)| commit_of(committed, topic, *n).is_none()).collect();
-        let mut at_end = TopicPartitionList::new();
+        let mut edges = [Offset::Beginning, Offset::End].map(|edge| (edge, TopicPartitionList::new()));
         for topic in fresh.iter().map(|(topic, _)| topic).collect::<HashSet<_>>() {
             let group = match Self::commits_on(consumer, topic, deadline) {
                 Ok(group) => group,
@@ -342,19 +342,20 @@ impl Context {
                     Start::End => Offset::End,
                 };
                 tracing::info!(%topic, partition = number, from = ?start, "nothing is committed for this partition yet");
-                if start == Offset::End {
-                    at_end.add_partition(topic, *number);
+                for (_, list) in edges.iter_mut().filter(|(edge, _)| *edge == start) {
+                    list.add_partition(topic, *number);
                 }
                 starts.insert((topic.clone(), *number), (start, note));
             }
         }
-        // The end as a number, so that it can be committed at once.
-        if let Ok(ends) = edge(consumer, at_end, Offset::End, left(deadline)) {
-            for element in ends.elements() {
-                if let (Offset::Offset(end), Some((start, _))) =
+        // As a number, so that it can be committed at once: a restart must not choose again.
+        for (at, list) in edges.into_iter().filter(|(_, list)| list.count() > 0) {
+            let Ok(found) = edge(consumer, list, at, left(deadline)) else { continue };
+            for element in found.elements() {
+                if let (Offset::Offset(offset), Some((start, _))) =
                     (element.offset(), starts.get_mut(&(element.topic().to_owned(), element.partition())))
                 {
-                    *start = Offset::Offset(end);
+                    *start = Offset::Offset(offset);
                 }
             }
         }

@@ -77,7 +77,7 @@ impl Identifier {
                         end(asked, found);
                     }
                 }
-                Err(error) => tracing::debug!(%error, %topic, "the log's identity was not checked"),
+                Err(error) => tracing::debug!(%error, %topic, "could not check whether the topic was created again"),
             }
         }
         replaced
@@ -115,7 +115,7 @@ impl Identifier {
                 Some(Err(RdError::PartitionEOF(number))) => {
                     found.entry(number).or_insert(Found::Gone);
                 }
-                Some(Err(error)) => tracing::debug!(%error, topic, "reading an anchor"),
+                Some(Err(error)) => tracing::debug!(%error, topic, "could not read the record that identifies the log"),
                 None => {}
             }
         }

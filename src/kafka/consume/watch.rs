@@ -235,7 +235,7 @@ impl Watch {
             match partition.progress(now, fetching && !partition.is_capped(), trouble) {
                 Some(Change::Stuck(stuck)) => report_stuck(partition, &stuck, &self.shared.group),
                 Some(Change::Moves) => {
-                    tracing::info!(topic = %partition.topic(), partition = partition.number(), "partition is read again");
+                    tracing::info!(topic = %partition.topic(), partition = partition.number(), "partition is no longer stuck");
                 }
                 None => {}
             }
@@ -258,7 +258,7 @@ impl Watch {
                 topic = %partition.topic(),
                 partition = partition.number(),
                 position = partition.status().position,
-                advice = "its records are read from the start; what is a repetition of an event in the ledger is delivered to nobody",
+                advice = "the partition is read again from its start; events that are in the ledger are not delivered again",
                 "the topic was deleted and created again, or lost records that were read"
             );
             if let Some(lost) = replaced.lost {

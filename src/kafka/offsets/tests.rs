@@ -10,7 +10,7 @@ fn out_of_order_completion_does_not_move_the_frontier() {
     frontier.receive(12);
     assert!(frontier.complete(epoch, 12));
     assert!(frontier.complete(epoch, 11));
-    assert_eq!((frontier.position(), frontier.committable(), frontier.span()), (None, None, 3));
+    assert_eq!((frontier.position(), frontier.committable(), frontier.span()), (Some(10), Some(10), 3));
     assert!(frontier.complete(epoch, 10));
     assert_eq!((frontier.position(), frontier.committable(), frontier.span()), (Some(13), Some(13), 0));
 }
@@ -71,7 +71,7 @@ fn a_rewind_fences_what_is_read_again_and_keeps_what_is_not() {
     for offset in 1..5 {
         assert!(frontier.complete(first, offset), "offset {offset} is not delivered again: its ticket still counts");
     }
-    assert_eq!(frontier.position(), None, "offset 0 is still open");
+    assert_eq!(frontier.position(), Some(0), "offset 0 is still open");
     assert!(frontier.complete(first, 0));
     assert_eq!(frontier.position(), Some(6));
 }
@@ -84,6 +84,31 @@ fn a_topic_created_anew_is_committed_from_its_start() {
     frontier.mark_seen(Some(5_001));
     let epoch = frontier.receive(0);
     assert_eq!(frontier.committable(), Some(0), "a restart must not begin at 5001");
+    frontier.complete(epoch, 0);
+    assert_eq!(frontier.committable(), Some(1));
+}
+
+#[test]
+fn the_first_received_offset_is_committed_while_it_is_open() {
+    // With `latest` and no commit, a restart would begin at the end and skip it.
+    let mut frontier = Frontier::new(None);
+    frontier.begin_again();
+    frontier.receive(0);
+    frontier.receive(1);
+    assert_eq!(frontier.committable(), Some(0));
+}
+
+#[test]
+fn a_commit_of_the_log_before_covers_nothing_of_this_one() {
+    let mut frontier = Frontier::new(Some(1_000));
+    let epoch = frontier.receive(0);
+    frontier.receive(1);
+    assert_eq!((frontier.committed(), frontier.committable()), (None, Some(0)));
+    frontier.mark_requested(0);
+    frontier.mark_seen(Some(1_000));
+    assert_eq!(frontier.committed(), None, "an answer from before the commit");
+    frontier.mark_seen(Some(0));
+    assert_eq!(frontier.committed(), Some(0));
     frontier.complete(epoch, 0);
     assert_eq!(frontier.committable(), Some(1));
 }

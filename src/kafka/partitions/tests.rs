@@ -190,7 +190,37 @@ fn a_log_that_ends_below_what_was_read_is_asked_twice() {
     assert_eq!(partition.begin_check().unwrap().0.offset, 5);
     partition.look(0, 3);
     assert!(!check(&partition, stands("new")));
+    partition.look(0, 3);
+    assert!(check(&partition, |_| unreachable!("the watermarks say it")));
+}
+
+#[test]
+fn watermarks_that_are_no_longer_answered_make_no_other_log() {
+    let partition = partition(None);
+    receive(&partition, "old", 0..5);
+    partition.look(0, 5);
+    assert!(!check(&partition, stands("old")));
+    // From here on a leader is silent, and this partition is read on.
+    receive(&partition, "old", 5..20);
+    for _ in 0..10 {
+        assert!(!check(&partition, stands("old")));
+    }
+    assert_eq!(partition.begin_check().unwrap().0.offset, 5, "the anchor has moved past the last watermarks");
+}
+
+#[test]
+fn the_start_of_a_log_that_took_anothers_place_is_committed_before_anything_is_received() {
+    let partition = partition(None);
+    receive(&partition, "old", 0..20);
+    partition.look(0, 20);
     assert!(check(&partition, stands("new")));
+    partition.begin_again();
+    partition.look(0, 7);
+    assert_eq!(partition.take_commit().map(|(offset, _)| offset), Some(0));
+    partition.committed(Some(0));
+    let (epoch, _) = partition.receive(0, || record("new", 0)).unwrap();
+    partition.complete(epoch, 0);
+    assert_eq!(partition.take_commit().map(|(offset, _)| offset), Some(1));
 }
 
 #[test]
