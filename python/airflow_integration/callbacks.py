@@ -11,7 +11,7 @@ from workflow_events.text import text_of
 from workflow_events.to_json import BECAME_TEXT, to_json
 
 from . import shaping
-from .context import Given, attempt_of, is_of_airflow_3, look_up, number, read, task_instance
+from .context import Given, attempt_of, is_of_airflow_3, look_up, number, read, task_instance, text
 from .events import publish_dag, publish_task
 from .sending import IN_A_DAG_CALLBACK, How, never_raises
 
@@ -54,7 +54,7 @@ def failure_of(error: Any, context: Any) -> dict[str, Any]:
     data: dict[str, Any] = {"status": "failed"}
     if error is not None:
         data["error_message"] = text_of(error)[:MAX_MESSAGE]
-    if isinstance(error, BaseException):
+    if issubclass(type(error), BaseException):
         data["error_type"] = type(error).__name__
     again = will_retry(error, task_instance(context))
     if again is not None:
@@ -65,7 +65,7 @@ def failure_of(error: Any, context: Any) -> dict[str, Any]:
 def will_retry(error: Any, ti: Any) -> bool | None:
     """Whether Airflow will try a failed attempt again, as far as that is known here; ``None`` when it is not."""
     # Airflow has decided by the time of a callback.
-    state = read(read(ti, "state"), "value") or read(ti, "state")
+    state = text(read(read(ti, "state"), "value")) or text(read(ti, "state"))
     if state in ("up_for_retry", "failed"):
         return bool(state == "up_for_retry")
     names = {kind.__name__ for kind in type(error).__mro__}

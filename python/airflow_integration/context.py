@@ -19,7 +19,7 @@ from collections import namedtuple
 from collections.abc import Mapping
 
 from workflow_events.interrupts import interrupts
-from workflow_events.text import steady_text, text_of
+from workflow_events.text import plain_text, steady_text, text_of
 
 from .identity import Attempt
 from .log import say
@@ -89,19 +89,26 @@ def look_up(context: Any, name: str) -> Any:
 
 def text(value: Any) -> str | None:
     """The value when it is a text that says something."""
-    return str(value) if isinstance(value, str) and value.strip() else None
+    words = plain_text(value)
+    return words if words is not None and words.strip() else None
 
 
 def number(value: Any) -> int | None:
     """The value when it is a whole number."""
-    return int(value) if isinstance(value, int) and not isinstance(value, bool) else None
+    try:
+        return int(value) if isinstance(value, int) and not isinstance(value, bool) else None
+    except Exception as error:
+        if interrupts(error):
+            raise
+        return None
 
 
 def given_text(value: Any) -> str | None:
     """An id that was passed, as a text, whatever it is: ``None`` and what is blank were not passed."""
     if value is None:
         return None
-    return text(value if isinstance(value, str) else steady_text(value))
+    words = plain_text(value)
+    return text(steady_text(value) if words is None else words)
 
 
 def given_number(value: Any, name: str) -> int | None:

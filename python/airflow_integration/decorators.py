@@ -142,7 +142,7 @@ def _returned(value: Any, include_result: bool, max_result_bytes: int, how: How,
 def _raised(error: BaseException, how: How, poke: Poke | None) -> bool:
     if any(kind.__name__ in _NO_FAILURE for kind in type(error).__mro__):
         return False
-    if isinstance(error, SystemExit) and error.code in (None, 0):
+    if issubclass(type(error), SystemExit) and error.code in (None, 0):
         return _returned(None, False, 0, how, None)
     if poke is not None:
         if not poke.decides():

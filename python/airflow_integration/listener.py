@@ -37,7 +37,8 @@ def switched_on(environ: Mapping[str, str]) -> bool:
 def chosen(dag_id: Any, environ: Mapping[str, str]) -> bool:
     """Whether the events of this DAG are wanted."""
     globs = [glob.strip() for glob in environ.get(DAGS, "").split(",") if glob.strip()] or ["*"]
-    return isinstance(dag_id, str) and any(fnmatch.fnmatchcase(dag_id, glob) for glob in globs)
+    name = text(dag_id)
+    return name is not None and any(fnmatch.fnmatchcase(name, glob) for glob in globs)
 
 
 def task_deadline(ti: Any, environ: Mapping[str, str]) -> float:

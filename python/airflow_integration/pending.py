@@ -29,10 +29,11 @@ def tell_of(value: Any, returned: Callable[[Any], Any], raised: Callable[[BaseEx
         # It goes on by itself, and may be cancelled: it stays what it is.
         value.add_done_callback(lambda future: _future_done(future, returned, raised))
         return value
-    if isinstance(value, Generator):
+    kind = type(value)
+    if issubclass(kind, Generator):
         flags = getattr(getattr(value, "gi_code", None), "co_flags", 0)
         return _await(value, returned, raised) if flags & _ITERABLE_COROUTINE else _iterate(value, returned, raised)
-    if isinstance(value, AsyncGenerator):
+    if issubclass(kind, AsyncGenerator):
         return _iterate_async(value, returned, raised)
     return _await(value, returned, raised)
 

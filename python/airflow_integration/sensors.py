@@ -58,7 +58,11 @@ def begin_poke(function: Callable[..., Any], how: How) -> Poke | None:
     except Exception as error:
         if interrupts(error):
             raise
-        say(logging.ERROR, "it cannot be told whether this task is a sensor", exc_info=True)
+        say(
+            logging.ERROR,
+            "could not determine whether this task is a sensor: treated as an ordinary task",
+            exc_info=True,
+        )
         return None
 
 
@@ -99,7 +103,11 @@ def _watched(task: Any, how: How) -> dict[str, Any]:
     except Exception as error:
         if interrupts(error):
             raise
-        say(logging.WARNING, "no event will tell of a timeout of this sensor: it takes no callback", exc_info=True)
+        say(
+            logging.WARNING,
+            "no callback could be added to this sensor: its timeout will publish no WORKFLOW_FAILED",
+            exc_info=True,
+        )
     return watch
 
 

@@ -12,7 +12,8 @@ import enum
 import json
 import logging
 
-from workflow_events.text import text_of, type_name
+from workflow_events.interrupts import interrupts
+from workflow_events.text import plain_text, text_of, type_name
 from workflow_events.to_json import BECAME_TEXT, to_json
 
 from .log import nearest, say
@@ -45,8 +46,8 @@ def event_type_name(event_type: Any) -> str:
     Raises ``ValueError`` for what is no text at all. A name that is not one of the three is kept: it is an event
     that no rule names.
     """
-    value = _plain(event_type)
-    if not isinstance(value, str) or not value.strip():
+    value = plain_text(_plain(event_type))
+    if value is None or not value.strip():
         raise ValueError(
             f"event_type is {text_of(event_type)!r}; expected an EventType or one of {', '.join(EVENT_TYPES)}"
         )
@@ -64,7 +65,8 @@ def type_of_status(status: Any) -> tuple[str, str]:
     WORKFLOW_FAILED, with a warning.
     """
     value = _plain(status)
-    words = value.strip().lower() if isinstance(value, str) else text_of(value).lower()
+    words = plain_text(value)
+    words = text_of(value).lower() if words is None else words.strip().lower()
     event_type = _TYPE_OF_STATUS.get(_name(words))
     if event_type is None:
         meant = nearest(_name(words), _TYPE_OF_STATUS)
@@ -81,8 +83,8 @@ def type_of_status(status: Any) -> tuple[str, str]:
 
 def is_status(value: Any) -> bool:
     """Whether it is a status that ``type_of_status`` knows."""
-    value = _plain(value)
-    return isinstance(value, str) and _name(value) in _TYPE_OF_STATUS
+    words = plain_text(_plain(value))
+    return words is not None and _name(words) in _TYPE_OF_STATUS
 
 
 def payload_of(payload: Any) -> dict[str, Any]:
@@ -172,7 +174,12 @@ def _name(words: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return value.value if isinstance(value, enum.Enum) else value
+    try:
+        return value.value if isinstance(value, enum.Enum) else value
+    except Exception as error:
+        if interrupts(error):
+            raise
+        return value
 
 
 def _tell(notes: list[str]) -> None:

@@ -28,7 +28,7 @@ def check_topic(topic: Optional[str]) -> Optional[str]:
     """Kafka's own rule for names: what breaks it would wait in the spool for ever."""
     if topic is None:
         return None
-    if isinstance(topic, str) and 0 < len(topic) <= 249 and topic not in (".", ".."):
+    if issubclass(type(topic), str) and 0 < len(topic) <= 249 and topic not in (".", ".."):
         if topic.isascii() and topic.translate(_LEGAL).isalnum():
             return topic
     raise InvalidEvent(f"topic: expected 1 to 249 of letters, digits, `.`, `_` and `-`, found {shown(topic)}")
@@ -36,4 +36,6 @@ def check_topic(topic: Optional[str]) -> Optional[str]:
 
 def check_traceparent(value: Optional[str]) -> Optional[str]:
     """A trace context, if it is one: no event is refused for it."""
-    return value if isinstance(value, str) and value.isascii() and value.isprintable() and value else None
+    if value is None or not issubclass(type(value), str):
+        return None
+    return value if value.isascii() and value.isprintable() and value else None

@@ -370,7 +370,7 @@ def _invalid(event: object, error: wire.InvalidEvent) -> Outcome:
     try:
         found = event.get("event_id") if isinstance(event, dict) else getattr(event, "event_id", None)
         if isinstance(found, str):
-            event_id = found.encode("utf-8", "replace").decode()
+            event_id = str.encode(found, "utf-8", "replace").decode()
     except Exception as raised:  # Whatever the event's own methods raise.
         if interrupts(raised):
             raise

@@ -76,7 +76,8 @@ def key_text(key: Any) -> tuple[str, bool]:
     if isinstance(key, enum.Enum):
         key = key.value
     if isinstance(key, str):
-        return str.__str__(key) if issubclass(type(key), str) else str(key), True
+        # An exact `str`: a subclass may compare otherwise, and so come twice in a dict.
+        return str.__str__(key if issubclass(type(key), str) else str(key)), True
     if is_of(key, "numpy", "bool_", "bool"):
         key = bool(key)
     if key is None:

@@ -58,13 +58,13 @@ def to_json_strictly(value: Any, path: str = "event") -> Any:
     return _Strictly(MAX_NODES_STRICTLY).convert(value, path, 0)
 
 
-def text_keys(values: Mapping[Any, Any]) -> dict[str, Any]:
+def text_keys(values: Mapping[Any, Any], path: str = "data") -> dict[str, Any]:
     """The same values under the keys that they have in JSON."""
     conversion = _Strictly(MAX_NODES_STRICTLY)
     marks: dict[str, int] = {}
     named: dict[str, Any] = {}
     for key in values:
-        named[conversion.unused(conversion.key(key, "data"), named, marks, "data")] = values[key]
+        named[conversion.unused(conversion.key(key, path), named, marks, path)] = values[key]
     return named
 
 
@@ -138,12 +138,16 @@ class _Conversion:
 
     def unreadable(self, value: Any, path: str, error: Exception) -> str:
         self.note(path, f"{type_name(value)} could not be read ({type(error).__name__}), kept as text")
-        is_container = isinstance(value, (Mapping, Sequence, Set))
-        return f"<{type_name(value)}>" if is_container else steady_text(value)
+        return _text_of_unreadable(value)
 
     def formless(self, value: Any, path: str) -> str:
         self.note(path, f"{type_name(value)} {BECAME_TEXT}")
         return steady_text(value)
+
+    def unreadable_key(self, key: Any, path: str, error: Exception) -> str:
+        name = _text_of_unreadable(key)
+        self.note(path, f"the key {name[:100]!r} could not be read ({type(error).__name__})")
+        return name
 
     def unsound(self, value: str, path: str) -> str:
         self.note(path, "characters that UTF-8 cannot carry became '?'")
@@ -159,6 +163,9 @@ class _Conversion:
 
     def convert(self, value: Any, path: str, depth: int) -> Any:
         self.left -= 1
+        if self.left < 0:
+            self.cut(path, 0)
+            return CUT
         if value is None or value is True or value is False:
             return value
         kind = type(value)
@@ -175,7 +182,7 @@ class _Conversion:
         self.open.add(id(value))
         try:
             return self.other(value, path, depth)
-        except (RecursionError, NoJsonForm):
+        except NoJsonForm:
             raise
         except Exception as error:
             if interrupts(error):
@@ -189,7 +196,7 @@ class _Conversion:
             return self.convert(value.value, path, depth + 1)
         if isinstance(value, str):
             # A lazy proxy says that it is a `str` and is none.
-            return self.text(str.__str__(value) if issubclass(type(value), str) else str(value), path)
+            return self.text(str.__str__(value if issubclass(type(value), str) else str(value)), path)
         if isinstance(value, int):
             return self.integer(int(value), path)
         if isinstance(value, float):
@@ -202,8 +209,10 @@ class _Conversion:
         if found is not None:
             form, what = found
             self.note(path, f"{type_name(value)} became {what}")
-            # An integer or a float may need more; nothing else does.
-            return self.convert(form, path, depth + 1) if isinstance(form, (int, float)) else form
+            # An integer or a float may need more; all else is a text, which a method of the value's own may have made.
+            if isinstance(form, (int, float)):
+                return self.convert(form, path, depth + 1)
+            return None if form is None else self.text(str.__str__(form), path)
         if isinstance(value, type):
             return self.formless(value, path)
         return self.container(value, path, depth)
@@ -319,6 +328,16 @@ class _Conversion:
         return name
 
     def key(self, key: Any, path: str) -> str:
+        try:
+            return self.key_of(key, path)
+        except NoJsonForm:
+            raise
+        except Exception as error:
+            if interrupts(error):
+                raise
+            return self.text(self.unreadable_key(key, path, error), path)
+
+    def key_of(self, key: Any, path: str) -> str:
         name, is_steady = key_text(key)
         if isinstance(key, str) or (isinstance(key, enum.Enum) and isinstance(key.value, str)):
             return self.text(name, path)
@@ -331,6 +350,10 @@ class _Conversion:
 
 class _Strictly(_Conversion):
     """Refuses what would be left out, or would be the text of an object that nobody may have meant."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.is_in_json_mode = False
 
     def note(self, path: str, what: str) -> None:
         pass
@@ -345,6 +368,9 @@ class _Strictly(_Conversion):
         raise NoJsonForm(f"{path}: expected data that ends, found a circular reference")
 
     def unreadable(self, value: Any, path: str, error: Exception) -> NoReturn:
+        raise error
+
+    def unreadable_key(self, key: Any, path: str, error: Exception) -> NoReturn:
         raise error
 
     def formless(self, value: Any, path: str) -> NoReturn:
@@ -363,8 +389,21 @@ class _Strictly(_Conversion):
         try:
             return super().model(value, path, depth)
         except NoJsonForm:
-            # It may hold what only its own serializers for JSON can write.
+            if self.is_in_json_mode:
+                raise
+        # It may hold what only its own serializers for JSON can write. Nothing is retried within this attempt: in a
+        # chain of such objects the number of calls would double with each.
+        self.is_in_json_mode = True
+        try:
             return self.convert(value.model_dump(mode="json"), path, depth + 1)
+        finally:
+            self.is_in_json_mode = False
+
+
+def _text_of_unreadable(value: Any) -> str:
+    """Of a container its type alone: its text may be without end. Never `isinstance`, which may be what has failed."""
+    kind = type(value)
+    return f"<{type_name(value)}>" if issubclass(kind, (Mapping, Sequence, Set)) else steady_text(value)
 
 
 def _fields(value: Any) -> Optional[list[tuple[str, Any]]]:

@@ -10,7 +10,7 @@ import json
 from datetime import datetime, timezone
 
 from .interrupts import interrupts
-from .to_json import NoJsonForm, is_plain, to_json_strictly
+from .to_json import NoJsonForm, is_plain, text_keys, to_json_strictly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def encode(event: Event) -> tuple[str, bytes]:
         return _encoded(event)
     except InvalidEvent:
         raise
+    except NoJsonForm as error:
+        raise InvalidEvent(str(error)) from None
     except Exception as error:  # Whatever the event's own methods raise.
         if interrupts(error):
             raise
@@ -88,12 +90,15 @@ def _encoded(event: Event) -> tuple[str, bytes]:
             fields = dict(event)
         except (TypeError, ValueError):
             raise InvalidEvent(f"expected a WorkflowEvent or a dict, found {type(event).__name__}") from None
+    if any(type(key) is not str for key in fields):
+        # An enum's member is none of the names below, and has one of them in JSON.
+        fields = text_keys(fields, "event")
     event_id = fields.get("event_id")
     if event_id is None:
         from uuid import uuid4
 
         event_id = uuid4()
-    fields["event_id"] = event_id = str(event_id)
+    fields["event_id"] = event_id = str.__str__(str(event_id))
     timestamp = fields.get("timestamp")
     if timestamp is None:
         fields["timestamp"] = now()

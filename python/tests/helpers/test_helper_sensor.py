@@ -5,7 +5,7 @@ from types import ModuleType, SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
-from airflow_integration import publishes_completion
+from airflow_integration import publishes_completion, sensors
 from recording import RuntimeTaskInstance, TaskInstance2, context
 
 
@@ -168,7 +168,7 @@ def test_a_mock_of_a_task_is_no_sensor(producer, monkeypatch):
     assert producer.event["event_type"] == "WORKFLOW_COMPLETED"
 
 
-def test_a_sensor_that_takes_no_callback_still_completes(sensor, producer, monkeypatch):
+def test_a_sensor_that_takes_no_callback_still_completes(sensor, producer, caplog):
     class Frozen:
         __slots__ = ()
 
@@ -186,3 +186,19 @@ def test_a_sensor_that_takes_no_callback_still_completes(sensor, producer, monke
 
     assert wait() is True
     assert producer.event["event_type"] == "WORKFLOW_COMPLETED"
+    assert "no callback could be added to this sensor: its timeout will publish no WORKFLOW_FAILED" in caplog.text
+
+
+def test_a_task_that_cannot_be_looked_at_is_an_ordinary_one(sensor, producer, caplog, monkeypatch):
+    def unreadable(task):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(sensors, "_has_poke", unreadable)
+
+    @publishes_completion(producer=producer)
+    def wait():
+        return False
+
+    assert wait() is False
+    assert producer.event["event_type"] == "WORKFLOW_COMPLETED"
+    assert "could not determine whether this task is a sensor: treated as an ordinary task" in caplog.text
