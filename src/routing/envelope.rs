@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     event::{EventType, MAX_EVENT_ID_BYTES, Source},
-    yaml::{Data, Entry, Node, quoted, suggestion},
+    yaml::{Data, Entry, Node, Position, quoted, suggestion},
 };
 
 /// What may be said of one item of a list.
@@ -39,18 +39,37 @@ enum Field {
     Name,
 }
 
+/// What is said of one place of a pattern.
+struct Finding {
+    at: Option<Position>,
+    what: String,
+    message: String,
+    /// Whether no event can match the pattern for it; otherwise it is a warning.
+    never: bool,
+}
+
 /// Reports what a pattern says in vain of the fields that every event has. `compiles` says that the pattern is
 /// one: then objects below a string are looked at too.
 pub(super) fn check(what: &str, node: &Node, compiles: bool, report: &mut Report) {
-    let Data::Map(entries) = &node.data else { return };
+    for Finding { at, what, message, never } in findings(what, node, compiles) {
+        let message = format!("{what}: {message}");
+        if never {
+            report.error(at, message);
+        } else {
+            report.warn(at, message);
+        }
+    }
+}
+
+fn findings(what: &str, node: &Node, compiles: bool) -> Vec<Finding> {
+    let Data::Map(entries) = &node.data else { return Vec::new() };
+    let mut found = Vec::new();
     for entry in entries {
         let what = format!("{what}.{}", entry.key);
         let field = match (entry.key.as_str(), &entry.value.data) {
             (pattern::OR, Data::List(branches)) => {
                 let parent = what.strip_suffix(".$or").unwrap_or(&what);
-                for branch in branches {
-                    check(parent, branch, compiles, report);
-                }
+                found.extend(any(branches.iter().map(|branch| findings(parent, branch, compiles)).collect()));
                 continue;
             }
             ("event_id", _) => Field::EventId,
@@ -59,47 +78,55 @@ pub(super) fn check(what: &str, node: &Node, compiles: bool, report: &mut Report
             ("timestamp", _) => Field::Timestamp,
             ("workflow_id" | "workflow_run_id", _) => Field::Name,
             ("payload" | "metadata", Data::List(items)) => {
-                list(&what, items, section, report);
+                found.extend(list(&what, items, section));
                 continue;
             }
             ("metadata", Data::Map(fields)) => {
-                for field in fields {
-                    metadata(&what, field, report);
-                }
+                found.extend(fields.iter().flat_map(|field| metadata(&what, field)));
                 continue;
             }
             _ => continue,
         };
         match &entry.value.data {
-            Data::List(items) => list(&what, items, |item| text_field(field, item), report),
-            Data::Map(_) if compiles => below_a_string(&what, entry, report),
+            Data::List(items) => found.extend(list(&what, items, |item| text_field(field, item))),
+            Data::Map(_) if compiles => found.push(below_a_string(what, entry)),
             _ => {}
         }
     }
+    found
 }
 
-fn list(what: &str, items: &[Node], judge: impl Fn(&Node) -> Verdict, report: &mut Report) {
-    let verdicts: Vec<_> = items.iter().map(judge).collect();
-    let none_matches = verdicts.iter().all(|verdict| matches!(verdict, Never(_)));
-    for (item, verdict) in items.iter().zip(verdicts) {
-        match verdict {
-            Fine => {}
-            Odd(message) => report.warn(item.at, format!("{what}: {message}")),
-            Never(message) if none_matches => report.error(item.at, format!("{what}: {message}")),
-            Never(message) => report.warn(item.at, format!("{what}: this alternative can never match: {message}")),
+/// Of alternatives, those that can never match are a mistake only when none can match.
+fn any(alternatives: Vec<Vec<Finding>>) -> Vec<Finding> {
+    let none_matches = alternatives.iter().all(|found| found.iter().any(|finding| finding.never));
+    let mut all: Vec<_> = alternatives.into_iter().flatten().collect();
+    if !none_matches {
+        for finding in all.iter_mut().filter(|finding| finding.never) {
+            finding.never = false;
+            finding.message = format!("this alternative can never match: {}", finding.message);
         }
     }
+    all
 }
 
-fn below_a_string(what: &str, entry: &Entry, report: &mut Report) {
+fn list(what: &str, items: &[Node], judge: impl Fn(&Node) -> Verdict) -> Vec<Finding> {
+    let judged = |item: &Node| {
+        let (message, never) = match judge(item) {
+            Fine => return Vec::new(),
+            Odd(message) => (message, false),
+            Never(message) => (message, true),
+        };
+        vec![Finding { at: item.at, what: what.to_owned(), message, never }]
+    };
+    any(items.iter().map(judged).collect())
+}
+
+fn below_a_string(what: String, entry: &Entry) -> Finding {
     let advice = "put the values that match into a list, as in [\"etl_daily\"]";
-    if content_with_absence(&entry.value) {
-        let message = "this field is always a string, which has no fields, so this holds for every event";
-        report.warn(entry.value.at, format!("{what}: {message}: {advice}"));
-    } else {
-        let message = "this field is always a string, which has no fields, so no event can match";
-        report.error(entry.value.at, format!("{what}: {message}: {advice}"));
-    }
+    let never = !content_with_absence(&entry.value);
+    let result = if never { "no event can match" } else { "this holds for every event" };
+    let message = format!("this field is always a string, which has no fields, so {result}: {advice}");
+    Finding { at: entry.value.at, what, message, never }
 }
 
 /// Whether a part of a pattern holds where none of its fields is there.
@@ -129,16 +156,17 @@ fn section(item: &Node) -> Verdict {
 }
 
 /// What publishers write as strings, and YAML reads as numbers.
-fn metadata(what: &str, field: &Entry, report: &mut Report) {
-    let Data::List(items) = &field.value.data else { return };
+fn metadata(what: &str, field: &Entry) -> Vec<Finding> {
+    let Data::List(items) = &field.value.data else { return Vec::new() };
     if !matches!(field.key.as_str(), "environment" | "version") {
-        return;
+        return Vec::new();
     }
-    for item in items.iter().filter(|item| matches!(item.data, Data::Number(_) | Data::Bool(_))) {
-        let (key, found) = (&field.key, item.found());
-        let message = format!("publishers write a string here, and {found} never equals one");
-        report.warn(item.at, format!("{what}.{key}: {message}: quote it: {}", as_text(item)));
-    }
+    let odd = |item: &Node| {
+        let (found, text) = (item.found(), as_text(item));
+        let message = format!("publishers write a string here, and {found} never equals one: quote it: {text}");
+        Finding { at: item.at, what: format!("{what}.{}", field.key), message, never: false }
+    };
+    items.iter().filter(|item| matches!(item.data, Data::Number(_) | Data::Bool(_))).map(odd).collect()
 }
 
 /// A scalar as the string that was probably meant.

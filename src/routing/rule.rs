@@ -196,7 +196,7 @@ fn rule(node: &Node, agents: &Agents, templates: &mut Compiler, report: &mut Rep
             );
             return None;
         }
-        Some(templates.template(&format!("rule `{label}`"), &entry.key, &entry.value, &names, report))
+        Some(templates.template(&format!("rule `{label}`"), &entry.key, &entry.value, &names, None, report))
     };
     let (input, body) = (template(input), template(body));
 

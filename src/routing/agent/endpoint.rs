@@ -10,7 +10,7 @@ use reqwest::{
 
 use super::{Context, DAY, Draft, HOUR, SECOND, run};
 use crate::{
-    agents::{Auth, Endpoint, HeaderText, HttpSpec, LangGraphSpec, Tls, Ttl, TtlStrategy},
+    agents::{Auth, Endpoint, HeaderText, HttpSpec, LangGraphSpec, Tls, TlsError, Ttl, TtlStrategy},
     routing::fields::Fields,
 };
 
@@ -200,7 +200,14 @@ fn tls(what: &str, node: &Node, context: &mut Context<'_>) -> Option<Tls> {
     fields.finish(context.report);
     let node = &file?.value;
     let path = context.text(node, &format!("{what}, ca_file"))?;
-    Tls::load(Path::new(&path)).map_err(|error| context.report.error(node.at, format!("{what}, ca_file: {error}"))).ok()
+    // As it stands in the file: what a variable holds may be a secret.
+    let written = || Path::new(node.text().unwrap_or_default()).to_owned();
+    let shown = |error| match error {
+        TlsError::Unreadable { error, .. } => TlsError::Unreadable { path: written(), error },
+        TlsError::NoCertificate { found, .. } => TlsError::NoCertificate { path: written(), found },
+    };
+    let loaded = Tls::load(Path::new(&path)).map_err(shown);
+    loaded.map_err(|error| context.report.error(node.at, format!("{what}, ca_file: {error}"))).ok()
 }
 
 /// A CA vouches for nobody without TLS.
@@ -251,7 +258,9 @@ fn auth(what: &str, node: &Node, context: &mut Context<'_>) -> Option<Auth> {
             let key = context.secret(&entry.value, &format!("{what}, api_key"));
             let header = header.map_or(Some(HeaderName::from_static("x-api-key")), |entry| {
                 let name = context.text(&entry.value, &format!("{what}, header"))?;
-                header_name(&format!("{what}, header"), &name, entry.value.at, &[], context)
+                // Messages show what the file says: what a variable holds may be a secret.
+                let written = entry.value.text().unwrap_or_default();
+                header_name(&format!("{what}, header"), &name, written, entry.value.at, &[], context)
             });
             key.zip(header).map(|(key, header)| Auth::ApiKey { header, key })
         }
@@ -281,7 +290,7 @@ fn headers(
     };
     let mut headers: Vec<(HeaderName, HeaderText)> = Vec::with_capacity(entries.len());
     for entry in entries {
-        let Some(name) = header_name(&what, &entry.key, entry.at, reserved, context) else { continue };
+        let Some(name) = header_name(&what, &entry.key, &entry.key, entry.at, reserved, context) else { continue };
         if headers.iter().any(|(other, _)| *other == name) {
             let message = format!("{what}: the header `{name}` stands here twice (case does not matter): keep one");
             context.report.error(entry.at, message);
@@ -307,15 +316,17 @@ fn headers(
     headers
 }
 
+/// The name of a header; messages show it as `written`.
 fn header_name(
     what: &str,
     text: &str,
+    written: &str,
     at: Option<Position>,
     reserved: &[(&str, &str)],
     context: &mut Context<'_>,
 ) -> Option<HeaderName> {
     let Ok(name) = text.parse::<HeaderName>() else {
-        context.report.error(at, format!("{what}: expected the name of a header, found {}", quoted(text)));
+        context.report.error(at, format!("{what}: expected the name of a header, found {}", quoted(written)));
         return None;
     };
     let reason = if RESERVED.contains(&name.as_str()) || name.as_str().starts_with("webhook-") {
@@ -324,6 +335,7 @@ fn header_name(
         reserved.iter().find(|(header, _)| *header == name.as_str()).map(|(_, reason)| *reason)
     };
     if let Some(reason) = reason {
+        let name = if written == text { name.as_str() } else { written };
         context.report.error(at, format!("{what}: the header `{name}` cannot be set here: {reason}"));
         return None;
     }

@@ -6,12 +6,12 @@ use std::{collections::BTreeSet, sync::Arc};
 use minijinja::Environment;
 use serde_json::{Map, Value};
 
-use super::Context;
+use super::{Context, scalar};
 use crate::{
     agents::RunSettings,
     event::Event,
     routing::{
-        problem::ProblemKind,
+        problem::{ProblemKind, Report},
         template::{Template, TemplateError},
     },
     yaml::{Data, Entry, quoted},
@@ -113,15 +113,17 @@ impl RunTemplates {
     }
 }
 
-/// A map, variables filled in, that may have templates in it.
+/// A map that may have variables and templates in it. The value of a variable is never a template.
 pub(super) fn setting(what: &str, entry: &Entry, context: &mut Context<'_>) -> Option<Template> {
     if !matches!(entry.value.data, Data::Map(_)) {
         let found = entry.value.found_type();
         context.report.error(entry.value.at, format!("{what}, {}: expected a map, found {found}", entry.key));
         return None;
     }
-    let node = context.expanded(&entry.value);
-    let template = context.templates.template(what, &entry.key, &node, &BTreeSet::new(), context.report);
+    let env = context.env;
+    let parts = |text: &str, at, report: &mut Report| scalar::parts(text, at, env, report);
+    let names = BTreeSet::new();
+    let template = context.templates.template(what, &entry.key, &entry.value, &names, Some(&parts), context.report);
     context.report.part = ProblemKind::Agent;
     Some(template)
 }

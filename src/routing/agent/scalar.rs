@@ -1,55 +1,24 @@
 //! The scalars of an agent: texts with `${VAR}` in them, counts, durations, rates, URLs.
 
-use crate::yaml::{Data, Entry, Node, Position, quoted};
+use crate::yaml::{Data, Node, Position, quoted};
 use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
 use reqwest::Url;
 
 use super::Context;
-use crate::agents::Rate;
+use crate::{
+    agents::Rate,
+    routing::{problem::Report, template::Part},
+};
 
 impl Context<'_> {
     /// A text with its variables filled in. `$${` stands for `${`.
     pub(super) fn expand(&mut self, text: &str, at: Option<Position>) -> Option<String> {
-        let mut result = String::with_capacity(text.len());
-        let mut rest = text;
-        let mut complete = true;
-        while let Some(start) = rest.find("${") {
-            let (before, after) = (&rest[..start], &rest[start + 2..]);
-            if let Some(before) = before.strip_suffix('$') {
-                result.push_str(before);
-                result.push_str("${");
-                rest = after;
-                continue;
-            }
-            result.push_str(before);
-            let Some((inner, after)) = after.split_once('}') else {
-                self.report.error(at, "expected `}` after `${`, found none: write ${NAME} or ${NAME:-default}");
-                return None;
-            };
-            let (name, default) = match inner.split_once(":-") {
-                Some((name, default)) => (name, Some(default)),
-                None => (inner, None),
-            };
-            if is_variable(name) {
-                // As in a shell, `:-` also stands in for a variable that is empty.
-                let value = (self.env)(name).filter(|value| default.is_none() || !value.is_empty());
-                if let Some(value) = value.as_deref().or(default) {
-                    result.push_str(value);
-                } else {
-                    let message = format!("expected the environment variable {name}, found it unset");
-                    self.report.error(at, format!("{message}: set it, or write ${{{name}:-default}}"));
-                    complete = false;
-                }
-            } else {
-                let message = "expected ${NAME} or ${NAME:-default}, NAME of letters, digits and `_`";
-                self.report.error(at, format!("{message}, found {}: write $${{ for a plain ${{", quoted(inner)));
-                complete = false;
-            }
-            rest = after;
-        }
-        result.push_str(rest);
-        complete.then_some(result)
+        let parts = parts(text, at, self.env, self.report)?;
+        let text = |part| match part {
+            Part::Text(text) | Part::Variable { value: text, .. } => text,
+        };
+        Some(parts.into_iter().map(text).collect())
     }
 
     /// A text that is not empty.
@@ -102,7 +71,9 @@ impl Context<'_> {
         };
         if !range.contains(&duration) {
             let (least, most) = range.into_inner();
-            let [found, least, most] = [duration, least, most].map(humantime::format_duration);
+            let [duration, least, most] = [duration, least, most].map(humantime::format_duration);
+            // What a variable holds may be a secret.
+            let found = if node.text() == Some(&*text) { duration.to_string() } else { node.found() };
             self.report.error(node.at, format!("{what}: expected {least} to {most}, found {found}"));
             return None;
         }
@@ -155,22 +126,53 @@ impl Context<'_> {
         }
         Some(url)
     }
+}
 
-    /// Any value, its texts with their variables filled in.
-    pub(super) fn expanded(&mut self, node: &Node) -> Node {
-        let data = match &node.data {
-            Data::Text(text) => self.expand(text, node.at).map_or(Data::Null, Data::Text),
-            Data::List(items) => Data::List(items.iter().map(|item| self.expanded(item)).collect()),
-            Data::Map(entries) => Data::Map(
-                entries
-                    .iter()
-                    .map(|entry| Entry { key: entry.key.clone(), at: entry.at, value: self.expanded(&entry.value) })
-                    .collect(),
-            ),
-            other => other.clone(),
+/// A text cut at its variables. `$${` stands for `${`.
+pub(super) fn parts(
+    text: &str,
+    at: Option<Position>,
+    env: &dyn Fn(&str) -> Option<String>,
+    report: &mut Report,
+) -> Option<Vec<Part>> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    let mut complete = true;
+    while let Some(start) = rest.find("${") {
+        let (before, after) = (&rest[..start], &rest[start + 2..]);
+        if let Some(before) = before.strip_suffix('$') {
+            parts.push(Part::Text(format!("{before}${{")));
+            rest = after;
+            continue;
+        }
+        parts.push(Part::Text(before.to_owned()));
+        let Some((inner, after)) = after.split_once('}') else {
+            report.error(at, "expected `}` after `${`, found none: write ${NAME} or ${NAME:-default}");
+            return None;
         };
-        Node { at: node.at, data }
+        let (name, default) = match inner.split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (inner, None),
+        };
+        if is_variable(name) {
+            // As in a shell, `:-` also stands in for a variable that is empty.
+            let value = env(name).filter(|value| default.is_none() || !value.is_empty());
+            if let Some(value) = value.or_else(|| default.map(str::to_owned)) {
+                parts.push(Part::Variable { written: format!("${{{inner}}}"), value });
+            } else {
+                let message = format!("expected the environment variable {name}, found it unset");
+                report.error(at, format!("{message}: set it, or write ${{{name}:-default}}"));
+                complete = false;
+            }
+        } else {
+            let message = "expected ${NAME} or ${NAME:-default}, NAME of letters, digits and `_`";
+            report.error(at, format!("{message}, found {}: write $${{ for a plain ${{", quoted(inner)));
+            complete = false;
+        }
+        rest = after;
     }
+    parts.push(Part::Text(rest.to_owned()));
+    complete.then_some(parts)
 }
 
 /// A name that an environment variable can have in a shell.

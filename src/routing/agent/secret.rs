@@ -3,7 +3,7 @@
 use crate::yaml::{Data, Node};
 
 use super::{Context, scalar::is_variable};
-use crate::agents::{Secret, check_signing_secret, is_invisible};
+use crate::agents::{Secret, SecretError, check_signing_secret, is_invisible};
 
 impl Context<'_> {
     /// `{env: NAME}` or `{file: PATH}`, found and not empty, and fit for a header.
@@ -26,7 +26,7 @@ impl Context<'_> {
             }
         }?;
         match secret.reveal() {
-            Err(error) => self.report.error(node.at, format!("{what}: {error}")),
+            Err(error) => self.report.error(node.at, format!("{what}: {}", as_written(error, node))),
             Ok(value) => match unsendable(&value) {
                 Some(found) => {
                     let message = format!("expected visible characters, found {found}; the secret is not shown");
@@ -44,7 +44,7 @@ impl Context<'_> {
         match secret.reveal().map(|value| check_signing_secret(&value)) {
             Ok(Ok(())) => return Some(secret),
             Ok(Err(error)) => self.report.error(node.at, format!("{what}: {error}")),
-            Err(error) => self.report.error(node.at, format!("{what}: {error}")),
+            Err(error) => self.report.error(node.at, format!("{what}: {}", as_written(error, node))),
         }
         None
     }
@@ -69,6 +69,15 @@ impl Context<'_> {
                 None
             }
         }
+    }
+}
+
+/// The error with the path that the file says: what a variable in it holds may be a secret itself.
+fn as_written(error: SecretError, node: &Node) -> SecretError {
+    let path = node.get("file").and_then(Node::text).unwrap_or_default().into();
+    match error {
+        SecretError::Unreadable { error, .. } => SecretError::Unreadable { path, error },
+        SecretError::EmptyFile { .. } => SecretError::EmptyFile { path },
     }
 }
 

@@ -410,3 +410,95 @@ rules:
         ],
     );
 }
+
+#[test]
+fn the_value_of_a_variable_is_a_text_that_is_never_executed_and_never_shown() {
+    let routing = |settings: &str, token: &str| {
+        let text = format!(
+            "agents: {{a: {{langgraph: {{url: 'http://h', assistant: a, {settings}}}}}}}
+rules: [{{name: r, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [a]}}]
+"
+        );
+        load_with(&[("a.yaml", &text)], &[("TOK", token)]).1
+    };
+    let event = std::sync::Arc::new(event(&json!({})));
+    for token in
+        ["hunter2{{hunter3", "{{ hunter2 }}", "{% hunter2", "'}}{{ hunter2 ~ \"", "variable_0_", "\\x \"hunter2\n"]
+    {
+        for (written, expected) in [
+            ("${TOK}", token.to_owned()),
+            ("${TOK} {{ workflow_id }}${NOPE:-{%}", format!("{token} etl_daily{{%")),
+            ("{{ '${TOK}' ~ workflow_id }}", format!("{token}etl_daily")),
+            ("{{ ${TOK} }}", token.to_owned()),
+            ("{{ {'k': \"${TOK}\"}['k'] | trim('!') }}{% raw %}${TOK}{% endraw %}", format!("{token}{token}")),
+            ("{% if ${TOK} == '${TOK}' %}variable_0_ v${TOK}{% endif %}$${", format!("variable_0_ v{token}${{")),
+        ] {
+            let settings = format!("metadata: {{k: {}}}", json!(written));
+            let routing = routing(&settings, token).unwrap_or_else(|problems| panic!("{settings}: {problems}"));
+            let found = routing.render_settings("r", "a", &event).unwrap_or_else(|error| panic!("{settings}: {error}"));
+            assert_eq!(found.metadata["k"], expected, "{settings}");
+        }
+        let settings = "config: {configurable: {token: '${TOK}'}}";
+        let routing = routing(settings, token).unwrap();
+        let Endpoint::LangGraph(endpoint) = &routing.agent("a").unwrap().endpoint else { panic!() };
+        assert_eq!(endpoint.config, Some(json!({"configurable": {"token": token}})));
+    }
+    for (written, expected) in [
+        ("${TOK} {{ payload.x }}", "cannot render \"${TOK} {{ payload.x }}\": undefined value"),
+        ("{{ '${TOK}' | int }}", "cannot render \"{{ '${TOK}' | int }}\": invalid operation"),
+        ("{% if true %}{{ payload[${TOK}] }}{% endif %}", "{{ payload[${TOK}] }}{% endif %}\": undefined value"),
+    ] {
+        let routing = routing(&format!("context: {{k: {}}}", json!(written)), "hunter2").unwrap();
+        let error = routing.render_settings("r", "a", &event).unwrap_err();
+        for shown in [error.to_string(), format!("{error:?}"), format!("{routing:?}")] {
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    for (written, expected) in [
+        ("{{ [1] | map('${TOK}') | list }}", "unknown filter"),
+        ("{{ payload.${TOK} }}", "a variable in a name, `${TOK}` (a variable is a text: `x['${NAME}']`)"),
+        ("{{ payload | ${TOK} }}", "a variable in a name, `${TOK}`"),
+        ("{{ payload.${TOK}() }}", "the method `${TOK}`"),
+        ("{{ 1 + }} ${TOK}", "expected a template, found \"{{ 1 + }} ${TOK}\": syntax error"),
+        ("{% ${TOK} %}", "expected a template, found \"{% ${TOK} %}\": syntax error: unknown statement ${TOK}"),
+    ] {
+        let problems = routing(&format!("metadata: {{k: {}}}", json!(written)), "hunter2").unwrap_err().to_string();
+        assert!(problems.contains(expected) && !problems.contains("hunter2"), "{problems}");
+    }
+}
+
+#[test]
+fn what_a_variable_holds_is_not_shown_where_a_text_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("hunter2");
+    fs::write(&empty, "").unwrap();
+    let empty = empty.display().to_string();
+    for (agent, expected) in [
+        ("{langgraph: {url: 'http://h', assistant: a, api_key: {file: '${TOK}'}}}", "secret file ${TOK}: No such file"),
+        ("{http: {url: 'http://h', auth: {bearer: {file: '/${TOK}'}}}}", "secret file /${TOK}: No such file"),
+        ("{http: {url: 'http://h', auth: {bearer: {file: '${EMPTY}'}}}}", "secret file ${EMPTY} is empty"),
+        ("{http: {url: 'http://h', sign: {secret: {file: '${TOK}'}}}}", "secret file ${TOK}: No such file"),
+        ("{http: {url: 'http://h', headers: {x-a: {file: '${TOK}'}}}}", "secret file ${TOK}: No such file"),
+        ("{http: {url: 'http://h', auth: {api_key: {env: K}, header: '${TOK} x'}}}", "found \"${TOK} x\""),
+        (
+            "{http: {url: 'http://h', auth: {api_key: {env: K}, header: 'webhook-${TOK}'}}}",
+            "the header `webhook-${TOK}` cannot be set here",
+        ),
+        ("{http: {url: 'http://h', headers: {x-a: \"${TOK}\\x01\"}}}", "found \"${TOK}\\u{1}\""),
+        ("{http: {url: 'https://h', tls: {ca_file: '${TOK}'}}}", "CA file ${TOK}: No such file"),
+        ("{http: {url: 'https://h', tls: {ca_file: '${EMPTY}'}}}", "CA file ${EMPTY}: expected certificates"),
+        ("{http: {url: '${TOK}'}}", "found \"${TOK}\""),
+        ("{http: {url: 'http://h', method: '${TOK}'}}", "found the string \"${TOK}\""),
+        ("{http: {url: 'http://h'}, timeout: '${TOK}'}", "found the string \"${TOK}\""),
+        ("{http: {url: 'http://h'}, timeout: '${LONG}'}", "expected 10ms to 1h, found the string \"${LONG}\""),
+        ("{http: {url: 'http://h'}, rate: '${TOK}'}", "found the string \"${TOK}\""),
+        ("{http: {url: 'http://h'}, concurrency: '${TOK}'}", "found the string \"${TOK}\""),
+        ("{http: {url: 'http://h'}, classify: {409: '${TOK}'}}", "found the string \"${TOK}\""),
+    ] {
+        let env = [("TOK", "hunter2"), ("EMPTY", empty.as_str()), ("LONG", "7331h"), ("K", "v")];
+        let found = agent_problems(agent, &env);
+        assert_problems(&found, &[expected]);
+        assert!(!found[0].contains("hunter2") && !found[0].contains("305days"), "{found:?}");
+    }
+}

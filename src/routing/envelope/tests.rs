@@ -140,3 +140,35 @@ fn what_is_probably_a_mistake_is_a_warning_at_its_place() {
     let found: Vec<_> = routing.warnings().iter().map(|warning| warning.message.as_str()).collect();
     assert!(found[0].ends_with("did you mean `WORKFLOW_COMPLETED`?") && found.len() == 2, "{found:?}");
 }
+
+#[test]
+fn an_alternative_that_can_never_match_is_a_mistake_only_when_none_can() {
+    let never = "this alternative can never match: ";
+    for (when, expected) in [
+        ("$or: [{workflow_id: [7]}, {source: [AIRFLOW]}]", "when.workflow_id: "),
+        ("$or: [{source: [AIRFLOW]}, {workflow_id: {name: [x]}}]", "when.workflow_id: "),
+        ("$or: [{payload: [x]}, {source: [AIRFLOW]}]", "when.payload: "),
+        ("$or: [{source: [AIRFLOW], $or: [{timestamp: [noon]}, {event_id: [null]}]}, {workflow_id: [x]}]", ""),
+        ("$or: [{workflow_id: [7], source: [AIRFLOW]}, {workflow_run_id: [x]}]", "when.workflow_id: "),
+    ] {
+        let found = warnings(when);
+        assert!(!found.is_empty(), "{when}");
+        for warning in found {
+            assert!(warning.contains(&format!("{expected}{never}")), "{when}: {warning}");
+            assert_eq!(warning.matches(never).count(), 1, "{warning}");
+        }
+    }
+    for (when, expected) in [
+        (
+            "$or: [{workflow_id: [7], source: [AIRFLOW]}, {source: [null]}]",
+            &["when.workflow_id: ", "when.source: "][..],
+        ),
+        (
+            "$or: [{$or: [{workflow_id: [7]}, {event_id: [7]}]}, {source: [7]}]",
+            &["when.workflow_id: ", "when.event_id: ", "when.source: "],
+        ),
+        ("workflow_id: [7], $or: [{source: [AIRFLOW]}, {source: [7]}]", &["when.workflow_id: "]),
+    ] {
+        assert_problems(&problems(&rules(when)), expected);
+    }
+}

@@ -134,10 +134,10 @@ fn install_guards(engine: &mut Environment<'static>) {
         Meter::of(state)?.weigh(&value)?;
         Ok(value)
     });
-    engine.add_function(guard::JOIN, |state: &State<'_, '_>, value: Dynamic| {
+    engine.add_function(guard::JOIN, |state: &State<'_, '_>, value: Dynamic, copies: Option<u64>| {
         let meter = Meter::of(state)?;
-        let weight = meter.weigh(&value)?;
-        meter.memory(weight)?;
+        let weight = meter.weigh_printed(&value)?;
+        meter.memory(weight.saturating_mul(copies.unwrap_or(1)))?;
         Ok::<_, Error>(value)
     });
     engine.add_function(guard::ITEM, |state: &State<'_, '_>, value: Dynamic| {
@@ -240,7 +240,7 @@ fn charge(cost: Cost, value: &Dynamic, others: &[Dynamic], extra: u64, meter: &M
             meter.work(count.saturating_mul(extra))?;
         }
         Cost::Text(factor) => {
-            let weight = meter.weigh(value)?;
+            let weight = meter.weigh_printed(value)?;
             let joined = count(value, meter)?.saturating_mul(extra);
             meter.memory(weight.saturating_add(joined).saturating_mul(factor))?;
         }

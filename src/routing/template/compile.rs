@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 use serde_json::{Value, json};
 
-use super::{CAUGHT, Leaf, Piece, convert, engine, guard, meter::Meter};
+use super::{CAUGHT, Leaf, Part, Piece, convert, engine, guard, meter::Meter, variables::Marked};
 use crate::{
     event::{Event, decode},
     routing::{
@@ -39,12 +39,16 @@ pub(in crate::routing) struct Compiler {
     sample: Option<Arc<Event>>,
 }
 
+/// What stands in a text; `None` when that was reported as a mistake.
+pub(in crate::routing) type Parts<'a> = &'a dyn Fn(&str, Option<Position>, &mut Report) -> Option<Vec<Part>>;
+
 /// One template being compiled.
 struct Scope<'a> {
     what: &'a str,
     path: String,
     known: &'a BTreeSet<&'a str>,
     leaves: usize,
+    parts: Parts<'a>,
     report: &'a mut Report,
 }
 
@@ -63,25 +67,27 @@ impl Compiler {
     }
 
     /// Compiles the template under `key` of `what`, such as a rule. `names` are top-level fields that
-    /// may be named besides those that every event has.
+    /// may be named besides those that every event has. Without `parts`, a text has no variables.
     pub(in crate::routing) fn template(
         &mut self,
         what: &str,
         key: &str,
         node: &Node,
         names: &BTreeSet<&str>,
+        parts: Option<Parts<'_>>,
         report: &mut Report,
     ) -> Template {
         report.part = ProblemKind::Template;
         let known: BTreeSet<_> = FIELDS.into_iter().chain([convert::EVENT]).chain(names.iter().copied()).collect();
-        let mut scope = Scope { what, path: key.to_owned(), known: &known, leaves: 0, report };
+        let parts = parts.unwrap_or(&|text, _, _| Some(vec![Part::Text(text.to_owned())]));
+        let mut scope = Scope { what, path: key.to_owned(), known: &known, leaves: 0, parts, report };
         let root = self.piece(node, &mut scope);
         Template { root }
     }
 
     fn piece(&mut self, node: &Node, scope: &mut Scope<'_>) -> Piece {
         match &node.data {
-            Data::Text(text) if text.contains("{{") || text.contains("{%") => self.leaf(text, node.at, scope),
+            Data::Text(text) => self.text(text, node.at, scope),
             Data::List(items) => {
                 let items: Vec<_> =
                     items.iter().enumerate().map(|(index, item)| self.within(Step::Item(index), item, scope)).collect();
@@ -113,7 +119,17 @@ impl Compiler {
         piece
     }
 
-    fn leaf(&mut self, text: &str, at: Option<Position>, scope: &mut Scope<'_>) -> Piece {
+    /// Whether a text is a template is decided by what the file says, never by the value of a variable.
+    fn text(&mut self, text: &str, at: Option<Position>, scope: &mut Scope<'_>) -> Piece {
+        let Some(parts) = (scope.parts)(text, at, scope.report) else { return Piece::Literal(Value::Null) };
+        let marked = Marked::new(parts);
+        if marked.text.contains("{{") || marked.text.contains("{%") {
+            return self.leaf(text, &marked, at, scope);
+        }
+        Piece::Literal(Value::String(marked.filled(&marked.text).into_owned()))
+    }
+
+    fn leaf(&mut self, text: &str, marked: &Marked, at: Option<Position>, scope: &mut Scope<'_>) -> Piece {
         scope.leaves += 1;
         if scope.leaves > MAX_LEAVES {
             if scope.leaves == MAX_LEAVES + 1 {
@@ -121,36 +137,41 @@ impl Compiler {
             }
             return Piece::Literal(Value::Null);
         }
-        if text.len() > MAX_SOURCE {
-            let length = text.len();
+        let length = marked.filled(&marked.text).len();
+        if length > MAX_SOURCE {
             scope.error(at, &format!("expected a template of at most {MAX_SOURCE} bytes, found {length}: shorten it"));
             return Piece::Literal(Value::Null);
         }
-        let single = single_expression(text).and_then(guard::expression);
+        let single = single_expression(&marked.text).and_then(|inner| guard::expression(inner, marked));
         let is_single = single.is_some();
         let source = match single {
             Some(inner) => inner.map(|inner| format!("{{% set {CAUGHT} = ({inner}) %}}")),
-            None => guard::template(text),
+            None => guard::template(marked),
         };
         let name = format!("t{}", self.count);
         self.count += 1;
+        let has_variables = marked.has_variables();
         match source {
             Ok(source) => match self.engine.add_template_owned(name.clone(), source) {
-                Ok(()) => self.check(&name, at, scope),
-                Err(error) => scope.no_template(at, text, &error),
+                Ok(()) => self.check(&name, has_variables, at, scope),
+                Err(error) => scope.no_template(at, text, &engine::explain(&error, has_variables)),
             },
-            Err(guard::Refused::Syntax(error)) => scope.no_template(at, text, &error),
+            // The parser has seen marks only, and no values.
+            Err(guard::Refused::Syntax(error)) => {
+                scope.no_template(at, text, &marked.written(&engine::explain(&error, false)));
+            }
             Err(guard::Refused::Unsupported { what, line }) => {
                 let place = if line > 1 { format!(" (in line {line} of the template)") } else { String::new() };
+                let what = marked.written(&what);
                 scope.error(at, &format!("templates here do not have {what}{place}: take it out"));
             }
         }
-        let leaf = Leaf { path: scope.path.as_str().into(), source: text.into(), name };
+        let leaf = Leaf { path: scope.path.as_str().into(), source: text.into(), has_variables, name };
         if is_single { Piece::Expression(leaf) } else { Piece::Text(leaf) }
     }
 
     /// What is wrong with a template whatever the event: unknown names, filters, tests, functions.
-    fn check(&self, name: &str, at: Option<Position>, scope: &mut Scope<'_>) {
+    fn check(&self, name: &str, has_variables: bool, at: Option<Position>, scope: &mut Scope<'_>) {
         let Ok(template) = self.engine.get_template(name) else { return };
         let globals: BTreeSet<_> = self.engine.globals().map(|(name, _)| name.to_owned()).collect();
         let unknown: BTreeSet<_> = template
@@ -171,14 +192,14 @@ impl Compiler {
         if let Err(error) = template.render(convert::context(sample, &Meter::new()))
             && wrong_for_every_event(&error)
         {
-            scope.error(at, &engine::explain(&error));
+            scope.error(at, &engine::explain(&error, has_variables));
         }
     }
 }
 
 impl Scope<'_> {
-    fn no_template(&mut self, at: Option<Position>, text: &str, error: &Error) {
-        self.error(at, &format!("expected a template, found {}: {}", quoted(text), engine::explain(error)));
+    fn no_template(&mut self, at: Option<Position>, text: &str, reason: &str) {
+        self.error(at, &format!("expected a template, found {}: {reason}", quoted(text)));
     }
 
     fn error(&mut self, at: Option<Position>, message: &str) {

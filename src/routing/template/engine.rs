@@ -13,6 +13,10 @@ pub(super) const FUEL: u64 = 200_000;
 /// How much of the engine's explanation is repeated, in characters.
 const MAX_DETAIL: usize = 300;
 
+/// The engine's own limit on how deep a template may nest, and what it says beyond.
+const MAX_LEVELS: usize = 150;
+const TOO_DEEP: &str = "template exceeds maximum recursion limits";
+
 pub(in crate::routing) fn engine() -> Environment<'static> {
     let mut engine = Environment::new();
     engine.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -24,7 +28,7 @@ pub(in crate::routing) fn engine() -> Environment<'static> {
             meter.memory(2 * text.len() as u64)?;
             return out.write_str(text).map_err(Error::from);
         }
-        let weight = meter.weigh(value)?;
+        let weight = meter.weigh_printed(value)?;
         meter.memory(weight.saturating_mul(2))?;
         write!(out, "{value}").map_err(Error::from)
     });
@@ -32,12 +36,20 @@ pub(in crate::routing) fn engine() -> Environment<'static> {
     engine
 }
 
-/// What the engine says, without the name that it holds the template under.
-pub(super) fn explain(error: &Error) -> String {
+/// What the engine says, without the name that it holds the template under. The details may repeat any
+/// text of the template, so `has_variables` leaves them out.
+pub(super) fn explain(error: &Error, has_variables: bool) -> String {
     let mut reason = error.kind().to_string();
     if let Some(detail) = error.detail() {
         reason = if detail == TOO_MUCH_WORK || detail == TOO_MUCH_MEMORY {
             format!("{detail}: loop over less, send an identifier, and let the agent fetch the rest")
+        } else if detail == TOO_DEEP {
+            format!(
+                "expected at most {MAX_LEVELS} levels of parentheses, brackets, calls and blocks, counting those \
+                     that the bridge adds, found more: take a part out with `set`"
+            )
+        } else if has_variables {
+            format!("{reason} (the details are not shown: they may hold the value of a variable)")
         } else {
             // It may repeat a text of the event, whatever its length.
             let detail: String = detail.chars().take(MAX_DETAIL).collect();

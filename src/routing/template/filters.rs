@@ -104,7 +104,7 @@ fn check_format(arguments: &[Dynamic], meter: &Meter) -> Result<(), Error> {
     let Some((text, values)) = arguments.split_first() else { return Ok(()) };
     let mut weight = 0;
     for value in values {
-        weight += meter.weigh(value)?;
+        weight += meter.weigh_printed(value)?;
     }
     let text = text.as_str().unwrap_or_default();
     meter.work(text.len() as u64)?;

@@ -5,22 +5,28 @@
 //! is not charged here must be charged by a filter, a test or a function of `builtins.rs`, or take a
 //! time that does not depend on data. Line numbers are kept, for messages.
 
-use std::fmt::Write;
+use std::{fmt::Write, mem::discriminant};
 
 use minijinja::{
     Error, Value as Dynamic,
     machinery::{
-        ast::{BinOpKind, Call, CallArg, CallType, CompareOpKind, Expr, ForLoop, Stmt, UnaryOpKind},
+        ast::{BinOpKind, Call, CallArg, CallType, CompareOpKind, Expr, ForLoop, IfCond, Stmt, UnaryOpKind},
         parse, parse_expr,
     },
     value::ValueKind,
 };
+
+use super::variables::Marked;
 
 /// The longest name in a template, in bytes: looking one up reads all of it.
 const MAX_NAME: usize = 256;
 
 /// The longest constant key that is looked up without a guard.
 const MAX_KEY: u64 = 256;
+
+/// The most expressions within one another, or branches of an `if`, where the engine has no limit of its
+/// own: it goes through them with a call for each.
+const MAX_CHAIN: usize = 400;
 
 /// Guards: they return their operand, having charged for it. `READ` for an operand that is read
 /// as a whole, `JOIN` for one that is copied into a new value, `ITEM` for one that is indexed, `PART`
@@ -46,29 +52,33 @@ pub(super) enum Refused {
 type Result<T = ()> = std::result::Result<T, Refused>;
 
 /// A template's text, guarded.
-pub(super) fn template(text: &str) -> Result<String> {
-    let tree = parse(text, "template", minijinja::syntax::SyntaxConfig::default()).map_err(Refused::Syntax)?;
-    let mut printer = Printer::new();
+pub(super) fn template(marked: &Marked) -> Result<String> {
+    let syntax = minijinja::syntax::SyntaxConfig::default();
+    let tree = parse(&marked.text, "template", syntax).map_err(Refused::Syntax)?;
+    let mut printer = Printer::new(marked);
     printer.statement(&tree)?;
     Ok(printer.text)
 }
 
 /// An expression, guarded; `None` when the text is none.
-pub(super) fn expression(text: &str) -> Option<Result<String>> {
+pub(super) fn expression(text: &str, marked: &Marked) -> Option<Result<String>> {
     let tree = parse_expr(text).ok()?;
-    let mut printer = Printer::new();
+    let mut printer = Printer::new(marked);
     Some(printer.expression(&tree).map(|()| printer.text))
 }
 
-struct Printer {
+struct Printer<'m> {
     text: String,
     /// The line that is being written.
     line: u16,
+    /// How many expressions are being written, each a part of the one before.
+    depth: usize,
+    marked: &'m Marked,
 }
 
-impl Printer {
-    fn new() -> Self {
-        Self { text: String::new(), line: 1 }
+impl<'m> Printer<'m> {
+    fn new(marked: &'m Marked) -> Self {
+        Self { text: String::new(), line: 1, depth: 0, marked }
     }
 
     fn put(&mut self, text: &str) {
@@ -96,6 +106,10 @@ impl Printer {
     }
 
     fn attribute(&mut self, name: &str) -> Result {
+        if self.marked.marks(name) {
+            let name: String = name.chars().take(MAX_NAME).collect();
+            return self.refuse(format!("a variable in a name, `{name}` (a variable is a text: `x['${{NAME}}']`)"));
+        }
         if name.len() > MAX_NAME {
             return self.refuse(format!("a name longer than {MAX_NAME} bytes"));
         }
@@ -123,17 +137,7 @@ impl Printer {
                 self.put(" }}");
             }
             Stmt::ForLoop(each) => self.for_loop(each, each.span().start_line)?,
-            Stmt::IfCond(condition) => {
-                self.open("if", condition.span().start_line);
-                self.expression(&condition.expr)?;
-                self.put(" %}");
-                self.body(&condition.true_body)?;
-                if !condition.false_body.is_empty() {
-                    self.put("{% else %}");
-                    self.body(&condition.false_body)?;
-                }
-                self.put("{% endif %}");
-            }
+            Stmt::IfCond(condition) => self.condition(condition, condition.span().start_line)?,
             Stmt::WithBlock(with) => {
                 self.open("with", with.span().start_line);
                 for (index, (target, value)) in with.assignments.iter().enumerate() {
@@ -185,6 +189,32 @@ impl Printer {
         self.go_to(line);
         self.put(tag);
         self.put(" ");
+    }
+
+    /// `elif` after `elif` is no deeper than the first of them.
+    fn condition(&mut self, condition: &IfCond<'_>, line: u16) -> Result {
+        self.open("if", line);
+        let mut condition = condition;
+        for _ in 0..MAX_CHAIN {
+            self.expression(&condition.expr)?;
+            self.put(" %}");
+            self.body(&condition.true_body)?;
+            match condition.false_body.as_slice() {
+                [] => {}
+                [Stmt::IfCond(next)] => {
+                    self.open("elif", next.span().start_line);
+                    condition = next;
+                    continue;
+                }
+                other => {
+                    self.put("{% else %}");
+                    self.body(other)?;
+                }
+            }
+            self.put("{% endif %}");
+            return Ok(());
+        }
+        self.refuse(format!("more than {MAX_CHAIN} branches of one `if`"))
     }
 
     fn for_loop(&mut self, each: &ForLoop<'_>, line: u16) -> Result {
@@ -250,7 +280,7 @@ impl Printer {
     fn guarded(&mut self, guard: &str, expression: &Expr<'_>) -> Result {
         // What is small by its nature needs none.
         if let Expr::Const(constant) = expression
-            && (constant.value.kind() != ValueKind::String || super::meter::length(&constant.value) <= MAX_KEY)
+            && constant.value.as_str().is_none_or(|text| self.marked.filled(text).len() as u64 <= MAX_KEY)
             && constant.value.as_object().is_none()
         {
             return self.expression(expression);
@@ -271,19 +301,76 @@ impl Printer {
         Ok(())
     }
 
-    fn plain(&mut self, left: &Expr<'_>, operator: &str, right: &Expr<'_>) -> Result {
+    /// A chain of one operator, which groups from the left, without parentheses within.
+    fn plain(&mut self, chain: &Expr<'_>, operator: &str) -> Result {
         self.put("(");
-        self.expression(left)?;
-        let _ = write!(self.text, " {operator} ");
-        self.expression(right)?;
+        for (index, operand) in self.operands(chain)?.into_iter().enumerate() {
+            if index > 0 {
+                let _ = write!(self.text, " {operator} ");
+            }
+            self.expression(operand)?;
+        }
         self.put(")");
         Ok(())
     }
 
+    /// A chain of `~`. Each copies what is left of it, so an operand is charged as often as it is copied.
+    fn concatenation(&mut self, chain: &Expr<'_>) -> Result {
+        let operands = self.operands(chain)?;
+        if let [left, right] = operands.as_slice() {
+            return self.binary(JOIN, left, "~", right);
+        }
+        let count = operands.len();
+        self.put("(");
+        for (index, operand) in operands.into_iter().enumerate() {
+            let _ = write!(self.text, "{}{JOIN}(", if index > 0 { " ~ " } else { "" });
+            self.expression(operand)?;
+            let _ = write!(self.text, ", {})", count - index.max(1));
+        }
+        self.put(")");
+        Ok(())
+    }
+
+    /// The operands of an operator, and of the same one to its left.
+    fn operands<'e, 's>(&self, expression: &'e Expr<'s>) -> Result<Vec<&'e Expr<'s>>> {
+        let mut operands = Vec::new();
+        let mut rest = expression;
+        if let Expr::BinOp(whole) = expression {
+            while let Expr::BinOp(binary) = rest
+                && discriminant(&binary.op) == discriminant(&whole.op)
+            {
+                operands.push(&binary.right);
+                rest = &binary.left;
+            }
+        }
+        operands.push(rest);
+        operands.reverse();
+        if operands.len() > MAX_CHAIN {
+            return self.refuse(format!("more than {MAX_CHAIN} operands in a row"));
+        }
+        Ok(operands)
+    }
+
     fn expression(&mut self, expression: &Expr<'_>) -> Result {
+        if self.depth >= MAX_CHAIN {
+            return self.refuse(format!("more than {MAX_CHAIN} names, filters or operators in a row"));
+        }
+        self.depth += 1;
+        let printed = self.any_expression(expression);
+        self.depth -= 1;
+        printed
+    }
+
+    fn any_expression(&mut self, expression: &Expr<'_>) -> Result {
         self.go_to(expression.span().start_line);
         match expression {
-            Expr::Var(var) => self.name(var.id),
+            Expr::Var(var) => match self.marked.value(var.id) {
+                Some(value) => {
+                    self.put_quoted(value);
+                    Ok(())
+                }
+                None => self.name(var.id),
+            },
             Expr::Const(constant) => self.constant(&constant.value),
             Expr::Slice(slice) => {
                 self.put(LIST);
@@ -318,13 +405,10 @@ impl Printer {
                     BinOpKind::Gt => self.binary(READ, left, ">", right),
                     BinOpKind::Gte => self.binary(READ, left, ">=", right),
                     BinOpKind::In => self.binary(READ, left, "in", right),
-                    BinOpKind::Concat => self.binary(JOIN, left, "~", right),
+                    BinOpKind::Concat => self.concatenation(expression),
                     BinOpKind::Add => {
                         self.put(LIST);
-                        self.put("(");
-                        self.binary(JOIN, left, "+", right)?;
-                        self.put(")");
-                        Ok(())
+                        self.binary(JOIN, left, "+", right)
                     }
                     BinOpKind::Mul => {
                         let _ = write!(self.text, "{TIMES}(");
@@ -334,13 +418,13 @@ impl Printer {
                         self.put(")");
                         Ok(())
                     }
-                    BinOpKind::ScAnd => self.plain(left, "and", right),
-                    BinOpKind::ScOr => self.plain(left, "or", right),
-                    BinOpKind::Sub => self.plain(left, "-", right),
-                    BinOpKind::Div => self.plain(left, "/", right),
-                    BinOpKind::FloorDiv => self.plain(left, "//", right),
-                    BinOpKind::Rem => self.plain(left, "%", right),
-                    BinOpKind::Pow => self.plain(left, "**", right),
+                    BinOpKind::ScAnd => self.plain(expression, "and"),
+                    BinOpKind::ScOr => self.plain(expression, "or"),
+                    BinOpKind::Sub => self.plain(expression, "-"),
+                    BinOpKind::Div => self.plain(expression, "/"),
+                    BinOpKind::FloorDiv => self.plain(expression, "//"),
+                    BinOpKind::Rem => self.plain(expression, "%"),
+                    BinOpKind::Pow => self.plain(expression, "**"),
                 }
             }
             Expr::Compare(compare) => {
@@ -377,7 +461,7 @@ impl Printer {
             Expr::Filter(filter) => {
                 let Some(inner) = &filter.expr else { return self.refuse("a filter of nothing") };
                 self.put("(");
-                self.expression(inner)?;
+                self.filtered(inner)?;
                 self.put(" | ");
                 self.name(filter.name)?;
                 self.arguments(&filter.args, None)?;
@@ -394,9 +478,15 @@ impl Printer {
                 Ok(())
             }
             Expr::GetAttr(attribute) => {
-                self.put("(");
-                self.expression(&attribute.expr)?;
-                self.put(").");
+                // What is printed as a name, a call or one of them with something behind it needs no parentheses.
+                if matches!(attribute.expr, Expr::Var(_) | Expr::GetAttr(_) | Expr::GetItem(_) | Expr::Slice(_)) {
+                    self.expression(&attribute.expr)?;
+                } else {
+                    self.put("(");
+                    self.expression(&attribute.expr)?;
+                    self.put(")");
+                }
+                self.put(".");
                 self.attribute(attribute.name)
             }
             Expr::GetItem(item) => {
@@ -422,6 +512,28 @@ impl Printer {
                 Ok(())
             }
         }
+    }
+
+    /// What a filter is given: filter after filter needs no parentheses.
+    fn filtered(&mut self, expression: &Expr<'_>) -> Result {
+        let mut filters = Vec::new();
+        let mut rest = expression;
+        while let Expr::Filter(filter) = rest
+            && let Some(inner) = &filter.expr
+        {
+            filters.push(filter);
+            rest = inner;
+        }
+        if filters.len() >= MAX_CHAIN {
+            return self.refuse(format!("more than {MAX_CHAIN} filters in a row"));
+        }
+        self.expression(rest)?;
+        for filter in filters.into_iter().rev() {
+            self.put(" | ");
+            self.name(filter.name)?;
+            self.arguments(&filter.args, None)?;
+        }
+        Ok(())
     }
 
     fn items(&mut self, open: &str, items: &[Expr<'_>], close: &str) -> Result {
@@ -498,8 +610,13 @@ impl Printer {
         Ok(())
     }
 
-    /// A text as the engine reads one: with the escapes of JSON.
+    /// A text of the file, with the values of its variables.
     fn quoted(&mut self, text: &str) {
+        self.put_quoted(&self.marked.filled(text));
+    }
+
+    /// A text as the engine reads one: with the escapes of JSON.
+    fn put_quoted(&mut self, text: &str) {
         self.put(&serde_json::Value::from(text).to_string());
     }
 }

@@ -263,3 +263,29 @@ fn an_ordinary_template_costs_little_more_than_without_the_guards() {
     println!("an ordinary template: {guarded:?} guarded, {plain:?} by the engine alone");
     assert!(guarded < plain * 20, "{guarded:?}, {plain:?}");
 }
+
+#[test]
+fn what_a_list_prints_is_charged_with_its_escapes() {
+    let event = large(&json!({"text": "\u{7f}".repeat(SIZE)}));
+    for template in [
+        "{{ [T * 8] | string | length }}",
+        "{{ ([T * 8] ~ 1) | length }}",
+        "{{ (1 ~ [T * 8] ~ 2) | length }}",
+        "{{ '%s' | format([T * 8]) | length }}",
+        "{{ {1: T * 8} | upper | length }}",
+        "{{ [T * 8] }}",
+    ] {
+        let error = render(template, &event).unwrap_err();
+        assert_eq!(error.kind(), "template_too_costly", "{template}: {error}");
+        assert!(error.to_string().contains("needs too much memory"), "{template}: {error}");
+    }
+}
+
+#[test]
+fn a_long_concatenation_is_charged_for_all_its_copies() {
+    let event = large(&json!({"text": "x".repeat(100 << 10)}));
+    assert!(render(&format!("{{{{ (T{}) | length }}}}", " ~ T".repeat(10)), &event).is_ok());
+    // 100 texts of 100 KiB are 10 MiB, and 500 MiB with the copies.
+    let error = render(&format!("{{{{ (T{}) | length }}}}", " ~ T".repeat(99)), &event).unwrap_err();
+    assert_eq!(error.kind(), "template_too_costly", "{error}");
+}

@@ -1,5 +1,7 @@
 //! `tojson`: a value of the engine as JSON text, written at once and never larger than is allowed.
 
+use std::io;
+
 use minijinja::{Error, Value as Dynamic, value::ValueKind};
 
 use super::{
@@ -31,12 +33,17 @@ struct Writer<'m> {
 
 impl Writer<'_> {
     fn put(&mut self, text: &str) -> Result<(), Error> {
-        if self.text.len() + text.len() > MAX_BYTES {
-            return Err(invalid(format!("tojson: expected at most {MAX_BYTES} bytes, found more")));
-        }
+        self.fits(text.len())?;
         // A growing text is copied when it is doubled.
         self.meter.memory(2 * text.len() as u64)?;
         self.text.push_str(text);
+        Ok(())
+    }
+
+    fn fits(&self, bytes: usize) -> Result<(), Error> {
+        if self.text.len() + bytes > MAX_BYTES {
+            return Err(invalid(format!("tojson: expected at most {MAX_BYTES} bytes, found more")));
+        }
         Ok(())
     }
 
@@ -50,8 +57,15 @@ impl Writer<'_> {
 
     fn quoted(&mut self, text: &str) -> Result<(), Error> {
         self.meter.work(text.len() as u64)?;
-        let json = serde_json::to_string(text).map_err(|error| invalid(error.to_string()))?;
-        self.put(&json)
+        // Each byte becomes one or more: what cannot fit is refused before anything is written.
+        self.fits(text.len())?;
+        let mut refused = None;
+        let escaped = serde_json::to_writer(Escaped { writer: self, refused: &mut refused }, text);
+        match (escaped, refused) {
+            (Ok(()), _) => Ok(()),
+            (Err(_), Some(error)) => Err(error),
+            (Err(error), None) => Err(invalid(error.to_string())),
+        }
     }
 
     fn value(&mut self, value: &Dynamic, depth: usize) -> Result<(), Error> {
@@ -94,7 +108,7 @@ impl Writer<'_> {
                     if let Some(text) = key.as_str() {
                         self.quoted(text)?;
                     } else {
-                        self.meter.memory(self.meter.weigh(&key)?)?;
+                        self.meter.memory(self.meter.weigh_printed(&key)?)?;
                         self.quoted(&key.to_string())?;
                     }
                     self.put(if self.step == 0 { ":" } else { ": " })?;
@@ -108,5 +122,47 @@ impl Writer<'_> {
             }
             _ => Err(invalid("expected a value that JSON can hold, found a function or a type")),
         }
+    }
+}
+
+/// Takes a text from its escaper piece by piece, so that the bounds are checked while it is written.
+struct Escaped<'a, 'm> {
+    writer: &'a mut Writer<'m>,
+    /// Why the writer took no more.
+    refused: &'a mut Option<Error>,
+}
+
+impl io::Write for Escaped<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = std::str::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData)?;
+        self.writer.put(text).map_err(|error| {
+            *self.refused = Some(error);
+            io::Error::from(io::ErrorKind::FileTooLarge)
+        })?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_escaped_piece_by_piece_within_the_limit() {
+        let meter = Meter::new();
+        let mut writer = Writer { text: String::new(), step: 0, meter: &meter };
+        let error = writer.quoted(&"\u{1}".repeat(MAX_BYTES + 1)).unwrap_err().to_string();
+        assert!(error.contains("tojson: expected at most 4194304 bytes, found more"), "{error}");
+        assert_eq!(writer.text.capacity(), 0, "it cannot fit, so nothing is written");
+
+        let error = writer.quoted(&"\u{1}".repeat(MAX_BYTES / 2)).unwrap_err().to_string();
+        assert!(error.contains("tojson: expected at most 4194304 bytes, found more"), "{error}");
+        let written = MAX_BYTES - 8..=MAX_BYTES;
+        assert!(written.contains(&writer.text.len()), "as much as fits, and no more: {}", writer.text.len());
+        assert!(writer.text.starts_with("\"\\u0001\\u0001"));
     }
 }

@@ -29,6 +29,9 @@ pub(super) const NODE: u64 = 64;
 /// The memory of one value of a list.
 pub(super) const SLOT: u64 = 32;
 
+/// How many bytes one byte of a text becomes at the most where it is printed within a list: `\x7f`.
+const ESCAPED: u64 = 4;
+
 /// The work of an instruction of the engine.
 pub(super) const INSTRUCTION: u64 = 100;
 
@@ -82,9 +85,17 @@ impl Meter {
     }
 
     /// Looks at all of a value and charges that: a unit for each byte of text and [`NODE`] for each
-    /// value. Returns the same number, which is also no less than the length of its text.
+    /// value. Returns the same number.
     pub(super) fn weigh(&self, value: &Dynamic) -> Result<u64, Error> {
         self.weigh_at(value, 0)
+    }
+
+    /// As [`Meter::weigh`], but returns no less than the length of the value's text: in a list or a map a
+    /// text is printed with escapes, which make four bytes of one.
+    pub(super) fn weigh_printed(&self, value: &Dynamic) -> Result<u64, Error> {
+        let weight = self.weigh(value)?;
+        let is_text = length(value) > 0 || value.kind() == ValueKind::String;
+        Ok(if is_text { weight } else { weight.saturating_mul(ESCAPED) })
     }
 
     fn weigh_at(&self, value: &Dynamic, depth: usize) -> Result<u64, Error> {

@@ -12,6 +12,7 @@ mod filters;
 mod guard;
 mod json;
 mod meter;
+mod variables;
 
 #[cfg(test)]
 mod hostile;
@@ -29,6 +30,7 @@ use meter::{INSTRUCTION, LEAF, Meter};
 
 pub(super) use compile::{Compiler, Template};
 pub(super) use engine::engine;
+pub(super) use variables::Part;
 
 /// The most bytes that one template may render to.
 const MAX_BYTES: usize = 4 << 20;
@@ -105,7 +107,10 @@ enum Piece {
 #[derive(Debug)]
 struct Leaf {
     path: Arc<str>,
+    /// As the file has it, with no value of a variable.
     source: Arc<str>,
+    /// Whether a value of a variable stands in it, which what the engine says could repeat.
+    has_variables: bool,
     /// The name under which the engine holds it.
     name: String,
 }
@@ -203,7 +208,7 @@ impl Render<'_> {
 
     fn failed(&self, leaf: &Leaf, error: &Error) -> TemplateError {
         let (owner, leaf_path) = (self.owner.into(), Arc::clone(&leaf.path));
-        let (source_text, reason) = (quoted(&leaf.source), engine::explain(error));
+        let (source_text, reason) = (quoted(&leaf.source), engine::explain(error, leaf.has_variables));
         if self.meter.is_exhausted() || error.kind() == ErrorKind::OutOfFuel {
             return TemplateError::TooCostly { owner, leaf: leaf_path, source_text, reason };
         }

@@ -196,6 +196,14 @@ fn what_is_rewritten_with_guards_renders_as_by_the_engine_alone() {
         "{{ D.name | upper | lower | title | trim }}{{ '%05.1f|%s' | format(2.25, 'x') }}",
         "{{ 1.0 }}|{{ 1e300 }}|{{ 123456789012345678901234567890 }}|{{ 'a\\u00e9\\n' | length }}",
         "{{ range(3) | list }}{{ dict(a=1).a }}{{ 'a,b' | split(',') }}{{ D.rows | batch(2) | list }}",
+        "{{ 9 - 3 - 2 }}|{{ 64 / 4 / 2 }}|{{ 64 // 4 // 3 }}|{{ 17 % 9 % 5 }}|{{ 2 ** 2 ** 3 }}|{{ 1 + 2 + 3 - 4 + 5 }}",
+        "{{ 9 - (3 - 2) }}|{{ 64 / (4 / 2) }}|{{ 2 ** (2 ** 3) }}|{{ 1 + (2 + 3) }}|{{ 'a' ~ ('b' ~ 'c') ~ 1 ~ D.rows }}",
+        "{{ 1 or 0 or 2 }}|{{ 1 and 0 and 2 }}|{{ 0 or (1 and 2 and (3 or 4)) }}|{{ not (0 or 0 or 1) }}",
+        "{{ (1 + 2) ~ 3 * 2 ~ -4 }}|{{ (-7 | abs) ~ (1, 2)[1] ~ 'xy'[0] ~ {'a': {'b': 3}}.a.b ~ D.map['a'][1] }}",
+        "{{ D.rows | sort | reverse | first }}|{{ (D.x | string | length) is odd }}|{{ (D.x + 1) | string | upper }}",
+        "{{ D.rows[0:2] | first }}|{{ (D.map | items | first)[0] }}|{{ D.map.a.1 }}|{{ -D.map.a[0] | abs }}",
+        "{% if D.x == 1 %}1{% elif D.x == 2 %}2{% else %}{% if D.x == 7 %}7{% else %}8{% endif %}{% endif %}",
+        "{% if D.x == 1 %}1{% else %} {% if D.x == 7 %}7{% endif %}{% endif %}{% if 0 %}{% elif 0 %}b{% elif 1 %}c{% else %}d{% endif %}",
         "{{ D.pairs | map('first') | list }}{{ D.rows | select('gt', 1) | list }}{{ [{'n': 1}] | selectattr('n', 'eq', 1) | list | length }}",
     ] {
         let leaf = template.replace("D.", "payload.data.").replace("D[", "payload.data[");
@@ -247,4 +255,50 @@ i: \"one\\n{{ payload.x() }}\"";
 fn an_error_in_a_long_template_names_its_line() {
     let error = failure("|\n  one\n  {% if true %}\n  {{ payload.data.nope }}\n  {% endif %}", &json!({}));
     assert!(error.to_string().contains("(in line 3 of the template)"), "{error}");
+}
+
+#[test]
+fn a_long_chain_is_no_deeper_than_a_short_one() {
+    let chain = |first: &str, next: &str, count: usize| format!("{first}{}", next.repeat(count - 1));
+    let mut map = json!("end");
+    for _ in 0..80 {
+        map = json!({"a": map});
+    }
+    let document = json!({"payload": {"data": {"m": map, "x": 7}}});
+    for (template, expected) in [
+        (format!("{{{{ {} }}}}", chain("1", " ~ workflow_id", 200)), json!(format!("1{}", "etl_daily".repeat(199)))),
+        (format!("{{{{ {} }}}}", chain("false", " or false", 200)), json!(false)),
+        (format!("{{{{ {} }}}}", chain("true", " and true", 200)), json!(true)),
+        (format!("{{{{ {} }}}}", chain("0", " - 1", 200)), json!(-199)),
+        (format!("{{{{ {} }}}}", chain("0", " + 1", 60)), json!(59)),
+        (format!("{{{{ workflow_id {} }}}}", "| upper ".repeat(200)), json!("ETL_DAILY")),
+        (format!("{{{{ payload.data.m{} }}}}", ".a".repeat(80)), json!("end")),
+        (
+            format!("{{% if false %}}{}{{% else %}}e{{% endif %}}", "{% elif payload.data.x == 1 %}b".repeat(160)),
+            json!("e"),
+        ),
+    ] {
+        assert_eq!(rendered(&Value::from(template.as_str()).to_string(), &document), expected, "{template}");
+    }
+}
+
+#[test]
+fn a_template_that_is_too_deep_or_too_long_a_chain_is_told_the_limit() {
+    let deep =
+        "expected at most 150 levels of parentheses, brackets, calls and blocks, counting those that the bridge adds";
+    for (template, expected) in [
+        (format!("{{{{ {}1{} }}}}", "[".repeat(200), "]".repeat(200)), deep),
+        (format!("x{{{{ {}1{} }}}}", "(".repeat(200), ")".repeat(200)), deep),
+        (format!("{{{{ 0{} }}}}", " + 1".repeat(160)), deep),
+        (format!("{{% if 1 %}}{}", "{% if 1 %}".repeat(200)), deep),
+        (format!("{{{{ 1{} }}}}", " or 1".repeat(6_000)), "more than 400 operands in a row"),
+        (format!("{{{{ 1{} }}}}", " ~ 1".repeat(6_000)), "more than 400 operands in a row"),
+        (format!("{{{{ 1{} }}}}", " + 1".repeat(6_000)), "more than 400 names, filters or operators in a row"),
+        (format!("{{{{ 1{} }}}}", "|abs".repeat(6_000)), "more than 400 filters in a row"),
+        (format!("{{{{ payload{} }}}}", ".a".repeat(12_000)), "more than 400 names, filters or operators in a row"),
+        (format!("{{% if 1 %}}{}{{% endif %}}", "{%elif 1%}".repeat(3_000)), "more than 400 branches of one `if`"),
+    ] {
+        let found = problems(&with_input(&Value::from(template.as_str()).to_string()));
+        assert!(found.len() == 1 && found[0].contains(expected), "{template:.60}: {found:?}");
+    }
 }
