@@ -130,7 +130,7 @@ class Nothing:
         (
             an_event("6f1c", payload={"data": {"a": Nothing()}}),
             None,
-            "event 6f1c cannot be published: the event has no JSON form",
+            "event 6f1c cannot be published: event.payload.data.a: a value of type",
         ),
         (an_event("6f1c"), "a/b", "topic: expected 1 to 249 of letters"),
         (an_event("6f1c"), "\ud800", "topic: expected 1 to 249 of letters"),

@@ -71,8 +71,8 @@ fn advice_on_code(code: Code) -> (&'static str, &'static str) {
         ),
         Code::AllBrokersDown => (
             "transport",
-            "no broker can be reached: check that they run, bootstrap_servers, the addresses that they advertise \
-             (advertised.listeners) and the network",
+            "no broker can be reached: check that they run, bootstrap_servers, security.protocol, the addresses that they \
+             advertise (advertised.listeners) and the network",
         ),
         Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut => {
             ("transport", "the broker does not answer: check bootstrap_servers, security.protocol and the network")
@@ -122,6 +122,7 @@ mod tests {
             (Code::Authentication, "authentication", "sasl_password"),
             (Code::SSL, "tls", "ssl_cafile"),
             (Code::AllBrokersDown, "transport", "bootstrap_servers"),
+            (Code::AllBrokersDown, "transport", "security.protocol"),
             (Code::InconsistentGroupProtocol, "other", "group_id"),
             (Code::BadCompression, "fetch", "receive.message.max.bytes"),
             (Code::UnknownTopicOrPartition, "topic", "topic's name"),
