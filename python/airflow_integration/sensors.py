@@ -41,7 +41,7 @@ class Poke:
         return not any(read(self._task, name) for name in _LENIENT)
 
     def has_published(self, error: BaseException) -> None:
-        """The callback is told of the same exception, and has nothing to add."""
+        """The callback gets the same exception and publishes nothing more."""
         self._watch["published"] = error
 
 

@@ -342,7 +342,7 @@ impl Partition {
         let another = match found {
             Found::Record(record) => record != anchor,
             Found::Gone => false,
-            // A new leader may not know for a moment how far its log goes: asked twice.
+            // A new leader may not know for a moment how far its log goes: two looks have to say so.
             Found::Beyond => std::mem::replace(&mut state.identity.short, true),
         };
         if another {
