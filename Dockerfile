@@ -5,14 +5,18 @@ FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src src
-# A member of the workspace: cargo reads it, and builds nothing of it.
+# Members of the workspace: cargo reads them, and builds nothing of them.
 COPY python/Cargo.toml python/Cargo.toml
 COPY python/src python/src
+COPY tests/fuzz/Cargo.toml tests/fuzz/Cargo.toml
+COPY tests/fuzz/src tests/fuzz/src
 # Compiled in by `demo`.
 COPY examples/routing examples/routing
+# jemalloc does not start where memory pages are larger than it was built for: ARM has hosts with pages of 64 KiB.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin workflow-bridge \
+    case "$(uname -m)" in aarch64) export JEMALLOC_SYS_WITH_LG_PAGE=16 ;; esac \
+    && cargo build --release --locked --bin workflow-bridge \
     && cp target/release/workflow-bridge /usr/local/bin/
 
 FROM debian:bookworm-slim
@@ -29,7 +33,7 @@ ENV BRIDGE_ROUTING_DIR=/etc/workflow-bridge/routing \
     BRIDGE_DATA_DIR=/var/lib/workflow-bridge
 VOLUME /var/lib/workflow-bridge
 USER 10001
-# /metrics, /healthz, /readyz, /api/status: on loopback until BRIDGE_ADMIN_ADDR says otherwise.
+# /metrics, /healthz, /readyz, /api/status, /api/events/ID: on loopback until BRIDGE_ADMIN_ADDR says otherwise.
 EXPOSE 9464
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 CMD ["workflow-bridge", "healthcheck"]
 ENTRYPOINT ["workflow-bridge"]

@@ -1,4 +1,4 @@
-# The commands of this repository. Each says what it needs before it begins: `make doctor` asks them all.
+# The commands of this repository. Each checks its prerequisites first; `make doctor` checks those of all of them.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -6,7 +6,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# What the tests start, made once and checked each time.
+# What the tests start. Prepared once, checked each time.
 IT := target/it
 JARS := $(IT)/kafka/libs
 VENV := $(IT)/langgraph-venv
@@ -34,11 +34,27 @@ endef
 TRY_KAFKA_PORT ?= 9092
 TRY_AGENT_PORT ?= 2024
 
-.PHONY: help demo kafka agent test lint bench bench-publish wheel doctor test-setup kafka-jars langgraph-venv python-venv python-tools \
-  test-airflow airflow-venvs test-aegra test-langgraph-js
+# The modules of tests/it that start a LangGraph server or use its Python. All others need Kafka alone: tests/house.rs checks
+# that no module is in the wrong half.
+LANGGRAPH_MODULES := docker kit_works langgraph_once langgraph_requests readme seeded_faults templates
+
+# In `make check` the tests that try many cases (properties, models, hostile input) try a tenth of them. They wait more than
+# they compute, so more of them run at once than there are cores.
+QUICK := WORKFLOW_BRIDGE_QUICK_TESTS=1 PROPTEST_CASES=32
+QUICK_THREADS := 8
+
+.PHONY: help demo kafka agent check test test-unit test-kafka test-langgraph test-python test-airflow test-aegra test-langgraph-js \
+  faults fuzz parking replicas lint clippy doc figures bench measure-restarts bench-publish wheel doctor test-setup kafka-jars langgraph-venv \
+  python-venv python-tools airflow-venvs bridge
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+check: ## Format, clippy and the unit tests: before each commit; needs Rust and a C compiler, nothing else
+	@tests/doctor build
+	cargo fmt --all --check
+	$(MAKE) clippy
+	$(QUICK) cargo test --locked --lib --quiet -- --test-threads=$(QUICK_THREADS)
 
 demo: ## The whole path in one process: broker, agent and events; prints what became of each
 	@tests/doctor build
@@ -83,18 +99,48 @@ agent: ## The sample agent: a LangGraph server on port 2024; needs Python 3.11
 	LANGSMITH_TRACING=false LANGGRAPH_CLI_NO_ANALYTICS=1 exec ../../$(VENV)/bin/langgraph dev --no-browser --no-reload \
 	  --port $(TRY_AGENT_PORT) --n-jobs-per-worker 10
 
-test: test-setup python-venv ## Every test, with a real Kafka and a real LangGraph server
-	cargo test --locked
-	$(PYTHON_VENV)/bin/python -m pytest -c python/pyproject.toml python/tests --ignore=python/tests/airflow
+test: ## Every test, with a real Kafka and a real LangGraph server
+	@tests/doctor build python kafka pythons
+	$(MAKE) test-unit test-kafka test-langgraph test-python
 
-test-airflow: test-setup python-venv ## The Python package on real Airflow 2.8.4 and 3.3.2; needs Python 3.11
-	@tests/doctor airflow
-	cargo test --locked --no-run --test house
-	$(MAKE) airflow-venvs
+test-unit: ## Every case of the unit tests, the documents, ARCHITECTURE.md against the code; needs what `check` needs
+	@tests/doctor build
+	cargo test --locked --lib --test docs --test house
+	cargo test --locked --doc
+
+test-kafka: ## The bridge against a real Kafka; needs Java 17 and Maven
+	@tests/doctor build kafka
+	$(MAKE) kafka-jars
+	cargo test --locked --test it -- $(LANGGRAPH_MODULES:%=--skip %::)
+
+test-langgraph: test-setup ## The bridge against a real Kafka and a real LangGraph server; needs Java 17, Maven and Python 3.11
+	cargo test --locked --test it -- $(LANGGRAPH_MODULES:%=%::)
+
+test-python: ## The Python package against a real Kafka; needs Java 17, Maven and two versions of Python
+	@tests/doctor build python kafka pythons
+	$(MAKE) kafka-jars python-venv bridge
+	# Two halves at once, since most tests wait: each process starts brokers of its own.
+	half() { $(PYTHON_VENV)/bin/python -m pytest -c python/pyproject.toml python/tests --ignore=python/tests/airflow --part $$1/2; }
+	log=$$(mktemp)
+	trap 'rm -f "$$log"' EXIT
+	half 2 >"$$log" 2>&1 & second=$$!
+	failed=0
+	half 1 || failed=1
+	wait $$second || failed=1
+	cat "$$log"
+	exit $$failed
+
+test-airflow: ## The Python package on real Airflow 2.8.4 and 3.3.2; needs Java 17, Maven and Python 3.11
+	@tests/doctor build python kafka airflow
+	$(MAKE) kafka-jars langgraph-venv python-venv bridge airflow-venvs
 	$(PYTHON_VENV)/bin/python -m pytest -c python/pyproject.toml python/tests/airflow
 
+# target/debug/workflow-bridge, which python/tests starts, with the features that `cargo test` builds it with.
+bridge:
+	@cargo test --quiet --locked --no-run --test house
+
 test-aegra: kafka-jars ## One run for each event on a real aegra, killed and restarted; needs Python 3.12 and PostgreSQL
-	@tests/doctor build test aegra
+	@tests/doctor build kafka aegra
 	pins=tests/aegra/requirements.txt
 	venv=$(IT)/aegra-venv
 	if ! cmp -s $$pins $$venv/requirements.txt || ! [ -x $$venv/bin/aegra ]; then
@@ -112,7 +158,7 @@ test-aegra: kafka-jars ## One run for each event on a real aegra, killed and res
 	cargo test --locked --test servers aegra -- --nocapture
 
 test-langgraph-js: kafka-jars ## One run for each event on a real LangGraph.js server; needs Node.js 20
-	@tests/doctor build test node
+	@tests/doctor build kafka node
 	lock=tests/langgraph-js/package-lock.json
 	folder=$(IT)/langgraph-js
 	if ! cmp -s $$lock $$folder/package-lock.json || ! [ -x $$folder/node_modules/.bin/langgraphjs ]; then
@@ -125,10 +171,29 @@ test-langgraph-js: kafka-jars ## One run for each event on a real LangGraph.js s
 	fi
 	cargo test --locked --test servers langgraph_js -- --nocapture
 
-lint: ## Format, clippy, dependencies (licences, sources, advisories)
+# Each run prints its seed and its schedule; a failed one keeps its logs under target/faults.
+faults: test-setup ## Three brokers and replicas under a random schedule of faults: make faults SEED=1 MINUTES=2
+	FAULTS_SEED=$(SEED) FAULTS_MINUTES=$(MINUTES) cargo test --locked --test faults -- --exact --nocapture \
+	  faults_for_as_long_as_asked
+
+parking: test-setup ## What one agent notices while another one is down: make parking MINUTES=10
+	PARKING_MINUTES=$(MINUTES) cargo test --locked --test faults -- --nocapture parked::
+
+replicas: test-setup ## The figures of several replicas: repeats when they come and go, and events a second with 1, 2 and 4
+	cargo test --locked --test faults -- --nocapture --test-threads=1 replicas::
+
+# One command for `check` and `lint`: what one of them compiled serves the other.
+clippy:
+	@cargo clippy --locked --workspace --all-targets -- -D warnings
+
+# Private items too: a broken link in a comment misleads a maintainer. The crates of others are not documented.
+doc:
+	@RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --workspace --lib
+
+lint: ## Format, clippy, documentation, dependencies (licences, sources, advisories)
 	@tests/doctor build python
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(MAKE) clippy doc
 	$(MAKE) python-tools
 	$(PYTHON_TOOLS)/bin/ruff format --check --config python/pyproject.toml python
 	$(PYTHON_TOOLS)/bin/ruff check --config python/pyproject.toml python
@@ -149,8 +214,21 @@ lint: ## Format, clippy, dependencies (licences, sources, advisories)
 	  echo "NOT CHECKED: security advisories. Their database at $(ADVISORIES) cannot be reached from here."
 	fi
 
+# Each target for so many seconds.
+SECONDS ?= 20
+FUZZ_TARGETS ?=
+
+fuzz: ## Hostile input for SECONDS= (20) per target: events, patterns, routing files, templates, the ledger, parked deliveries; FUZZ_TARGETS= names some
+	@tests/doctor build
+	# The coverage is for the crates of this repository alone, so librdkafka is the one that `make check` has built.
+	RUSTC_WORKSPACE_WRAPPER=$$PWD/tests/fuzz/rustc cargo build --locked --package workflow-bridge-fuzz --features libfuzzer
+	tests/fuzz/run $(SECONDS) $(FUZZ_TARGETS)
+
 bench: test-setup ## The figures, in the release profile
 	cargo bench --locked
+
+measure-restarts: kafka-jars ## How long nothing is delivered after a crash, a stop or the loss of the broker; needs Java 17 and Maven
+	MEASURE_RESTARTS=1 cargo test --locked --test it restart:: -- --nocapture
 
 bench-publish: kafka-jars wheel ## The Python package beside confluent-kafka and kafka-python, on one broker
 	@pins=benches/publish/requirements.txt
@@ -172,11 +250,14 @@ wheel: python-tools ## The Python package, in the release profile, into target/w
 	PATH=$$PWD/$(PYTHON_TOOLS)/bin:$$PATH maturin build --locked --release --manifest-path python/Cargo.toml --out target/wheels
 
 doctor: ## Say what is missing for all of this, and how to get it
-	@tests/doctor build python test airflow aegra node
+	@tests/doctor build python kafka pythons airflow aegra node
 	echo "Nothing is missing."
 
-test-setup: ## What the tests need: Kafka's jars and a LangGraph server, under target/it
-	@tests/doctor build python test
+figures: ## Files, lines, circles, long functions, public items and tests per room
+	@tests/figures
+
+test-setup: ## What the tests of the bridge need: Kafka's jars and a LangGraph server, under target/it
+	@tests/doctor build python kafka
 	$(MAKE) kafka-jars langgraph-venv
 
 # Maven checks what it downloads, but not what it copies from its own repository: hence the sums.

@@ -2,7 +2,7 @@
 //!
 //! Reading: events that no rule matches through the whole path, beside a bare consumer that only reads. Delivering: events to
 //! a local HTTP agent with the ledger on, beside the same HTTP client that posts the same bodies with no Kafka.
-//! The figures are for comparison within one run; there is no pass or fail.
+//! The figures are for comparison within one run; there is no pass or fail. `BENCH_ROUNDS` says how many rounds (5).
 
 #![expect(
     clippy::expect_used,
@@ -47,8 +47,10 @@ fn produce(kafka: &Kafka, topic: &str, count: usize, event_type: &str) {
     );
 }
 
-fn bridge(kafka: &Kafka, topic: &str, agent: &HttpAgent) -> Bridge {
+/// `settings` is a bridge.yaml.
+fn bridge(kafka: &Kafka, topic: &str, agent: &HttpAgent, settings: &str) -> Bridge {
     BridgeSetup::new(kafka, topic)
+        .config(settings)
         .routing(&format!(
             "agents:
   audit: {{http: {{url: '{}/events'}}, concurrency: {IN_FLIGHT}}}
@@ -92,9 +94,9 @@ fn bare_consumer(kafka: &Kafka, topic: &str) -> f64 {
     rate(read, started.elapsed())
 }
 
-fn unmatched_through_the_bridge(kafka: &Kafka, topic: &str) -> (f64, u64) {
+fn unmatched_through_the_bridge(kafka: &Kafka, topic: &str, settings: &str) -> (f64, u64) {
     let agent = HttpAgent::start();
-    let mut bridge = bridge(kafka, topic, &agent);
+    let mut bridge = bridge(kafka, topic, &agent, settings);
     let consumed = |bridge: &Bridge| bridge.metric("events_total", &[("outcome", "unmatched")]);
     let mut first = None;
     poll(Duration::from_secs(300), "every event was consumed", || {
@@ -111,10 +113,10 @@ fn unmatched_through_the_bridge(kafka: &Kafka, topic: &str) -> (f64, u64) {
     (speed, peak)
 }
 
-fn delivered_by_the_bridge(kafka: &Kafka, topic: &str) -> (f64, u64) {
+fn delivered_by_the_bridge(kafka: &Kafka, topic: &str, settings: &str) -> (f64, u64) {
     let agent = HttpAgent::start();
     agent.keep_bodies(false);
-    let mut bridge = bridge(kafka, topic, &agent);
+    let mut bridge = bridge(kafka, topic, &agent, settings);
     poll(Duration::from_secs(300), "every event was delivered", || {
         let seen = bridge.metric("events_total", &[("outcome", "delivered")]);
         when(seen >= DELIVERED as f64, seen)
@@ -160,26 +162,81 @@ fn posted_by_the_client_alone(bodies: Vec<Vec<u8>>) -> f64 {
     rate(count, started.elapsed())
 }
 
+/// What is measured of the bridge while it reads, and while it delivers: a name, and a bridge.yaml.
+const READING: [(&str, &str); 2] = [("", "{}"), (", each logged", "log_outcomes: all")];
+const DELIVERING: [(&str, &str); 4] = [
+    ("ledger topic and log of outcomes: the defaults", "{}"),
+    ("no log of outcomes", "log_outcomes: none"),
+    ("no ledger topic", "dedup: {ledger_topic: 'off'}"),
+    ("neither", "{log_outcomes: none, dedup: {ledger_topic: 'off'}}"),
+];
+
+/// What one row saw in each round: events a second, and the most that was resident, in MiB.
+#[derive(Default)]
+struct Row {
+    name: String,
+    rates: Vec<f64>,
+    peak: u64,
+}
+
+impl Row {
+    fn add(&mut self, name: String, (rate, peak): (f64, u64)) {
+        self.name = name;
+        self.rates.push(rate);
+        self.peak = self.peak.max(peak);
+    }
+
+    fn median(&self) -> f64 {
+        let mut rates = self.rates.clone();
+        rates.sort_by(f64::total_cmp);
+        rates.get(rates.len() / 2).copied().unwrap_or_default()
+    }
+
+    fn print(&self, ceiling: f64) {
+        let least = self.rates.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = self.rates.iter().copied().fold(0.0, f64::max);
+        let peak = if self.peak == 0 { String::new() } else { self.peak.to_string() };
+        let (median, spread) = (self.median(), format!("{least:.0} to {most:.0}"));
+        println!("{:<68} {median:>9.0} {:>6.2} {spread:>20} {peak:>8}", self.name, median / ceiling);
+    }
+}
+
 fn main() {
+    let rounds = std::env::var("BENCH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(5);
     let kafka = kafka();
     let unmatched = kafka.topic("bench-unmatched", PARTITIONS);
     produce(kafka, &unmatched, UNMATCHED, "WORKFLOW_TRIGGERED");
-    let bare = bare_consumer(kafka, &unmatched);
-    let (read, read_rss) = unmatched_through_the_bridge(kafka, &unmatched);
-
     let matched = kafka.topic("bench-matched", PARTITIONS);
     produce(kafka, &matched, DELIVERED, "WORKFLOW_COMPLETED");
-    let bodies = kafka.read_all(&matched).into_iter().filter_map(|record| record.value).collect();
-    let alone = posted_by_the_client_alone(bodies);
-    let (delivered, delivered_rss) = delivered_by_the_bridge(kafka, &matched);
+    let bodies: Vec<_> = kafka.read_all(&matched).into_iter().filter_map(|record| record.value).collect();
 
-    println!("{:<58} {:>12} {:>8} {:>9}", "700-byte events, one run", "events/s", "ratio", "RSS MiB");
-    println!("{:<58} {bare:>12.0} {:>8} {:>9}", "reading: a bare consumer, nothing done", "1", "");
-    println!("{:<58} {read:>12.0} {:>8.2} {read_rss:>9}", "reading: unmatched events through the bridge", read / bare);
-    println!("{:<58} {alone:>12.0} {:>8} {:>9}", "delivering: the HTTP client alone, 64 in flight", "1", "");
-    println!(
-        "{:<58} {delivered:>12.0} {:>8.2} {delivered_rss:>9}",
-        "delivering: the bridge, ledger on, 64 in flight",
-        delivered / alone
-    );
+    let mut reading: Vec<Row> = (0..=READING.len()).map(|_| Row::default()).collect();
+    let mut delivering: Vec<Row> = (0..=DELIVERING.len()).map(|_| Row::default()).collect();
+    // Every row once in each round, so that what the machine does meanwhile is shared. The first round warms up.
+    for round in 0..=rounds {
+        let add = |row: &mut Row, name: String, seen| {
+            if round > 0 {
+                row.add(name, seen);
+            }
+        };
+        add(&mut reading[0], "reading: a bare consumer, nothing done".into(), (bare_consumer(kafka, &unmatched), 0));
+        for ((name, settings), row) in READING.iter().zip(&mut reading[1..]) {
+            let seen = unmatched_through_the_bridge(kafka, &unmatched, settings);
+            add(row, format!("reading: unmatched events through the bridge{name}"), seen);
+        }
+        let alone = posted_by_the_client_alone(bodies.clone());
+        add(&mut delivering[0], format!("delivering: the HTTP client alone, {IN_FLIGHT} in flight"), (alone, 0));
+        for ((name, settings), row) in DELIVERING.iter().zip(&mut delivering[1..]) {
+            let seen = delivered_by_the_bridge(kafka, &matched, settings);
+            add(row, format!("delivering: the bridge, {name}"), seen);
+        }
+    }
+    println!("{rounds} rounds after one to warm up, events of about 700 bytes");
+    println!("{:<68} {:>9} {:>6} {:>20} {:>8}", "", "median/s", "ratio", "spread", "peak MiB");
+    for rows in [reading, delivering] {
+        let ceiling = rows[0].median();
+        for row in rows {
+            row.print(ceiling);
+        }
+    }
 }

@@ -1,7 +1,7 @@
-//! Reads the files that a person names in settings and routing files.
+//! Reads files that are named in settings and routing files.
 //!
-//! Its invariant: a read is bounded, and but for [`read_text_once`] never waits for the other end of a pipe.
-//! What is not a regular file is an error that says what was found. It does not know what a file is for.
+//! Invariant: a read is bounded, and only [`read_text_once`] may wait for the other end of a pipe. Anything but a regular
+//! file is an error that says what was found. It does not know what a file is for.
 
 use std::{
     fs::{self, FileType, OpenOptions},
@@ -12,31 +12,28 @@ use std::{
 
 use rustix::fs::OFlags;
 
-/// The largest file that is read, in bytes, where no other limit is given.
+/// The default size limit, in bytes.
 const MAX_BYTES: u64 = 32 << 20;
 
 /// The content of a regular file of at most 32 MiB.
 ///
 /// # Errors
-/// What the system says, what was found in the place of a regular file, or that it is too large.
-pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// The error of the system, what was found instead of a regular file, or that the file is too large.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     read_within(path, MAX_BYTES)
 }
 
 fn read_within(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    // Before it is opened: a socket cannot be, and the error of that names no cause.
-    regular(fs::metadata(path)?.file_type())?;
+    // Checked before opening: a socket cannot be opened, and that error does not name the cause.
+    check_regular(fs::metadata(path)?.file_type())?;
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    // Once more: another file may have taken its place.
-    regular(file.metadata()?.file_type())?;
+    // Checked again: the path may have been replaced meanwhile.
+    check_regular(file.metadata()?.file_type())?;
     let mut content = Vec::new();
-    // By what is read and not by the length that the file says it has: it may grow meanwhile.
+    // Count the bytes read, not the reported length: the file may grow meanwhile.
     file.take(most.saturating_add(1)).read_to_end(&mut content)?;
-    if content.len() as u64 > most {
-        let message = format!("expected at most {most} bytes, found more");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
-    }
+    check_size(content.len(), most)?;
     Ok(content)
 }
 
@@ -44,7 +41,7 @@ fn read_within(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As [`read`], and when it is not UTF-8.
-pub fn read_text(path: &Path) -> io::Result<String> {
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     read_text_within(path, MAX_BYTES)
 }
 
@@ -52,7 +49,7 @@ pub fn read_text(path: &Path) -> io::Result<String> {
 ///
 /// # Errors
 /// As [`read_text`].
-pub fn read_text_within(path: &Path, most: u64) -> io::Result<String> {
+pub(crate) fn read_text_within(path: &Path, most: u64) -> io::Result<String> {
     let content = read_within(path, most)?;
     String::from_utf8(content).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
@@ -60,26 +57,31 @@ pub fn read_text_within(path: &Path, most: u64) -> io::Result<String> {
     })
 }
 
-/// As [`read_text`], for a file that is read once: it may also be a pipe that this process was handed, as a shell does
-/// for `<(command)`, or /dev/null, which is empty.
+/// As [`read_text`], for a file that is read once. It may also be an inherited pipe, such as `<(command)` in a shell, or
+/// /dev/null, which is empty.
 ///
 /// # Errors
 /// As [`read_text`].
-pub fn read_text_once(path: &Path) -> io::Result<String> {
-    let handed = ["/dev/fd", "/proc/self/fd", "/dev/stdin", "/dev/null"];
-    if !handed.iter().any(|handed| path.starts_with(handed)) {
+pub(crate) fn read_text_once(path: &Path) -> io::Result<String> {
+    let inherited = ["/dev/fd", "/proc/self/fd", "/dev/stdin", "/dev/null"];
+    if !inherited.iter().any(|inherited| path.starts_with(inherited)) {
         return read_text(path);
     }
     let mut text = String::new();
     fs::File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_BYTES {
-        let message = format!("expected at most {MAX_BYTES} bytes, found more");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
-    }
+    check_size(text.len(), MAX_BYTES)?;
     Ok(text)
 }
 
-fn regular(found: FileType) -> io::Result<()> {
+fn check_size(found: usize, most: u64) -> io::Result<()> {
+    if found as u64 <= most {
+        return Ok(());
+    }
+    let message = format!("expected at most {most} bytes, found more");
+    Err(io::Error::new(io::ErrorKind::FileTooLarge, message))
+}
+
+fn check_regular(found: FileType) -> io::Result<()> {
     let what = if found.is_file() {
         return Ok(());
     } else if found.is_dir() {
@@ -101,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_a_regular_file_is_named_and_not_waited_for() {
+    fn anything_but_a_regular_file_is_named_without_waiting_for_it() {
         let folder = tempfile::tempdir().unwrap();
         let (pipe, socket) = (folder.path().join("pipe"), folder.path().join("socket"));
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();

@@ -1,34 +1,49 @@
 //! workflow-bridge: when an Airflow workflow completes, the right LangGraph agent runs once.
 //!
-//! The rooms of the house, and which may know which, are drawn in ARCHITECTURE.md. The `service`
-//! feature (on by default) is the whole bridge; without it the crate is what a publisher needs.
+//! Public is what another crate may build on: the [`event`], the [`publish`] client, how to reach Kafka ([`connection`]),
+//! and the command line. Everything else is private; ARCHITECTURE.md says which room may use which. The `service` feature
+//! (on by default) is the whole bridge; without it the crate is what a publisher needs.
+
+#![warn(unreachable_pub)]
 
 pub mod connection;
 pub mod event;
-pub mod files;
 pub mod publish;
 
-#[cfg(feature = "service")]
-pub mod admin;
-#[cfg(feature = "service")]
-pub mod agents;
-#[cfg(feature = "service")]
-pub mod bridge;
+#[cfg(test)]
+mod cases;
+#[cfg_attr(not(feature = "service"), expect(dead_code, reason = "the publish client reads no settings"))]
+mod files;
+#[cfg_attr(not(feature = "service"), expect(dead_code, reason = "the publish client uses a part of it"))]
+mod sync;
+
 #[cfg(feature = "service")]
 pub mod cli;
 #[cfg(feature = "service")]
-pub mod config;
+#[doc(hidden)]
+pub mod testing;
+
 #[cfg(feature = "service")]
-pub mod dedup;
+mod admin;
 #[cfg(feature = "service")]
-pub mod demo;
+mod agents;
 #[cfg(feature = "service")]
-pub mod kafka;
+mod bridge;
 #[cfg(feature = "service")]
-pub mod pipeline;
+mod config;
 #[cfg(feature = "service")]
-pub mod routing;
+mod dedup;
 #[cfg(feature = "service")]
-pub mod telemetry;
+mod demo;
 #[cfg(feature = "service")]
-pub mod yaml;
+mod kafka;
+#[cfg(feature = "service")]
+mod pipeline;
+#[cfg(feature = "service")]
+mod routing;
+#[cfg(feature = "service")]
+mod telemetry;
+#[cfg(feature = "service")]
+mod throttle;
+#[cfg(feature = "service")]
+mod yaml;

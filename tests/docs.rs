@@ -10,10 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use workflow_bridge::{
-    config::{ALL, OF_PUBLISHERS},
-    telemetry::{self, Kind},
-};
+use workflow_bridge::testing::{metrics, publisher_variables, settings};
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -24,16 +21,11 @@ fn read(path: &str) -> String {
 fn every_metric_is_documented_as_it_is() {
     let documented: Vec<String> =
         read("docs/metrics.md").lines().filter(|line| line.starts_with("| `")).map(str::to_owned).collect();
-    let expected: Vec<String> = telemetry::ALL
+    let expected: Vec<String> = metrics()
         .iter()
         .map(|metric| {
-            let kind = match metric.kind {
-                Kind::Counter => "counter",
-                Kind::Gauge => "gauge",
-                Kind::Histogram => "histogram",
-            };
             let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
-            format!("| `{}` | {kind} | {labels} | {} |", metric.name, metric.help)
+            format!("| `{}` | {} | {labels} | {} |", metric.name, metric.kind, metric.help)
         })
         .collect();
     assert_eq!(documented, expected);
@@ -44,7 +36,7 @@ fn every_setting_is_documented_as_it_is() {
     let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
     let documented: Vec<String> =
         read("docs/configuration.md").lines().filter(|line| line.starts_with("| `")).map(str::to_owned).collect();
-    let expected: Vec<String> = ALL
+    let expected: Vec<String> = settings()
         .iter()
         .map(|key| {
             format!(
@@ -85,7 +77,7 @@ fn every_variable_of_publishers_is_known_to_the_bridge() {
             let is_name = is_name && !quoted.ends_with('_');
             if is_name && ["KAFKA_", "WORKFLOW_EVENTS_"].iter().any(|space| quoted.starts_with(space)) {
                 seen += 1;
-                let known = ALL.iter().any(|key| key.env == quoted) || OF_PUBLISHERS.contains(&quoted);
+                let known = settings().iter().any(|key| key.env == quoted) || publisher_variables().contains(&quoted);
                 assert!(known, "{}: add {quoted} to OF_PUBLISHERS in src/config/variables.rs", file.display());
             }
         }
@@ -98,8 +90,63 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) {
         let path = entry.path();
         if path.is_dir() {
             list(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "py" || extension == "rs") {
+        } else if path.extension().is_some_and(|extension| ["py", "rs", "md"].iter().any(|kind| extension == *kind)) {
             files.push(path);
         }
     }
+}
+
+/// A file that was renamed must not live on in the documents.
+#[test]
+fn every_file_that_the_documents_name_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documents =
+        ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "SECURITY.md"].map(|name| root.join(name)).to_vec();
+    list(&root.join("docs"), &mut documents);
+    let mut code = Vec::new();
+    for folder in [
+        "src",
+        "tests",
+        "benches",
+        "python/src",
+        "python/tests",
+        "python/workflow_events",
+        "python/airflow_integration",
+    ] {
+        list(&root.join(folder), &mut code);
+    }
+    let folders: Vec<String> = fs::read_dir(root)
+        .unwrap_or_else(|error| panic!("{}: {error}", root.display()))
+        .flatten()
+        .filter(|entry| entry.path().is_dir() && entry.file_name() != "target")
+        .map(|entry| format!("{}/", entry.file_name().to_string_lossy()))
+        .collect();
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for document in documents {
+        let text = fs::read_to_string(&document).unwrap_or_else(|error| panic!("{}: {error}", document.display()));
+        // Fenced blocks are commands and examples: tests/it/readme.rs has those.
+        let prose = text.split("```").step_by(2);
+        let lines = prose.flat_map(str::lines);
+        for name in lines.flat_map(|line| line.split('`').skip(1).step_by(2)) {
+            let is_code = [".rs", ".py"].iter().any(|end| name.ends_with(end));
+            if name.contains([' ', '*', '<', '{'])
+                || !(is_code || folders.iter().any(|folder| name.starts_with(folder)))
+            {
+                continue;
+            }
+            seen += 1;
+            // A file of src/ may be named by its room; a file name alone must be one of this repository.
+            let there = if name.contains('/') {
+                root.join(name).exists() || root.join("src").join(name).exists()
+            } else {
+                code.iter().any(|path| path.file_name().is_some_and(|file| file == name))
+            };
+            if !there {
+                wrong.push(format!("{}: {name}", document.strip_prefix(root).unwrap_or(&document).display()));
+            }
+        }
+    }
+    assert!(seen > 20, "only {seen} names were found");
+    assert!(wrong.is_empty(), "files that are not there:\n{}", wrong.join("\n"));
 }

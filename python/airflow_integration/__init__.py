@@ -1,9 +1,9 @@
 """Publishes workflow events from Airflow: helpers for tasks, a decorator, callbacks, and a listener plugin.
 
-Nothing here imports Airflow or pydantic, so it works where neither is installed. What a publish needs is imported with
-the package: were it imported by the first publish, a process that forks meanwhile would leave its child with an import
-that never ends. Every publishing function gives back a ``bool`` and never raises; an event that Kafka does not
-acknowledge in time is in the spool. What makes two publishes one event: ``identity``.
+Nothing here imports Airflow or pydantic, so it works where neither is installed. Everything that a publish needs is
+imported with the package: an import at the first publish could hang in a child that was forked meanwhile. Every
+publishing function returns a ``bool`` and never raises; an event that Kafka does not acknowledge in time is in the
+spool. ``identity`` defines which publishes are the same event.
 """
 
 from .callbacks import dag_failure_callback, dag_success_callback, task_failure_callback, task_success_callback

@@ -1,8 +1,8 @@
 """Callbacks for ``on_success_callback``, ``on_failure_callback`` and ``on_retry_callback`` of DAGs and of tasks.
 
-Their invariant: as every helper, none raises; a DAG callback takes at most a second, since it runs in a process that
-parses DAGs. A DAG callback's ``ti`` is only the last task instance that Airflow looked at: it is never what the event
-is about. With ``functools.partial`` they take ``topic=``, ``metadata=``, ``key=``, ``timeout=`` and ``producer=``.
+Their invariant: like every helper, none raises; a DAG callback takes at most a second, because it runs in a process
+that parses DAGs. The ``ti`` of a DAG callback is only the last task instance that Airflow examined: the event is never
+about it. With ``functools.partial`` they take ``topic=``, ``metadata=``, ``key=``, ``timeout=`` and ``producer=``.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 from workflow_events.text import text_of
 from workflow_events.to_json import BECAME_TEXT, to_json
 
-from . import shaping
-from .context import Given, attempt_of, is_of_airflow_3, look_up, number, read, task_instance, text
+from .context import CallArgs, attempt_of, is_of_airflow_3, look_up, number, read, task_instance, text
+from .event_types import COMPLETED, FAILED
 from .events import publish_dag, publish_task
-from .sending import IN_A_DAG_CALLBACK, How, never_raises
+from .sending import IN_A_DAG_CALLBACK, SendOptions, never_raises
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,46 +24,46 @@ MAX_MESSAGE = 2_000
 
 
 @never_raises
-def dag_success_callback(context: Any, **how: Any) -> bool:
+def dag_success_callback(context: Any, **options: Any) -> bool:
     """``on_success_callback`` of a DAG: WORKFLOW_COMPLETED, scope ``dag``."""
-    return _dag(shaping.COMPLETED, "success", context, how)
+    return _dag(COMPLETED, "success", context, options)
 
 
 @never_raises
-def dag_failure_callback(context: Any, **how: Any) -> bool:
+def dag_failure_callback(context: Any, **options: Any) -> bool:
     """``on_failure_callback`` of a DAG: WORKFLOW_FAILED, scope ``dag``."""
-    return _dag(shaping.FAILED, "failed", context, how)
+    return _dag(FAILED, "failed", context, options)
 
 
 @never_raises
-def task_success_callback(context: Any, **how: Any) -> bool:
+def task_success_callback(context: Any, **options: Any) -> bool:
     """``on_success_callback`` of a task: WORKFLOW_COMPLETED, scope ``task``."""
-    given = Given(context=context, alone=True)
-    return publish_task(shaping.COMPLETED, None, given, {"status": "success"}, How.of(how))
+    args = CallArgs(context=context, alone=True)
+    return publish_task(COMPLETED, None, args, {"status": "success"}, SendOptions.of(options))
 
 
 @never_raises
-def task_failure_callback(context: Any, **how: Any) -> bool:
+def task_failure_callback(context: Any, **options: Any) -> bool:
     """``on_failure_callback`` (and, if wanted, ``on_retry_callback``) of a task: WORKFLOW_FAILED, scope ``task``."""
     data = failure_of(look_up(context, "exception"), context)
-    return publish_task(shaping.FAILED, None, Given(context=context, alone=True), data, How.of(how))
+    return publish_task(FAILED, None, CallArgs(context=context, alone=True), data, SendOptions.of(options))
 
 
 def failure_of(error: Any, context: Any) -> dict[str, Any]:
-    """What an event says of a failed attempt: its status, the error, and whether Airflow will try again."""
+    """The data of a failed attempt: its status, the error, and whether Airflow will retry."""
     data: dict[str, Any] = {"status": "failed"}
     if error is not None:
         data["error_message"] = text_of(error)[:MAX_MESSAGE]
     if issubclass(type(error), BaseException):
         data["error_type"] = type(error).__name__
-    again = will_retry(error, task_instance(context))
-    if again is not None:
-        data["will_retry"] = again
+    retries = will_retry(error, task_instance(context))
+    if retries is not None:
+        data["will_retry"] = retries
     return data
 
 
 def will_retry(error: Any, ti: Any) -> bool | None:
-    """Whether Airflow will try a failed attempt again, as far as that is known here; ``None`` when it is not."""
+    """Whether Airflow will retry a failed attempt; ``None`` when that is not known here."""
     # Airflow has decided by the time of a callback.
     state = text(read(read(ti, "state"), "value")) or text(read(ti, "state"))
     if state in ("up_for_retry", "failed"):
@@ -84,7 +84,7 @@ def will_retry(error: Any, ti: Any) -> bool | None:
 
 
 def facts_of_run(dag_run: Any) -> dict[str, Any]:
-    """What an event says of a DAG run besides its ids."""
+    """The data of a DAG run besides its ids."""
     facts: dict[str, Any] = {}
     for name in ("run_type", "logical_date", "data_interval_start", "data_interval_end"):
         value, notes = to_json(read(dag_run, name))
@@ -93,11 +93,11 @@ def facts_of_run(dag_run: Any) -> dict[str, Any]:
     return facts
 
 
-def _dag(event_type: str, status: str, context: Any, how: dict[str, Any]) -> bool:
+def _dag(event_type: str, status: str, context: Any, options: dict[str, Any]) -> bool:
     dag_run = look_up(context, "dag_run")
     data: dict[str, Any] = {"status": status, **facts_of_run(dag_run)}
     reason = look_up(context, "reason")
     if reason is not None:
         data["reason"] = text_of(reason)[:MAX_MESSAGE]
-    how.setdefault("timeout", IN_A_DAG_CALLBACK)
-    return publish_dag(event_type, Given(context=context, alone=True), data, How.of(how), blind=True)
+    options.setdefault("timeout", IN_A_DAG_CALLBACK)
+    return publish_dag(event_type, CallArgs(context=context, alone=True), data, SendOptions.of(options), blind=True)

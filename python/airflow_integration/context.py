@@ -1,12 +1,12 @@
-"""What an event is about: which DAG, which run, which task, which attempt.
+"""The subject of an event: which DAG, run, task and attempt it is about.
 
-Owns the way from what a caller has (arguments, an Airflow context, the environment of a task process) to a
-``Subject``. Its invariant: it reads attributes, or the keys of a mapping in the place of an object, and nothing else;
-it never iterates, copies or unpacks a context (Airflow 2.8 warns on its deprecated keys), never imports Airflow, and
-never raises for an object that is not what it seems. It knows nothing of events or Kafka.
+Derives a ``Subject`` from what a caller has: arguments, an Airflow context, the environment of a task process. Its
+invariant: it reads attributes, or keys of a mapping in place of an object, and nothing else; it never iterates, copies
+or unpacks a context (Airflow 2.8 warns on its deprecated keys), never imports Airflow, and never raises, whatever
+object it gets. It knows nothing of events or Kafka.
 
-Ids are looked for in this order: arguments, ``dag_run``, ``ti``/``task_instance``, ``dag.dag_id`` with ``run_id``,
-the context of the task that runs in this process, ``AIRFLOW_CTX_*``.
+Ids are taken from the first of these that has them: arguments, ``dag_run``, ``ti``/``task_instance``, ``dag.dag_id``
+with ``run_id``, the context of the task that runs in this process, ``AIRFLOW_CTX_*``.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import sys
 from collections import namedtuple
 from collections.abc import Mapping
 
-from workflow_events.interrupts import interrupts
+from workflow_events.interrupts import call_or, interrupts
 from workflow_events.text import plain_text, steady_text, text_of
 
 from .identity import Attempt
-from .log import say
+from .log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,27 +32,28 @@ _ABSENT = object()
 
 
 class Subject(namedtuple("Subject", "dag_id run_id clear_number publisher blind")):
-    """What an event is about, and who publishes it."""
+    """What an event is about, and which task publishes it."""
 
     __slots__ = ()
     dag_id: str
     run_id: str
     clear_number: int | None
-    """Of the DAG run; ``None`` when no DAG run could be seen."""
+    """Of the DAG run; ``None`` when no DAG run is known."""
     publisher: Attempt | None
-    """The task instance that runs this code, as far as it is known."""
+    """The task instance that runs this code, if it is known."""
     blind: bool
-    """A clear cannot be seen: in a task's environment without its task instance, in a DAG callback without a run."""
+    """A clear cannot be detected: in a task's environment without its task instance, in a DAG callback without a
+    run."""
 
 
-class Given(
+class CallArgs(
     namedtuple(
-        "Given",
+        "CallArgs",
         "dag_id run_id clear_number map_index max_tries try_number context alone",
         defaults=(None, None, None, None, None, None, None, False),
     )
 ):
-    """What the caller passed, before anything is looked up."""
+    """The arguments of a call, before anything is looked up."""
 
     __slots__ = ()
     dag_id: Any
@@ -63,23 +64,20 @@ class Given(
     try_number: Any
     context: Any
     alone: bool
-    """Nothing but what is given here counts: a callback's context is not that of the task that runs here."""
+    """Use nothing but these arguments: a callback's context is not that of the task that runs here."""
 
 
 def read(holder: Any, name: str) -> Any:
     """An attribute, or a key of a mapping; ``None`` when it is absent or raises."""
-    try:
-        if isinstance(holder, Mapping) and name in holder:
-            return holder[name]
-        return getattr(holder, name, None)
-    except Exception as error:
-        if interrupts(error):
-            raise
-        return None
+
+    def found() -> Any:
+        return holder[name] if isinstance(holder, Mapping) and name in holder else getattr(holder, name, None)
+
+    return call_or(None, found)
 
 
 def look_up(context: Any, name: str) -> Any:
-    """One key of a context, or ``None``. A context that was passed whole, as ``context=``, is looked into as well."""
+    """One key of a context, or ``None``. Looks into a context that was passed as ``context=``, too."""
     for holder in (context, _key(context, "context")):
         value = _key(holder, name)
         if value is not _ABSENT and value is not None:
@@ -88,31 +86,26 @@ def look_up(context: Any, name: str) -> Any:
 
 
 def text(value: Any) -> str | None:
-    """The value when it is a text that says something."""
+    """The value when it is text that is not blank."""
     words = plain_text(value)
     return words if words is not None and words.strip() else None
 
 
 def number(value: Any) -> int | None:
     """The value when it is a whole number."""
-    try:
-        return int(value) if isinstance(value, int) and not isinstance(value, bool) else None
-    except Exception as error:
-        if interrupts(error):
-            raise
-        return None
+    return call_or(None, lambda: int(value) if isinstance(value, int) and not isinstance(value, bool) else None)
 
 
-def given_text(value: Any) -> str | None:
-    """An id that was passed, as a text, whatever it is: ``None`` and what is blank were not passed."""
+def id_text(value: Any) -> str | None:
+    """An id of any type as text; ``None`` for ``None`` and for blank text."""
     if value is None:
         return None
     words = plain_text(value)
     return text(steady_text(value) if words is None else words)
 
 
-def given_number(value: Any, name: str) -> int | None:
-    """A number that was passed: a whole one of any type, or the text of one. What is neither is told, and ``None``."""
+def whole_number(value: Any, name: str) -> int | None:
+    """A whole number of any type, or the text of one. Anything else is logged, and ``None``."""
     if value is None:
         return None
     try:
@@ -125,12 +118,12 @@ def given_number(value: Any, name: str) -> int | None:
     except Exception as error:
         if interrupts(error):
             raise
-        say(logging.ERROR, "%s is %s; expected a whole number, so it counts as not given", name, text_of(value))
+        log(logging.ERROR, "%s is %s; expected a whole number, so it is ignored", name, text_of(value))
         return None
 
 
 def attempt_of(ti: Any) -> Attempt | None:
-    """The coordinates of a task instance of Airflow 2 or 3; ``None`` when it does not say what it is of."""
+    """The coordinates of a task instance of Airflow 2 or 3; ``None`` when its DAG, run or task is not known."""
     dag_id, run_id, task_id = text(read(ti, "dag_id")), _run_id(ti), text(read(ti, "task_id"))
     if dag_id is None or run_id is None or task_id is None:
         return None
@@ -138,7 +131,7 @@ def attempt_of(ti: Any) -> Attempt | None:
 
 
 def tries(ti: Any) -> int | None:
-    """The number of this attempt, from 1. Airflow 2 says one more in callbacks and listeners, hence ``_try_number``."""
+    """The number of this attempt, from 1. In callbacks and listeners Airflow 2 adds one, hence ``_try_number``."""
     hidden = number(read(ti, "_try_number"))
     if hidden is not None:
         return max(hidden, 1)
@@ -146,7 +139,7 @@ def tries(ti: Any) -> int | None:
 
 
 def is_of_airflow_3(ti: Any) -> bool:
-    """Whether it is the task instance that a task process of Airflow 3 has."""
+    """Whether it is a task instance of a task process of Airflow 3."""
     return any(kind.__name__ == "RuntimeTaskInstance" for kind in type(ti).__mro__)
 
 
@@ -156,42 +149,40 @@ def current_context() -> Any:
         loaded = sys.modules.get(module)
         get_current_context = read(loaded, "get_current_context") if loaded is not None else None
         if get_current_context is not None:
-            try:
-                return get_current_context()
-            except Exception as error:
-                if interrupts(error):
-                    raise
-    # Airflow 2 loads the module above for PythonOperator only, and has the context here whatever the operator is.
+            context = call_or(_ABSENT, get_current_context)
+            if context is not _ABSENT:
+                return context
+    # Airflow 2 loads the module above for PythonOperator only, and keeps the context of every operator here.
     loaded = sys.modules.get("airflow.models.taskinstance")
     contexts = read(loaded, "_CURRENT_CONTEXT") if loaded is not None else None
     return contexts[-1] if isinstance(contexts, list) and contexts else None
 
 
 def resolve(
-    given: Given,
+    args: CallArgs,
     environ: Mapping[str, str] | None = None,
     current: Callable[[], Any] = current_context,
 ) -> Subject | None:
-    """What the event is about; ``None`` when neither a DAG nor a run can be found anywhere."""
-    environ = {} if given.alone else os.environ if environ is None else environ
-    sources = (given.context, None if given.alone else _quietly(current))
+    """What the event is about; ``None`` when no DAG or no run can be found."""
+    environ = {} if args.alone else os.environ if environ is None else environ
+    sources = (args.context, None if args.alone else call_or(None, current))
     dag_runs = [look_up(source, "dag_run") for source in sources]
     tis = [task_instance(source) for source in sources]
 
     dag_id = _first(
-        given_text(given.dag_id),
+        id_text(args.dag_id),
         text(read(dag_runs[0], "dag_id")),
         text(read(tis[0], "dag_id")),
-        text(read(look_up(given.context, "dag"), "dag_id")),
+        text(read(look_up(args.context, "dag"), "dag_id")),
         text(read(dag_runs[1], "dag_id")),
         text(read(tis[1], "dag_id")),
         text(environ.get("AIRFLOW_CTX_DAG_ID")),
     )
     run_id = _first(
-        given_text(given.run_id),
+        id_text(args.run_id),
         _run_id(dag_runs[0]),
         _run_id(tis[0]),
-        text(look_up(given.context, "run_id")),
+        text(look_up(args.context, "run_id")),
         _run_id(dag_runs[1]),
         _run_id(tis[1]),
         text(environ.get("AIRFLOW_CTX_DAG_RUN_ID")),
@@ -199,12 +190,12 @@ def resolve(
     if dag_id is None or run_id is None:
         return None
 
-    # The task instance of a DAG callback is the last that Airflow looked at, and publishes nothing.
-    of_a_dag = in_dag_callback(given.context)
+    # The task instance of a DAG callback is the last that Airflow examined, and does not publish.
+    of_a_dag = in_dag_callback(args.context)
     publisher = _first(*(attempt_of(ti) for ti in (tis[1:] if of_a_dag else tis)))
     of_environment = environ.get("AIRFLOW_CTX_TASK_ID") if publisher is None else None
     clear_number = _first(
-        given_number(given.clear_number, "clear_number"), *(_clear_number(run, dag_id, run_id) for run in dag_runs)
+        whole_number(args.clear_number, "clear_number"), *(_clear_number(run, dag_id, run_id) for run in dag_runs)
     )
     blind = clear_number is None if of_a_dag else bool(of_environment)
     return Subject(dag_id, run_id, clear_number, publisher, blind)
@@ -216,8 +207,8 @@ def in_dag_callback(context: Any) -> bool:
 
 
 def deadline_id(context: Any) -> str | None:
-    """The deadline whose callback this is the context of (Airflow 3.1 and later): each is missed once."""
-    return given_text(read(look_up(context, "deadline"), "id"))
+    """The id of the missed deadline in the context of its callback (Airflow 3.1 and later)."""
+    return id_text(read(look_up(context, "deadline"), "id"))
 
 
 def task_instance(context: Any) -> Any:
@@ -239,22 +230,8 @@ def _run_id(holder: Any) -> str | None:
 
 
 def _key(holder: Any, name: str) -> Any:
-    try:
-        return holder[name]
-    except Exception as error:
-        if interrupts(error):
-            raise
-        return _ABSENT
+    return call_or(_ABSENT, lambda: holder[name])
 
 
 def _first(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)
-
-
-def _quietly(call: Callable[[], Any]) -> Any:
-    try:
-        return call()
-    except Exception as error:
-        if interrupts(error):
-            raise
-        return None

@@ -1,28 +1,30 @@
-"""``@publishes_completion``: put under ``@task``, it publishes how the task ended.
+"""``@publishes_completion``: under ``@task``, it publishes the end of the task.
 
-Its invariant: the task's value and its exception pass through untouched, whatever becomes of the event. It reads the
-attempt from the running task's context and knows nothing of how an event is sent.
+Its invariant: the task's value and its exception pass through unchanged, whether or not the event is published. It
+reads the attempt from the running task's context and does not know how an event is sent.
 """
 
 from __future__ import annotations
 
 import functools
 
-from . import pending, shaping
+from . import pending
 from .callbacks import failure_of
-from .context import Given, current_context
+from .context import CallArgs, current_context
+from .event_types import COMPLETED, FAILED
 from .events import publish_task
-from .sending import How, never_raises
-from .sensors import Poke, begin_poke, is_done, result_of
+from .payload import result_data
+from .sending import SendOptions, never_raises
+from .sensors import Poke, begin_poke, is_done, poke_result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
 MAX_RESULT_BYTES = 65_536
-"""How much of what a task returned goes into its event."""
+"""The largest result that goes into an event."""
 
-# Airflow's ways to leave a task that are no failure of it, by the name of their class: nothing of Airflow is imported.
+# Airflow's exceptions that end a task without failing it, by class name: Airflow is not imported.
 _NO_FAILURE = frozenset(
     (
         "AirflowSkipException",
@@ -85,14 +87,14 @@ def publishes_completion(
             max_result_bytes=max_result_bytes,
             producer=producer,
         )
-    how = How(metadata, topic, key, timeout, producer)
+    options = SendOptions(metadata, topic, key, timeout, producer)
 
     def begin() -> tuple[Callable[[Any], Any], Callable[[BaseException], Any]]:
-        """What is called at the end of this call: one with what the function returned, one with what it raised."""
-        poke = begin_poke(function, how)
+        """The callbacks for the end of this call: for the returned value, and for the exception."""
+        poke = begin_poke(function, options)
         return (
-            lambda value: _returned(value, include_result, max_result_bytes, how, poke),
-            lambda error: _raised(error, how, poke),
+            lambda value: _returned(value, include_result, max_result_bytes, options, poke),
+            lambda error: _raised(error, options, poke),
         )
 
     if _is_coroutine_function(function):
@@ -103,9 +105,9 @@ def publishes_completion(
             try:
                 value = function(*args, **kwargs)
             except BaseException as error:  # Wrong arguments.
-                await pending.beside_the_loop(raised, error)
+                await pending.run_in_thread(raised, error)
                 raise
-            return await pending.tell_of(value, returned, raised)
+            return await pending.report_end(value, returned, raised)
 
         return awaited
 
@@ -117,9 +119,9 @@ def publishes_completion(
         except BaseException as error:
             raised(error)
             raise
-        # A plain function may return the work of one that is not.
+        # A plain function may return a coroutine, a generator or a future.
         if pending.is_pending(value):
-            return pending.tell_of(value, returned, raised)
+            return pending.report_end(value, returned, raised)
         returned(value)
         return value
 
@@ -127,34 +129,34 @@ def publishes_completion(
 
 
 @never_raises
-def _returned(value: Any, include_result: bool, max_result_bytes: int, how: How, poke: Poke | None) -> bool:
+def _returned(value: Any, include_result: bool, max_result_bytes: int, options: SendOptions, poke: Poke | None) -> bool:
     if poke is not None:
         if not is_done(value):
             return False
-        value = result_of(value)
+        value = poke_result(value)
     data: dict[str, Any] = {"status": "success"}
     if include_result and value is not None:
-        data.update(shaping.result_of(value, max_result_bytes))
-    return publish_task(shaping.COMPLETED, None, Given(context=current_context()), data, how)
+        data.update(result_data(value, max_result_bytes))
+    return publish_task(COMPLETED, None, CallArgs(context=current_context()), data, options)
 
 
 @never_raises
-def _raised(error: BaseException, how: How, poke: Poke | None) -> bool:
+def _raised(error: BaseException, options: SendOptions, poke: Poke | None) -> bool:
     if any(kind.__name__ in _NO_FAILURE for kind in type(error).__mro__):
         return False
     if issubclass(type(error), SystemExit) and error.code in (None, 0):
-        return _returned(None, False, 0, how, None)
+        return _returned(None, False, 0, options, None)
     if poke is not None:
-        if not poke.decides():
+        if not poke.ends_attempt():
             return False
         poke.has_published(error)
     context = current_context()
-    return publish_task(shaping.FAILED, None, Given(context=context), failure_of(error, context), how)
+    return publish_task(FAILED, None, CallArgs(context=context), failure_of(error, context), options)
 
 
 def _is_coroutine_function(function: Any) -> bool:
-    import inspect  # 5 ms that a module level import would cost every DAG file
+    import inspect  # It takes 5 ms, which every DAG file would pay at module level.
 
-    # Of a callable object, what it does when it is called.
+    # For a callable object, its `__call__`.
     call = function if inspect.isroutine(function) else type(function).__call__
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)

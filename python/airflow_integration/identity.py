@@ -1,15 +1,15 @@
-"""The identity of an event: which publishes are one event, and which are two.
+"""The identity of an event: which publishes are the same event.
 
 Owns the parts that an ``event_id`` is derived from. Its invariant: the same facts give the same id in
 every process, on every host and in every release that keeps ``VERSION``, so that a publish that is
-repeated by an automatic retry is a duplicate to whoever reads the topic, and a publish after a clear is
-not. Pure: it knows neither Airflow's objects nor the clock, and it never counts publishes: a counter
+repeated by an automatic retry is a duplicate to the readers of the topic, and a publish after a clear is
+not. Pure: it knows neither Airflow's objects nor the clock, and it never counts publishes, because a counter
 shifts when a retry resumes half way.
 
 An id is ``workflow_events.ids.derive(*parts)``: uuid5 over length-prefixed parts. The parts, in order:
 
 ====================  ==============================================================================
-``VERSION``           what the rest means; a change of the rules changes it
+``VERSION``           the version of these rules; a change of the rules changes it
 ``kind``              ``dag``, ``task`` (a completion of one) or ``event`` (a generic publish)
 ``workflow_id``       the DAG that the event is about
 ``workflow_run_id``   its run
@@ -19,14 +19,14 @@ An id is ``workflow_events.ids.derive(*parts)``: uuid5 over length-prefixed part
 ``map_index``         -1 when the task is not mapped
 ``max_tries``         constant over automatic retries, raised by a clear
 ``try_number``        only for ``WORKFLOW_FAILED`` of a task: each failed attempt is an event
-``told apart by``     ``key:...`` when a key was given; ``digest:...`` of the payload for a generic publish;
+``discriminator``     ``key:...`` when a key was given; ``digest:...`` of the payload for a generic publish;
                       ``deadline:...`` in the callback of a missed deadline; ``once:...`` when the attempt cannot
                       be known; else empty
 ``publisher``         four parts (DAG, run, task with map index, max_tries), only when the task that publishes
                       is another one than the task, or of another run than the DAG run, that the event is about
 ====================  ==============================================================================
 
-What is not known is an empty part, which differs from every known value.
+An unknown value is an empty part, which differs from every known value.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ import json
 from collections import namedtuple
 
 from workflow_events.ids import derive
+
+from .event_types import FAILED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,13 +49,11 @@ DAG = "dag"
 TASK = "task"
 EVENT = "event"
 
-FAILED = "WORKFLOW_FAILED"
-
 
 class Attempt(
     namedtuple("Attempt", "dag_id run_id task_id map_index max_tries try_number", defaults=(None, None, None)),
 ):
-    """One task instance, as far as identity goes. ``None`` is: not known."""
+    """The parts of a task instance that identify it. ``None``: not known."""
 
     __slots__ = ()
     dag_id: str
@@ -82,7 +82,7 @@ def parts(
     *,
     clear_number: int | None = None,
     task: Attempt | None = None,
-    told_apart_by: str = "",
+    discriminator: str = "",
     publisher: Attempt | None = None,
 ) -> list[str]:
     """The parts of an event id, as the module's table lists them."""
@@ -98,7 +98,7 @@ def parts(
         _text(task.map_index) if task else "",
         _text(task.max_tries) if task else "",
         _text(failed_task.try_number) if failed_task else "",
-        told_apart_by,
+        discriminator,
     ]
     if publisher is not None:
         listed += [

@@ -1,8 +1,8 @@
-"""What a function returns before its work is done: something to be awaited, or to be iterated.
+"""Functions that return before their work is done: an awaitable, a generator or a future.
 
-Its invariant: whoever awaits or iterates it sees what it would have seen without this, and one of two functions is
-called when the work ends: ``returned`` with its value, or ``raised`` with its exception. Neither is called for what is
-thrown away before its end.
+Its invariant: the awaiting or iterating code sees no difference, and one of two functions is called when the work ends:
+``returned`` with its value, or ``raised`` with its exception. Neither is called for work that is abandoned before its
+end.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-# inspect.CO_ITERABLE_COROUTINE: of a generator that types.coroutine has made awaitable.
+# inspect.CO_ITERABLE_COROUTINE: set on a generator that types.coroutine made awaitable.
 _ITERABLE_COROUTINE = 0x100
 
 
@@ -23,10 +23,10 @@ def is_pending(value: Any) -> bool:
     return issubclass(kind, (Awaitable, Generator, AsyncGenerator)) or _is_future(value)
 
 
-def tell_of(value: Any, returned: Callable[[Any], Any], raised: Callable[[BaseException], Any]) -> Any:
-    """The value, or what stands for it, which tells of its end."""
+def report_end(value: Any, returned: Callable[[Any], Any], raised: Callable[[BaseException], Any]) -> Any:
+    """The value or a wrapper of it, which calls ``returned`` or ``raised`` at its end."""
     if _is_future(value):
-        # It goes on by itself, and may be cancelled: it stays what it is.
+        # Returned as it is, because it runs by itself and may be cancelled.
         value.add_done_callback(lambda future: _future_done(future, returned, raised))
         return value
     kind = type(value)
@@ -56,11 +56,11 @@ async def _await(awaitable: Any, returned: Callable[[Any], Any], raised: Callabl
     try:
         value = await awaitable
     except GeneratorExit:
-        raise  # It is thrown away, and may not wait for anything.
+        raise  # It is abandoned, and must not await anything.
     except BaseException as error:
-        await beside_the_loop(raised, error)
+        await run_in_thread(raised, error)
         raise
-    await beside_the_loop(returned, value)
+    await run_in_thread(returned, value)
     return value
 
 
@@ -98,16 +98,16 @@ async def _iterate_async(
     except GeneratorExit:
         raise
     except BaseException as error:
-        await beside_the_loop(raised, error)
+        await run_in_thread(raised, error)
         raise
-    await beside_the_loop(returned, None)
+    await run_in_thread(returned, None)
 
 
-async def beside_the_loop(work: Callable[..., Any], *args: Any) -> None:
-    """The work in a thread, with this task's context variables, so that other coroutines go on meanwhile."""
+async def run_in_thread(work: Callable[..., Any], *args: Any) -> None:
+    """Runs the work in a thread, with this task's context variables, so that it does not block the event loop."""
     import asyncio
 
     try:
         await asyncio.to_thread(work, *args)
-    except RuntimeError:  # No loop of asyncio runs this, or it takes no more work.
+    except RuntimeError:  # No asyncio loop is running, or it accepts no more work.
         work(*args)

@@ -1,6 +1,6 @@
-"""The plugin that Airflow finds in the wheel's entry points: the listener, off unless it is switched on.
+"""The plugin that Airflow finds in the wheel's entry points: the listener, off by default.
 
-The only module that imports Airflow, which loads it. It decides whether the listener is there, and nothing else:
+The only module that imports Airflow, which loads it. It decides whether the listener is active, and nothing else:
 ``WORKFLOW_EVENTS_LISTENER=1`` in the environment of the scheduler and of the workers.
 """
 
@@ -19,7 +19,7 @@ def _listeners() -> list[object]:
     from airflow.listeners import hookimpl
 
     class Hooked(listener.WorkflowEventsListener):
-        """The hooks, marked as Airflow wants them."""
+        """The hooks, marked for Airflow."""
 
         on_dag_run_running = hookimpl(listener.WorkflowEventsListener.on_dag_run_running)
         on_dag_run_success = hookimpl(listener.WorkflowEventsListener.on_dag_run_success)
@@ -34,10 +34,10 @@ def _listeners() -> list[object]:
         def on_task_instance_failed(self, previous_state: object, task_instance: object, error: object) -> None:
             self.task_failed(task_instance, error)
 
-    return [WithError() if _is_told_the_error() else Hooked()]
+    return [WithError() if _passes_the_error() else Hooked()]
 
 
-def _is_told_the_error() -> bool:
+def _passes_the_error() -> bool:
     from airflow import __version__
 
     numbers = [int(part) for part in __version__.split(".")[:2] if part.isdecimal()]

@@ -1,9 +1,9 @@
 """The producer that the helpers share: one for each process and settings, made when first needed.
 
-Its invariant: no lock, so none can be inherited locked over a fork, and a producer of another process is never
-used nor let go of (its native handle belongs to the parent). It knows nothing of Airflow or of events.
+Its invariant: it has no lock, which a forked child could inherit locked, and it neither uses nor releases a producer of
+another process, whose native handle belongs to the parent. It knows nothing of Airflow or of events.
 
-``get_kafka_producer`` gives out the shared one. Closing it is allowed (older DAGs do): the next call makes another.
+``get_kafka_producer`` returns the shared one. Closing it is allowed (older DAGs do): the next call makes another.
 """
 
 from __future__ import annotations
@@ -11,37 +11,37 @@ from __future__ import annotations
 import hashlib
 import os
 
-# For an event id; here, because a process that forks while another of its threads is importing something leaves the
-# child with an import that never ends.
+# For event ids. Imported here, because an import at the first publish would hang in a child that was forked during an
+# import.
 import uuid  # noqa: F401
 
 from workflow_events.checks import check_topic
 from workflow_events.errors import KafkaConfigurationError
 from workflow_events.producer import WorkflowEventProducer
-from workflow_events.settings import DEFAULTS
+from workflow_events.settings import DEFAULTS, ENVIRONMENT
 from workflow_events.wire import InvalidEvent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# What the settings of a producer are read from. A change of any of them, in a test or a DAG, means another producer.
+# The variables that a producer's settings are read from. A change of one of them makes another producer.
 _PREFIXES = ("KAFKA_", "WORKFLOW_EVENTS_", "XDG_STATE_HOME", "HOME")
 
 # (pid, bootstrap servers, digest of the settings) -> producer. `setdefault` is atomic, so two threads agree on one.
 _shared: dict[tuple[Any, ...], WorkflowEventProducer] = {}
 
-# There is a password among the settings: a digest of them that can be tried nowhere but in this process.
+# The settings contain a password: the salt makes their digest useless outside this process.
 _SALT = os.urandom(16)
 
-NOWHERE = "kafka-bootstrap-servers-is-wrong.invalid:9092"
-"""The brokers of an event in the spool when the configured address is none: a name that no network ever has."""
+INVALID_SERVERS = "kafka-bootstrap-servers-is-wrong.invalid:9092"
+"""The brokers of a spooled event when the configured address is invalid: a name that never resolves."""
 
 
 def get_kafka_producer(bootstrap_servers: str | list[str] | tuple[str, ...] | None = None) -> WorkflowEventProducer:
     """The producer of this process for these brokers (default: ``KAFKA_BOOTSTRAP_SERVERS``, else localhost:9092).
 
-    It connects when it first publishes: no broker is no error here, the spool stands behind it. Raises
+    It connects when it first publishes: an unreachable broker is no error here, and events are spooled. Raises
     ``workflow_events.KafkaConfigurationError``, and nothing else, when an address or a setting of the environment
     (``KAFKA_*``, ``WORKFLOW_EVENTS_SPOOL_*``) is wrong.
     """
@@ -49,32 +49,26 @@ def get_kafka_producer(bootstrap_servers: str | list[str] | tuple[str, ...] | No
 
 
 def get_spooling_producer(topic: str | None = None) -> WorkflowEventProducer:
-    """A producer that is asked for nothing but the spool, for when the settings are wrong: it never connects.
+    """A producer that only spools, for when the settings are wrong: it never connects.
 
-    topic: a valid one, for what is published without; default: ``KAFKA_TOPIC`` when that is valid, else
-    workflow-events. Takes the address and the spool's folder from the environment and no other setting; an address
-    that is none is ``NOWHERE``. Raises as ``get_kafka_producer`` when the folder itself is wrong.
+    topic: a valid topic for events without one; default: ``KAFKA_TOPIC`` when that is valid, else workflow-events.
+    Takes the address and the spool's folder from the environment and no other setting; an invalid address becomes
+    ``INVALID_SERVERS``. Raises as ``get_kafka_producer`` when the folder itself is wrong.
     """
+    # All other settings ignore the environment: they have their defaults, or are empty.
     settings: dict[str, Any] = {
-        "topic": topic or valid_topic(os.environ.get("KAFKA_TOPIC", "").strip()) or DEFAULTS["topic"],
-        "spool_max_bytes": DEFAULTS["spool_max_bytes"],
-        "security_protocol": "PLAINTEXT",
-        "sasl_mechanism": "",
-        "sasl_username": "",
-        "sasl_password": "",
-        "ssl_cafile": "",
-        "ssl_certfile": "",
-        "ssl_keyfile": "",
+        name: DEFAULTS.get(name, "") for name in ENVIRONMENT if name not in ("bootstrap_servers", "spool_dir")
     }
+    settings["topic"] = topic or valid_topic(os.environ.get("KAFKA_TOPIC", "").strip()) or DEFAULTS["topic"]
     key = ("spooling", settings["topic"], *_key(None))
     try:
         return _live(key, settings)
     except KafkaConfigurationError:
-        return _live((*key, NOWHERE), {**settings, "bootstrap_servers": NOWHERE})
+        return _live((*key, INVALID_SERVERS), {**settings, "bootstrap_servers": INVALID_SERVERS})
 
 
 def valid_topic(topic: Any) -> str | None:
-    """The topic, if Kafka can have one of this name."""
+    """The topic, if its name is valid."""
     try:
         return check_topic(topic)
     except InvalidEvent:

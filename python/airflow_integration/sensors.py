@@ -1,9 +1,9 @@
-"""What a poke of a sensor means: one that is not the last is no completion, and not every failure comes from a poke.
+"""Sensors: only the last poke is a completion, and not every failure comes from a poke.
 
-Owns how a sensor is told from another task (it has a ``poke``; nothing of Airflow is imported), when it is done, and
-the failures that only Airflow sees: the sensor's timeout, ``execution_timeout`` between two pokes, SIGTERM, and what it
-makes of an exception where ``soft_fail``, ``silent_fail`` or ``never_fail`` is set, which differs between its versions.
-For those it adds a callback to the task object of this process. Its invariant: a failed attempt has one event.
+Owns how a sensor is recognised (it has a ``poke``; Airflow is not imported), when it is done, and the failures that
+only Airflow sees: the sensor's timeout, ``execution_timeout`` between two pokes, SIGTERM, and exceptions where
+``soft_fail``, ``silent_fail`` or ``never_fail`` is set, which Airflow's versions handle differently. For those it adds
+a callback to the task object of this process. Its invariant: a failed attempt has one event.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import logging
 
 from workflow_events.interrupts import interrupts
 
-from . import shaping
 from .callbacks import failure_of
-from .context import Given, current_context, look_up, read, task_instance
+from .context import CallArgs, current_context, look_up, read, task_instance
+from .event_types import FAILED
 from .events import publish_task
-from .log import say
-from .sending import How, never_raises
+from .log import log
+from .sending import SendOptions, never_raises
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _WATCH = "_workflow_events_watch"
 _CALLBACKS = ("on_failure_callback", "on_retry_callback")
-# Each lets Airflow go on, or skip, where a poke raises.
+# With each of these Airflow continues or skips when a poke raises.
 _LENIENT = ("soft_fail", "silent_fail", "never_fail")
 
 
@@ -36,29 +36,29 @@ class Poke:
         self._task = task
         self._watch = watch
 
-    def decides(self) -> bool:
-        """Whether an exception of the function is the end of this attempt; else Airflow tells the callback."""
+    def ends_attempt(self) -> bool:
+        """Whether an exception of the function fails this attempt. If not, Airflow decides and calls the callback."""
         return not any(read(self._task, name) for name in _LENIENT)
 
     def has_published(self, error: BaseException) -> None:
-        """The callback gets the same exception and publishes nothing more."""
+        """Remembers the exception, so that the callback does not publish it again."""
         self._watch["published"] = error
 
 
-def begin_poke(function: Callable[..., Any], how: How) -> Poke | None:
-    """The poke that this call of the function is; ``None`` when the task is no sensor. Raises nothing of its own."""
+def begin_poke(function: Callable[..., Any], options: SendOptions) -> Poke | None:
+    """The poke of this call of the function; ``None`` when the task is no sensor. Raises nothing of its own."""
     try:
         context = current_context()
         task = look_up(context, "task")
         task = read(task_instance(context), "task") if task is None else task
-        # Whoever decorates `execute` itself decorates the whole of it.
+        # A decorated `execute` is the whole task, not one poke.
         if not _has_poke(task) or read(function, "__name__") == "execute":
             return None
-        return Poke(task, _watched(task, how))
+        return Poke(task, _watched(task, options))
     except Exception as error:
         if interrupts(error):
             raise
-        say(
+        log(
             logging.ERROR,
             "could not determine whether this task is a sensor: treated as an ordinary task",
             exc_info=True,
@@ -67,32 +67,33 @@ def begin_poke(function: Callable[..., Any], how: How) -> Poke | None:
 
 
 def _has_poke(task: Any) -> bool:
-    """Of its own or of its class: a mock has whatever it is asked for."""
+    """Looks at the instance's dict and the class, because a mock has every attribute."""
     own = read(task, "__dict__")
     return callable(read(type(task), "poke")) or (isinstance(own, dict) and callable(own.get("poke")))
 
 
 def is_done(value: Any) -> bool:
-    """Whether a poke that returned this is the last one: as Airflow asks, by its truth."""
+    """Whether a poke that returned this is the last one: Airflow tests its truth."""
     return bool(value)
 
 
-def result_of(value: Any) -> Any:
+def poke_result(value: Any) -> Any:
     """What the sensor returns: the ``xcom_value`` of a PokeReturnValue, and ``None`` for a mere ``True``."""
     if any(kind.__name__ == "PokeReturnValue" for kind in type(value).__mro__):
         return read(value, "xcom_value")
     return None if value is True else value
 
 
-def _watched(task: Any, how: How) -> dict[str, Any]:
-    """Adds the callback once to the task object: each process, and so each rescheduled poke, has one of its own."""
+def _watched(task: Any, options: SendOptions) -> dict[str, Any]:
+    """Adds the callback once to the task object. Each process, and so each rescheduled poke, has its own task
+    object."""
     watch = read(task, _WATCH)
     if isinstance(watch, dict):
         return watch
     watch = {"published": None}
 
     def publish_failure(context: Any) -> None:
-        _publish_failure(context, watch, how)
+        _publish_failure(context, watch, options)
 
     try:
         setattr(task, _WATCH, watch)
@@ -103,7 +104,7 @@ def _watched(task: Any, how: How) -> dict[str, Any]:
     except Exception as error:
         if interrupts(error):
             raise
-        say(
+        log(
             logging.WARNING,
             "no callback could be added to this sensor: its timeout will publish no WORKFLOW_FAILED",
             exc_info=True,
@@ -112,8 +113,8 @@ def _watched(task: Any, how: How) -> dict[str, Any]:
 
 
 @never_raises
-def _publish_failure(context: Any, watch: dict[str, Any], how: How) -> bool:
+def _publish_failure(context: Any, watch: dict[str, Any], options: SendOptions) -> bool:
     error = look_up(context, "exception")
     if error is not None and error is watch["published"]:
         return False
-    return publish_task(shaping.FAILED, None, Given(context=context, alone=True), failure_of(error, context), how)
+    return publish_task(FAILED, None, CallArgs(context=context, alone=True), failure_of(error, context), options)

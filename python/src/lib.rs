@@ -1,12 +1,13 @@
-//! The native half of `workflow_events`: the publish client of workflow-bridge, in the interpreter's own process.
+//! The native module of `workflow_events`: the publish client of workflow-bridge, in the interpreter's process.
 //!
-//! Owns the border between the two languages. Its invariants: the interpreter's lock is released in every call that can
-//! wait or touch the disk, no thread but the caller's ever runs Python, and no secret is part of a message or a repr.
-//! What a setting means, and which variable it comes from, is known in Python (`settings.py`).
+//! Owns the conversion between the two languages. Its invariants: the interpreter's lock is released in every call that can
+//! wait or touch the disk, no thread but the caller's runs Python, and no secret is part of a message or a repr.
+//! Python reads the environment and applies the defaults (`settings.py`).
 
-mod many;
+mod batch;
 mod outcome;
 mod publisher;
+mod settings;
 
 use pyo3::prelude::*;
 
@@ -19,16 +20,17 @@ mod _native {
 
     #[pymodule_export]
     use crate::{
-        many::Many,
+        batch::PublishBatch,
         outcome::Outcome,
         publisher::{NativeError, Publisher, SettingsError},
+        settings::Setting,
     };
 
-    /// The spool's folder where none is named, and a warning about it: `Spool::choose_folder`, so that both sides find
-    /// the same one.
+    /// The spool's default folder and a warning about it (`Spool::choose_folder`), so that Python and Rust use the same
+    /// one.
     #[pyfunction]
     #[pyo3(signature = (state=None, home=None))]
-    #[expect(clippy::needless_pass_by_value, reason = "what Python hands over is owned")]
+    #[expect(clippy::needless_pass_by_value, reason = "PyO3 passes owned values")]
     fn default_spool_folder(state: Option<String>, home: Option<String>) -> Option<(OsString, Option<String>)> {
         let chosen = Spool::choose_folder(&|name| match name {
             "XDG_STATE_HOME" => state.clone(),
@@ -40,6 +42,7 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("SETTINGS", crate::settings::declared(module.py())?)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -1,28 +1,29 @@
-//! What became of one event, as Python sees it.
+//! The outcome of one event, as a Python class.
 
 use std::{borrow::Cow, sync::Arc};
 
 use pyo3::{prelude::*, types::PyDict};
 use workflow_bridge::publish::{Ack, Kept, PublishError};
 
-/// What became of one event.
+/// The outcome of one event.
 ///
 /// status: "published" (the broker acknowledged it), "spooled" (not in Kafka yet, and safe on disk), "failed" (in
-///     neither, because there is no spool or it is no event; or too large for the topic, and kept at `path`) or "lost" (in neither, and the spool was asked).
-/// kind: a stable word for labels: "published", "spooled", "lost", "not_acknowledged", "too_large", "closed",
-///     "flush_timed_out" (of events without an outcome at a close), "invalid".
+///     neither: there is no spool, or the event is invalid; or it is too large for the topic, and kept at `path`) or "lost"
+///     (in neither: the spool failed too).
+/// kind: a stable word for metrics: "published", "spooled", "lost", "not_acknowledged", "too_large", "closed",
+///     "flush_timed_out" (no outcome at a close), "invalid".
 /// event_id: the event; "" when it has none.
-/// partition, offset: where it stands in Kafka; None unless published, and offset -1 with acks=0.
+/// partition, offset: where it is in Kafka; None unless published, and offset -1 with acks=0.
 /// path: the file in the spool, or in its quarantine ("too_large"); None unless it is kept there.
 /// event: the event itself, in JSON, when it is in neither place; else None.
-/// message: all of this in one line, ready for a log.
+/// message: all of this in one line, for a log.
 #[pyclass(frozen, module = "workflow_events")]
 #[derive(Debug, Clone)]
 pub struct Outcome {
     status: Cow<'static, str>,
     kind: Cow<'static, str>,
     event_id: String,
-    said: Said,
+    message: Message,
     #[pyo3(get)]
     partition: Option<i32>,
     #[pyo3(get)]
@@ -33,11 +34,11 @@ pub struct Outcome {
     event: Option<String>,
 }
 
-/// The message: put into words when it is asked for, because nobody asks for most of them.
+/// The message. That of an acknowledged event is formatted on demand, because most are never read.
 #[derive(Debug, Clone)]
-enum Said {
+enum Message {
     Acknowledged { topic: Arc<str> },
-    Words(String),
+    Text(String),
 }
 
 /// Status, kind, event id and message.
@@ -58,8 +59,8 @@ impl Outcome {
         path: Option<String>,
         event: Option<String>,
     ) -> Self {
-        let said = Said::Words(message);
-        Self { status: status.into(), kind: kind.into(), event_id, said, partition, offset, path, event }
+        let message = Message::Text(message);
+        Self { status: status.into(), kind: kind.into(), event_id, message, partition, offset, path, event }
     }
 
     #[getter]
@@ -79,13 +80,13 @@ impl Outcome {
 
     #[getter]
     fn message(&self) -> Cow<'_, str> {
-        match &self.said {
-            Said::Words(words) => words.into(),
-            Said::Acknowledged { topic } => {
+        match &self.message {
+            Message::Text(text) => text.into(),
+            Message::Acknowledged { topic } => {
                 let (partition, offset) = (self.partition.unwrap_or_default(), self.offset.unwrap_or_default());
                 if offset < 0 {
                     let id = &self.event_id;
-                    return format!("event {id} was sent to topic {topic}; with acks=0 no broker says that it has it")
+                    return format!("event {id} was sent to topic {topic}; with acks=0 no broker acknowledges it")
                         .into();
                 }
                 format!("event {} is in topic {topic}, partition {partition}, offset {offset}", self.event_id).into()
@@ -126,7 +127,7 @@ impl Outcome {
     }
 }
 
-/// Equal is what reads the same, whether or not it has been put into words yet.
+/// Compares what the attributes show, whether or not the message has been formatted.
 impl PartialEq for Outcome {
     fn eq(&self, other: &Self) -> bool {
         (&self.status, &self.kind, &self.event_id, self.partition, self.offset, &self.path, &self.event)
@@ -136,7 +137,7 @@ impl PartialEq for Outcome {
 }
 
 impl Outcome {
-    /// What an answer means.
+    /// The outcome of an answer.
     pub fn of(event_id: String, topic: &Arc<str>, answer: Result<Ack, PublishError>) -> Self {
         match answer {
             Ok(ack) => Self::acknowledged(event_id, topic, ack),
@@ -150,7 +151,7 @@ impl Outcome {
             status: "published".into(),
             kind: "published".into(),
             event_id,
-            said: Said::Acknowledged { topic: Arc::clone(topic) },
+            message: Message::Acknowledged { topic: Arc::clone(topic) },
             partition: Some(ack.partition),
             offset: Some(ack.offset),
             path: None,
@@ -158,7 +159,7 @@ impl Outcome {
         }
     }
 
-    /// An event that it did not. `event_id` is for the errors that do not say it.
+    /// An event that the broker did not acknowledge. `event_id` is for errors that do not hold it.
     pub fn unacknowledged(event_id: String, error: PublishError) -> Self {
         let (kind, message) = (error.kind(), error.to_string());
         let mut outcome = Self::failed(event_id, kind, message);
@@ -186,13 +187,13 @@ impl Outcome {
         outcome
     }
 
-    /// An event that is in neither place.
+    /// An event that is neither in Kafka nor in the spool.
     pub fn failed(event_id: String, kind: &'static str, message: String) -> Self {
         Self {
             status: "failed".into(),
             kind: kind.into(),
             event_id,
-            said: Said::Words(message),
+            message: Message::Text(message),
             partition: None,
             offset: None,
             path: None,

@@ -1,6 +1,6 @@
-//! The publish client, as Python sees it.
+//! The publish client, as a Python class.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use pyo3::{
     create_exception,
@@ -10,15 +10,9 @@ use pyo3::{
     pybacked::PyBackedBytes,
     types::{PyDict, PyList},
 };
-use workflow_bridge::{
-    connection::{Password, Security},
-    publish::{
-        self, Budget, PublishError, Record,
-        spool::{DEFAULT_MAX_BYTES, Spool, SpoolSettings},
-    },
-};
+use workflow_bridge::publish::{self, Budget, Interrupt, PublishError, Record};
 
-use crate::{many::Many, outcome::Outcome};
+use crate::{batch::PublishBatch, outcome::Outcome, settings};
 
 create_exception!(workflow_events._native, NativeError, PyException, "(kind, message).");
 create_exception!(
@@ -33,37 +27,37 @@ create_exception!(
 pub struct Signals(Option<PyErr>);
 
 impl Signals {
-    /// Whether to go on: asked while the interpreter's lock is released.
-    pub fn go_on(&mut self) -> bool {
+    /// Whether a handler has raised: asked while the interpreter's lock is released.
+    pub fn is_raised(&mut self) -> bool {
         if self.0.is_none() {
-            // An interpreter that is ending runs no handler.
+            // An interpreter that is exiting runs no handler.
             self.0 = Python::try_attach(|py| check_signals(py).err()).flatten();
         }
-        self.0.is_none()
+        self.0.is_some()
     }
 
-    /// What a handler has raised.
+    /// Raises the exception of a handler.
     pub fn raised(self) -> PyResult<()> {
         self.0.map_or(Ok(()), Err)
     }
 }
 
-/// Runs the handlers of Python's signals. What one raises is marked as such (`interrupts.py`): a handler that is in place
-/// no more could not be told by its code.
+/// Runs Python's signal handlers. An exception that one raises is marked (`interrupts.py`): after the handler is replaced,
+/// its code would no longer identify it.
 fn check_signals(py: Python<'_>) -> PyResult<()> {
     py.check_signals().inspect_err(|raised| {
-        // One that takes no mark is still told by its handler.
+        // Without the mark it is still recognised by its handler.
         let _ = raised.value(py).setattr(intern!(py, "_workflow_events_interrupt"), true);
     })
 }
 
-/// Publishes events. Threads may share one; a forked child may go on with its parent's.
+/// Publishes events. Threads may share one; a forked child may use its parent's.
 #[pyclass(frozen, module = "workflow_events._native")]
 pub struct Publisher {
     inner: Arc<publish::Publisher>,
 }
 
-/// Seconds to a duration: not a number and less than nothing are none, and what no clock can hold is a century.
+/// Seconds as a duration: zero for NaN and negative numbers, at most a century.
 fn duration(seconds: f64) -> Duration {
     const CENTURY: Duration = Duration::from_secs(3_155_760_000);
     if seconds > 0.0 { Duration::try_from_secs_f64(seconds).unwrap_or(CENTURY).min(CENTURY) } else { Duration::ZERO }
@@ -81,98 +75,39 @@ fn error(error: &PublishError) -> PyErr {
 
 #[pymethods]
 impl Publisher {
-    /// Checks the settings, and connects to nobody. Raises SettingsError.
+    /// The keywords are the settings (`SETTINGS`). Checks them, and connects to no broker. Raises SettingsError.
     #[new]
-    #[pyo3(signature = (
-        *, bootstrap_servers, topic, client_id, acks, retries, max_in_flight_requests_per_connection,
-        request_timeout_ms, delivery_timeout_ms, linger_ms=None, batch_size=None, compression_type=None,
-        security_protocol=None, sasl_mechanism=None, sasl_username=None, sasl_password=None, ssl_cafile=None,
-        ssl_certfile=None, ssl_keyfile=None, properties=BTreeMap::new(), spool_dir=None, spool_max_bytes=None,
-    ))]
-    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
-    fn new(
-        py: Python<'_>,
-        bootstrap_servers: String,
-        topic: String,
-        client_id: String,
-        acks: String,
-        retries: u32,
-        max_in_flight_requests_per_connection: u32,
-        request_timeout_ms: u64,
-        delivery_timeout_ms: u64,
-        linger_ms: Option<u64>,
-        batch_size: Option<u32>,
-        compression_type: Option<String>,
-        security_protocol: Option<String>,
-        sasl_mechanism: Option<String>,
-        sasl_username: Option<String>,
-        sasl_password: Option<String>,
-        ssl_cafile: Option<PathBuf>,
-        ssl_certfile: Option<PathBuf>,
-        ssl_keyfile: Option<PathBuf>,
-        properties: BTreeMap<String, String>,
-        spool_dir: Option<PathBuf>,
-        spool_max_bytes: Option<u64>,
-    ) -> PyResult<Self> {
-        let security = Security {
-            protocol: security_protocol.unwrap_or_else(|| Security::default().protocol),
-            sasl_mechanism,
-            sasl_username,
-            sasl_password: sasl_password.map(Password::new),
-            ssl_cafile,
-            ssl_certfile,
-            ssl_keyfile,
-        };
-        let max_bytes = spool_max_bytes.unwrap_or(DEFAULT_MAX_BYTES);
-        let spool = spool_dir.map(|folder| Spool::new(SpoolSettings { folder, max_bytes }));
-        let mut builder = publish::Publisher::builder()
-            .bootstrap_servers(bootstrap_servers)
-            .topic(topic)
-            .client_id(client_id)
-            .acks(acks)
-            .retries(retries)
-            .max_in_flight(max_in_flight_requests_per_connection)
-            .request_timeout(Duration::from_millis(request_timeout_ms))
-            .delivery_timeout(Duration::from_millis(delivery_timeout_ms))
-            .security(security)
-            .spool(spool);
-        if let Some(linger) = linger_ms {
-            builder = builder.linger(Duration::from_millis(linger));
-        }
-        if let Some(bytes) = batch_size {
-            builder = builder.batch_bytes(bytes);
-        }
-        if let Some(codec) = compression_type {
-            builder = builder.compression(codec);
-        }
-        for (name, value) in properties {
-            builder = builder.property(name, value);
-        }
+    #[pyo3(signature = (**settings))]
+    fn new(py: Python<'_>, settings: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let builder = settings::builder(settings)?;
         // It reads the TLS files.
         let inner = py.detach(|| builder.build()).map_err(|found| error(&found))?;
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Looks for a broker for at most so many seconds. Raises NativeError.
+    /// Looks for a broker for at most `timeout` seconds. Raises NativeError.
     fn connect(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
         let mut signals = Signals::default();
-        let found = py.detach(|| self.inner.connect_while(duration(timeout), &mut || signals.go_on()));
+        let found = py.detach(|| self.inner.connect(duration(timeout), Interrupt::when(&mut || signals.is_raised())));
         signals.raised()?;
         found.map_err(|found| error(&found))
     }
 
-    /// Publishes one event in JSON, and waits for its outcome for at most `deadline` seconds. The outcome goes into
-    /// `told`, so that it is there also when a signal's handler raises.
-    #[pyo3(signature = (event, told, topic=None, deadline=10.0, traceparent=None))]
-    #[expect(clippy::needless_pass_by_value, reason = "what Python hands over is owned")]
+    /// Publishes one event in JSON, and waits for its outcome for at most `deadline` seconds. The outcome is appended to
+    /// `outcomes`, so that the caller has it also when a signal's handler raises. An event that was `accepted` while the
+    /// client was open is spooled when it is closed by now, and not refused.
+    #[pyo3(signature = (event, outcomes, topic=None, deadline=10.0, traceparent=None, accepted=false))]
+    #[expect(clippy::needless_pass_by_value, reason = "PyO3 passes owned values")]
+    #[expect(clippy::too_many_arguments, reason = "they are those of a Python function")]
     fn publish(
         &self,
         py: Python<'_>,
         event: PyBackedBytes,
-        told: &Bound<'_, PyList>,
+        outcomes: &Bound<'_, PyList>,
         topic: Option<String>,
         deadline: f64,
         traceparent: Option<String>,
+        accepted: bool,
     ) -> PyResult<()> {
         let mut signals = Signals::default();
         let outcome = py.detach(|| {
@@ -182,47 +117,50 @@ impl Publisher {
                 Err(poison) => return Outcome::failed(String::new(), "invalid", poison.to_string()),
             };
             let event_id = record.event_id().to_owned();
-            let mut many = self.inner.begin(duration(deadline));
-            self.inner.add(&mut many, vec![record]);
-            let answer = self.inner.finish_while(many, &mut || signals.go_on()).pop();
+            let mut batch = self.begin(deadline, accepted);
+            self.inner.add(&mut batch, vec![record]);
+            let answer = self.inner.finish(batch, Interrupt::when(&mut || signals.is_raised())).pop();
             Outcome::of(event_id, &topic, answer.unwrap_or(Err(PublishError::Closed)))
         });
-        told.append(outcome)?;
+        outcomes.append(outcome)?;
         signals.raised()
     }
 
-    /// Begins to publish many events within one deadline, counted from now.
-    #[pyo3(signature = (topic=None, deadline=10.0))]
-    fn many(&self, topic: Option<String>, deadline: f64) -> Many {
-        Many::new(Arc::clone(&self.inner), self.topic(topic), self.inner.begin(duration(deadline)))
+    /// Begins a batch of events with one deadline, counted from now.
+    #[pyo3(signature = (topic=None, deadline=10.0, accepted=false))]
+    fn begin_batch(&self, topic: Option<String>, deadline: f64, accepted: bool) -> PublishBatch {
+        PublishBatch::new(Arc::clone(&self.inner), self.topic(topic), self.begin(deadline, accepted))
     }
 
-    /// Hands an event in JSON over and does not wait for its outcome, which goes into `told` when it was not taken.
-    #[pyo3(signature = (event, told, topic=None, traceparent=None))]
-    #[expect(clippy::needless_pass_by_value, reason = "what Python hands over is owned")]
+    /// Enqueues an event in JSON and does not wait. When it cannot be enqueued its outcome is appended to `outcomes`.
+    #[pyo3(signature = (event, outcomes, topic=None, traceparent=None, accepted=false))]
+    #[expect(clippy::needless_pass_by_value, reason = "PyO3 passes owned values")]
     fn enqueue(
         &self,
         py: Python<'_>,
         event: PyBackedBytes,
-        told: &Bound<'_, PyList>,
+        outcomes: &Bound<'_, PyList>,
         topic: Option<String>,
         traceparent: Option<String>,
+        accepted: bool,
     ) -> PyResult<()> {
         let failed = py.detach(|| match Record::from_json(&event, &self.topic(topic), traceparent.as_deref()) {
             Ok(record) => {
-                let failed = self.inner.enqueue(&record).err()?;
+                let enqueue = if accepted { publish::Publisher::enqueue_accepted } else { publish::Publisher::enqueue };
+                let failed = enqueue(&self.inner, &record).err()?;
                 Some(Outcome::unacknowledged(record.event_id().to_owned(), failed))
             }
             Err(poison) => Some(Outcome::failed(String::new(), "invalid", poison.to_string())),
         });
-        failed.map_or(Ok(()), |failed| told.append(failed))
+        failed.map_or(Ok(()), |failed| outcomes.append(failed))
     }
 
-    /// Waits until everything has its outcome: how many events have none yet, and why.
+    /// Waits until every event has its outcome. Returns how many have none after `timeout` seconds, and why.
     #[pyo3(signature = (timeout=None))]
     fn flush(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<(usize, String)> {
         let mut signals = Signals::default();
-        let flushed = py.detach(|| self.inner.flush_while(timeout.map(duration), &mut || signals.go_on()));
+        let flushed =
+            py.detach(|| self.inner.flush(timeout.map(duration), Interrupt::when(&mut || signals.is_raised())));
         signals.raised()?;
         match flushed {
             Ok(()) => Ok((0, String::new())),
@@ -231,19 +169,18 @@ impl Publisher {
         }
     }
 
-    /// Waits for at most so many seconds, spools what has no outcome by then, and ends the connection. What was
-    /// enqueued and is not in Kafka goes into `told`.
-    fn close(&self, py: Python<'_>, timeout: f64, told: &Bound<'_, PyList>) -> PyResult<()> {
-        tell(told, py.detach(|| self.inner.close(duration(timeout))))
+    /// Waits for at most `timeout` seconds, spools the events without an outcome, and ends the connection. The outcomes of
+    /// enqueued events that are not in Kafka are appended to `outcomes`.
+    fn close(&self, py: Python<'_>, timeout: f64, outcomes: &Bound<'_, PyList>) -> PyResult<()> {
+        append(outcomes, py.detach(|| self.inner.close(duration(timeout))))
     }
 
-    /// What was enqueued and is not in Kafka, since the last call, goes into `told`.
-    fn take_failures(&self, py: Python<'_>, told: &Bound<'_, PyList>) -> PyResult<()> {
-        tell(told, py.detach(|| self.inner.take_failures()))
+    /// Appends the outcomes of enqueued events that are not in Kafka, since the last call.
+    fn take_failures(&self, py: Python<'_>, outcomes: &Bound<'_, PyList>) -> PyResult<()> {
+        append(outcomes, py.detach(|| self.inner.take_failures()))
     }
 
-    /// Publishes what waits in the spool for these brokers, within a budget; None: everything that is there. Raises
-    /// NativeError.
+    /// Publishes the spool's events for these brokers, within a budget; None: no limit. Raises NativeError.
     #[pyo3(signature = (max_events=None, timeout=None))]
     fn drain<'py>(
         &self,
@@ -254,7 +191,8 @@ impl Publisher {
         let events = max_events.unwrap_or(Budget::ALL.events);
         let time = timeout.map_or(Budget::ALL.time, duration);
         let mut signals = Signals::default();
-        let drained = py.detach(|| self.inner.drain_while(Budget { events, time }, &mut || signals.go_on()));
+        let drained =
+            py.detach(|| self.inner.drain(Budget { events, time }, Interrupt::when(&mut || signals.is_raised())));
         signals.raised()?;
         let drained = drained.map_err(|error| NativeError::new_err(("spool", error.to_string())))?;
         let found = PyDict::new(py);
@@ -271,13 +209,13 @@ impl Publisher {
         Ok(found)
     }
 
-    /// Where it publishes to.
+    /// The brokers.
     #[getter]
     fn bootstrap_servers(&self) -> &str {
         self.inner.bootstrap_servers()
     }
 
-    /// Where an event goes that names no topic.
+    /// The topic of events without one of their own.
     #[getter(topic)]
     fn default_topic(&self) -> &str {
         self.inner.topic()
@@ -289,11 +227,16 @@ impl Publisher {
 }
 
 impl Publisher {
+    fn begin(&self, deadline: f64, accepted: bool) -> publish::PublishBatch {
+        let begin = if accepted { publish::Publisher::begin_accepted } else { publish::Publisher::begin };
+        begin(&self.inner, duration(deadline))
+    }
+
     fn topic(&self, topic: Option<String>) -> Arc<str> {
         topic.map_or_else(|| Arc::clone(self.inner.topic()), Arc::from)
     }
 }
 
-fn tell(told: &Bound<'_, PyList>, errors: Vec<PublishError>) -> PyResult<()> {
-    errors.into_iter().try_for_each(|error| told.append(Outcome::unacknowledged(String::new(), error)))
+fn append(outcomes: &Bound<'_, PyList>, errors: Vec<PublishError>) -> PyResult<()> {
+    errors.into_iter().try_for_each(|error| outcomes.append(Outcome::unacknowledged(String::new(), error)))
 }

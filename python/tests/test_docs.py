@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Dict, List
 
 import pytest
+from kit.programs import PATIENT
 from kit.reader import Kafka
 from kit.spool import SpoolFolder
 from workflow_events import AsyncWorkflowEventProducer, Outcome, WorkflowEventProducer, errors
-from workflow_events.settings import DEFAULTS, ENVIRONMENT
+from workflow_events._native import SETTINGS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -29,18 +30,28 @@ def rows(heading: str) -> List[List[str]]:
 AWAITED = inspect.iscoroutinefunction if sys.version_info >= (3, 12) else asyncio.iscoroutinefunction
 
 
-def test_every_parameter_is_documented_with_its_variable_and_its_default() -> None:
+def test_the_parameters_are_the_declared_settings_with_their_defaults() -> None:
+    for kind in (WorkflowEventProducer, AsyncWorkflowEventProducer):
+        parameters = dict(inspect.signature(kind).parameters)
+        assert parameters.pop("connect_timeout").default == 2.0, "it is no setting of the native client"
+        assert list(parameters) == [setting.name for setting in SETTINGS]
+        for setting in SETTINGS:
+            assert parameters[setting.name].default in (None, setting.default), setting.name
+
+
+def test_every_setting_is_documented_as_it_is_declared() -> None:
     documented: Dict[str, List[str]] = {row[0]: row[1:] for row in rows("parameter")}
-    signature = inspect.signature(WorkflowEventProducer)
-    assert list(documented) == list(signature.parameters)
-    for name, parameter in signature.parameters.items():
-        variable, default, what = documented[name]
-        assert variable == ENVIRONMENT.get(name, "")
-        assert what
-        if parameter.default is not None:
-            assert default == str(parameter.default)
-        elif name in DEFAULTS:
-            assert default == str(DEFAULTS[name])
+    assert list(documented) == list(inspect.signature(WorkflowEventProducer).parameters)
+    variable, default, what = documented["connect_timeout"]
+    assert (variable, default) == ("", "2.0") and what
+    for setting in SETTINGS:
+        variable, default, what = documented[setting.name]
+        assert variable == (setting.variable or "")
+        assert what == setting.help
+        if setting.default is not None:
+            assert default == str(setting.default)
+        described = WorkflowEventProducer.__doc__ or ""
+        assert re.search(rf"^    (\w+, )*{setting.name}(, \w+)*:", described, re.MULTILINE), setting.name
 
 
 def test_the_asyncio_face_has_the_same_parameters_and_calls() -> None:
@@ -78,10 +89,14 @@ def test_every_error_is_documented_and_every_field_of_an_outcome() -> None:
 
 
 @pytest.mark.parametrize("number", range(len(PROGRAMS)))
-def test_a_program_of_the_page_publishes(number: int, kafka: Kafka, topic: str, spool: SpoolFolder) -> None:
+def test_a_program_of_the_page_publishes(
+    number: int, kafka: Kafka, topic: str, spool: SpoolFolder, tmp_path: Path
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAMS[number])
     environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap, "KAFKA_TOPIC": topic}
-    command = [sys.executable, "-W", "error", "-c", PROGRAMS[number]]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-W", "error", str(PATIENT), str(program)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert len(kafka.read(topic)) == (2000 if "enqueue_event" in PROGRAMS[number] else 1)
     assert spool.everything() == []

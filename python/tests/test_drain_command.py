@@ -1,4 +1,4 @@
-"""`python -m workflow_events drain`: what it does, says and returns."""
+"""`python -m workflow_events drain`: its effect, output and exit codes."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ def command(servers: str, *arguments: str) -> "tuple[List[str], Dict[str, str]]"
 
 def drain(servers: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     line, environment = command(servers, "drain", *arguments)
-    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=180)
 
 
 def put(servers: str, topic: str, count: int = 1, **settings: Any) -> List[str]:
@@ -38,7 +38,7 @@ def put(servers: str, topic: str, count: int = 1, **settings: Any) -> List[str]:
     return ids
 
 
-def test_a_drain_says_what_it_did(kafka: Kafka, topic: str, spool: SpoolFolder) -> None:
+def test_a_drain_prints_its_result(kafka: Kafka, topic: str, spool: SpoolFolder) -> None:
     ids = put(kafka.bootstrap, topic, 3)
     done = drain(kafka.bootstrap)
     assert (done.returncode, done.stderr) == (0, "")
@@ -49,14 +49,18 @@ def test_a_drain_says_what_it_did(kafka: Kafka, topic: str, spool: SpoolFolder) 
 
 def test_a_drain_without_a_broker_leaves_everything_and_says_why(spool: SpoolFolder) -> None:
     put(NOWHERE, "t", 2)
-    done = drain(NOWHERE, "--timeout", "4")
+    # It takes the whole time. The longer one is for a machine that stood still during the shorter.
+    for timeout in ("4", "60"):
+        done = drain(NOWHERE, "--timeout", timeout)
+        if "Connection refused" in done.stderr:
+            break
     assert done.returncode == 69, done.stderr
     assert "0 published, 2 put back, 0 quarantined, 2 left" in done.stdout
     assert "Connection refused" in done.stderr
     assert len(spool.files()) == 2
 
 
-def test_a_drain_takes_no_more_than_it_is_told(kafka: Kafka, topic: str, spool: SpoolFolder) -> None:
+def test_a_drain_takes_no_more_than_its_limits_allow(kafka: Kafka, topic: str, spool: SpoolFolder) -> None:
     put(kafka.bootstrap, topic, 3)
     done = drain(kafka.bootstrap, "--max-events", "2")
     assert (done.returncode, done.stdout.split(",")[0]) == (0, "2 published"), done.stderr
@@ -77,20 +81,20 @@ def watching(kafka: Kafka, tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
         process = subprocess.Popen(line, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True)
         yield process
         process.kill()
-        process.wait(timeout=30)
+        process.wait(timeout=120)
 
 
-def test_a_watch_publishes_what_comes_and_ends_with_sigterm(
+def test_a_watch_publishes_new_events_and_ends_with_sigterm(
     watching: "subprocess.Popen[str]", kafka: Kafka, topic: str, spool: SpoolFolder
 ) -> None:
     ids = put(kafka.bootstrap, topic)
-    poll(30, "the first is published", lambda: kafka.event_ids(topic), lambda found: sorted(found) == sorted(ids))
+    poll(120, "the first is published", lambda: kafka.event_ids(topic), lambda found: sorted(found) == sorted(ids))
     ids += put(kafka.bootstrap, topic)
-    poll(30, "the second is published", lambda: kafka.event_ids(topic), lambda found: sorted(found) == sorted(ids))
-    poll(10, "the spool is empty", spool.everything, lambda files: files == [])
+    poll(120, "the second is published", lambda: kafka.event_ids(topic), lambda found: sorted(found) == sorted(ids))
+    poll(120, "the spool is empty", spool.everything, lambda files: files == [])
     assert watching.poll() is None
     watching.terminate()
-    assert watching.wait(timeout=30) == -15
+    assert watching.wait(timeout=120) == -15
 
 
 @pytest.mark.parametrize(
@@ -114,13 +118,13 @@ def test_a_mistake_has_its_exit_code_and_its_reason(
     arguments: List[str], environment: Dict[str, str], code: int, complaint: str
 ) -> None:
     line, inherited = command(NOWHERE, *arguments)
-    done = subprocess.run(line, env={**inherited, **environment}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(line, env={**inherited, **environment}, capture_output=True, text=True, timeout=180)
     assert (done.returncode, complaint in done.stderr) == (code, True), done.stderr
 
 
 def test_the_help_has_the_exit_codes() -> None:
     line, environment = command(NOWHERE, "drain", "--help")
-    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0
     assert all(code in done.stdout for code in ("0 done", "69", "74", "78", "KAFKA_BOOTSTRAP_SERVERS"))
 
@@ -129,8 +133,8 @@ def test_a_producer_drains_its_own_brokers_events_and_leaves_the_others(
     kafka: Kafka, topic: str, spool: SpoolFolder
 ) -> None:
     mine, others = put(kafka.bootstrap, topic, 2), put(NOWHERE, topic)
-    with WorkflowEventProducer(kafka.bootstrap, topic=topic) as producer:
-        done = producer.drain_spool(timeout=30)
+    with WorkflowEventProducer(kafka.bootstrap, topic=topic, connect_timeout=60) as producer:
+        done = producer.drain_spool(timeout=120)
         assert repr(done) == "DrainSummary(published=2, put_back=0, quarantined=0, left=0, error=None)"
     assert sorted(kafka.event_ids(topic)) == sorted(mine)
     assert spool.event_ids() == others
@@ -143,15 +147,15 @@ def test_a_spool_that_cannot_be_read_is_an_error_of_the_call() -> None:
         assert caught.value.kind == "spool"
 
 
-def test_a_drain_says_what_waits_for_other_brokers(kafka: Kafka, topic: str, spool: SpoolFolder) -> None:
+def test_a_drain_prints_how_many_events_are_for_other_brokers(kafka: Kafka, topic: str, spool: SpoolFolder) -> None:
     put(NOWHERE, topic)
     done = drain(kafka.bootstrap)
     assert (done.returncode, done.stdout) == (0, f"0 published, 0 put back, 0 quarantined, 0 left in {spool.path}\n")
-    assert "1 more wait there for other brokers" in done.stderr
+    assert "1 more in the spool are for other brokers" in done.stderr
     assert "workflow-bridge spool drain" in done.stderr
 
 
-def test_what_can_never_be_published_is_no_success(kafka: Kafka, topic: str, spool: SpoolFolder) -> None:
+def test_an_unpublishable_event_is_no_success(kafka: Kafka, topic: str, spool: SpoolFolder) -> None:
     put(kafka.bootstrap, topic, 2)
     spool.files()[0].write_bytes(b"torn")
     done = drain(kafka.bootstrap)
@@ -190,7 +194,7 @@ def test_its_exit_code_is_that_of_the_bridges_own_drain(
     assert command_line._drain(Producer(), max_events, None, False) == code  # type: ignore[arg-type]
 
 
-def test_a_drain_waits_for_what_another_process_is_draining(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_drain_waits_for_the_events_that_another_process_is_draining(monkeypatch: pytest.MonkeyPatch) -> None:
     passes = [DrainSummary(1, 0, 0, 2, None), DrainSummary(1, 0, 0, 1, None), DrainSummary(0, 0, 0, 0, None)]
 
     class Producer:

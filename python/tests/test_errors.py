@@ -25,7 +25,7 @@ def test_each_error_is_also_an_error_of_kafka_python_once_that_is_imported() -> 
     assert isinstance(KafkaConfigurationError("said"), ValueError)
 
 
-def test_an_error_says_what_it_was_told_and_is_called_what_it_is() -> None:
+def test_an_error_has_its_message_and_its_class_name() -> None:
     error = KafkaTimeoutError("2 events are under way", kind="flush")
     assert (str(error), error.args, error.kind) == ("2 events are under way", ("2 events are under way",), "flush")
     printed = "".join(traceback.format_exception_only(type(error), error))

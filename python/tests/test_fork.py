@@ -23,7 +23,7 @@ class Stage:
         self.topic = kafka.topic("fork")
         self.variables = {**variables, "KAFKA_TOPIC": self.topic}
 
-    def play(self, scene: str, *arguments: str, within: float = 60.0) -> Ended:
+    def play(self, scene: str, *arguments: str, within: float = 180.0) -> Ended:
         ended = run("fork", scene, str(self.journal.path), *arguments, within=within, environment=self.variables)
         print(ended.printed)
         return ended
@@ -39,15 +39,17 @@ class Stage:
         assert self.spool.everything() == []
 
     def check_spooled(self, most: int) -> None:
-        """Each event is in Kafka once or in the spool; so many at most were spooled, and a later publish may have
-        brought them to Kafka since."""
+        """Each event that was acknowledged is in Kafka once and not in the spool. So many others at most are in the
+        spool, or in Kafka since: a later publish may have brought them there, a broker may have taken them late, or
+        both."""
         published, spooled = self.journal.ids("published"), self.journal.ids("spooled")
         print("{} published, {} spooled".format(len(published), len(spooled)))
         assert len(published) + len(spooled) == len(self.journal.ids())
         assert len(spooled) <= most
         in_kafka, in_spool = self.in_kafka(), self.spool.event_ids()
-        assert sorted(in_kafka + in_spool) == sorted(published + spooled)
-        assert set(published) <= set(in_kafka)
+        assert set(in_kafka) | set(in_spool) == set(published) | set(spooled)
+        assert sorted(event_id for event_id in in_kafka if event_id not in spooled) == sorted(published)
+        assert not set(published) & set(in_spool)
 
 
 @pytest.fixture(params=["plaintext", "sasl_ssl"])
@@ -65,7 +67,7 @@ def stage(request: pytest.FixtureRequest, secured: Broker, tmp_path: Path, spool
     yield Stage(secured.kafka, variables, Journal(tmp_path / "journal"), spool)
 
 
-def test_an_inherited_client_publishes_in_the_child_and_goes_on_in_the_parent(stage: Stage) -> None:
+def test_an_inherited_client_works_in_the_child_and_in_the_parent(stage: Stage) -> None:
     stage.play("inherited")
     stage.check(11)
 
@@ -82,24 +84,24 @@ def test_five_generations_share_one_client(stage: Stage) -> None:
 
 # A child that is forked while its parent looks up a host inherits a lock of the C library that nobody gives back: it
 # can look up none, so it reaches no broker, and its event is in the spool by the deadline. That is rare, and no more:
-# the ten children of one round are forked in one moment, and a second such moment is not to be expected.
-RARE = 10
+# the ten children of one round are forked in one moment, and there are few such moments, if any.
+RARE = 30
 
 
 def test_two_hundred_forks_while_four_threads_publish(stage: Stage) -> None:
-    stage.play("two_hundred", within=240)
+    stage.play("two_hundred", within=600)
     stage.check_spooled(RARE)
     assert len(stage.journal.ids("published")) > 200
 
 
 def test_forks_while_clients_are_being_made(stage: Stage) -> None:
-    stage.play("while_constructing", within=180)
+    stage.play("while_constructing", within=600)
     stage.check_spooled(RARE)
     assert len(stage.journal.ids()) == 100
 
 
 def test_a_fork_in_the_middle_of_a_publish_many_is_the_parents_publish(stage: Stage) -> None:
-    stage.play("in_iterable", within=90)
+    stage.play("in_iterable")
     stage.check(3300)
 
 
@@ -108,27 +110,29 @@ def test_a_child_may_close_or_drop_the_client_or_leave_by_sys_exit(stage: Stage)
     stage.check(3)
 
 
-def test_what_a_parent_has_under_way_comes_once_whatever_forks(stage: Stage) -> None:
+def test_the_pending_events_of_a_parent_are_published_once_whatever_forks(stage: Stage) -> None:
     stage.play("with_enqueued")
     stage.check(56)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_a_multiprocessing_pool_publishes(stage: Stage, method: str) -> None:
-    stage.play("pool_{}".format(method), within=90)
+    stage.play("pool_{}".format(method))
     stage.check(42)
 
 
 def test_the_interpreter_may_end_straight_after_a_publish(stage: Stage) -> None:
     ended = stage.play("exit_after_publish")
-    assert ended.seconds < 30, "the whole program took {:.1f} s".format(ended.seconds)
+    assert ended.seconds < 100, "the whole program took {:.1f} s".format(ended.seconds)
     stage.check(1)
 
 
 def test_the_interpreter_may_end_straight_after_an_enqueue(stage: Stage) -> None:
-    stage.play("exit_after_enqueue")
-    promised = stage.journal.ids("enqueued")
+    # A broker that is there gets them all, however long a busy machine takes for that.
+    stage.play("exit_after_enqueue", "60")
+    promised = stage.journal.ids()
     assert len(promised) == 100
+    assert stage.journal.ids("enqueued")
     kept = set(stage.in_kafka()) | set(stage.spool.event_ids())
     assert set(promised) <= kept, "lost: {}".format(set(promised) - kept)
     assert stage.in_kafka(), "the broker was there"
@@ -148,7 +152,7 @@ def nowhere(servers: str) -> Dict[str, str]:
 
 
 def play_without_broker(scene: str, servers: str, journal: Journal, *arguments: str) -> Ended:
-    ended = run("fork", scene, str(journal.path), *arguments, within=60, environment=nowhere(servers))
+    ended = run("fork", scene, str(journal.path), *arguments, within=180, environment=nowhere(servers))
     print(ended.printed)
     return ended
 
@@ -165,15 +169,17 @@ def test_os_exit_straight_after_a_spooled_publish_loses_nothing(
 
 
 @pytest.mark.parametrize("where", ["refused", "silent"])
-def test_the_interpreters_end_spools_what_was_enqueued(
+def test_the_interpreters_exit_spools_enqueued_events(
     where: str, silent: SilentServer, spool: SpoolFolder, tmp_path: Path
 ) -> None:
     journal = Journal(tmp_path / "journal")
     servers = "127.0.0.1:1" if where == "refused" else silent.bootstrap
     ended = play_without_broker("exit_after_enqueue", servers, journal)
-    assert len(journal.ids("enqueued")) == 100
-    assert sorted(spool.event_ids()) == sorted(journal.ids("enqueued"))
-    assert ended.seconds < 30, "the whole program took {:.1f} s".format(ended.seconds)
+    assert len(journal.ids()) == 100
+    assert journal.ids("enqueued")
+    assert sorted(spool.event_ids()) == sorted(journal.ids())
+    # The client itself goes on trying for two minutes.
+    assert ended.seconds < 100, "the whole program took {:.1f} s".format(ended.seconds)
 
 
 def test_a_child_is_not_held_up_by_a_parent_that_waits(
@@ -182,5 +188,5 @@ def test_a_child_is_not_held_up_by_a_parent_that_waits(
     journal = Journal(tmp_path / "journal")
     play_without_broker("while_waiting", silent.bootstrap, journal)
     assert set(journal.ids()) == set(journal.ids("spooled"))
-    assert len(journal.ids()) >= 3
+    assert len(journal.ids()) == 4, "three children and the parent"
     assert sorted(spool.event_ids()) == sorted(journal.ids())

@@ -1,4 +1,4 @@
-"""Events, arguments and log handlers that raise: the caller is told, and no event is lost for it."""
+"""Events, arguments and log handlers that raise: the caller learns of it, and no event is lost."""
 
 import logging
 from datetime import datetime, timedelta, timezone
@@ -9,8 +9,8 @@ from kit.events import an_event
 from kit.spool import SpoolFolder
 from workflow_events import Outcome, WorkflowEventProducer
 from workflow_events.checks import seconds
-from workflow_events.log import report
-from workflow_events.producer import _complete
+from workflow_events.log import log_outcomes
+from workflow_events.outcomes import complete_outcome
 
 NOBODY = "127.0.0.1:1"
 
@@ -48,7 +48,7 @@ def test_a_time_out_longer_than_any_clock_is_the_longest() -> None:
     assert seconds(-(10**400)) == 0
 
 
-def test_a_handler_that_raises_is_nothing_to_the_caller(
+def test_a_handler_that_raises_does_not_affect_the_caller(
     monkeypatch: pytest.MonkeyPatch, spool: SpoolFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Unwritable(logging.Handler):
@@ -66,9 +66,9 @@ def test_a_handler_that_raises_is_nothing_to_the_caller(
     assert "EVENT LOST" in capsys.readouterr().err
 
 
-def test_an_event_that_was_put_aside_whole_is_not_lost(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_quarantined_event_is_not_lost(caplog: pytest.LogCaptureFixture) -> None:
     aside = Outcome("failed", "too_large", "id", "event id is too large: it is in /q", path="/q")
-    done = _complete(aside, "id", b"{}")
+    done = complete_outcome(aside, "id", b"{}")
     assert (done.path, done.kind, done.event) == ("/q", "too_large", None)
-    report([done])
+    log_outcomes([done])
     assert [record.levelname for record in caplog.records] == ["ERROR"]

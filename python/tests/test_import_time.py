@@ -1,4 +1,4 @@
-"""What importing costs: said by what is imported, and printed in milliseconds."""
+"""The cost of an import: which modules it loads, and the milliseconds, which are printed."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The event as pydantic models: what they accept, and that what they write is the wire format."""
+"""The event as pydantic models: what they accept, and that they write the wire format."""
 
 import json
 import uuid
@@ -48,14 +48,14 @@ def test_an_event_is_written_in_exactly_the_wire_format() -> None:
     assert {type(value) for value in event.model_dump().values()} == {str, dict}
 
 
-def test_what_was_written_is_read_again_as_the_same_event() -> None:
+def test_a_written_event_is_read_again_as_the_same_event() -> None:
     event = an_event()
     assert WorkflowEvent.model_validate_json(event.model_dump_json()) == event
     assert WorkflowEvent(**event.model_dump()) == event
     assert WorkflowEvent.model_validate(json.loads(encode(event)[1])) == event
 
 
-def test_an_event_has_a_uuid4_and_the_time_of_now_unless_it_is_told() -> None:
+def test_an_event_has_a_uuid4_and_the_time_of_now_unless_they_are_given() -> None:
     before = datetime.now(timezone.utc)
     first, second = an_event(), an_event()
     assert uuid.UUID(first.event_id).version == 4
@@ -170,7 +170,7 @@ def test_unknown_fields_of_an_event_are_kept() -> None:
         ({"timestamp": "yesterday"}, "timestamp"),
     ],
 )
-def test_what_is_no_event_is_refused_with_the_field(fields: Dict[str, Any], complaint: str) -> None:
+def test_an_invalid_event_is_refused_with_the_field(fields: Dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         an_event(**fields)
 

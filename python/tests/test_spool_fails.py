@@ -1,4 +1,4 @@
-"""A spool that fails is loud, and fails nobody."""
+"""A failing spool is logged, and fails no caller."""
 
 import logging
 import os
@@ -27,7 +27,7 @@ def critical(caplog: pytest.LogCaptureFixture, event: Dict[str, Any]) -> None:
     assert '"workflow_run_id"' in text and event["timestamp"] in text, text
 
 
-def test_an_unwritable_folder_is_logged_with_the_event_and_fails_nobody(
+def test_an_unwritable_folder_is_logged_with_the_event_and_fails_no_caller(
     tmp_path: Path, producers: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "a file").write_text("")
@@ -88,9 +88,9 @@ def loud(printed: str) -> str:
 
 def test_a_disk_that_takes_no_more_is_logged_with_the_event(spool: SpoolFolder, tmp_path: Path) -> None:
     environment = {"KAFKA_BOOTSTRAP_SERVERS": NOWHERE}
-    ended = run("spool", "file_size_limit", str(tmp_path / "journal"), within=30, environment=environment)
+    ended = run("spool", "file_size_limit", str(tmp_path / "journal"), within=120, environment=environment)
     loud(ended.printed)
-    assert spool.everything() == [], "no half file stays"
+    assert spool.everything() == [], "no partial file stays"
 
 
 def mounts() -> List[str]:
@@ -98,9 +98,9 @@ def mounts() -> List[str]:
     for options in (["--mount"], ["--user", "--map-root-user", "--mount"]):
         probe = ["unshare", *options, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
         try:
-            if subprocess.run(probe, capture_output=True, timeout=10).returncode == 0:
+            if subprocess.run(probe, capture_output=True, timeout=120).returncode == 0:
                 return options
-        except OSError:
+        except (OSError, subprocess.SubprocessError):
             break
     return []
 
@@ -121,12 +121,12 @@ def a_full_file_system_is_logged_with_the_event(tmp_path: Path) -> None:
     }
     command = ["unshare", *MOUNT, "sh", "-c", inner, str(folder), str(folder), *program]
     done = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=180
     )
     assert done.returncode == 0, done.stdout
     printed = done.stdout.replace("x" * 100_000, "x..x")
     assert "os error 28" in loud(printed)
-    assert [line for line in printed.splitlines() if line.startswith(str(folder))] == [], "no half file stays"
+    assert [line for line in printed.splitlines() if line.startswith(str(folder))] == [], "no partial file stays"
 
 
 if MOUNT:  # Where nothing may be mounted, the limit on the size of a file stands for the full disk.

@@ -1,9 +1,10 @@
-"""One conversion to JSON for the producer and for the helpers of Airflow: the forms, and that both have the same."""
+"""The conversion to JSON: the forms, which are the same in the producer and in the helpers of Airflow."""
 
 import array
 import decimal
 import fractions
 import json
+import re
 import sqlite3
 import types
 from collections import UserList, deque
@@ -198,7 +199,12 @@ KEYS: List[Any] = [
 ALL = [*SEQUENCES, *MOMENTS, *SPANS, *MISSING, *NUMBERS, *OBJECTS, *KEYS]
 
 
-@pytest.mark.parametrize(("value", "form"), ALL, ids=lambda value: f"{type(value).__name__} {value!s:.40}")
+def name_of(value: Any) -> str:
+    """The same in every process, so that a test can be asked for by its name."""
+    return "{} {:.40}".format(type(value).__name__, re.sub(r" at 0x[0-9a-f]+", "", str(value)))
+
+
+@pytest.mark.parametrize(("value", "form"), ALL, ids=name_of)
 def test_the_producer_and_the_helpers_write_the_same_form(value: Any, form: Any) -> None:
     assert to_json({"of": value})[0] == {"of": form}
     assert to_json_strictly({"of": value}) == {"of": form}
@@ -238,7 +244,7 @@ def test_two_different_sequences_are_two_events(kind: Any) -> None:
     assert first == again != second
 
 
-def test_what_only_its_own_serializer_can_write_is_written_by_that() -> None:
+def test_a_model_that_only_its_own_serializer_can_write_is_written_by_it() -> None:
     assert to_json_strictly(WithSerializer(odd=OnlyInJson())) == {"odd": "written"}
 
 
@@ -252,7 +258,7 @@ def test_a_model_of_the_package_writes_the_form_that_the_producer_publishes() ->
     assert json.loads(event.model_dump_json(), object_pairs_hook=without_repeated_keys) == published
 
 
-def test_what_is_shared_over_and_over_is_no_event_and_ends() -> None:
+def test_a_value_that_shares_its_parts_exponentially_is_invalid_and_ends() -> None:
     shared: Any = [1]
     for _ in range(40):
         shared = [shared, shared]
@@ -261,7 +267,7 @@ def test_what_is_shared_over_and_over_is_no_event_and_ends() -> None:
 
 
 @pytest.mark.parametrize("value", [iter([1]), (n for n in range(3)), map(str, [1]), int, object()])
-def test_what_can_be_read_only_once_is_left_alone(value: Any) -> None:
+def test_an_iterator_is_not_consumed(value: Any) -> None:
     with pytest.raises(NoJsonForm, match="turn it into one"):
         to_json_strictly(value)
     _, notes = to_json(value)

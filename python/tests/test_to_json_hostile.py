@@ -1,4 +1,4 @@
-"""Values whose own methods raise, never end, or answer otherwise each time: one costs nothing but itself, and soon."""
+"""Values whose own methods raise, never end, or change their answers: only such a value is lost, and soon."""
 
 import datetime
 import enum
@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, Dict, Iterator, List
 
 import pytest
-from airflow_integration import callbacks, context, listener, pending, shaping
+from airflow_integration import callbacks, context, event_types, listener, pending
 from pydantic import v1
 from workflow_events.checks import check_topic, check_traceparent
 from workflow_events.text import MAX_TEXT, steady_text
@@ -148,7 +148,7 @@ def without_repeated_keys(pairs: Any) -> Dict[str, Any]:
 @pytest.mark.parametrize(
     ("make", "text"), [(Unbound, "<Unbound>"), (UnboundList, "<test_to_json_hostile.UnboundList>")]
 )
-def test_a_value_whose_class_cannot_be_read_costs_nothing_but_itself(make: Any, text: str) -> None:
+def test_a_value_whose_class_cannot_be_read_affects_no_other_value(make: Any, text: str) -> None:
     value = make()
     plain, notes = to_json({"a": 1, "b": value, "c": [value]})
     assert plain == {"a": 1, "b": text, "c": [text]}
@@ -158,7 +158,7 @@ def test_a_value_whose_class_cannot_be_read_costs_nothing_but_itself(make: Any, 
         encode_json({"a": value})
 
 
-def test_a_key_whose_class_cannot_be_read_costs_nothing_but_itself() -> None:
+def test_a_key_whose_class_cannot_be_read_affects_no_other_key() -> None:
     plain, notes = to_json({"a": 1, Unbound(): 2, Unbound(): 3})
     assert plain == {"a": 1, "<Unbound>": 2, "<Unbound>'": 3}
     assert notes[0] == "$: the key '<Unbound>' could not be read (RuntimeError)"
@@ -169,12 +169,12 @@ def test_a_key_whose_class_cannot_be_read_costs_nothing_but_itself() -> None:
 def test_an_argument_whose_class_cannot_be_read_is_as_one_of_no_known_type() -> None:
     assert context.text(Unbound()) is None
     assert context.number(Unbound()) is None
-    assert context.given_text(Unbound()) == "<Unbound>"
-    assert shaping.type_of_status(Unbound()) == (shaping.FAILED, "<unbound>")
-    assert not shaping.is_status(Unbound())
+    assert context.id_text(Unbound()) == "<Unbound>"
+    assert event_types.type_of_status(Unbound()) == (event_types.FAILED, "<unbound>")
+    assert not event_types.is_status(Unbound())
     assert not listener.chosen(Unbound(), {})
     with pytest.raises(ValueError, match="expected an EventType"):
-        shaping.event_type_name(Unbound())
+        event_types.event_type_name(Unbound())
     assert callbacks.failure_of(UnboundError("late"), {})["error_type"] == "UnboundError"
     assert "error_type" not in callbacks.failure_of(Unbound(), {})
     assert callbacks.will_retry(None, SimpleNamespace(state=Unbound())) is None
@@ -183,15 +183,15 @@ def test_an_argument_whose_class_cannot_be_read_is_as_one_of_no_known_type() -> 
     assert check_traceparent(Unbound()) is None  # type: ignore[arg-type]
 
 
-def test_what_is_to_be_awaited_is_awaited_whatever_its_class_says() -> None:
+def test_an_awaitable_is_awaited_whatever_its_class_says() -> None:
     value = UnboundAwaitable()
     assert pending.is_pending(value)
     told: List[Any] = []
-    pending.tell_of(value, told.append, told.append).close()
+    pending.report_end(value, told.append, told.append).close()
 
 
 @pytest.mark.parametrize("make", [Recursive, RecursiveList, a_cycle_of_pydantic_1])
-def test_a_value_whose_methods_recurse_without_end_costs_nothing_but_itself(make: Any) -> None:
+def test_a_value_whose_methods_recurse_without_end_affects_no_other_value(make: Any) -> None:
     value = make()
     plain, notes = to_json({"a": 1, "b": value, "c": 2})
     assert (plain["a"], plain["c"]) == (1, 2)
@@ -219,11 +219,11 @@ def test_each_conversion_counts_also_where_no_container_is() -> None:
     from workflow_events import to_json as module
 
     with pytest.raises(NoJsonForm, match="at most 20 values"):
-        module._Strictly(20).convert(chain(20), "event", 0)
-    conversion = module._Conversion(20)
+        module.StrictConversion(20).convert(chain(20), "event", 0)
+    conversion = module.Conversion(20)
     assert conversion.convert(chain(20), "$", 0) == CUT
     assert conversion.all_notes() == ["$: more than 20 values in all, cut after 0"]
-    assert module._Conversion(20).convert(chain(19), "$", 0) == 1
+    assert module.Conversion(20).convert(chain(19), "$", 0) == 1
 
 
 def test_models_that_never_end_are_cut() -> None:
@@ -235,7 +235,7 @@ def test_models_that_never_end_are_cut() -> None:
 
 
 @pytest.mark.parametrize("kind", [frozenset, Letters])
-def test_the_text_of_what_is_shared_over_and_over_ends(kind: Any) -> None:
+def test_the_text_of_containers_that_share_their_parts_ends(kind: Any) -> None:
     began = time.monotonic()
     key = shared(kind, 100)
     ((name, value),) = to_json({key: 1})[0].items()
@@ -244,7 +244,7 @@ def test_the_text_of_what_is_shared_over_and_over_ends(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("times", range(8))
-def test_the_text_of_what_is_shared_is_what_it_was(times: int) -> None:
+def test_the_text_of_shared_containers_has_not_changed(times: int) -> None:
     def whole(value: Any) -> str:
         return "frozenset({" + ", ".join(sorted(map(whole, value))) + "})" if type(value) is frozenset else repr(value)
 
@@ -305,7 +305,7 @@ def test_a_field_without_a_name_in_json_is_an_invalid_event() -> None:
         encode({"event_id": "mine", object(): 1})
 
 
-def test_a_type_has_a_name_whatever_it_says_of_itself() -> None:
+def test_a_type_has_a_name_whatever_its_attributes_are() -> None:
     for module in (Unbound(), None, "\ud800"):
         kind = type("Kind", (), {"__module__": module, "__str__": lambda self: next(itertools.repeat(None))})
         plain, notes = to_json({"a": kind()})

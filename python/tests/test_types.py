@@ -50,7 +50,7 @@ def test_the_stubs_of_the_native_module_have_what_it_has() -> None:
     folder = Path(workflow_events.__file__).parent
     assert (folder / "py.typed").exists()
     stubs = (folder / "_native.pyi").read_text()
-    for kind in (_native.Publisher, _native.Outcome):
+    for kind in (_native.Publisher, _native.Outcome, _native.PublishBatch, _native.Setting):
         for name in vars(kind):
             if not name.startswith("_"):
                 assert re.search(rf"def {name}\b", stubs), f"the stubs lack {kind.__name__}.{name}"

@@ -1,4 +1,4 @@
-"""Events to bytes: dicts of the wire format, and what a payload may hold beside JSON's own types."""
+"""The encoding of events: dicts of the wire format, and payloads with other types than JSON's."""
 
 import dataclasses
 import decimal
@@ -26,7 +26,7 @@ EVENT: Dict[str, Any] = {
 }
 
 
-def test_a_dict_is_written_as_it_stands() -> None:
+def test_a_dict_is_written_unchanged() -> None:
     event_id, value = encode(EVENT)
     assert event_id == "6f1c"
     assert value == json.dumps(EVENT, ensure_ascii=False, separators=(",", ":")).encode()
@@ -102,7 +102,7 @@ class Series:
         (Series(), [1, "NaN"]),
     ],
 )
-def test_what_a_payload_may_hold_has_a_form_in_json(value: Any, written: Any) -> None:
+def test_every_value_of_a_payload_has_a_json_form(value: Any, written: Any) -> None:
     assert json.loads(encode_json({"value": value})) == {"value": written}
 
 
@@ -130,7 +130,7 @@ class Broken:
         (itertools.count(), "itertools.count"),
     ],
 )
-def test_what_has_no_form_in_json_is_an_invalid_event(value: Any, complaint: str) -> None:
+def test_an_event_without_a_json_form_is_invalid(value: Any, complaint: str) -> None:
     with pytest.raises(InvalidEvent, match=complaint):
         encode({**EVENT, "payload": {"data": {"value": value}}})
 
@@ -144,7 +144,7 @@ def test_data_that_is_nested_too_deeply_is_an_invalid_event() -> None:
 
 
 @pytest.mark.parametrize("event", [None, 5, "text", [1], object()])
-def test_what_is_neither_a_model_nor_a_dict_is_an_invalid_event(event: Any) -> None:
+def test_an_event_that_is_neither_a_model_nor_a_dict_is_invalid(event: Any) -> None:
     with pytest.raises(InvalidEvent, match="expected a WorkflowEvent or a dict, found"):
         encode(event)
 

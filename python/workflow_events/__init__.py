@@ -1,7 +1,7 @@
-"""Workflow events in Python: what they are, and how they get into Kafka.
+"""Workflow events, and the producers that publish them to Kafka.
 
 Owns the public names. Its invariant: importing the package, or the producer from it, imports neither pydantic nor
-asyncio; a model does so when it is first used. What each name means is said where it is defined, and in docs/python.md.
+asyncio; they are imported when a model or the asyncio producer is first used. docs/python.md documents each name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     __version__: str
 
 # The module of each public name.
-_HOMES = {
+_MODULES = {
     "AsyncWorkflowEventProducer": "aio",
     "DrainSummary": "summary",
     "EventSource": "names",
@@ -56,19 +56,19 @@ __all__ = [
 ]
 
 
-# Not for type checkers, to whom it would say that there is no wrong name.
+# Hidden from type checkers, which would accept any name because of it.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        home = _HOMES.get(name)
-        if home is None:
+        module_name = _MODULES.get(name)
+        if module_name is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        # `importlib` is not needed for this, and `from . import x` would come back here.
-        module = __import__(f"{__name__}.{home}", fromlist=(name,))
+        # Without `importlib`, which takes time; `from . import x` would call this function again.
+        module = __import__(f"{__name__}.{module_name}", fromlist=(name,))
         value = getattr(module, name)
         globals()[name] = value
         return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_MODULES})

@@ -1,11 +1,22 @@
-# The native module: python/src. What an Outcome holds is said in its docstring.
+# The native module: python/src.
 
 from collections.abc import Sequence
-from typing import Optional, TypedDict, final, type_check_only
+from typing import Literal, Optional, TypedDict, Union, final, type_check_only
 
-__all__ = ["Many", "Outcome", "NativeError", "Publisher", "SettingsError", "__version__", "default_spool_folder"]
+__all__ = [
+    "SETTINGS",
+    "NativeError",
+    "Outcome",
+    "PublishBatch",
+    "Publisher",
+    "Setting",
+    "SettingsError",
+    "__version__",
+    "default_spool_folder",
+]
 
 __version__: str
+SETTINGS: list[Setting]
 
 def default_spool_folder(
     state: Optional[str] = None, home: Optional[str] = None
@@ -63,52 +74,47 @@ class Outcome:
     def event(self) -> Optional[str]: ...
 
 @final
+class Setting:
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> Literal["text", "secret", "path", "number", "properties"]: ...
+    @property
+    def variable(self) -> Optional[str]: ...
+    @property
+    def default(self) -> Union[str, int, None]: ...
+    @property
+    def most(self) -> Optional[int]: ...
+    @property
+    def help(self) -> str: ...
+
+@final
 class Publisher:
-    def __new__(
-        cls,
-        *,
-        bootstrap_servers: str,
-        topic: str,
-        client_id: str,
-        acks: str,
-        retries: int,
-        max_in_flight_requests_per_connection: int,
-        request_timeout_ms: int,
-        delivery_timeout_ms: int,
-        linger_ms: Optional[int] = None,
-        batch_size: Optional[int] = None,
-        compression_type: Optional[str] = None,
-        security_protocol: Optional[str] = None,
-        sasl_mechanism: Optional[str] = None,
-        sasl_username: Optional[str] = None,
-        sasl_password: Optional[str] = None,
-        ssl_cafile: Optional[str] = None,
-        ssl_certfile: Optional[str] = None,
-        ssl_keyfile: Optional[str] = None,
-        properties: dict[str, str] = ...,
-        spool_dir: Optional[str] = None,
-        spool_max_bytes: Optional[int] = None,
-    ) -> Publisher: ...
+    def __new__(cls, **settings: Union[str, int, dict[str, str]]) -> Publisher: ...
     def connect(self, timeout: float) -> None: ...
     def publish(
         self,
         event: bytes,
-        told: list[Outcome],
+        outcomes: list[Outcome],
         topic: Optional[str] = None,
         deadline: float = 10.0,
         traceparent: Optional[str] = None,
+        accepted: bool = False,
     ) -> None: ...
-    def many(self, topic: Optional[str] = None, deadline: float = 10.0) -> Many: ...
+    def begin_batch(
+        self, topic: Optional[str] = None, deadline: float = 10.0, accepted: bool = False
+    ) -> PublishBatch: ...
     def enqueue(
         self,
         event: bytes,
-        told: list[Outcome],
+        outcomes: list[Outcome],
         topic: Optional[str] = None,
         traceparent: Optional[str] = None,
+        accepted: bool = False,
     ) -> None: ...
     def flush(self, timeout: Optional[float] = None) -> tuple[int, str]: ...
-    def close(self, timeout: float, told: list[Outcome]) -> None: ...
-    def take_failures(self, told: list[Outcome]) -> None: ...
+    def close(self, timeout: float, outcomes: list[Outcome]) -> None: ...
+    def take_failures(self, outcomes: list[Outcome]) -> None: ...
     def drain(self, max_events: Optional[int] = None, timeout: Optional[float] = None) -> Drained: ...
     @property
     def bootstrap_servers(self) -> str: ...
@@ -116,8 +122,8 @@ class Publisher:
     def topic(self) -> str: ...
 
 @final
-class Many:
+class PublishBatch:
     @property
-    def handed(self) -> int: ...
+    def added(self) -> int: ...
     def add(self, events: Sequence[bytes]) -> None: ...
-    def finish(self, told: list[Outcome]) -> None: ...
+    def finish(self, outcomes: list[Outcome]) -> None: ...

@@ -1,7 +1,7 @@
-"""What a call of the asyncio producer is made of: the threads that carry it out, and what its caller awaits.
+"""The calls of the asyncio producer: the threads that run them, and the object that the caller awaits.
 
-Its invariants: a call is under way from the moment at which it was made, whether or not anybody awaits it; and no
-thread of these holds up the end of the interpreter, as those of `concurrent.futures` do.
+Its invariants: a call runs whether or not anybody awaits it; and none of the threads delays the exit of the
+interpreter, as those of `concurrent.futures` do.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class Call(Coroutine[Any, Any, _Result]):
-    """The answer of a call that is under way: a coroutine to whoever awaits it, or makes a task of it.
+    """The result of a running call: a coroutine that can be awaited or made a task.
 
-    Nobody has to: unlike a coroutine of Python's own it complains of nothing then.
+    Unlike a coroutine of Python's own it gives no warning when it is never awaited.
     """
 
     def __init__(self, future: Future[_Result]) -> None:
@@ -34,7 +34,7 @@ class Call(Coroutine[Any, Any, _Result]):
 
     def _wait(self) -> Coroutine[Any, Any, _Result]:
         if self._waiting is None:
-            self._waiting = _answer(self._future)
+            self._waiting = _result(self._future)
         return self._waiting
 
     def __await__(self) -> Generator[Any, Any, _Result]:
@@ -51,13 +51,13 @@ class Call(Coroutine[Any, Any, _Result]):
             self._waiting.close()
 
 
-async def _answer(future: Future[_Result]) -> _Result:
-    # Who cancels this cancels nothing else: a future that runs cannot be cancelled.
+async def _result(future: Future[_Result]) -> _Result:
+    # Cancelling this does not cancel the call: a running future cannot be cancelled.
     return await asyncio.wrap_future(future)
 
 
-def to_be_awaited(function: _Function) -> _Function:
-    """Marks a function that gives back a `Call` as one that is to be awaited, for frameworks and mocks that ask."""
+def coroutine_function(function: _Function) -> _Function:
+    """Marks a function that returns a `Call` as a coroutine function, for frameworks and mocks that ask."""
     mark = getattr(inspect, "markcoroutinefunction", None)
     if mark is not None:  # From Python 3.12.
         mark(function)
@@ -67,7 +67,7 @@ def to_be_awaited(function: _Function) -> _Function:
 
 
 class Threads:
-    """So many threads at most, which carry out what they are handed, the oldest first."""
+    """A pool of daemon threads. It runs the oldest work first."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -81,13 +81,13 @@ class Threads:
             name = f"workflow-events_{self._count}"
             try:
                 threading.Thread(target=_serve, args=(self._work,), name=name, daemon=True).start()
-            except RuntimeError:  # There is no room for another, or the interpreter is ending.
+            except RuntimeError:  # The limit of threads is reached, or the interpreter is exiting.
                 self._count -= 1
                 if self._count == 0:
                     work()
 
     def end(self) -> None:
-        """They end when they have done what they were handed before."""
+        """Ends the threads when they have done the work that was submitted before."""
         count, self._count = self._count, 0
         for _ in range(count):
             self._work.put(None)
@@ -96,10 +96,10 @@ class Threads:
         self.end()
 
 
-def _serve(handed: SimpleQueue[Optional[Callable[[], None]]]) -> None:
+def _serve(submitted: SimpleQueue[Optional[Callable[[], None]]]) -> None:
     while True:
-        work = handed.get()
+        work = submitted.get()
         if work is None:
             return
         work()
-        del work  # While it waits for the next one, it keeps nobody's producer.
+        del work  # It refers to a producer, which must not be kept alive while the thread waits.

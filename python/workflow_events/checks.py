@@ -1,4 +1,4 @@
-"""What is checked of a call's arguments before they reach the native half."""
+"""Checks of a call's arguments before they reach the native client."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _LEGAL = str.maketrans(dict.fromkeys("._-", "a"))
 
 
 def seconds(value: float) -> float:
-    """A time-out in seconds; one that has passed already is 0."""
+    """A time-out in seconds; one that has passed is 0."""
     try:
-        # Not a number is not more than 0 either.
+        # NaN is not above 0.
         return number if (number := float(value)) > 0 else 0.0
     except OverflowError:
         return inf if value > 0 else 0.0
@@ -25,7 +25,7 @@ def seconds(value: float) -> float:
 
 
 def check_topic(topic: Optional[str]) -> Optional[str]:
-    """Kafka's own rule for names: what breaks it would wait in the spool for ever."""
+    """Checks Kafka's rule for topic names: an event with an invalid topic would stay in the spool for ever."""
     if topic is None:
         return None
     if issubclass(type(topic), str) and 0 < len(topic) <= 249 and topic not in (".", ".."):
@@ -35,7 +35,7 @@ def check_topic(topic: Optional[str]) -> Optional[str]:
 
 
 def check_traceparent(value: Optional[str]) -> Optional[str]:
-    """A trace context, if it is one: no event is refused for it."""
+    """The trace context, or None when it is invalid: no event is refused for it."""
     if value is None or not issubclass(type(value), str):
         return None
     return value if value.isascii() and value.isprintable() and value else None

@@ -1,8 +1,8 @@
 """What the package raises.
 
-Code that was written for kafka-python goes on working: once `kafka.errors` has been imported by anyone, each error
-raised here is also an instance of the class of the same name there. It is looked up when an error is made, so that this
-package never imports kafka itself; an `except` clause that names a class of kafka's has imported it before.
+Code that was written for kafka-python keeps working: once `kafka.errors` has been imported, each error raised here is
+also an instance of the class of the same name there. The class is looked up when an error is made, so this package
+never imports kafka; an `except` clause that names one of kafka's classes has imported it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _both: dict[tuple[type, type], type] = {}
 
 def _for_both(cls: type) -> type:
     """The class to make an instance of."""
-    # A subclass, of a user's or of this function's own making, says itself what it is.
+    # A subclass, a user's or one that this function made, is used as it is.
     if cls.__module__ != __name__ or "_stands_for" in vars(cls):
         return cls
     errors = sys.modules.get("kafka.errors")
@@ -34,14 +34,14 @@ def _for_both(cls: type) -> type:
             both = type(
                 cls.__name__, (cls, theirs), {"__module__": __name__, "__doc__": cls.__doc__, "_stands_for": cls}
             )
-        except TypeError:  # A future version's class that cannot be a base beside ours.
+        except TypeError:  # A future version's class may not be combinable with ours.
             both = cls
         _both[cls, theirs] = both
     return both
 
 
 class KafkaError(Exception):
-    """Something about Kafka went wrong. The message says what, where and what to do."""
+    """An error of Kafka or of the client. The message says what failed, where and what to do."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> KafkaError:
         return super().__new__(_for_both(cls), *args)
@@ -55,7 +55,7 @@ class KafkaError(Exception):
         return Exception.__str__(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What stands for both cannot be imported by its name.
+        # The combined class cannot be imported by its name.
         return getattr(type(self), "_stands_for", type(self)), self.args, self.__dict__
 
 
@@ -64,7 +64,7 @@ class NoBrokersAvailable(KafkaError):
 
 
 class KafkaTimeoutError(KafkaError):
-    """Something did not end within its time-out. What was pending is still pending."""
+    """A call did not end within its time-out. What was pending is still pending."""
 
 
 class KafkaConfigurationError(KafkaError, ValueError):

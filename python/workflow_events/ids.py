@@ -1,11 +1,11 @@
-"""Ids that are derived rather than drawn: who publishes the same thing twice publishes one event.
+"""Deterministic ids: publishing the same thing twice publishes one event.
 
-Knows nothing of what the parts mean: airflow_integration says which ones make an event of a DAG.
+Knows nothing of what the parts mean: airflow_integration chooses those of an event of a DAG.
 """
 
 from __future__ import annotations
 
-# The namespace of every id that this package derives. Changing it would make every event a new one.
+# The namespace of every id that this package derives. A changed namespace would change every id.
 NAMESPACE = "6d1f3a52-8f0e-5c1b-9a77-2b40c9d5e3f1"
 
 

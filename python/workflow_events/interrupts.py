@@ -1,32 +1,35 @@
-"""Which exceptions are not ours to swallow although they are an `Exception`.
+"""Which instances of `Exception` must not be swallowed: those that a signal's handler raised.
 
-A signal's handler raises wherever the process happens to be, so also in the middle of a publish: Airflow 2 ends a task
-with an AirflowException out of its handler of SIGTERM. Whoever swallowed it would let a killed task go on.
+A signal's handler can raise at any point, also during a publish: Airflow 2 ends a task with an AirflowException from
+its handler of SIGTERM. If it were swallowed, a killed task would go on.
 """
 
 from __future__ import annotations
 
-# The plain half of `signal`: it makes no enum of each number, 20 times as fast.
+# `_signal` makes no enum of each number: 20 times as fast as `signal`.
 import _signal  # type: ignore[import-not-found]
 from functools import partial
 from types import CodeType, FunctionType, MethodType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Callable, Optional, TypeVar, Union
 
-# Airflow's own, by module and name: it has put another handler in place by the time that it is asked for.
+    _Result = TypeVar("_Result")
+    _Otherwise = TypeVar("_Otherwise")
+
+# Airflow's own handlers, by module and name: Airflow has installed another handler by the time of this check.
 _OF_AIRFLOW = frozenset(
     {("airflow.models.taskinstance", "signal_handler"), ("airflow.utils.timeout", "handle_timeout")}
 )
-# What the native half puts on an exception that a handler raised while it waited.
+# The native client sets it on an exception that a handler raised during a wait.
 MARK = "_workflow_events_interrupt"
 
 
 def interrupts(error: BaseException) -> bool:
-    """Whether it comes out of a signal's handler: then it has to pass.
+    """Whether a signal's handler raised it: then it must not be swallowed.
 
-    Nothing of the exception's own is run for it, nor of a handler's: either may raise.
+    It calls no method of the exception or of a handler: either may raise.
     """
     try:
         if BaseException.__getattribute__(error, MARK) is True:
@@ -45,8 +48,18 @@ def interrupts(error: BaseException) -> bool:
     )
 
 
+def call_or(otherwise: _Otherwise, function: Callable[..., _Result], *args: Any) -> Union[_Result, _Otherwise]:
+    """The function's result, or `otherwise` when it raises an `Exception`, except for one of a signal's handler."""
+    try:
+        return function(*args)
+    except Exception as error:
+        if interrupts(error):
+            raise
+        return otherwise
+
+
 def _code(handler: Any) -> Optional[CodeType]:
-    """The code that a handler runs, if it is Python's: of a function, a method, a partial, an object to be called."""
+    """The code that a handler runs, if it is Python: of a function, a method, a partial or a callable object."""
     for _ in range(10):
         kind = type(handler)
         if kind is FunctionType:

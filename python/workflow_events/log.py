@@ -1,11 +1,12 @@
-"""The log of what became of events: the logger `workflow_events`.
+"""The log of the outcomes of events: the logger `workflow_events`.
 
-Owns the levels: published is INFO, spooled a WARNING with the path, what is no event an ERROR, and an event that is
-neither in Kafka nor in the spool CRITICAL, with the whole event, so that it can be recovered from the log. A payload is
-data and not a secret; no setting is ever logged. A handler or a filter that raises costs a line, and neither an event
-nor the caller; the line of a lost event goes to the standard error when no handler has written it. Python's `logging`
-is imported by the first producer: it is half of what an import of its class would cost. It is not imported later,
-because a child that is forked during an import waits for its lock for ever.
+Owns the levels: published is INFO, spooled a WARNING with the path, an invalid event an ERROR. An event that is neither
+in Kafka nor in the spool is CRITICAL, with the whole event, so that it can be recovered from the log. A payload is data
+and not a secret; no setting is ever logged. A handler or a filter that raises loses one log line, and affects neither
+the event nor the caller. The line of a lost event goes to the standard error when no handler has written it.
+
+The first producer imports Python's `logging`: it would double the import time of the class. It is not imported later,
+because a child that is forked during an import may wait for the import lock for ever.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 from contextlib import suppress
 from functools import partial
 
-from .interrupts import interrupts
+from .interrupts import call_or, interrupts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,11 +28,21 @@ if TYPE_CHECKING:
 # Logging's own levels.
 INFO, WARNING, ERROR, CRITICAL = 20, 30, 40, 50
 
+_LINES = {
+    "published": (INFO, "event published: %s%s"),
+    "spooled": (
+        WARNING,
+        "event not in Kafka yet, but safe: %s%s. It is published when a client of these brokers next publishes, or by: "
+        "python -m workflow_events drain",
+    ),
+    "failed": (ERROR, "event not published: %s%s"),
+}
+
 _logger: Optional[Logger] = None
 
 
-def prepare() -> Logger:
-    """The logger, and all that it takes to log."""
+def get_logger() -> Logger:
+    """The logger. The first call imports `logging`."""
     global _logger
     if _logger is None:
         import logging
@@ -40,74 +51,69 @@ def prepare() -> Logger:
     return _logger
 
 
-def _wanted(level: int) -> bool:
+def log(level: int, text: str, *about: object, exc_info: bool = False, logger: Optional[Logger] = None) -> None:
+    """One line in the log. Raises nothing that a handler or a filter raises."""
     try:
-        return prepare().isEnabledFor(level)
+        (logger or get_logger()).log(level, text, *about, exc_info=exc_info, stacklevel=2)
     except Exception as error:
         if interrupts(error):
             raise
-        return True
 
 
-def report(outcomes: list[Outcome]) -> None:
-    """Logs what became of events: many of one kind in one line, but each that is lost in one of its own."""
+def log_outcomes(outcomes: list[Outcome]) -> None:
+    """Logs the outcomes of events: one line for all of a status, and one for each lost event."""
     if not outcomes:
         return
-    alike: dict[str, list[Outcome]] = {}
+    by_status: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
-        # What has no spool is as lost as what no spool took. What is no event, or has been put aside whole, is not.
+        # Without a spool an event is as lost as when the spool refused it. Invalid and quarantined events are not.
         kept = outcome.kind == "invalid" or outcome.path is not None
         lost = outcome.status == "lost" or (outcome.status == "failed" and not kept)
-        alike.setdefault("lost" if lost else outcome.status, []).append(outcome)
+        by_status.setdefault("lost" if lost else outcome.status, []).append(outcome)
     raised: list[BaseException] = []
-    for status, group in alike.items():
+    for status, group in by_status.items():
         for line in _lines(status, group):
             try:
                 line()
-            except BaseException as error:  # Out of a signal's handler: it passes when all is said.
+            except BaseException as error:  # From a signal's handler: it is raised after the last line.
                 raised.append(error)
     if raised:
         raise raised[0]
 
 
 def _lines(status: str, group: list[Outcome]) -> list[Callable[[], None]]:
-    """What says what of events that are alike."""
+    """The calls that log events of one status."""
     if status == "lost":
-        return [partial(_lost, outcome) for outcome in group]
+        return [partial(_log_lost_outcome, outcome) for outcome in group]
     level, text = _LINES.get(status, _LINES["failed"])
-    if not _wanted(level):
+    if not _is_enabled(level):
         return []
     more = f" (and {len(group) - 1} more)" if len(group) > 1 else ""
-    return [lambda: say(level, text, group[0].message, more)]
+    return [lambda: log(level, text, group[0].message, more)]
 
 
-def _lost(outcome: Outcome) -> None:
+def _is_enabled(level: int) -> bool:
+    return call_or(True, lambda: get_logger().isEnabledFor(level))
+
+
+def _log_lost_outcome(outcome: Outcome) -> None:
     if outcome.event is None:
-        # What a close has given up on, and nobody can name.
+        # Given up by a close, without the event's id.
         text = "EVENTS MAY BE LOST: %s. Publish what was enqueued last again: what is there already is a duplicate"
-        say_lost(text, outcome.message)
+        log_lost(text, outcome.message)
     else:
-        say_lost("EVENT LOST: %s. Keep it, and publish it again: %s", outcome.message, outcome.event)
+        log_lost("EVENT LOST: %s. Keep it, and publish it again: %s", outcome.message, outcome.event)
 
 
-def say(level: int, text: str, *about: object, exc_info: bool = False) -> None:
-    """One line in the log, if it will have it."""
-    try:
-        prepare().log(level, text, *about, exc_info=exc_info, stacklevel=2)
-    except Exception as error:
-        if interrupts(error):
-            raise
+def log_lost(text: str, *about: object, logger: Optional[Logger] = None) -> None:
+    """Logs a lost event as CRITICAL, and prints it to the standard error when no handler has written it.
 
-
-def say_lost(text: str, *about: object, logger: Optional[Logger] = None) -> None:
-    """The last line about an event: in the log, CRITICAL, and on the standard error when no handler has written it.
-
-    A configuration that is loaded later (`dictConfig`, `fileConfig`, alembic's) disables loggers that exist already;
-    others have no handler, or one whose disk is full.
+    A configuration that is loaded later (`dictConfig`, `fileConfig`, alembic's) disables existing loggers; others have
+    no handler, or one whose disk is full.
     """
     written = False
     try:
-        written = _write(logger or prepare(), text, about)
+        written = _write(logger or get_logger(), text, about)
     except Exception as error:
         if interrupts(error):
             raise
@@ -120,7 +126,7 @@ def say_lost(text: str, *about: object, logger: Optional[Logger] = None) -> None
 
 
 def _write(logger: Logger, text: str, about: tuple[object, ...]) -> bool:
-    """As `Logger.critical`, but goes on after a handler that raises, and says whether one has written it."""
+    """As `Logger.critical`, but continues after a handler that raises, and returns whether one has written the line."""
     import logging
 
     kind = type(logger)
@@ -143,21 +149,22 @@ def _write(logger: Logger, text: str, about: tuple[object, ...]) -> bool:
         source = source.parent if source.propagate else None
     if not handlers and logging.lastResort is not None:
         handlers = [logging.lastResort]
-    return any([_handled(handler, record) for handler in handlers if record.levelno >= handler.level])
+    return any([_handle(handler, record) for handler in handlers if record.levelno >= handler.level])
 
 
-def _handled(handler: Handler, record: LogRecord) -> bool:
-    """Whether a handler has written it. Most of them report their own errors and raise nothing."""
+def _handle(handler: Handler, record: LogRecord) -> bool:
+    """Whether a handler has written the record. Most handlers report their errors by `handleError` and raise
+    nothing."""
     failed: list[LogRecord] = []
     report_error, own = handler.handleError, vars(handler).get("handleError")
 
-    def note(record: LogRecord) -> None:
+    def remember(record: LogRecord) -> None:
         failed.append(record)
         report_error(record)
 
-    handler.acquire()  # No other thread writes meanwhile.
+    handler.acquire()  # No other thread may write meanwhile.
     try:
-        handler.handleError = note  # type: ignore[method-assign]
+        handler.handleError = remember  # type: ignore[method-assign]
         return bool(handler.handle(record)) and not failed
     except Exception as error:
         if interrupts(error):
@@ -169,14 +176,3 @@ def _handled(handler: Handler, record: LogRecord) -> bool:
         else:
             vars(handler).pop("handleError", None)
         handler.release()
-
-
-_LINES = {
-    "published": (INFO, "event published: %s%s"),
-    "spooled": (
-        WARNING,
-        "event not in Kafka yet, but safe: %s%s. It is published when a client of these brokers next publishes, or by: "
-        "python -m workflow_events drain",
-    ),
-    "failed": (ERROR, "event not published: %s%s"),
-}

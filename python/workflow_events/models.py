@@ -1,8 +1,8 @@
 """The workflow event as pydantic models.
 
-Owns what an event is in Python, and its wire format (docs/python.md shows it). Its invariant: `model_dump()` is made of
-JSON's own types but for what the payload and the metadata hold, and `model_dump_json()` is what stands in Kafka. It is
-imported when one of its names is first used, because pydantic takes longer to import than everything else here.
+Owns the event in Python, and its wire format (docs/python.md shows it). Its invariant: `model_dump()` consists of
+JSON's types except for the contents of the payload and the metadata, and `model_dump_json()` is the record in Kafka. It
+is imported when one of its names is first used, because pydantic takes longer to import than everything else here.
 """
 
 import os
@@ -29,14 +29,14 @@ def _version() -> str:
 
 
 def _read_dict(value: object) -> object:
-    """A dict for what is nearly one: a model of the user's own, a mapping of another kind."""
+    """A dict for a user's own model or another kind of mapping."""
     if isinstance(value, BaseModel):
         return value.model_dump()
     return text_keys(value) if isinstance(value, Mapping) else value
 
 
 class WorkflowEventPayload(BaseModel):
-    """What a workflow has to say: `{"data": {...}}`. Other keys are kept."""
+    """The payload: `{"data": {...}}`. Other keys are kept."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -44,13 +44,13 @@ class WorkflowEventPayload(BaseModel):
 
     @field_serializer("data", when_used="json")
     def _write_data(self, value: Dict[str, Any]) -> Dict[str, Any]:
-        """As the producer writes it."""
+        """The form that the producer writes."""
         plain: Dict[str, Any] = to_json_strictly(value, "payload.data")
         return plain
 
 
 class WorkflowEventMetadata(BaseModel):
-    """What is said about the event. Unknown keys are kept, and rules can match them.
+    """The metadata of an event. Unknown keys are kept, and rules can match them.
 
     `environment` is dev, staging or prod: $ENVIRONMENT when it is absent, else dev. `version` is that of the payload's
     schema: $EVENT_SCHEMA_VERSION, else 1.0.
@@ -74,7 +74,7 @@ def _read_id(value: object) -> object:
 
 
 def _read_payload(value: object) -> object:
-    """A dict whose `data` is a dict is a payload as it stands; any other dict is the data of one."""
+    """A dict whose `data` is a dict is a payload; any other dict is the data of one."""
     if isinstance(value, WorkflowEventPayload):
         return value
     value = _read_dict(value)
@@ -86,7 +86,7 @@ def _read_payload(value: object) -> object:
 class WorkflowEvent(BaseModel):
     """One workflow event.
 
-    Raises pydantic's ValidationError, a ValueError, for what is no event. Fields that are unknown here are kept.
+    Raises pydantic's ValidationError, a ValueError, for an invalid event. Unknown fields are kept.
 
     event_id: 1 to 255 bytes without control characters; a uuid4 when absent. The bridge takes two events with one id
         for one event.
@@ -110,7 +110,7 @@ class WorkflowEvent(BaseModel):
     metadata: WorkflowEventMetadata = Field(default_factory=WorkflowEventMetadata)
 
     if TYPE_CHECKING:
-        # What the fields accept, which is more than what they hold.
+        # The types that the fields accept; they hold fewer.
         def __init__(
             self,
             *,
@@ -157,5 +157,5 @@ class WorkflowEvent(BaseModel):
 
     @property
     def key(self) -> str:
-        """The key of the record in Kafka: what keeps the events of a run in order."""
+        """The key of the record in Kafka: it keeps the events of a run in order."""
         return f"{self.workflow_id}/{self.workflow_run_id}"

@@ -1,4 +1,4 @@
-"""The names of event types and sources: read in any case and spelling, written in one.
+"""The names of event types and sources. They are read in any case and spelling.
 
 They are strings: `EventType.WORKFLOW_COMPLETED == "WORKFLOW_COMPLETED"`, and each prints and formats as its value.
 """
@@ -23,7 +23,7 @@ class _Names(str, Enum):
             return next((name for name in cls if name.value == canonical), None)
         return None
 
-    # The same in every version of Python, which changed its mind in 3.11 and 3.12.
+    # The same in every version of Python; 3.11 and 3.12 changed it.
     def __str__(self) -> str:
         return str.__str__(self)
 
@@ -40,7 +40,7 @@ class EventType(_Names):
 
 
 class EventSource(_Names):
-    """The system that says so."""
+    """The system that published the event."""
 
     AIRFLOW = "AIRFLOW"
     LANGGRAPH = "LANGGRAPH"

@@ -1,7 +1,7 @@
-"""What stands in JSON for one value that is no container and none of JSON's own types: a time, a number, bytes, a key.
+"""The JSON forms of single values that JSON has no type for: times, numbers, bytes, keys.
 
-Its invariant: the same value gives the same form whatever its unit or the library that it comes from. Libraries such as
-numpy and pandas are met by the names of their types, never by an import.
+Its invariant: the same value has the same form, whatever its unit or library. Libraries such as numpy and pandas are
+recognised by the names of their types, never imported.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Optional
 
-# Modules whose types say all that they hold in their text; of the last two those that have no other form.
+# Modules whose types have a complete text; of the last two only types that have no other form.
 _TEXTS = frozenset({"decimal", "fractions", "ipaddress", "uuid", "zoneinfo", "pydantic", "pydantic_core", "pandas"})
-# The keys whose text is the same in each attempt of a task.
+# Modules of keys whose text is the same in each attempt of a task.
 _STEADY_KEYS = _TEXTS | {"builtins", "datetime", "numpy", "pathlib"}
 
 _UNIT = re.compile(r"\[(\d*)([a-zA-Zµμ]+)\]")
-# Attoseconds in one of each unit of numpy's that has a length of its own.
+# Attoseconds in each unit of numpy that has a fixed length.
 _ATTOSECONDS = {
     "W": 604_800 * 10**18,
     "D": 86_400 * 10**18,
@@ -43,8 +43,8 @@ _ATTOSECONDS = {
 
 
 def scalar(value: Any) -> Optional[tuple[Any, str]]:
-    """The form of a value and what it is, in words; `None` for what is no scalar. The form may be a plain value that is
-    to be converted further: a float that is not finite, an integer of any size."""
+    """The form of a value and its description; `None` for a value that is no scalar. The form may need another
+    conversion: a float that is not finite, an integer of any size."""
     if is_missing(value):
         return None, "null"
     if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
@@ -67,16 +67,16 @@ def scalar(value: Any) -> Optional[tuple[Any, str]]:
 
 
 def has_text(value: Any) -> bool:
-    """Whether it is of a library whose objects say all that they hold in their text (a secret of pydantic: stars)."""
+    """Whether it is of a library whose objects have a complete text (a pydantic secret: stars)."""
     return _module(value, _TEXTS)
 
 
 def key_text(key: Any) -> tuple[str, bool]:
-    """The text of a dict's key, and whether it is the same wherever that key is."""
+    """The text of a dict's key, and whether it is the same in each process."""
     if isinstance(key, enum.Enum):
         key = key.value
     if isinstance(key, str):
-        # An exact `str`: a subclass may compare otherwise, and so come twice in a dict.
+        # An exact `str`: a subclass may compare differently, and the key would come twice.
         return str.__str__(key if issubclass(type(key), str) else str(key)), True
     if is_of(key, "numpy", "bool_", "bool"):
         key = bool(key)
@@ -90,19 +90,19 @@ def key_text(key: Any) -> tuple[str, bool]:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether it is pandas' NA or NaT. (Of a NaN the name is kept: it is a number that went wrong.)"""
+    """Whether it is pandas' NA or NaT. A NaN is not missing: its name is kept."""
     return type(value).__name__ in ("NAType", "NaTType") and _module(value, frozenset({"pandas"}))
 
 
 def is_of(value: Any, module: str, *names: str) -> bool:
-    """Whether it is of a class of a module that is not imported for this: without it, nothing is of that class."""
+    """Whether it is of a class of a module. The module is not imported: if it is not loaded, the value is not of it."""
     loaded = sys.modules.get(module)
     kinds = (getattr(loaded, name, None) for name in names) if loaded is not None else ()
     return any(isinstance(kind, type) and isinstance(value, kind) for kind in kinds)
 
 
 def _module(value: Any, packages: frozenset[str]) -> bool:
-    """Whether its type, or one that this is derived from, is of these packages."""
+    """Whether its type or a base of its type is of these packages."""
     kinds = type(value).__mro__[:-1]
     return any(kind.__module__.partition(".")[0] in packages for kind in kinds)
 
@@ -133,7 +133,7 @@ def _of_numpy(value: Any) -> Optional[tuple[Any, str]]:
 
 
 def _moment(value: Any) -> tuple[Any, str]:
-    """The same instant has the same text in each unit from hours to nanoseconds."""
+    """One instant has the same text in each unit from hours to nanoseconds."""
     if value != value:  # NaT
         return None, "null"
     _, unit = _count_and_unit(value)
@@ -147,7 +147,7 @@ def _moment(value: Any) -> tuple[Any, str]:
 
 
 def _span(value: Any) -> tuple[Any, str]:
-    """Seconds, but for months and years, which have no length of their own."""
+    """Seconds; for months and years, which have no fixed length, text."""
     if value != value:  # NaT
         return None, "null"
     count, unit = _count_and_unit(value)

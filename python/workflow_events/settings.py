@@ -1,8 +1,9 @@
-"""What the producer is told, and every mistake in it.
+"""Turns the producer's parameters and the environment into settings of the native client, and reports every mistake.
 
-Owns the defaults, and which variable of the environment stands in for which parameter: a parameter that is None takes
-the variable, and a variable that is unset or empty takes the default. Its invariant: what it returns has the types that
-the native half wants; the mistakes that are left are found there, and named here. No secret is part of a message.
+A parameter that is None takes its variable, and a variable that is unset or empty takes the default. Its invariant:
+what it returns has the types that the native client wants. The client checks the values, and its complaints are
+reported under the parameter's name. No secret is part of a message. Names, variables and defaults are declared in Rust
+(src/publish/builder/settings.rs); docs/python.md has the table.
 """
 
 from __future__ import annotations
@@ -16,70 +17,34 @@ from .errors import KafkaConfigurationError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import Any, Optional, Union
+    from typing import Any, Optional
 
-    Settings = dict[str, Any]
-    Path = Union[str, os.PathLike[str]]
+    from ._native import Setting
 
-# Parameter -> variable. docs/python.md has the same table.
-ENVIRONMENT = {
-    "bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS",
-    "topic": "KAFKA_TOPIC",
-    "security_protocol": "KAFKA_SECURITY_PROTOCOL",
-    "sasl_mechanism": "KAFKA_SASL_MECHANISM",
-    "sasl_username": "KAFKA_SASL_USERNAME",
-    "sasl_password": "KAFKA_SASL_PASSWORD",
-    "ssl_cafile": "KAFKA_SSL_CAFILE",
-    "ssl_certfile": "KAFKA_SSL_CERTFILE",
-    "ssl_keyfile": "KAFKA_SSL_KEYFILE",
-    "spool_dir": "WORKFLOW_EVENTS_SPOOL_DIR",
-    "spool_max_bytes": "WORKFLOW_EVENTS_SPOOL_MAX_BYTES",
-}
+_SETTINGS = {setting.name: setting for setting in _native.SETTINGS}
 
-# Parameter -> what it is when neither it nor its variable is given. The spool's folder is below.
-DEFAULTS = {
-    "bootstrap_servers": "localhost:9092",
-    "topic": "workflow-events",
-    "client_id": "workflow-events",
-    "acks": "all",
-    "retries": 3,
-    "max_in_flight_requests_per_connection": 1,
-    "request_timeout_ms": 30_000,
-    "delivery_timeout_ms": 120_000,
-    "security_protocol": "PLAINTEXT",
-    "spool_max_bytes": 268_435_456,
-}
+# Parameter -> variable.
+ENVIRONMENT = {setting.name: setting.variable for setting in _native.SETTINGS if setting.variable is not None}
 
-# What the native half calls a setting, where that differs.
-_PARAMETERS = {"security.protocol": "security_protocol"}
-
-_INTEGERS = {
-    "retries": 2**31 - 1,
-    "max_in_flight_requests_per_connection": 1_000_000,
-    "request_timeout_ms": 900_000,
-    "delivery_timeout_ms": 2**31 - 1,
-    "linger_ms": 900_000,
-    "batch_size": 2**31 - 1,
-    "spool_max_bytes": 2**63 - 1,
-}
-_SECRETS = frozenset({"sasl_password"})
+# Parameter -> what it is when neither it nor its variable is given. The spool's folder is chosen below.
+DEFAULTS = {setting.name: setting.default for setting in _native.SETTINGS if setting.default is not None}
 
 
 class Resolver:
-    """Turns parameters into settings of the native half, and its complaints into ours."""
+    """Turns parameters into settings of the native client, and its mistakes into one error."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._environment = environment
         self._taken_from: dict[str, str] = {}
 
-    def resolve(self, given: Mapping[str, object]) -> tuple[Settings, list[tuple[str, str]]]:
-        """The settings, without those that are None, and the mistakes in them: (setting, problem). In the place of a
-        mistake stands the default, so that the native half can find the others."""
-        settings: Settings = {}
+    def resolve(self, given: Mapping[str, object]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """The settings, without those that are None, and the mistakes in them: (setting, problem). A wrong value is
+        replaced by the default, so that the native client can find the other mistakes."""
+        settings: dict[str, Any] = {}
         mistakes: list[tuple[str, str]] = []
         for parameter, value in given.items():
             try:
-                value = self._read(parameter, self._look_up(parameter, value))
+                value = self._read(_SETTINGS[parameter], self._look_up(_SETTINGS[parameter], value))
             except _Mistake as mistake:
                 mistakes.append((parameter, str(mistake)))
                 value = DEFAULTS.get(parameter)
@@ -90,8 +55,7 @@ class Resolver:
     def error(self, mistakes: Iterable[tuple[str, str]]) -> KafkaConfigurationError:
         """One error for all mistakes: (setting, problem)."""
         lines = []
-        for setting, problem in mistakes:
-            parameter = _PARAMETERS.get(setting, setting.replace("security.", "", 1))
+        for parameter, problem in mistakes:
             variable = ENVIRONMENT.get(parameter)
             if parameter in self._taken_from:
                 parameter = f"{parameter} (from the variable {variable})"
@@ -101,7 +65,7 @@ class Resolver:
         return KafkaConfigurationError("the producer's settings are wrong: " + "; ".join(lines), kind="settings")
 
     def connect_timeout(self, value: Optional[float], mistakes: list[tuple[str, str]]) -> Optional[float]:
-        """How long a broker is looked for; None: not at all."""
+        """How long the constructor looks for a broker; None: it does not."""
         if value is None:
             return None
         try:
@@ -113,44 +77,44 @@ class Resolver:
             mistakes.append(("connect_timeout", problem))
         return within
 
-    def _look_up(self, parameter: str, value: object) -> object:
+    def _look_up(self, setting: Setting, value: object) -> object:
         if value is not None:
             return value
-        variable = ENVIRONMENT.get(parameter)
-        if variable is not None:
-            found = self._environment.get(variable, "")
-            # A password is taken as it is.
-            found = found if parameter in _SECRETS else found.strip()
+        if setting.variable is not None:
+            found = self._environment.get(setting.variable, "")
+            # A password may begin or end with a space.
+            found = found if setting.kind == "secret" else found.strip()
             if found:
-                self._taken_from[parameter] = variable
+                self._taken_from[setting.name] = setting.variable
                 return found
-        if parameter == "spool_dir":
+        if setting.name == "spool_dir":
             return self._default_spool()
-        return DEFAULTS.get(parameter)
+        return setting.default
 
-    def _read(self, parameter: str, value: object) -> object:
-        if value is None or (value == "" and parameter.startswith(("sasl_", "ssl_"))):
-            return None  # An empty text: none, whatever the environment says.
-        if parameter in _INTEGERS:
-            return _integer(value, _INTEGERS[parameter], parameter in self._taken_from)
-        if parameter == "acks":
+    def _read(self, setting: Setting, value: object) -> object:
+        is_optional = setting.default is None and setting.kind != "properties"
+        if value is None or (is_optional and value == ""):
+            return None  # Empty text: no value, whatever the environment says.
+        if setting.most is not None:
+            return _integer(value, setting.most, setting.name in self._taken_from)
+        if setting.name == "acks":
             return _acks(value)
-        if parameter == "bootstrap_servers" and isinstance(value, (list, tuple)):
+        if setting.name == "bootstrap_servers" and isinstance(value, (list, tuple)):
             value = ",".join(_text(server) for server in value)
-        if parameter == "properties":
-            return _properties(value)
-        if parameter == "spool_dir":
+        if setting.name == "spool_dir":
             return self._spool(value)
-        if parameter.startswith("ssl_") and not isinstance(value, str):
+        if setting.kind == "properties":
+            return _properties(value)
+        if setting.kind == "path" and not isinstance(value, str):
             return _path(value)
-        return _text(value, secret=parameter in _SECRETS)
+        return _text(value, secret=setting.kind == "secret")
 
     def _spool(self, value: object) -> object:
         if value is False:
             return None
         if value is True:
             return self._default_spool()
-        # A shell has done this, an env file has not.
+        # A shell expands it, an env file does not.
         path = os.path.expanduser(_path(value))
         from_variable = "spool_dir" in self._taken_from
         if not path or (from_variable and path.lower() == "off"):
@@ -164,9 +128,9 @@ class Resolver:
             return _no_spool(f"{path} is below the working directory, and there is none: {error}")
 
     def _default_spool(self) -> str | None:
-        """The same folder as the Rust side of this project has."""
+        """The same default folder as in Rust."""
         if "WORKFLOW_EVENTS_SPOOL_DIR" in self._environment:
-            return None  # It is there, and empty.
+            return None  # It is set, and empty.
         state, home = self._environment.get("XDG_STATE_HOME"), self._environment.get("HOME")
         try:
             chosen = _native.default_spool_folder(state, home)
@@ -176,17 +140,17 @@ class Resolver:
             return None
         folder, warning = chosen
         if warning is not None:
-            from .log import WARNING, say
+            from .log import WARNING, log
 
-            say(WARNING, "%s", warning)
+            log(WARNING, "%s", warning)
         return folder
 
 
 def _warn_of_relative(path: str, absolute: str) -> None:
-    """What one process spools, another drains: they have to find the same folder."""
-    from .log import WARNING, say
+    """Another process drains what this one spools, so both must use the same folder."""
+    from .log import WARNING, log
 
-    say(
+    log(
         WARNING,
         "WORKFLOW_EVENTS_SPOOL_DIR is %s, which is %s from this working directory and elsewhere from another: "
         "set an absolute path",
@@ -196,15 +160,15 @@ def _warn_of_relative(path: str, absolute: str) -> None:
 
 
 def _no_spool(reason: str) -> str | None:
-    """An event can still go to Kafka; nobody may learn only later that nothing stands behind it."""
-    from .log import say
+    """Logs that there is no spool. Events can still be published."""
+    from .log import ERROR, log
 
-    say(40, "no spool: %s. What Kafka does not take is lost: set WORKFLOW_EVENTS_SPOOL_DIR", reason)
+    log(ERROR, "no spool: %s. What Kafka does not take is lost: set WORKFLOW_EVENTS_SPOOL_DIR", reason)
     return None
 
 
 class _Mistake(ValueError):
-    """What was expected, what was found."""
+    """A wrong value. The message says what was expected and what was found."""
 
 
 def _shown(value: object, secret: bool = False) -> str:
@@ -217,7 +181,7 @@ def _text(value: object, secret: bool = False) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise _Mistake("expected text, found what has no form in UTF-8 (not shown)") from None
+        raise _Mistake("expected text, found text that is not valid UTF-8 (not shown)") from None
     return str(value)
 
 

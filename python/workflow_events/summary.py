@@ -1,4 +1,4 @@
-"""What became of many events."""
+"""The results of `publish_many` and `drain_spool`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class PublishSummary:
-    """What `publish_many` did. `outcomes` has one for each, in the order of the events."""
+    """The result of `publish_many`. `outcomes` has one for each event, in their order."""
 
     __slots__ = ("published", "spooled", "failed", "outcomes")
 
@@ -19,16 +19,16 @@ class PublishSummary:
         self.published = sum(outcome.status == "published" for outcome in outcomes)
         """How many the broker acknowledged."""
         self.spooled = sum(outcome.status == "spooled" for outcome in outcomes)
-        """How many wait in the spool."""
+        """How many are in the spool."""
         self.failed = len(outcomes) - self.published - self.spooled
-        """How many are in neither place, but with the caller and in the log."""
+        """How many are in neither; each is in its outcome and in the log."""
 
     def __repr__(self) -> str:
         return f"PublishSummary(published={self.published}, spooled={self.spooled}, failed={self.failed})"
 
 
 class DrainSummary:
-    """What `drain_spool` did."""
+    """The result of `drain_spool`."""
 
     __slots__ = ("published", "put_back", "quarantined", "left", "error", "note", "elsewhere", "left_alone")
 
@@ -44,21 +44,21 @@ class DrainSummary:
         left_alone: int = 0,
     ) -> None:
         self.published = published
-        """How many the broker acknowledged; they are gone from the spool."""
+        """How many the broker acknowledged; they are removed from the spool."""
         self.put_back = put_back
-        """How many it did not; they wait again."""
+        """How many it did not acknowledge; they stay in the spool."""
         self.quarantined = quarantined
         """How many can never be published; they are in `quarantine/`, each with its reason."""
         self.left = left
-        """How many wait still, those that other processes are draining counted in."""
+        """How many are still in the spool, including those that other processes are draining."""
         self.error = error
-        """What went wrong last."""
+        """The last error."""
         self.note = note
         """Why an event was quarantined or left alone: the last reason."""
         self.elsewhere = elsewhere
-        """How many wait for other brokers, which this producer never publishes."""
+        """How many are for other brokers; this producer never publishes them."""
         self.left_alone = left_alone
-        """How many of those that are left cannot be read, or are of a newer version: no drain takes them."""
+        """How many of `left` cannot be read, or are of a newer version: no drain takes them."""
 
     def __repr__(self) -> str:
         return (

@@ -1,14 +1,14 @@
-"""The text of any object: for messages, and for what has no form of its own in JSON.
+"""The text of any object, for messages and for objects that have no JSON form.
 
-Its invariant: it never raises an ``Exception`` of its own, and what it returns can be written as UTF-8.
-``steady_text`` is the same in each attempt of a task and in each process, as far as the object itself allows that.
+Its invariant: it never raises an ``Exception`` of its own, and its result can be encoded as UTF-8. ``steady_text`` is
+the same in each attempt of a task and in each process, as far as the object allows.
 """
 
 from __future__ import annotations
 
 import re
 
-from .interrupts import interrupts
+from .interrupts import call_or, interrupts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ MAX_TEXT = 2_000
 """Characters kept of the text of an object that has no form of its own in JSON."""
 MAX_DEPTH = 60
 
-# What CPython puts into the text of an object that says nothing of itself, and what is another in each process.
+# The address in CPython's default text of an object, which differs between processes.
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 _CONTAINERS: dict[type, tuple[str, str]] = {
@@ -32,28 +32,18 @@ _CONTAINERS: dict[type, tuple[str, str]] = {
 
 def text_of(value: Any) -> str:
     """The text of any object, shortened; its type when it has no text."""
-    try:
-        words = str.__str__(str(value))
-    except Exception as error:
-        if interrupts(error):
-            raise
-        words = f"<{type_name(value)}>"
-    return sound(words[:MAX_TEXT])
+    words = call_or(None, lambda: str.__str__(str(value)))
+    return sound((f"<{type_name(value)}>" if words is None else words)[:MAX_TEXT])
 
 
 def plain_text(value: Any) -> Optional[str]:
-    """A text as an exact ``str``, also of a proxy for one; ``None`` for what is no text or cannot be read."""
-    try:
-        return str.__str__(str(value)) if isinstance(value, str) else None
-    except Exception as error:
-        if interrupts(error):
-            raise
-        return None
+    """Text as an exact ``str``, also of a proxy; ``None`` for a value that is no text or cannot be read."""
+    return call_or(None, lambda: str.__str__(str(value)) if isinstance(value, str) else None)
 
 
 def steady_text(value: Any) -> str:
-    """The text of an object so that it is the same in each attempt of a task: without its address, sets in order."""
-    # Never `isinstance`: it reads `__class__`, which raises in a proxy that is not bound.
+    """The text of an object, the same in each attempt of a task: without its address, sets in order."""
+    # Not `isinstance`: it reads `__class__`, which raises in an unbound proxy.
     if issubclass(type(value), str):
         return text_of(value)
     try:
@@ -69,7 +59,7 @@ def steady_text(value: Any) -> str:
 def type_name(value: Any) -> str:
     """The full name of a value's type."""
     kind = type(value)
-    # Not its attributes: a metaclass may have others, and `__module__` may be anything.
+    # Not by attribute access: a metaclass may override it, and `__module__` may be anything.
     name: str = type.__dict__["__qualname__"].__get__(kind)
     try:
         module = type.__dict__["__module__"].__get__(kind)
@@ -79,12 +69,12 @@ def type_name(value: Any) -> str:
 
 
 def sound(words: str) -> str:
-    """The text with a question mark for each character that UTF-8 cannot carry."""
+    """The text with a question mark for each character that UTF-8 cannot encode."""
     return words.encode("utf-8", "replace").decode("utf-8")
 
 
 def _container(kind: type) -> Optional[type]:
-    """The container of Python's own that a type is, or is written as."""
+    """The builtin container whose `repr` a type has."""
     if kind in _CONTAINERS:
         return kind
     for base in (set, frozenset):
@@ -94,10 +84,10 @@ def _container(kind: type) -> Optional[type]:
 
 
 def _steady(value: Any, depth: int, known: dict[tuple[int, int], str]) -> str:
-    """The first ``MAX_TEXT`` characters of what `repr` writes of Python's own containers.
+    """The first ``MAX_TEXT`` characters of the `repr` of a builtin container.
 
-    A longer text of a part would change nothing, the order of a set included. ``known`` has the texts of the containers
-    by id and depth, so that what is shared over and over is written once at each depth.
+    More text of a part would change nothing, the order of a set included. ``known`` has the texts of the containers by
+    id and depth, so that a shared container is written once at each depth.
     """
     kind = type(value)
     base = _container(kind)
@@ -119,7 +109,7 @@ def _written(value: Any, base: type, depth: int, known: dict[tuple[int, int], st
     else:
         within = [_steady(item, depth + 1, known) for item in base.__iter__(value)]  # type: ignore[attr-defined]
     if base in (set, frozenset):
-        # Their order is another one in each process.
+        # Their order differs between processes.
         words = "{" + ", ".join(sorted(within)) + "}" if within else ""
         return words if kind is set and within else f"{kind.__name__}({words})"
     opens, closes = _CONTAINERS[base]
@@ -127,7 +117,7 @@ def _written(value: Any, base: type, depth: int, known: dict[tuple[int, int], st
 
 
 def _of_python(value: Any) -> Any:
-    """A number or a text of numpy's as Python's own: their `repr` differs between numpy 1 and 2."""
+    """A number or text of numpy as Python's type: their `repr` differs between numpy 1 and 2."""
     if type(value).__module__ == "numpy" and getattr(getattr(value, "dtype", None), "kind", "") in tuple("biufU"):
         return value.item()
     return value

@@ -1,50 +1,39 @@
 """Turns any value into one that JSON can carry, for the producer and for the helpers of Airflow alike.
 
-Its invariants: it always ends (cycles, depth, generators and what is shared over and over included); what it returns is
-made of ``dict`` with ``str`` keys, ``list``, ``str`` without lone surrogates, ``int`` of at most 64 bits, finite
-``float``, ``bool`` and ``None``; and no key of a dict is lost or comes twice. ``to_json`` never raises an
-``Exception`` of its own and notes what it had to change, the first ten places by name. ``to_json_strictly`` gives the
-same values, and raises ``NoJsonForm`` where the other one would have to leave something out or fall back to the text
-of an object.
-It knows nothing of events; event ids of airflow_integration depend on the forms, so a changed form is another id.
+``to_json`` never raises an ``Exception`` of its own and notes what it had to change. ``to_json_strictly`` gives the
+same values, and raises ``NoJsonForm`` where the other one would have to leave something out or fall back to the text of
+an object. Event ids of airflow_integration depend on the forms: a changed form is another id.
 """
 
 from __future__ import annotations
 
-import enum
-import math
-from collections.abc import Mapping, Sequence, Set, ValuesView
-
-from .interrupts import interrupts
-from .scalars import has_text, is_of, key_text, scalar
-from .text import MAX_DEPTH, sound, steady_text, type_name
+from .conversion import (
+    BECAME_TEXT,
+    CUT,
+    LARGEST_INT,
+    MAX_NOTES,
+    SMALLEST_INT,
+    Conversion,
+    NoJsonForm,
+)
+from .text import type_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any, Callable, NoReturn, Optional
+    from collections.abc import Iterable, Mapping
+    from typing import Any, NoReturn
+
+__all__ = ["BECAME_TEXT", "CUT", "MAX_NOTES", "NoJsonForm", "is_plain", "text_keys", "to_json", "to_json_strictly"]
 
 MAX_NODES = 200_000
 """Values in one payload of ``to_json``; what comes after is cut."""
 MAX_NODES_STRICTLY = 2_000_000
-"""More are no event: even the smallest would be 4 MB of JSON."""
-MAX_NOTES = 10
-CUT = "<cut>"
-
-# Of an object that has no form of its own in JSON.
-_UNSTEADY = "(when it differs in a retry, so does the id of a generic event: pass key=)"
-BECAME_TEXT = f"became its text {_UNSTEADY}"
-
-_SMALLEST, _LARGEST = -(2**63), 2**64 - 1
-
-
-class NoJsonForm(ValueError):
-    """A value that has no form in JSON. The message says where it is and what it is."""
+"""With more, even the smallest event would be 4 MB of JSON."""
 
 
 def to_json(value: Any, path: str = "$") -> tuple[Any, list[str]]:
-    """The value as JSON can carry it, and a note (``path: what became of it``) for each place that was changed."""
-    conversion = _Conversion(MAX_NODES)
+    """The value as JSON can carry it, and a note (``path: change``) for each place that was changed."""
+    conversion = Conversion(MAX_NODES)
     try:
         plain = conversion.convert(value, path, 0)
     except RecursionError:
@@ -55,12 +44,12 @@ def to_json(value: Any, path: str = "$") -> tuple[Any, list[str]]:
 
 def to_json_strictly(value: Any, path: str = "event") -> Any:
     """The value as JSON can carry it. Raises ``NoJsonForm``, ``RecursionError``, and what the value's methods raise."""
-    return _Strictly(MAX_NODES_STRICTLY).convert(value, path, 0)
+    return StrictConversion(MAX_NODES_STRICTLY).convert(value, path, 0)
 
 
 def text_keys(values: Mapping[Any, Any], path: str = "data") -> dict[str, Any]:
-    """The same values under the keys that they have in JSON."""
-    conversion = _Strictly(MAX_NODES_STRICTLY)
+    """The same values under their JSON keys."""
+    conversion = StrictConversion(MAX_NODES_STRICTLY)
     marks: dict[str, int] = {}
     named: dict[str, Any] = {}
     for key in values:
@@ -69,7 +58,7 @@ def text_keys(values: Mapping[Any, Any], path: str = "data") -> dict[str, Any]:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether JSON can carry a value as it is. Fast; ``False`` also for what is too much to be looked through."""
+    """Whether JSON can carry a value as it is. Fast; ``False`` also for a value that is too large to check."""
     todo: list[Any] = [[value]]
     left = MAX_NODES
     while todo:
@@ -89,7 +78,7 @@ def is_plain(value: Any) -> bool:
             if kind is str or item is None or kind is bool:
                 continue
             if kind is int:
-                if not _SMALLEST <= item <= _LARGEST:
+                if not SMALLEST_INT <= item <= LARGEST_INT:
                     return False
             elif kind is float:
                 if item - item != 0.0:  # NaN, or infinite.
@@ -101,255 +90,8 @@ def is_plain(value: Any) -> bool:
     return True
 
 
-class _Conversion:
-    def __init__(self, most: int) -> None:
-        self.notes: list[str] = []
-        self.more = 0
-        self.most = self.left = most
-        self.was_cut = False
-        self.open: set[int] = set()
-
-    def note(self, path: str, what: str) -> None:
-        if len(self.notes) < MAX_NOTES:
-            self.notes.append(f"{path}: {what}")
-        else:
-            self.more += 1
-
-    def all_notes(self) -> list[str]:
-        more = self.more + len(self.notes[MAX_NOTES:])
-        return [*self.notes[:MAX_NOTES], f"and {more} more"] if more else self.notes
-
-    # What the strict conversion refuses.
-
-    def cut(self, path: str, after: int) -> None:
-        """The first cut is noted before all else: the others follow from it."""
-        if not self.was_cut:
-            self.was_cut = True
-            self.notes.insert(0, f"{path}: more than {self.most} values in all, cut after {after}")
-
-    def too_deep(self, value: Any, path: str) -> str:
-        # Not its text: that of what is shared over and over is without end.
-        self.note(path, f"nested deeper than {MAX_DEPTH}, cut here")
-        return f"<{type_name(value)}>"
-
-    def cycle(self, path: str) -> str:
-        self.note(path, "a cycle, cut here")
-        return "<cycle>"
-
-    def unreadable(self, value: Any, path: str, error: Exception) -> str:
-        self.note(path, f"{type_name(value)} could not be read ({type(error).__name__}), kept as text")
-        return _text_of_unreadable(value)
-
-    def formless(self, value: Any, path: str) -> str:
-        self.note(path, f"{type_name(value)} {BECAME_TEXT}")
-        return steady_text(value)
-
-    def unreadable_key(self, key: Any, path: str, error: Exception) -> str:
-        name = _text_of_unreadable(key)
-        self.note(path, f"the key {name[:100]!r} could not be read ({type(error).__name__})")
-        return name
-
-    def unsound(self, value: str, path: str) -> str:
-        self.note(path, "characters that UTF-8 cannot carry became '?'")
-        return sound(value)
-
-    def unsteady_key(self, key: Any, name: str, path: str) -> None:
-        self.note(path, f"the key {name[:100]!r} was a {type_name(key)} {_UNSTEADY}")
-
-    def is_too_deep(self, depth: int) -> bool:
-        return depth >= MAX_DEPTH
-
-    # What both have in common.
-
-    def convert(self, value: Any, path: str, depth: int) -> Any:
-        self.left -= 1
-        if self.left < 0:
-            self.cut(path, 0)
-            return CUT
-        if value is None or value is True or value is False:
-            return value
-        kind = type(value)
-        if kind is str:
-            return self.text(value, path)
-        if kind is int:
-            return self.integer(value, path)
-        if kind is float:
-            return self.number(value, path)
-        if self.is_too_deep(depth):
-            return self.too_deep(value, path)
-        if id(value) in self.open:
-            return self.cycle(path)
-        self.open.add(id(value))
-        try:
-            return self.other(value, path, depth)
-        except NoJsonForm:
-            raise
-        except Exception as error:
-            if interrupts(error):
-                raise
-            return self.unreadable(value, path, error)
-        finally:
-            self.open.discard(id(value))
-
-    def other(self, value: Any, path: str, depth: int) -> Any:
-        if isinstance(value, enum.Enum):
-            return self.convert(value.value, path, depth + 1)
-        if isinstance(value, str):
-            # A lazy proxy says that it is a `str` and is none.
-            return self.text(str.__str__(value if issubclass(type(value), str) else str(value)), path)
-        if isinstance(value, int):
-            return self.integer(int(value), path)
-        if isinstance(value, float):
-            return self.number(float(value), path)
-        if isinstance(value, Mapping):
-            return self.mapping(((key, value[key]) for key in value), path, depth)
-        if isinstance(value, (list, tuple)):
-            return self.items(value, path, depth)
-        found = scalar(value)
-        if found is not None:
-            form, what = found
-            self.note(path, f"{type_name(value)} became {what}")
-            # An integer or a float may need more; all else is a text, which a method of the value's own may have made.
-            if isinstance(form, (int, float)):
-                return self.convert(form, path, depth + 1)
-            return None if form is None else self.text(str.__str__(form), path)
-        if isinstance(value, type):
-            return self.formless(value, path)
-        return self.container(value, path, depth)
-
-    def container(self, value: Any, path: str, depth: int) -> Any:
-        """Collections that are no list or dict, and objects that can say what they hold."""
-        if isinstance(value, Set):
-            self.note(path, f"{type_name(value)} became a sorted list")
-            return sorted(self.items(value, path, depth), key=lambda item: (type(item).__name__, repr(item)))
-        if callable(getattr(value, "model_dump", None)):
-            return self.model(value, path, depth)
-        if callable(getattr(value, "tolist", None)):
-            return self.array(value, path, depth)
-        if isinstance(value, (Sequence, ValuesView)):
-            self.note(path, f"{type_name(value)} became a list")
-            return self.items(value, path, depth)
-        if getattr(value, "ndim", None) == 0 and callable(getattr(value, "item", None)):
-            self.note(path, f"{type_name(value)} became a number")
-            item = value.item()
-            return self.formless(value, path) if type(item) is type(value) else self.convert(item, path, depth + 1)
-        fields = _fields(value)
-        if fields is not None:
-            self.note(path, f"{type_name(value)} became its fields")
-            return self.mapping(fields, path, depth)
-        return self.by_its_methods(value, path, depth)
-
-    def by_its_methods(self, value: Any, path: str, depth: int) -> Any:
-        kind = type(value)
-        if has_text(value) and not hasattr(kind, "keys"):
-            self.note(path, f"{type_name(value)} became a text")
-            return steady_text(value)
-        if callable(getattr(kind, "keys", None)) and hasattr(kind, "__getitem__"):
-            self.note(path, f"{type_name(value)} became a dict")
-            pairs = (
-                value.items() if callable(getattr(kind, "items", None)) else ((key, value[key]) for key in value.keys())
-            )
-            return self.mapping(pairs, path, depth)
-        # Not an iterator: reading one would take it away from whoever else has it.
-        if hasattr(kind, "__iter__") and hasattr(kind, "__len__"):
-            self.note(path, f"{type_name(value)} became a list")
-            return self.items(value, path, depth)
-        return self.formless(value, path)
-
-    def model(self, value: Any, path: str, depth: int) -> Any:
-        return self.convert(value.model_dump(), path, depth + 1)
-
-    def array(self, value: Any, path: str, depth: int) -> Any:
-        """An array of numpy's, a series of pandas', or what has the same method."""
-        size = getattr(value, "size", None)
-        if isinstance(size, int) and size > self.left:
-            self.cut(path, 0)
-            return CUT
-        self.note(path, f"{type_name(value)} became a list")
-        kind = getattr(getattr(value, "dtype", None), "kind", "")
-        # `tolist` makes bare integers of what is more exact than a microsecond.
-        if is_of(value, "numpy", "void") and value.dtype.names:
-            return self.items((value[name] for name in value.dtype.names), path, depth)
-        if is_of(value, "numpy", "ndarray") and kind in ("M", "m", "V"):
-            return self.items(value, path, depth) if value.ndim else self.convert(value[()], path, depth + 1)
-        listed = value.tolist()
-        return self.formless(value, path) if type(listed) is type(value) else self.convert(listed, path, depth + 1)
-
-    def text(self, value: str, path: str) -> str:
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            return self.unsound(value, path)
-        return value
-
-    def integer(self, value: int, path: str) -> Any:
-        if _SMALLEST <= value <= _LARGEST:
-            return value
-        self.note(path, "a number of more than 64 bits became a hexadecimal text")
-        return hex(value)
-
-    def number(self, value: float, path: str) -> Any:
-        if math.isfinite(value):
-            return value
-        words = "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-        self.note(path, f"{words} became a text")
-        return words
-
-    def items(self, values: Iterable[Any], path: str, depth: int) -> list[Any]:
-        converted = []
-        for at, value in enumerate(values):
-            if self.left <= 0:
-                self.cut(path, at)
-                converted.append(CUT)
-                break
-            converted.append(self.convert(value, f"{path}[{at}]", depth + 1))
-        return converted
-
-    def mapping(self, pairs: Iterable[tuple[Any, Any]], path: str, depth: int) -> dict[str, Any]:
-        converted: dict[str, Any] = {}
-        marks: dict[str, int] = {}
-        for key, value in pairs:
-            if self.left <= 0:
-                self.cut(path, len(converted))
-                converted[self.unused(CUT, converted, marks, path)] = CUT
-                break
-            name = self.unused(self.key(key, path), converted, marks, path)
-            converted[name] = self.convert(value, f"{path}.{name[:100]}", depth + 1)
-        return converted
-
-    def unused(self, name: str, taken: Mapping[str, Any], marks: dict[str, int], path: str) -> str:
-        """The first of two keys with one text has that text; the next ones have a mark: ``1``, ``1'``, ``1'2``."""
-        unmarked = name
-        while name in taken:
-            marks[unmarked] = marks.get(unmarked, 0) + 1
-            name = f"{unmarked}'" if marks[unmarked] == 1 else f"{unmarked}'{marks[unmarked]}"
-        if name != unmarked:
-            self.note(path, f"two keys read {unmarked[:100]!r}, the second got a mark")
-        return name
-
-    def key(self, key: Any, path: str) -> str:
-        try:
-            return self.key_of(key, path)
-        except NoJsonForm:
-            raise
-        except Exception as error:
-            if interrupts(error):
-                raise
-            return self.text(self.unreadable_key(key, path, error), path)
-
-    def key_of(self, key: Any, path: str) -> str:
-        name, is_steady = key_text(key)
-        if isinstance(key, str) or (isinstance(key, enum.Enum) and isinstance(key.value, str)):
-            return self.text(name, path)
-        if is_steady:
-            self.note(path, f"the key {name[:100]!r} was a {type_name(key)}")
-        else:
-            self.unsteady_key(key, name, path)
-        return self.text(name, path)
-
-
-class _Strictly(_Conversion):
-    """Refuses what would be left out, or would be the text of an object that nobody may have meant."""
+class StrictConversion(Conversion):
+    """Refuses what would be left out, or would become the text of an object."""
 
     def __init__(self, most: int) -> None:
         super().__init__(most)
@@ -391,35 +133,10 @@ class _Strictly(_Conversion):
         except NoJsonForm:
             if self.is_in_json_mode:
                 raise
-        # It may hold what only its own serializers for JSON can write. Nothing is retried within this attempt: in a
-        # chain of such objects the number of calls would double with each.
+        # It may hold values that only its own JSON serializers can write. There is no retry within this attempt,
+        # because in a chain of such objects the number of calls would double with each.
         self.is_in_json_mode = True
         try:
             return self.convert(value.model_dump(mode="json"), path, depth + 1)
         finally:
             self.is_in_json_mode = False
-
-
-def _text_of_unreadable(value: Any) -> str:
-    """Of a container its type alone: its text may be without end. Never `isinstance`, which may be what has failed."""
-    kind = type(value)
-    return f"<{type_name(value)}>" if issubclass(kind, (Mapping, Sequence, Set)) else steady_text(value)
-
-
-def _fields(value: Any) -> Optional[list[tuple[str, Any]]]:
-    """The fields of a dataclass, of a class of attrs' or msgspec's, or of a model of pydantic 1."""
-    kind = type(value)
-    names = getattr(kind, "__dataclass_fields__", None)
-    if isinstance(names, dict):
-        return [(name, getattr(value, name)) for name in names]
-    names = getattr(kind, "__attrs_attrs__", None)
-    if isinstance(names, tuple):
-        return [(each.name, getattr(value, each.name)) for each in names]
-    names = getattr(kind, "__struct_fields__", None)
-    if isinstance(names, tuple):
-        return [(name, getattr(value, name)) for name in names]
-    as_dict: Optional[Callable[[], Any]] = getattr(value, "dict", None)
-    if isinstance(getattr(kind, "__fields__", None), dict) and callable(as_dict):
-        held = as_dict()
-        return list(held.items()) if isinstance(held, dict) else None
-    return None

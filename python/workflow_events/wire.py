@@ -1,7 +1,7 @@
-"""Events to bytes: the wire format, one JSON object in UTF-8.
+"""Encodes events: the wire format, one JSON object in UTF-8.
 
-Owns what a dict of the wire format may leave out, and the form of a timestamp. An event that has no JSON form
-(`to_json`) is an `InvalidEvent`, here and nowhere later.
+Owns the defaults of a dict in the wire format, and the form of a timestamp. An event without a JSON form (`to_json`)
+raises `InvalidEvent` here, and nowhere later.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from datetime import datetime, timezone
 
-from .interrupts import interrupts
+from .interrupts import call_or, interrupts
 from .to_json import NoJsonForm, is_plain, text_keys, to_json_strictly
 
 TYPE_CHECKING = False
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
 
 class InvalidEvent(ValueError):
-    """What was to be published is no event, or has no JSON form."""
+    """The argument is no event, or has no JSON form."""
 
 
 def rfc3339(moment: datetime) -> str:
-    """A moment as the wire format writes it, in UTC; one without an offset is UTC already."""
+    """A time in the wire format, in UTC; without an offset it is UTC."""
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
     return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
 
 
 def now() -> str:
-    """This moment."""
+    """The current time in the wire format."""
     return rfc3339(datetime.now(timezone.utc))
 
 
 class Encoded:
-    """An event that is bytes already."""
+    """An encoded event."""
 
     __slots__ = ("event_id", "value")
 
@@ -50,7 +50,7 @@ class Encoded:
 
 
 def freeze(event: Event) -> Any:
-    """The event as it is now; one that has no JSON form as it is, for whoever reports it."""
+    """The event, encoded now; an invalid one as it is, to be reported later."""
     try:
         return Encoded(*encode(event))
     except InvalidEvent:
@@ -60,8 +60,7 @@ def freeze(event: Event) -> Any:
 def encode(event: Event) -> tuple[str, bytes]:
     """The event's id, and its bytes.
 
-    A dict is of the wire format already; an id, a timestamp and the payload's `data` are put in where they are absent,
-    and the dict itself stays as it is. Raises `InvalidEvent`.
+    A dict is in the wire format; a missing id and a missing timestamp are added to a copy of it. Raises `InvalidEvent`.
     """
     try:
         return _encoded(event)
@@ -69,10 +68,10 @@ def encode(event: Event) -> tuple[str, bytes]:
         raise
     except NoJsonForm as error:
         raise InvalidEvent(str(error)) from None
-    except Exception as error:  # Whatever the event's own methods raise.
+    except Exception as error:  # From the event's own methods.
         if interrupts(error):
             raise
-        raise InvalidEvent(f"the event cannot be read: {_said(error)}") from error
+        raise InvalidEvent(f"the event cannot be read: {_describe(error)}") from error
 
 
 def _encoded(event: Event) -> tuple[str, bytes]:
@@ -81,7 +80,7 @@ def _encoded(event: Event) -> tuple[str, bytes]:
     if isinstance(event, dict):
         fields = dict(event)
     elif hasattr(event, "model_dump"):
-        # Also a model of the user's own making: the fields decide.
+        # Also a user's own model: its fields are checked later.
         fields = event.model_dump()
         if not isinstance(fields, dict):
             raise InvalidEvent(f"expected model_dump() to return a dict, found {type(fields).__name__}")
@@ -91,7 +90,7 @@ def _encoded(event: Event) -> tuple[str, bytes]:
         except (TypeError, ValueError):
             raise InvalidEvent(f"expected a WorkflowEvent or a dict, found {type(event).__name__}") from None
     if any(type(key) is not str for key in fields):
-        # An enum's member is none of the names below, and has one of them in JSON.
+        # A key may be an enum's member, whose JSON form is one of the names below.
         fields = text_keys(fields, "event")
     event_id = fields.get("event_id")
     if event_id is None:
@@ -108,22 +107,14 @@ def _encoded(event: Event) -> tuple[str, bytes]:
 
 
 def shown(value: object) -> str:
-    """A value in a message, whatever its own methods do."""
-    try:
-        return repr(value)
-    except Exception as error:
-        if interrupts(error):
-            raise
-        return f"a value of type {type(value).__name__}"
+    """The `repr` of a value for a message; its type when that raises."""
+    text = call_or(None, repr, value)
+    return call_or("a value", lambda: f"a value of type {type(value).__name__}") if text is None else text
 
 
-def _said(error: BaseException) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception as raised:
-        if interrupts(raised):
-            raise
-        return type(error).__name__
+def _describe(error: BaseException) -> str:
+    name = type(error).__name__
+    return call_or(name, lambda: f"{name}: {error}")
 
 
 def encode_json(value: object) -> bytes:
@@ -136,10 +127,10 @@ def encode_json(value: object) -> bytes:
         raise InvalidEvent("expected text, found a lone surrogate, which has no form in UTF-8") from None
     except RecursionError:
         raise InvalidEvent("expected data that ends, found a circular reference or data nested too deeply") from None
-    except Exception as error:  # Whatever a value's own methods raise.
+    except Exception as error:  # From a value's own methods.
         if interrupts(error):
             raise
-        raise InvalidEvent(f"the event has no JSON form: {_said(error)}") from error
+        raise InvalidEvent(f"the event has no JSON form: {_describe(error)}") from error
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode

@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use crate::telemetry::{self, Kind};
 
-/// Seconds, from a look-up in memory to an agent that thinks for a minute.
+/// Seconds: from a look-up in memory to an agent that takes an hour.
 const BUCKETS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0];
 
@@ -15,17 +15,17 @@ const UPKEEP: Duration = Duration::from_secs(5);
 
 static RECORDER: OnceLock<Recorder> = OnceLock::new();
 
-/// Renders what was recorded.
+/// Renders the recorded metrics.
 #[derive(Clone)]
-pub struct Recorder(PrometheusHandle);
+pub(crate) struct Recorder(PrometheusHandle);
 
 /// The exporter could not be installed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot install the metrics recorder: {0}")]
-pub struct MetricsError(#[from] BuildError);
+pub(crate) struct MetricsError(#[from] BuildError);
 
 /// Installs the recorder of the process; a second call returns the first one.
-pub fn install() -> Result<Recorder, MetricsError> {
+pub(crate) fn install() -> Result<Recorder, MetricsError> {
     if let Some(recorder) = RECORDER.get() {
         return Ok(recorder.clone());
     }
@@ -41,12 +41,12 @@ pub fn install() -> Result<Recorder, MetricsError> {
 
 impl Recorder {
     /// The Prometheus text format.
-    pub fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         self.0.render()
     }
 
-    /// Drains the histograms now and then, so that an unscraped process does not grow.
-    pub async fn upkeep(self) {
+    /// Drains the histograms periodically, so that the memory of an unscraped process does not grow.
+    pub(crate) async fn upkeep(self) {
         loop {
             tokio::time::sleep(UPKEEP).await;
             self.0.run_upkeep();

@@ -1,9 +1,9 @@
-//! An agent, connected: what the pipeline holds.
+//! An agent, connected: what the pipeline sends deliveries to.
 
 use std::sync::Arc;
 
 use super::{
-    AgentSpec, Answer, ClaimPolicy, Clock, Delivery, Endpoint, SystemClock,
+    AgentSpec, Answer, Clock, Delivery, Endpoint, SystemClock,
     http::Http,
     langgraph::{self, LangGraph},
     wire,
@@ -11,32 +11,29 @@ use super::{
 
 /// An endpoint with its own connection pool.
 #[derive(Debug)]
-pub struct Agent {
-    spec: Arc<AgentSpec>,
-    kind: Kind,
-}
+pub(crate) struct Agent(Connected);
 
 #[derive(Debug)]
-enum Kind {
+enum Connected {
     LangGraph(Box<LangGraph>),
     Http(Box<Http>),
 }
 
-/// The memory of one delivery over its attempts in this process: keep it from the first attempt to
+/// The state of one delivery over its attempts in this process: keep it from the first attempt to
 /// the last.
 ///
-/// When an attempt is dropped before its answer (a shutdown), the session keeps what it had learnt
-/// by the last step that ended: which claim was asked for and when, when another's claim was first
-/// seen, and that a post was begun. A post whose first byte was written counts as ambiguous; one
-/// that was not will never be sent. Without the session (another process) the claim itself, on the
-/// server, is what remains.
+/// If an attempt is dropped before its answer (a shutdown), the session keeps the state after the last
+/// completed step: which round was requested and when, when another process's claim was first
+/// observed, and that a run request was started. A run request whose first byte was written counts as
+/// ambiguous; one that was not will never be sent. Another process, without the session, has only the
+/// claim on the server.
 #[derive(Debug)]
-pub struct Session(Option<Box<langgraph::Memory>>);
+pub(crate) struct Session(Option<Box<langgraph::DeliveryState>>);
 
-/// An agent that cannot be connected. No network is needed to connect: that an agent is away shows
-/// in its answers.
+/// An agent that cannot be set up. This needs no network: an agent that cannot be reached fails its
+/// attempts.
 #[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
+pub(crate) enum ConnectError {
     /// TLS cannot be set up.
     #[error("agent {agent}: TLS cannot be set up: {error}: check the system's TLS certificates")]
     Client {
@@ -45,7 +42,7 @@ pub enum ConnectError {
         /// What the client says.
         error: native_tls::Error,
     },
-    /// The threads beside the agents cannot be started.
+    /// The threads that render templates cannot be started.
     #[error("the threads that render templates cannot be started: {error}: raise the limit of threads")]
     Threads {
         /// What the system says.
@@ -61,45 +58,24 @@ pub enum ConnectError {
     },
 }
 
-impl ConnectError {
-    /// A stable label.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Client { .. } => "client",
-            Self::Url { .. } => "url",
-            Self::Threads { .. } => "threads",
-        }
-    }
-}
-
 impl Session {
-    /// The delivery is to be given up: a LangGraph run is not posted any more. What may be on its way is
-    /// settled and looked for by the next attempts, the last of which says [`Answer::Ended`] when there
-    /// is no run. Without effect for other kinds, where nothing can be looked for.
-    pub fn end(&mut self) {
-        if let Some(memory) = &mut self.0 {
-            memory.end();
+    /// The delivery is to be given up: no LangGraph run is created any more. The next attempts wait for the
+    /// requests that are under way and look for a run; the last of them returns [`Answer::Ended`] if there
+    /// is none. No effect for other kinds, where nothing can be found.
+    pub(crate) fn end(&mut self) {
+        if let Some(delivery) = &mut self.0 {
+            delivery.end();
         }
     }
 }
 
 impl Agent {
     /// Builds the agent's client. Nothing is sent.
-    pub fn connect(spec: &Arc<AgentSpec>) -> Result<Self, ConnectError> {
-        Self::build(spec, ClaimPolicy::default(), Arc::new(SystemClock))
+    pub(crate) fn connect(spec: &Arc<AgentSpec>) -> Result<Self, ConnectError> {
+        Self::with_clock(spec, Arc::new(SystemClock))
     }
 
-    /// With safeguards switched off, for tests that prove that they are needed.
-    #[doc(hidden)]
-    pub fn connect_with_policy(spec: &Arc<AgentSpec>, policy: ClaimPolicy) -> Result<Self, ConnectError> {
-        Self::build(spec, policy, Arc::new(SystemClock))
-    }
-
-    pub(super) fn build(
-        spec: &Arc<AgentSpec>,
-        policy: ClaimPolicy,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, ConnectError> {
+    pub(super) fn with_clock(spec: &Arc<AgentSpec>, clock: Arc<dyn Clock>) -> Result<Self, ConnectError> {
         let url = match &spec.endpoint {
             Endpoint::LangGraph(langgraph) => &langgraph.url,
             Endpoint::Http(http) => &http.url,
@@ -111,35 +87,30 @@ impl Agent {
             wire::client(spec).map_err(|error| ConnectError::Client { agent: Arc::clone(&spec.name), error })?;
         let kind = match &spec.endpoint {
             Endpoint::LangGraph(langgraph) => {
-                Kind::LangGraph(Box::new(LangGraph::new(client, clock, spec, langgraph, policy)))
+                Connected::LangGraph(Box::new(LangGraph::new(client, clock, spec, langgraph)))
             }
-            Endpoint::Http(http) => Kind::Http(Box::new(Http::new(client, clock, spec, http))),
+            Endpoint::Http(http) => Connected::Http(Box::new(Http::new(client, clock, spec, http))),
         };
-        Ok(Self { spec: Arc::clone(spec), kind })
+        Ok(Self(kind))
     }
 
-    /// What the routing file says of it.
-    pub fn spec(&self) -> &Arc<AgentSpec> {
-        &self.spec
-    }
-
-    /// The memory for a delivery that has had no attempt in this process.
-    pub fn session(&self) -> Session {
-        Session(match &self.kind {
-            Kind::LangGraph(langgraph) => Some(Box::new(langgraph.memory())),
-            Kind::Http(_) => None,
+    /// The session of a delivery that has had no attempt in this process.
+    pub(crate) fn session(&self) -> Session {
+        Session(match &self.0 {
+            Connected::LangGraph(langgraph) => Some(Box::new(langgraph.new_delivery())),
+            Connected::Http(_) => None,
         })
     }
 
-    /// One attempt, which takes a few requests' time at most. The future may be dropped: see
-    /// [`Session`]. A session belongs to the agent that made it and to one delivery; one of another
-    /// kind of agent is begun anew.
-    pub async fn attempt(&self, session: &mut Session, delivery: &Delivery) -> Answer {
-        match &self.kind {
-            Kind::Http(http) => http.attempt(delivery).await,
-            Kind::LangGraph(langgraph) => {
-                let memory = session.0.get_or_insert_with(|| Box::new(langgraph.memory()));
-                langgraph.attempt(memory, delivery).await
+    /// One attempt, which takes a few requests at most. The future may be dropped: see
+    /// [`Session`]. A session belongs to the agent that made it and to one delivery; the session of another
+    /// kind of agent is replaced.
+    pub(crate) async fn attempt(&self, session: &mut Session, delivery: &Delivery) -> Answer {
+        match &self.0 {
+            Connected::Http(http) => http.attempt(delivery).await,
+            Connected::LangGraph(langgraph) => {
+                let state = session.0.get_or_insert_with(|| Box::new(langgraph.new_delivery()));
+                langgraph.attempt(state, delivery).await
             }
         }
     }

@@ -1,36 +1,36 @@
-//! Whose failure an answer is: one pure table.
+//! What an answer means: one pure table.
 //!
-//! Owns the meaning of every status and every way in which a request can fail. Its invariant: the
-//! table in docs/agents.md says the same, row by row (a test compares them). It does not know what
-//! is done about a class, nor how an answer was had.
+//! Owns the meaning of every status and of every way in which an attempt can fail. Invariant: the table in
+//! docs/agents.md says the same, row by row (a test compares them). It does not know how an answer was obtained,
+//! nor what follows from a class.
 //!
-//! The rule of thumb behind it: a refusal of *how the bridge asks* (who it is, where it asks, how
-//! fast) is the agent's fault and holds the events; a refusal of *what it sends* is the event's.
+//! The rule of thumb: a refusal of *how the bridge asks* (who it is, where it asks, how fast) is a fault of the
+//! agent, and its events wait; a refusal of *what the bridge sends* is a fault of the event.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::Class;
 
 /// The longest `Retry-After` that is honoured.
-pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// Which request was answered: what an ambiguous answer could have done differs.
+/// Which request was answered. What an ambiguous answer may have done depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
-    /// The event, to a plain HTTP endpoint: sent again with the same key.
+pub(crate) enum Request {
+    /// The event, to a plain HTTP endpoint. It is repeated with the same key.
     Http,
-    /// The run, to a LangGraph server: never sent again before a look and `settle`.
+    /// The run, to a LangGraph server. It is repeated only after a search for the run, once no earlier request can be in flight.
     Run,
-    /// What a LangGraph delivery asks before its run (claim, look, thread): without effect on it.
-    Before,
+    /// What a LangGraph delivery asks before it creates a run (claim, search, thread). It starts nothing.
+    BeforeRun,
 }
 
-/// What came back.
+/// What was observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Observation {
+pub(crate) enum Observation {
     /// An answer with this status.
     Status(u16),
-    /// A 2xx that is not what a run API says: a proxy's page, an answer cut short.
+    /// A 2xx that no run API sends: a proxy's page, a truncated answer.
     Unreadable,
     /// The server does not know the assistant.
     UnknownAssistant,
@@ -40,35 +40,65 @@ pub enum Observation {
     Timeout,
     /// Sent, and the connection broke.
     Io,
+    /// A secret cannot be read: nothing was sent.
+    Secret,
+    /// The claim thread exists, and the server does not show it.
+    ClaimInvisible,
+    /// The claim changed hands during the attempt.
+    ClaimContended,
 }
 
-/// The table. `overrides` is the agent's `classify:`. It may call a LangGraph answer what it likes
-/// but accepted: there, only a run is acceptance.
-pub fn classify(request: Request, observation: Observation, overrides: &BTreeMap<u16, Class>) -> Class {
+/// The table. `overrides` is the agent's `classify:`. It may reclassify every status, but cannot declare a
+/// LangGraph answer accepted: there, only a run is acceptance.
+pub(crate) fn classify(request: Request, observation: Observation, overrides: &BTreeMap<u16, Class>) -> Class {
     if let Observation::Status(status) = observation
         && let Some(class) = overrides.get(&status)
         && (request == Request::Http || *class != Class::Accepted)
     {
-        return *class;
+        return if *class == Class::AgentFault { agent_fault(observation) } else { *class };
     }
     match (request, observation) {
         (Request::Http, Observation::Status(200..=299)) => Class::Accepted,
         (Request::Http | Request::Run, Observation::Status(409 | 423)) => Class::Busy,
         (Request::Run, Observation::Status(200..=299 | 408)) => Class::Ambiguous,
         (Request::Http | Request::Run, Observation::Status(status)) => match status {
-            ..=399 | 401 | 402 | 403 | 404 | 405 | 407 | 408 | 410 | 421 | 425 | 426 | 429 => Class::AgentFault,
+            ..=399 | 401 | 402 | 403 | 404 | 405 | 407 | 408 | 410 | 421 | 425 | 426 | 429 => agent_fault(observation),
             400..=499 => Class::EventFault,
             500.. => Class::Ambiguous,
         },
         (Request::Http | Request::Run, Observation::Unreadable | Observation::Timeout | Observation::Io) => {
             Class::Ambiguous
         }
-        (Request::Before, _) | (_, Observation::UnknownAssistant | Observation::Connect) => Class::AgentFault,
+        (Request::BeforeRun, _)
+        | (
+            _,
+            Observation::UnknownAssistant
+            | Observation::Connect
+            | Observation::Secret
+            | Observation::ClaimInvisible
+            | Observation::ClaimContended,
+        ) => agent_fault(observation),
+    }
+}
+
+/// Whether a fault of the agent may pass by itself.
+fn agent_fault(observation: Observation) -> Class {
+    match observation {
+        Observation::Status(408 | 425 | 429 | 500..)
+        | Observation::Timeout
+        | Observation::Io
+        | Observation::ClaimInvisible
+        | Observation::ClaimContended => Class::AgentUnavailable,
+        Observation::Status(_)
+        | Observation::Unreadable
+        | Observation::UnknownAssistant
+        | Observation::Connect
+        | Observation::Secret => Class::AgentFault,
     }
 }
 
 /// The bounded label of an answer, for metrics.
-pub fn label(observation: Observation) -> &'static str {
+pub(crate) fn label(observation: Observation) -> &'static str {
     match observation {
         Observation::Status(status) => match status {
             401 => "401",
@@ -89,12 +119,15 @@ pub fn label(observation: Observation) -> &'static str {
         Observation::Connect => "connect",
         Observation::Timeout => "timeout",
         Observation::Io => "io",
+        Observation::Secret => "secret",
+        Observation::ClaimInvisible => "claim_invisible",
+        Observation::ClaimContended => "claim_contended",
     }
 }
 
 /// `Retry-After` as seconds or as an HTTP date, at most [`MAX_RETRY_AFTER`]. `None` when it is
-/// neither; a date that is past is zero.
-pub fn retry_after(value: &str, now: jiff::Timestamp) -> Option<Duration> {
+/// neither. A date in the past is zero.
+pub(crate) fn retry_after(value: &str, now: jiff::Timestamp) -> Option<Duration> {
     let value = value.trim();
     let wait = if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
         value.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs)
@@ -104,15 +137,14 @@ pub fn retry_after(value: &str, now: jiff::Timestamp) -> Option<Duration> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-/// The three forms of RFC 9110: of the internet's mail, of RFC 850, and of C's `asctime`. The name of the
-/// day says nothing that the date does not.
+/// The three forms of RFC 9110: RFC 5322, RFC 850 and C's `asctime`. The name of the day is ignored.
 fn http_date(text: &str) -> Option<jiff::Timestamp> {
     if let Ok(zoned) = jiff::fmt::rfc2822::parse(text) {
         return Some(zoned.timestamp());
     }
     let date = text.split_once(", ").map_or_else(|| text.split_once(' '), Some)?.1.trim();
     let date = date.strip_suffix("GMT").or_else(|| date.strip_suffix("UTC")).unwrap_or(date).trim_end();
-    // The first of them that fits; `%d` takes one digit too, and a day padded with a space.
+    // `%d` accepts one digit too, and a day padded with a space.
     let forms = ["%d-%b-%y %H:%M:%S", "%b %d %H:%M:%S %Y", "%d %b %Y %H:%M:%S"];
     let parsed = forms.iter().find_map(|form| jiff::civil::DateTime::strptime(form, date).ok())?;
     parsed.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())

@@ -1,7 +1,7 @@
-//! A clock that counts suspension.
+//! A clock that includes suspension.
 //!
-//! `settle` is measured with it: a process that was stopped, or a machine that slept, has to see
-//! that the time went by. It knows nothing of wall-clock time, and cannot count the pause of a
+//! `max_request_lifetime` is measured with it: a process that was stopped, or a machine that slept, must see that
+//! the time went by. It knows nothing of wall-clock time, and cannot count the pause of a
 //! whole virtual machine that its hypervisor hides from it.
 
 use std::{
@@ -12,16 +12,16 @@ use std::{
 
 /// A moment, as time since the machine started, suspension included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Boottime(Duration);
+pub(crate) struct Boottime(Duration);
 
 impl Boottime {
     /// The moment that is `since_boot` after the start of the machine.
-    pub const fn new(since_boot: Duration) -> Self {
+    pub(crate) const fn new(since_boot: Duration) -> Self {
         Self(since_boot)
     }
 
     /// The time since the machine started.
-    pub const fn since_boot(self) -> Duration {
+    pub(crate) const fn since_boot(self) -> Duration {
         self.0
     }
 }
@@ -44,14 +44,14 @@ impl Sub for Boottime {
 }
 
 /// Where the time comes from.
-pub trait Clock: fmt::Debug + Send + Sync {
+pub(crate) trait Clock: fmt::Debug + Send + Sync {
     /// Now.
     fn now(&self) -> Boottime;
 }
 
 /// The system's clock: `CLOCK_BOOTTIME` on Linux, the monotonic clock elsewhere.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct SystemClock;
+pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Boottime {

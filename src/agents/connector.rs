@@ -1,7 +1,7 @@
-//! How connections to an agent are made.
+//! Connections to an agent.
 //!
-//! Owns the connection pool, TLS, and what of a response's form is tolerated. Its invariant: every
-//! connection tells its [`StatusLine`] what the server writes. It does not know what is sent.
+//! Owns the connection pool, TLS, and which malformed responses are tolerated. Its invariant: every
+//! connection feeds its [`StatusLine`] with what the server writes. It does not know what is sent.
 
 use std::{
     io::{self, IoSlice},
@@ -33,8 +33,8 @@ const IDLE: Duration = Duration::from_millis(3500);
 const MAX_HEADERS: usize = 4096;
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// The pooled client of an agent. Proxies of the environment are not used: a proxy can hold a request and
-/// send it later, so one has to be chosen, as the agent's URL, with `settle` in mind.
+/// The pooled client of an agent. Proxy variables of the environment are ignored: a proxy can hold a request and
+/// send it later, so it has to be configured explicitly, as the agent's URL, with `max_request_lifetime` in mind.
 pub(super) fn pool<B>(spec: &AgentSpec) -> Result<Client<Connector, B>, native_tls::Error>
 where
     B: hyper::body::Body + Send,
@@ -52,7 +52,7 @@ where
     http.set_nodelay(true);
     http.set_keepalive(Some(KEEPALIVE));
     let connector = Connector(HttpsConnector::from((http, tls.build()?.into())));
-    // What RFC 9112 lets a user agent accept: a server that writes its head oddly has answered.
+    // RFC 9112 allows a user agent to accept these: a server that writes a malformed head has answered.
     Ok(Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
@@ -65,7 +65,7 @@ where
         .build(connector))
 }
 
-/// Connects, and puts a [`StatusLine`] beside the connection.
+/// Connects, and attaches a [`StatusLine`] to the connection.
 #[derive(Debug, Clone)]
 pub(super) struct Connector(HttpsConnector<HttpConnector>);
 
@@ -90,7 +90,7 @@ impl Service<Uri> for Connector {
 
 type Stream = TokioIo<MaybeHttpsStream<TokioIo<tokio::net::TcpStream>>>;
 
-/// A connection whose reads are shown to its [`StatusLine`].
+/// A connection whose reads are copied to its [`StatusLine`].
 #[derive(Debug)]
 pub(super) struct Observed {
     stream: Stream,

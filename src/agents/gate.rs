@@ -1,15 +1,17 @@
 //! The moment at which a request's body is written, and whether it may be.
 //!
-//! A request passes its gate when the connection stands and asks for the first byte of the body. So
-//! a gate that was never passed proves that nothing was sent, and a process that was stopped on the
-//! way finds its gate shut. Its invariant: once revoked, a gate is never passed. What remains is a
-//! stop between the gate and the write itself, some microseconds later: no sender can see that.
+//! A request passes its gate when the connection is established and polls the first byte of the body. So
+//! a gate that was never passed proves that nothing was sent, and a process that was stopped before that
+//! finds its gate closed. Its invariant: once revoked, a gate is never passed. One gap remains: a process that is
+//! stopped between the gate and the write, some microseconds later. No sender can detect that.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
-use std::time::Duration;
 
 use super::clock::{Boottime, Clock};
 
@@ -29,34 +31,34 @@ pub(super) struct Gate {
 /// The body may not be sent.
 #[derive(Debug, thiserror::Error)]
 #[error("the right to send the request ended before it could be written")]
-pub(super) struct Shut;
+pub(super) struct Closed;
 
 impl Gate {
-    pub fn new(clock: Arc<dyn Clock>, until: Option<Boottime>) -> Arc<Self> {
+    pub(super) fn new(clock: Arc<dyn Clock>, until: Option<Boottime>) -> Arc<Self> {
         Arc::new(Self { state: AtomicU64::new(WAITING), until, clock })
     }
 
     /// Called when the body is about to be written.
-    pub fn pass(&self) -> Result<(), Shut> {
+    pub(super) fn pass(&self) -> Result<(), Closed> {
         let now = self.clock.now();
         let late = self.until.is_some_and(|until| now > until);
         let to = if late { LATE } else { stamp(now) };
         match self.state.compare_exchange(WAITING, to, Ordering::SeqCst, Ordering::SeqCst) {
             Ok(_) if !late => Ok(()),
-            _ => Err(Shut),
+            _ => Err(Closed),
         }
     }
 
-    /// Shuts the gate for good. When it was passed: the time.
-    pub fn revoke(&self) -> Option<Boottime> {
+    /// Closes the gate for good. Returns when it was passed, if it was.
+    pub(super) fn revoke(&self) -> Option<Boottime> {
         match self.state.compare_exchange(WAITING, REVOKED, Ordering::SeqCst, Ordering::SeqCst) {
             Ok(_) | Err(REVOKED | LATE) => None,
             Err(nanos) => Some(Boottime::new(Duration::from_nanos(nanos))),
         }
     }
 
-    /// Whether somebody came when its time was over.
-    pub fn too_late(&self) -> bool {
+    /// Whether somebody tried to pass it after its time.
+    pub(super) fn too_late(&self) -> bool {
         self.state.load(Ordering::SeqCst) == LATE
     }
 }

@@ -1,8 +1,8 @@
-//! Any HTTP endpoint: at least once, with a key by which the receiver tells a repeat.
+//! Any HTTP endpoint: at least once, with a key by which the receiver recognizes a repetition.
 //!
 //! Its invariant: every attempt of a delivery, in every process, carries the same `Idempotency-Key`
-//! and `webhook-id`. It remembers nothing between attempts. What its answers mean is in
-//! `classify.rs`.
+//! and `webhook-id`. It keeps no state between attempts. `classify.rs` says what
+//! its answers mean.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,12 +10,12 @@ use bytes::Bytes;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderName};
 
 use super::{
-    AgentSpec, Answer, Class, Clock, Delivery, Failure, HttpSpec, Observation, Request, classify,
-    delivery::{clean, excerpt},
+    AgentSpec, Answer, Class, Clock, Delivery, Failure, FailureKind, HttpSpec, Observation, Request, classify,
+    failure::{clean, excerpt},
     gate::Gate,
-    label,
+    headers::Headers,
     sign::signature,
-    wire::{self, Call, Client, Headers, Read},
+    wire::{self, Call, Client, Read},
 };
 
 /// The endpoint, connected.
@@ -28,22 +28,18 @@ pub(super) struct Http {
 }
 
 impl Http {
-    pub fn new(client: Client, clock: Arc<dyn Clock>, agent: &AgentSpec, spec: &HttpSpec) -> Self {
+    pub(super) fn new(client: Client, clock: Arc<dyn Clock>, agent: &AgentSpec, spec: &HttpSpec) -> Self {
         Self { client, clock, spec: spec.clone(), classify: agent.classify.clone() }
     }
 
-    pub async fn attempt(&self, delivery: &Delivery) -> Answer {
+    pub(super) async fn attempt(&self, delivery: &Delivery) -> Answer {
         let body = match &delivery.body {
             Some(value) => Bytes::from(value.to_string()),
             None => delivery.raw.clone(),
         };
         let headers = match self.headers(delivery, &body, jiff::Timestamp::now().as_second()) {
             Ok(headers) => headers,
-            Err(reason) => {
-                let reason = clean(&reason, &[]);
-                let class = Class::AgentFault;
-                return Answer::Failed(Failure { class, status: None, retry_after: None, kind: "secret", reason });
-            }
+            Err(reason) => return Answer::Failed(Failure::of_agent(Observation::Secret, &reason)),
         };
         let secrets = headers.secrets;
         let gate = Gate::new(Arc::clone(&self.clock), None);
@@ -66,7 +62,7 @@ impl Http {
             return Answer::Accepted { run_id: None, found: false, status };
         }
         let reason = clean(&text, &secrets);
-        Answer::Failed(Failure { class, status, retry_after, kind: label(observation), reason })
+        Answer::Failed(Failure { class, status, retry_after, kind: FailureKind::Observed(observation), reason })
     }
 
     fn headers(&self, delivery: &Delivery, body: &[u8], now: i64) -> Result<Headers, String> {

@@ -1,24 +1,24 @@
-//! The signature of Standard Webhooks: who sent a body, and that it is whole.
+//! The signature of Standard Webhooks: proves the sender and the integrity of a body.
 //!
-//! Pure: the time is an argument. It does not know where the secret is kept.
+//! Pure: the time is an argument. It does not know the source of the secret.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// What a secret in the form of the standard begins with; the key follows in base64.
+/// The prefix of a secret in the standard's form; the key follows in base64.
 const PREFIX: &str = "whsec_";
 
 /// A signing secret that cannot sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SigningSecretError {
-    /// It announces base64 and is none.
+pub(crate) enum SigningSecretError {
+    /// It has the prefix, and the rest is not base64.
     #[error(
         "expected base64 (A-Z, a-z, 0-9, + and /, padded with =) after whsec_ in the signing secret, found something \
          else (not shown): copy the secret whole, or drop the prefix to use the text itself as the key"
     )]
     NotBase64,
-    /// There is no key in it.
+    /// It has no key.
     #[error("expected a key in the signing secret, found none{}: generate one, such as whsec_ and 32 random bytes in base64", .after_prefix.then_some(" after whsec_").unwrap_or_default())]
     Empty {
         /// It is nothing but the prefix.
@@ -26,9 +26,9 @@ pub enum SigningSecretError {
     },
 }
 
-/// Whether a secret can sign: looked at when a routing folder is loaded, and again at each use, because
-/// the file that it is in may change.
-pub fn check_signing_secret(secret: &str) -> Result<(), SigningSecretError> {
+/// Whether a secret can sign: checked when a routing folder is loaded, and again at each use, because
+/// its file may change.
+pub(crate) fn check_signing_secret(secret: &str) -> Result<(), SigningSecretError> {
     key(secret).map(drop)
 }
 

@@ -1,4 +1,4 @@
-//! What a routing file says of an agent, checked and ready to be connected.
+//! The specification of an agent: its section of a routing file, checked.
 
 use std::{collections::BTreeMap, fmt, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 
@@ -10,28 +10,28 @@ use serde_json::Value;
 
 use super::Tls;
 
-/// An agent: an endpoint that rules send to, and how it wants to be treated.
+/// An agent: an endpoint that rules send to, with its limits.
 #[derive(Debug, Clone)]
-pub struct AgentSpec {
+pub(crate) struct AgentSpec {
     /// Unique over the routing folder; part of every delivery's identity.
     pub name: Arc<str>,
-    /// What stands at the other end.
+    /// The endpoint.
     pub endpoint: Endpoint,
-    /// How many requests may be under way at once.
+    /// The most requests at the same time.
     pub concurrency: usize,
-    /// How many attempts may start in a period; `None` is without limit.
+    /// The most attempts started in a period; `None` means no limit.
     pub rate: Option<Rate>,
     /// How long one request may take.
     pub timeout: Duration,
     /// When a failed delivery is tried again, and for how long.
     pub retry: RetrySpec,
-    /// HTTP statuses that this agent means otherwise than the common table says.
+    /// HTTP statuses with another meaning than in the common table.
     pub classify: BTreeMap<u16, Class>,
 }
 
 /// `50/s`: at most `count` attempts started in each `per`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
+pub(crate) struct Rate {
     /// Attempts in a period.
     pub count: NonZeroU32,
     /// The period.
@@ -40,7 +40,7 @@ pub struct Rate {
 
 /// Exponential backoff with jitter, and its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RetrySpec {
+pub(crate) struct RetrySpec {
     /// The wait after the first failure.
     pub initial: Duration,
     /// The longest wait.
@@ -54,16 +54,16 @@ pub struct RetrySpec {
 /// The kinds of endpoint.
 #[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "there is one for each agent, behind its Arc")]
-pub enum Endpoint {
-    /// A LangGraph agent server: claim, then look.
+pub(crate) enum Endpoint {
+    /// A LangGraph agent server: one accepted run per delivery.
     LangGraph(LangGraphSpec),
     /// Any HTTP endpoint: at least once, with an `Idempotency-Key`.
     Http(HttpSpec),
 }
 
 impl Endpoint {
-    /// Which authorities vouch for the server; `None`: the system's.
-    pub fn tls(&self) -> Option<&Tls> {
+    /// The certificate authorities that are trusted for this server; `None`: the system's.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
         match self {
             Self::LangGraph(langgraph) => langgraph.tls.as_ref(),
             Self::Http(http) => http.tls.as_ref(),
@@ -73,43 +73,43 @@ impl Endpoint {
 
 /// A LangGraph agent server and the assistant on it.
 #[derive(Debug, Clone)]
-pub struct LangGraphSpec {
+pub(crate) struct LangGraphSpec {
     /// The server's base URL, without a trailing slash in its path.
     pub url: Url,
     /// The assistant's name or UUID.
     pub assistant: String,
     /// Sent as `x-api-key`.
     pub api_key: Option<Secret>,
-    /// How the bridge proves who it is to a server or a gateway with an authentication of its own.
+    /// Credentials for a server or a gateway with an authentication of its own.
     pub auth: Option<Auth>,
     /// A private CA.
     pub tls: Option<Tls>,
     /// More headers for every request.
     pub headers: Vec<(HeaderName, HeaderText)>,
-    /// The longest that a request may linger in a proxy or a queue: at least twice the time-out.
-    pub settle: Duration,
+    /// The longest that a request may be under way, in proxies and queues too: at least twice the time-out.
+    pub max_request_lifetime: Duration,
     /// The run's `config`, sent as it stands; one with templates in it is part of each delivery.
     pub config: Option<Value>,
     /// The run's `context`, likewise.
     pub context: Option<Value>,
-    /// What the server may clear away of a claim thread, and when. `None`: nothing.
+    /// When the server clears a claim thread. `None`: never.
     pub ttl: Option<Ttl>,
     /// The LangSmith project that the run is traced to; `None`: the server's own.
     pub tracer_project: Option<String>,
 }
 
-/// When the server clears a claim thread, and how much of it.
+/// When the server clears a claim thread, and what of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ttl {
-    /// So long after it was last used.
+pub(crate) struct Ttl {
+    /// The time since it was last used.
     pub after: Duration,
     /// What is cleared.
     pub strategy: TtlStrategy,
 }
 
-/// What a server clears of a thread whose time is over.
+/// What a server clears of an expired thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TtlStrategy {
+pub(crate) enum TtlStrategy {
     /// All checkpoints but the latest: the thread, which is the claim, stays.
     KeepLatest,
     /// The whole thread: the claim goes with it.
@@ -118,7 +118,7 @@ pub enum TtlStrategy {
 
 impl TtlStrategy {
     /// The server's word for it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::KeepLatest => "keep_latest",
             Self::Delete => "delete",
@@ -128,14 +128,14 @@ impl TtlStrategy {
 
 /// Any HTTP endpoint.
 #[derive(Debug, Clone)]
-pub struct HttpSpec {
+pub(crate) struct HttpSpec {
     /// Where the event goes.
     pub url: Url,
     /// POST or PUT.
     pub method: Method,
     /// More headers for every request.
     pub headers: Vec<(HeaderName, HeaderText)>,
-    /// How the bridge proves who it is.
+    /// The bridge's credentials.
     pub auth: Option<Auth>,
     /// A private CA.
     pub tls: Option<Tls>,
@@ -143,9 +143,9 @@ pub struct HttpSpec {
     pub sign: Option<Secret>,
 }
 
-/// How the bridge proves who it is.
+/// The bridge's credentials.
 #[derive(Debug, Clone)]
-pub enum Auth {
+pub(crate) enum Auth {
     /// `Authorization: Bearer ...`
     Bearer(Secret),
     /// A header of the endpoint's choice, `x-api-key` by default.
@@ -159,16 +159,17 @@ pub enum Auth {
 
 /// The value of a header: written in the routing file, or a secret.
 #[derive(Debug, Clone)]
-pub enum HeaderText {
+pub(crate) enum HeaderText {
     /// As it stands in the file.
     Plain(HeaderValue),
     /// Read from the environment or a file.
     Secret(Secret),
 }
 
-/// What an agent's answer means for the delivery. The words are those of `classify:` in a routing file.
+/// What an agent's answer means for the delivery. The words are those of `classify:` in a routing file, which
+/// has one word for both kinds of agent fault: there, the status decides which of them it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Class {
+pub(crate) enum Class {
     /// The agent has it.
     Accepted,
     /// The agent is well and says: later.
@@ -177,29 +178,32 @@ pub enum Class {
     Ambiguous,
     /// The agent will never take this event, and would take another.
     EventFault,
-    /// The agent takes nothing, whatever the event.
+    /// The agent accepts no event at the moment and may recover by itself: it is slow, overloaded or failing.
+    AgentUnavailable,
+    /// The agent accepts no event until somebody fixes it: a wrong key or address, nobody listening.
     AgentFault,
 }
 
 impl Class {
-    /// Every class, in the order of the docs.
-    pub const ALL: [Self; 5] = [Self::Accepted, Self::Busy, Self::Ambiguous, Self::EventFault, Self::AgentFault];
+    /// The classes that a routing file can name, in the order of the docs.
+    pub(crate) const NAMED: [Self; 5] =
+        [Self::Accepted, Self::Busy, Self::Ambiguous, Self::EventFault, Self::AgentFault];
 
     /// The word in routing files, labels and logs.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
             Self::Busy => "busy",
             Self::Ambiguous => "ambiguous",
             Self::EventFault => "event_fault",
-            Self::AgentFault => "agent_fault",
+            Self::AgentUnavailable | Self::AgentFault => "agent_fault",
         }
     }
 }
 
-/// Where a secret is found. Its value is never part of a message, and `Debug` shows only the place.
+/// The source of a secret. Its value is never part of a message, and `Debug` shows only the source.
 #[derive(Clone)]
-pub enum Secret {
+pub(crate) enum Secret {
     /// An environment variable, read once when the routing folder is loaded.
     Env {
         /// The variable's name.
@@ -207,14 +211,14 @@ pub enum Secret {
         /// Its value at that moment.
         value: Arc<str>,
     },
-    /// A file, read again at every use, so that a rotated secret needs no restart. White space at
-    /// its end is cut off.
+    /// A file, read again at every use, so that a rotated secret needs no restart. Trailing white
+    /// space is removed.
     File(PathBuf),
 }
 
-/// A secret that cannot be had.
+/// A secret that cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum SecretError {
+pub(crate) enum SecretError {
     /// The file cannot be read.
     #[error("secret file {path}: {error}: create it, readable to the bridge's user")]
     Unreadable {
@@ -233,7 +237,7 @@ pub enum SecretError {
 
 impl Secret {
     /// The value, as it is now.
-    pub fn reveal(&self) -> Result<Arc<str>, SecretError> {
+    pub(crate) fn reveal(&self) -> Result<Arc<str>, SecretError> {
         match self {
             Self::Env { value, .. } => Ok(Arc::clone(value)),
             Self::File(path) => {

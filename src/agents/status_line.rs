@@ -1,22 +1,24 @@
 //! The status of a response, read beside the HTTP client.
 //!
-//! Owns one fact: which final status the server wrote on a connection since a request began there. The
-//! client discards a response whose head it cannot parse, and the status with it; what the agent decided
-//! is in the first line all the same. Its invariant: a status is never that of an earlier request, because
-//! every write forgets what was read before it. It does not know what a status means.
+//! Owns one fact: the final status that the server wrote on a connection since the last request. The
+//! client discards a response whose head it cannot parse, and the status with it; but the first line says what the
+//! agent decided. Its invariant: a status is never that of an earlier request, because
+//! every write resets it. It does not know what a status means.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-/// A longer first line is no status line: only its beginning matters.
+use crate::sync::Mutex;
+
+/// The most bytes of a line that are kept: the status is at its beginning.
 const MAX_LINE: usize = 64;
 
-/// Shared by a connection, which feeds it, and by whoever sends requests there.
+/// Shared by a connection, which feeds it, and the sender of its requests.
 #[derive(Debug, Clone, Default)]
-pub(super) struct StatusLine(Arc<Mutex<State>>);
+pub(super) struct StatusLine(Arc<Mutex<ParserState>>);
 
 #[derive(Debug, Default)]
-enum State {
-    /// No request is under way: whatever arrives is not read.
+enum ParserState {
+    /// No request is under way: input is ignored.
     #[default]
     Closed,
     /// In a line that may be the status line.
@@ -30,40 +32,40 @@ enum State {
 }
 
 impl StatusLine {
-    /// A part of a request is about to be written: what was read before is no answer to it.
-    pub fn open(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = State::Line(Vec::new());
+    /// A part of a request is about to be written: anything read before is not its response.
+    pub(super) fn open(&self) {
+        *self.0.lock() = ParserState::Line(Vec::new());
     }
 
-    /// The client has read the response: its status is no news any more. The next request may have begun,
-    /// which this leaves alone.
-    pub fn close(&self) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*state, State::Read(_)) {
-            *state = State::Closed;
+    /// The client has read the response, so its status is not needed any more. No effect if the next request
+    /// has begun.
+    pub(super) fn close(&self) {
+        let mut state = self.0.lock();
+        if matches!(*state, ParserState::Read(_)) {
+            *state = ParserState::Closed;
         }
     }
 
     /// Bytes that the server wrote.
-    pub fn feed(&self, bytes: &[u8]) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn feed(&self, bytes: &[u8]) {
+        let mut state = self.0.lock();
         for byte in bytes {
             match &mut *state {
-                State::Closed | State::Read(_) | State::Unknown => return,
-                State::Line(line) if *byte == b'\n' => {
+                ParserState::Closed | ParserState::Read(_) | ParserState::Unknown => return,
+                ParserState::Line(line) if *byte == b'\n' => {
                     let line = line.trim_ascii_end();
                     *state = match parse(line) {
                         // Empty lines before the response are skipped, as clients do.
-                        _ if line.is_empty() => State::Line(Vec::new()),
-                        Some(status) if (100..200).contains(&status) && status != 101 => State::Interim(0),
-                        Some(status) => State::Read(status),
-                        None => State::Unknown,
+                        _ if line.is_empty() => ParserState::Line(Vec::new()),
+                        Some(status) if (100..200).contains(&status) && status != 101 => ParserState::Interim(0),
+                        Some(status) => ParserState::Read(status),
+                        None => ParserState::Unknown,
                     };
                 }
-                State::Line(line) if line.len() < MAX_LINE => line.push(*byte),
-                State::Line(_) => {}
-                State::Interim(length) => match *byte {
-                    b'\n' if *length == 0 => *state = State::Line(Vec::new()),
+                ParserState::Line(line) if line.len() < MAX_LINE => line.push(*byte),
+                ParserState::Line(_) => {}
+                ParserState::Interim(length) => match *byte {
+                    b'\n' if *length == 0 => *state = ParserState::Line(Vec::new()),
                     b'\n' => *length = 0,
                     b'\r' => {}
                     _ => *length += 1,
@@ -72,10 +74,10 @@ impl StatusLine {
         }
     }
 
-    /// The final status, once its whole line was read.
-    pub fn status(&self) -> Option<u16> {
-        match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            State::Read(status) => Some(status),
+    /// The final status, if its whole line was read.
+    pub(super) fn status(&self) -> Option<u16> {
+        match *self.0.lock() {
+            ParserState::Read(status) => Some(status),
             _ => None,
         }
     }

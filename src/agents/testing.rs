@@ -1,4 +1,4 @@
-//! What the tests of this room share: a delivery, specs, a clock by hand, a server by script.
+//! What the tests of this room share: a delivery, specs, a manual clock, a scripted server.
 
 use std::{
     collections::BTreeMap,
@@ -16,12 +16,18 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::*;
+use super::{clock::Boottime, *};
 use crate::event::{DeliveryId, Origin, decode};
 
 pub(super) const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-pub(super) const SETTLE: Duration = Duration::from_secs(60);
+pub(super) const MAX_REQUEST_LIFETIME: Duration = Duration::from_secs(60);
+
+/// Long enough for what is answered, on a machine that stands still for a while too.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long another process's claim is waited for before it is taken over.
+pub(super) const TAKEOVER: Duration = MAX_REQUEST_LIFETIME.saturating_add(TIMEOUT.saturating_mul(2));
 
 pub(super) fn delivery(event_id: &str) -> Delivery {
     let document = json!({
@@ -53,7 +59,7 @@ fn agent(endpoint: Endpoint) -> AgentSpec {
         endpoint,
         concurrency: 4,
         rate: None,
-        timeout: Duration::from_secs(5),
+        timeout: TIMEOUT,
         retry: RetrySpec {
             initial: Duration::from_millis(10),
             max: Duration::from_secs(1),
@@ -72,7 +78,7 @@ pub(super) fn langgraph_spec(addr: SocketAddr) -> (AgentSpec, LangGraphSpec) {
         auth: None,
         tls: None,
         headers: Vec::new(),
-        settle: SETTLE,
+        max_request_lifetime: MAX_REQUEST_LIFETIME,
         config: None,
         context: None,
         ttl: None,
@@ -93,9 +99,9 @@ pub(super) fn http_spec(addr: SocketAddr) -> (AgentSpec, HttpSpec) {
     (agent(Endpoint::Http(spec.clone())), spec)
 }
 
-pub(super) fn connect(spec: AgentSpec) -> (Agent, Arc<HandClock>) {
-    let clock = Arc::new(HandClock::default());
-    let agent = Agent::build(&Arc::new(spec), ClaimPolicy::default(), Arc::<HandClock>::clone(&clock)).unwrap();
+pub(super) fn connect(spec: AgentSpec) -> (Agent, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::default());
+    let agent = Agent::with_clock(&Arc::new(spec), Arc::<ManualClock>::clone(&clock)).unwrap();
     (agent, clock)
 }
 
@@ -106,26 +112,26 @@ pub(super) fn failed(answer: Answer) -> Failure {
     }
 }
 
-/// A clock that goes on only when it is told to, or at one call of `now`.
+/// A clock that advances only by `pass`, or at one call of `now`.
 #[derive(Debug, Default)]
-pub(super) struct HandClock {
+pub(super) struct ManualClock {
     milliseconds: AtomicU64,
     calls: AtomicU64,
     jump_at_call: AtomicU64,
 }
 
-impl HandClock {
-    pub fn pass(&self, time: Duration) {
+impl ManualClock {
+    pub(super) fn pass(&self, time: Duration) {
         self.milliseconds.fetch_add(u64::try_from(time.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
     /// At the nth call of `now` (the first is 1) an hour has gone by.
-    pub fn stop_before_call(&self, call: u64) {
+    pub(super) fn jump_at_call(&self, call: u64) {
         self.jump_at_call.store(call, Ordering::SeqCst);
     }
 }
 
-impl Clock for HandClock {
+impl Clock for ManualClock {
     fn now(&self) -> Boottime {
         if self.calls.fetch_add(1, Ordering::SeqCst) + 1 == self.jump_at_call.load(Ordering::SeqCst) {
             self.pass(Duration::from_secs(3600));
@@ -134,9 +140,9 @@ impl Clock for HandClock {
     }
 }
 
-/// A request as the scripted server read it.
+/// A request that the scripted server received.
 #[derive(Debug, Clone)]
-pub(super) struct Heard {
+pub(super) struct ReceivedRequest {
     pub line: String,
     pub head: String,
     pub body: Vec<u8>,
@@ -155,11 +161,11 @@ pub(super) enum Act {
 }
 
 impl Act {
-    pub fn json(status: u16, body: &Value) -> Self {
+    pub(super) fn json(status: u16, body: &Value) -> Self {
         Self::text(status, "content-type: application/json\r\n", &body.to_string())
     }
 
-    pub fn text(status: u16, headers: &str, body: &str) -> Self {
+    pub(super) fn text(status: u16, headers: &str, body: &str) -> Self {
         let length = body.len();
         Self::Say(format!(
             "HTTP/1.1 {status} x\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}"
@@ -167,14 +173,14 @@ impl Act {
     }
 }
 
-/// A server that does with each request what `script` says.
+/// A server that answers each request as `script` says.
 pub(super) struct Scripted {
     pub addr: SocketAddr,
-    heard: Arc<Mutex<Vec<Heard>>>,
+    heard: Arc<Mutex<Vec<ReceivedRequest>>>,
 }
 
 impl Scripted {
-    pub async fn start(script: impl Fn(&Heard) -> Act + Send + Sync + 'static) -> Self {
+    pub(super) async fn start(script: impl Fn(&ReceivedRequest) -> Act + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let heard = Arc::new(Mutex::new(Vec::new()));
@@ -188,16 +194,20 @@ impl Scripted {
         Self { addr, heard }
     }
 
-    pub fn heard(&self) -> Vec<Heard> {
+    pub(super) fn heard(&self) -> Vec<ReceivedRequest> {
         self.heard.lock().unwrap().clone()
     }
 
-    pub fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         self.heard().into_iter().map(|heard| heard.line).collect()
     }
 }
 
-async fn serve(mut stream: TcpStream, log: &Mutex<Vec<Heard>>, script: &(dyn Fn(&Heard) -> Act + Send + Sync)) {
+async fn serve(
+    mut stream: TcpStream,
+    log: &Mutex<Vec<ReceivedRequest>>,
+    script: &(dyn Fn(&ReceivedRequest) -> Act + Send + Sync),
+) {
     let mut bytes = Vec::new();
     let heard = loop {
         if let Some(heard) = whole_request(&bytes) {
@@ -220,12 +230,12 @@ async fn serve(mut stream: TcpStream, log: &Mutex<Vec<Heard>>, script: &(dyn Fn(
     }
 }
 
-pub(super) fn whole_request(bytes: &[u8]) -> Option<Heard> {
+pub(super) fn whole_request(bytes: &[u8]) -> Option<ReceivedRequest> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     let length: usize = length.map_or(0, |length| length.parse().unwrap());
     let body = bytes.get(end..end + length)?.to_vec();
     let line = head.lines().next()?.trim_end_matches(" HTTP/1.1").to_owned();
-    Some(Heard { line, head, body })
+    Some(ReceivedRequest { line, head, body })
 }

@@ -1,6 +1,6 @@
-//! Which authorities vouch for an agent's server.
+//! The certificate authorities that are trusted for an agent's server.
 //!
-//! Owns the reading of a file of CA certificates. Its invariant: a [`Tls`] holds at least one certificate.
+//! Reads a file of CA certificates. Its invariant: a [`Tls`] has at least one certificate.
 //! It does not know how a connection is made.
 
 use std::{
@@ -12,14 +12,14 @@ use native_tls::Certificate;
 
 /// The certificates of a private CA, which are trusted instead of the system's.
 #[derive(Clone)]
-pub struct Tls {
+pub(crate) struct Tls {
     ca_file: PathBuf,
     certificates: Vec<Certificate>,
 }
 
 /// A CA file that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub(crate) enum TlsError {
     /// The file cannot be read.
     #[error("CA file {path}: {error}: name a file that the bridge's user may read")]
     Unreadable {
@@ -40,7 +40,7 @@ pub enum TlsError {
 
 impl Tls {
     /// Reads the certificates, once: a file that changes later is read at the next start.
-    pub fn load(ca_file: &Path) -> Result<Self, TlsError> {
+    pub(crate) fn load(ca_file: &Path) -> Result<Self, TlsError> {
         let path = || ca_file.to_owned();
         let pem = crate::files::read(ca_file).map_err(|error| TlsError::Unreadable { path: path(), error })?;
         let missing = |found: &str| TlsError::NoCertificate { path: path(), found: found.to_owned() };

@@ -1,7 +1,7 @@
-//! What of an event becomes part of a request beside its body: the trace context, tags, metadata.
+//! Values of an event in a request besides its body: the trace context, tags, metadata.
 //!
-//! Owns the bounds. Its invariant: no value of an event can make a request that an agent refuses for its
-//! form, so a trace context is forwarded as W3C defines it or not at all. It does not know how a record
+//! Owns their bounds. Its invariant: no value of an event makes a request malformed,
+//! so a trace context is forwarded as W3C defines it or not at all. It does not know how a record
 //! or a request carries it.
 
 use std::sync::Arc;
@@ -13,18 +13,18 @@ const MAX_BAGGAGE_BYTES: usize = 4096;
 const MAX_BAGGAGE_MEMBERS: usize = 64;
 const MAX_TRACESTATE_BYTES: usize = 512;
 const MAX_TRACESTATE_MEMBERS: usize = 32;
-/// A version to come may be longer than `00`, which has 55.
+/// A later version may be longer than `00`, which has 55.
 const MAX_TRACEPARENT_BYTES: usize = 128;
 
-/// What may stand around a part.
+/// Optional white space around a part.
 const OWS: [char; 2] = [' ', '\t'];
 
 /// The longest text of an event in a tag or in metadata, in bytes.
 pub(super) const MAX_TEXT_BYTES: usize = 255;
 
-/// A trace that an event belongs to, fit to be sent.
+/// The trace that an event belongs to, valid and bounded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TraceContext {
+pub(crate) struct TraceContext {
     traceparent: Option<Arc<str>>,
     tracestate: Option<Arc<str>>,
     baggage: Option<Arc<str>>,
@@ -33,22 +33,22 @@ pub struct TraceContext {
 impl TraceContext {
     /// Reads the trace context from every value that stands under these names, in order. What is not
     /// valid is left out, and `tracestate` goes with its `traceparent`.
-    pub fn read<'a>(
+    pub(crate) fn read<'a>(
         traceparent: impl IntoIterator<Item = &'a str>,
         tracestate: impl IntoIterator<Item = &'a str>,
         baggage: impl IntoIterator<Item = &'a str>,
     ) -> Self {
         let mut parents = traceparent.into_iter().map(str::trim);
         let first = parents.next();
-        // Of two that differ nobody knows which one is meant.
+        // Several that differ are ambiguous.
         let parent = first.filter(|first| parents.all(|other| other == *first) && is_traceparent(first));
         let state = parent.and_then(|_| tracestate_of(tracestate));
         Self { traceparent: parent.map(Into::into), tracestate: state, baggage: baggage_of(baggage) }
     }
 
-    /// This context, or where it has no trace, that of `other`.
+    /// This context, with what it lacks taken from `other`.
     #[must_use]
-    pub fn or(self, other: Self) -> Self {
+    pub(crate) fn or(self, other: Self) -> Self {
         let baggage = self.baggage.or(other.baggage);
         let (traceparent, tracestate) = match self.traceparent {
             None => (other.traceparent, other.tracestate),
@@ -58,7 +58,7 @@ impl TraceContext {
     }
 
     /// The trace and the span that the event comes from.
-    pub fn traceparent(&self) -> Option<&str> {
+    pub(crate) fn traceparent(&self) -> Option<&str> {
         self.traceparent.as_deref()
     }
 
@@ -117,7 +117,7 @@ fn join<'a>(members: impl Iterator<Item = &'a str>, count: usize, bytes: usize) 
     (!text.is_empty()).then(|| text.into())
 }
 
-/// One bad member spoils the list, as W3C has it.
+/// One invalid member invalidates the list, as W3C demands.
 fn tracestate_of<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Arc<str>> {
     let mut keys = std::collections::HashSet::new();
     let mut list = Vec::new();
@@ -147,7 +147,7 @@ fn tracestate_of<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Arc<st
     join(list.into_iter(), MAX_TRACESTATE_MEMBERS, MAX_TRACESTATE_BYTES)
 }
 
-/// The members that are valid; each stands for itself.
+/// The valid members; they are independent.
 fn baggage_of<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Arc<str>> {
     let token = |text: &str| {
         !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
@@ -165,8 +165,8 @@ fn baggage_of<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Arc<str>>
     join(members(values).filter(valid), MAX_BAGGAGE_MEMBERS, MAX_BAGGAGE_BYTES)
 }
 
-/// A text of an event for a tag or metadata: cut to [`MAX_TEXT_BYTES`], with what nobody could see or
-/// a database could not keep replaced.
+/// A text of an event for a tag or metadata: cut to [`MAX_TEXT_BYTES`], with invisible characters and those
+/// that a database cannot store replaced.
 pub(super) fn bounded(text: &str) -> String {
     let mut bounded: String =
         text.chars().take(MAX_TEXT_BYTES + 1).map(|c| if is_invisible(c) { '\u{fffd}' } else { c }).collect();

@@ -17,16 +17,16 @@ use http_body_util::BodyExt;
 use hyper::{
     Method, Request, Response, Uri,
     body::{Body, Frame, Incoming, SizeHint},
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT},
 };
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use reqwest::Url;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    AgentSpec, Auth, HeaderText, Observation, Secret, SecretError, connector,
-    delivery::address,
-    gate::{Gate, Shut},
+    AgentSpec, Observation, connector,
+    failure::address,
+    gate::{Closed, Gate},
     retry_after,
     status_line::StatusLine,
 };
@@ -35,16 +35,16 @@ use super::{
 pub(super) const TEXT_LIMIT: usize = 64 * 1024;
 /// How much of a list of runs is read.
 pub(super) const LIST_LIMIT: usize = 4 * 1024 * 1024;
-/// How long the body of an answer may take that is read only to free the connection.
-const DRAIN: Duration = Duration::from_secs(1);
-const AGENT: &str = concat!("workflow-bridge/", env!("CARGO_PKG_VERSION"));
+/// How long the body of a response is read to make the connection reusable.
+const READ_REST_FOR: Duration = Duration::from_secs(1);
+const USER_AGENT_VALUE: &str = concat!("workflow-bridge/", env!("CARGO_PKG_VERSION"));
 
 /// What is read of an answer's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Read {
     /// All, up to a limit.
     Whole(usize),
-    /// On success only what frees the connection; on a refusal the text.
+    /// On success only so much that the connection can be reused; on a refusal the text.
     OnRefusal,
 }
 
@@ -62,11 +62,11 @@ pub(super) struct Call {
 pub(super) struct Reply {
     pub status: u16,
     pub retry_after: Option<Duration>,
-    /// What was asked, for a log: the method and the address.
+    /// The request, for a log: the method and the address.
     pub asked: String,
-    /// Where a redirect leads, without credentials and query.
+    /// The target of a redirect, without credentials and query.
     pub location: Option<String>,
-    /// What was read of the body: an answer of LangGraph that is cut short is no JSON any more.
+    /// What was read of the body: it may be cut off at the limit.
     pub body: Bytes,
     /// Why nothing but the status could be read.
     pub malformed: Option<String>,
@@ -74,7 +74,7 @@ pub(super) struct Reply {
 
 impl Reply {
     /// `answered 308, a redirect to http://h/x`: what follows the request in a sentence.
-    pub fn answered(&self) -> String {
+    pub(super) fn answered(&self) -> String {
         let mut text = format!("answered {}", self.status);
         if let Some(location) = &self.location {
             let _ =
@@ -89,19 +89,19 @@ impl Reply {
 
 /// No answer.
 #[derive(Debug)]
-pub(super) struct Lost {
+pub(super) struct NoAnswer {
     /// [`Observation::Connect`], [`Observation::Timeout`] or [`Observation::Io`].
     pub observation: Observation,
-    /// What was asked, for a log: the method and the address.
+    /// The request, for a log: the method and the address.
     pub asked: String,
-    /// What the client says.
+    /// The client's error.
     pub text: String,
 }
 
 /// The client of one agent.
 #[derive(Debug)]
 pub(super) struct Client {
-    pool: hyper_util::client::legacy::Client<connector::Connector, Once>,
+    pool: hyper_util::client::legacy::Client<connector::Connector, GatedBody>,
     timeout: Duration,
 }
 
@@ -110,22 +110,22 @@ pub(super) fn client(spec: &AgentSpec) -> Result<Client, native_tls::Error> {
     Ok(Client { pool: connector::pool(spec)?, timeout: spec.timeout })
 }
 
-/// Sends the request and reads what was asked of the answer.
-pub(super) async fn send(client: &Client, call: Call) -> Result<Reply, Lost> {
+/// Sends the request and reads the response as far as `call.read` says.
+pub(super) async fn send(client: &Client, call: Call) -> Result<Reply, NoAnswer> {
     let deadline = Instant::now() + client.timeout;
     let asked = format!("{} {}", call.method, address(&call.url));
     let gate = call.body.as_ref().map(|(_, gate)| Arc::clone(gate));
     let mut request = match request(&call) {
         Ok(request) => request,
         // Nothing was sent, and nothing will be.
-        Err(text) => return Err(Lost { observation: Observation::Connect, asked, text }),
+        Err(text) => return Err(NoAnswer { observation: Observation::Connect, asked, text }),
     };
     let connection = capture_connection(&mut request);
     let response = match timeout_at(deadline, client.pool.request(request)).await {
         Ok(Ok(response)) => response,
         failed => {
             let error = failed.ok().and_then(Result::err);
-            // Shut from here on: what is not sent by now never will be.
+            // Revoked from here on: a request that is not sent by now never will be.
             let refused = error.as_ref().is_some_and(hyper_util::client::legacy::Error::is_connect);
             let unsent = gate.map_or(refused, |gate| gate.revoke().is_none());
             let text = error.as_ref().map_or_else(|| format!("no answer within {:?}", client.timeout), chain);
@@ -147,8 +147,8 @@ pub(super) async fn send(client: &Client, call: Call) -> Result<Reply, Lost> {
     match call.read {
         Read::Whole(limit) => read(response, &mut body, limit, deadline).await,
         Read::OnRefusal if status.is_success() => {
-            // The status is the answer; what comes after it may as well not come.
-            read(response, &mut body, TEXT_LIMIT, deadline.min(Instant::now() + DRAIN)).await;
+            // The status is the answer: the body need not be complete.
+            read(response, &mut body, TEXT_LIMIT, deadline.min(Instant::now() + READ_REST_FOR)).await;
         }
         Read::OnRefusal => read(response, &mut body, TEXT_LIMIT, deadline).await,
     }
@@ -156,14 +156,14 @@ pub(super) async fn send(client: &Client, call: Call) -> Result<Reply, Lost> {
     Ok(Reply { status: status.as_u16(), retry_after, asked, location, body, malformed: None })
 }
 
-/// The client has no response. When the server wrote a whole status line, it has answered all the same.
+/// The client has no response. If the server wrote a whole status line, it has answered all the same.
 fn no_response(
     asked: String,
     text: String,
     timed_out: bool,
     unsent: bool,
     connection: &CaptureConnection,
-) -> Result<Reply, Lost> {
+) -> Result<Reply, NoAnswer> {
     let observation = match (unsent, timed_out) {
         (true, _) => Observation::Connect,
         (false, true) => Observation::Timeout,
@@ -173,7 +173,7 @@ fn no_response(
         Some(status) => {
             Ok(Reply { status, retry_after: None, asked, location: None, body: Bytes::new(), malformed: Some(text) })
         }
-        None => Err(Lost { observation, asked, text }),
+        None => Err(NoAnswer { observation, asked, text }),
     }
 }
 
@@ -183,19 +183,19 @@ fn status_line(connection: &CaptureConnection) -> Option<StatusLine> {
     extras.remove()
 }
 
-fn request(call: &Call) -> Result<Request<Once>, String> {
+fn request(call: &Call) -> Result<Request<GatedBody>, String> {
     let uri: Uri = call.url.as_str().parse().map_err(|error| format!("the URL cannot be sent: {error}"))?;
-    let mut body = Once::default();
+    let mut body = GatedBody::default();
     let mut request = Request::new(());
     *request.method_mut() = call.method.clone();
     *request.uri_mut() = uri;
     *request.headers_mut() = call.headers.clone();
-    request.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
+    request.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static(USER_AGENT_VALUE));
     if let Some((bytes, gate)) = &call.body {
         request.headers_mut().insert(CONTENT_LENGTH, bytes.len().into());
         if bytes.is_empty() {
-            // Nobody asks for the first byte of an empty body.
-            gate.pass().map_err(|shut| shut.to_string())?;
+            // The client does not poll an empty body.
+            gate.pass().map_err(|closed| closed.to_string())?;
         } else {
             body.0 = Some((bytes.clone(), Arc::clone(gate)));
         }
@@ -203,15 +203,15 @@ fn request(call: &Call) -> Result<Request<Once>, String> {
     Ok(request.map(|()| body))
 }
 
-/// A body that goes through its gate, once.
+/// A body that passes its gate, once.
 #[derive(Debug, Default)]
-struct Once(Option<(Bytes, Arc<Gate>)>);
+struct GatedBody(Option<(Bytes, Arc<Gate>)>);
 
-impl Body for Once {
+impl Body for GatedBody {
     type Data = Bytes;
-    type Error = Shut;
+    type Error = Closed;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Shut>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Closed>>> {
         Poll::Ready(self.0.take().map(|(bytes, gate)| gate.pass().map(|()| Frame::data(bytes))))
     }
 
@@ -249,80 +249,4 @@ fn chain(error: &hyper_util::client::legacy::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// The headers of a request, and the secrets among them, so that no answer can repeat one into a
-/// log.
-#[derive(Default)]
-pub(super) struct Headers {
-    pub map: HeaderMap,
-    pub secrets: Vec<Arc<str>>,
-}
-
-/// A secret that cannot be sent.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum HeaderError {
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    #[error("the secret for header {0} holds characters that a header cannot: correct the secret")]
-    Characters(HeaderName),
-}
-
-impl Headers {
-    /// The headers that the routing file gives.
-    pub fn add_all(&mut self, headers: &[(HeaderName, HeaderText)]) -> Result<(), HeaderError> {
-        for (name, text) in headers {
-            match text {
-                HeaderText::Plain(value) => {
-                    self.map.append(name, value.clone());
-                }
-                HeaderText::Secret(secret) => self.add_secret(name, secret, "")?,
-            }
-        }
-        Ok(())
-    }
-
-    /// How the bridge proves who it is.
-    pub fn authorize(&mut self, auth: &Auth) -> Result<(), HeaderError> {
-        match auth {
-            Auth::Bearer(secret) => self.add_secret(&hyper::header::AUTHORIZATION, secret, "Bearer "),
-            Auth::ApiKey { header, key } => self.add_secret(header, key, ""),
-        }
-    }
-
-    /// A header whose value is never shown. It replaces one of the same name.
-    pub fn add_secret(&mut self, name: &HeaderName, secret: &Secret, prefix: &str) -> Result<(), HeaderError> {
-        let secret = secret.reveal()?;
-        let mut value =
-            HeaderValue::from_str(&format!("{prefix}{secret}")).map_err(|_| HeaderError::Characters(name.clone()))?;
-        value.set_sensitive(true);
-        self.map.insert(name, value);
-        self.secrets.push(secret);
-        Ok(())
-    }
-
-    /// A header of the bridge's own, which replaces one of the same name. Characters that a header
-    /// cannot hold leave it out: no event may fail for its trace context.
-    pub fn set(&mut self, name: &'static str, value: &str) {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            self.map.insert(name, value);
-        }
-    }
-
-    /// A header that the routing file may have given otherwise.
-    pub fn set_default(&mut self, name: HeaderName, value: &str) {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            self.map.entry(name).or_insert(value);
-        }
-    }
-
-    /// The query of the agent's address may hold a token, which an answer may repeat: what is long
-    /// enough to be one is never shown.
-    pub fn hide_query(&mut self, url: &Url) {
-        self.secrets.extend(url.query().filter(|query| query.len() >= 6).map(Into::into));
-        self.secrets.extend(url.query_pairs().filter(|(_, value)| value.len() >= 6).map(|(_, value)| (&*value).into()));
-        let written =
-            url.query().into_iter().flat_map(|query| query.split('&')).filter_map(|pair| pair.split_once('='));
-        self.secrets.extend(written.filter(|(_, value)| value.len() >= 6).map(|(_, value)| value.into()));
-    }
 }

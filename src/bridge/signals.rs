@@ -1,16 +1,18 @@
-//! The signals that stop the bridge, and the exit codes of those who cannot wait.
+//! The signals that stop the bridge.
 
 use std::{fs, future, io, process, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::warn;
 
+use super::exit::Exit;
+
 /// Signals that come within this time of the first are the same signal.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
-/// Resolves at the first SIGTERM, SIGINT or SIGHUP; a second one ends the process at once. SIGHUP is left alone where it
+/// Resolves at the first SIGTERM, SIGINT or SIGHUP; a second one ends the process at once. SIGHUP stays ignored where it
 /// is ignored, as under `nohup`.
-pub fn signals() -> io::Result<impl Future<Output = ()>> {
+pub(crate) fn signals() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
@@ -21,25 +23,25 @@ pub fn signals() -> io::Result<impl Future<Output = ()>> {
             () = received(&mut hangup) => {}
         }
         tokio::spawn(async move {
-            // Whoever signals the process and its group means one signal.
-            let calm = tokio::time::sleep(SAME_SIGNAL);
-            tokio::pin!(calm);
+            // One that is sent to the process and to its group arrives twice.
+            let settled = tokio::time::sleep(SAME_SIGNAL);
+            tokio::pin!(settled);
             loop {
                 tokio::select! {
                     biased;
-                    () = &mut calm => break,
+                    () = &mut settled => break,
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
                     () = received(&mut hangup) => {}
                 }
             }
-            let code = tokio::select! {
-                _ = terminate.recv() => 143,
-                _ = interrupt.recv() => 130,
-                () = received(&mut hangup) => 129,
+            let exit = tokio::select! {
+                _ = terminate.recv() => Exit::Terminate,
+                _ = interrupt.recv() => Exit::Interrupt,
+                () = received(&mut hangup) => Exit::Hangup,
             };
             warn!("second signal: ending at once");
-            process::exit(code);
+            process::exit(exit.code().into());
         });
     })
 }

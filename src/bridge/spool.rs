@@ -1,15 +1,14 @@
-//! The bridge empties a spool folder: what publishers on this host could not hand to Kafka in time.
+//! The bridge drains a spool folder: events that publishers on this host could not deliver to Kafka in time.
 //!
-//! Owns a thread and a publish client of its own, so that a slow disk or an absent broker holds up
-//! nothing else. Its invariant: it can be stopped at any moment, and what it had taken by then is
-//! back in the folder. A folder that cannot be used is told of and tried again: it never ends the
-//! bridge.
+//! Owns a thread and a publish client of its own, so that a slow disk or an absent broker delays nothing else. Its
+//! invariant: it can be stopped at any moment, and puts back what it had claimed by then. A folder that cannot be used is
+//! logged and tried again: it never ends the bridge.
 
 use std::{
     collections::BTreeSet,
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -27,33 +26,34 @@ use crate::{
         Budget, Drained, PublishError, Publisher, drain,
         spool::{Spool, SpoolError, SpoolSettings, SpoolStats},
     },
+    sync::{Mutex, MutexGuard},
     telemetry,
 };
 
-/// How long Kafka has for some events of the spool.
+/// How long Kafka has for one batch of spooled events.
 pub(crate) const BATCH_TIME: Duration = Duration::from_secs(10);
-/// How long librdkafka goes on with one event: less, so that what is put back is not also under way.
+/// How long librdkafka tries to deliver one event: less, so that what is put back is not also in flight.
 const DELIVERY_TIME: Duration = Duration::from_secs(8);
-/// How long librdkafka waits for a topic that it does not know: less again, so that it says so.
+/// How long librdkafka waits for an unknown topic: less again, so that it reports it.
 const TOPIC_TIME: &str = "5000";
-/// Between two looks into the folder.
+/// Between two passes.
 const PAUSE: Duration = Duration::from_secs(3);
-/// And when Kafka took nothing, at most.
+/// And at most, if Kafka took nothing.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A publish client for what waits in a spool, with the bridge's settings. It has no spool of its own.
+/// A publish client for spooled events, with the bridge's settings. It has no spool of its own.
 pub(crate) fn publisher(kafka: &KafkaSettings) -> Result<Publisher, PublishError> {
     let builder = Publisher::builder()
         .bootstrap_servers(&kafka.bootstrap_servers)
         .client_id(&kafka.client_id)
         .security(kafka.security.clone())
-        .delivery_timeout(DELIVERY_TIME)
-        .request_timeout(DELIVERY_TIME)
+        .delivery_timeout_ms(DELIVERY_TIME)
+        .request_timeout_ms(DELIVERY_TIME)
         .property("topic.metadata.propagation.max.ms", TOPIC_TIME);
     kafka.properties.iter().fold(builder, |builder, (name, value)| builder.property(name, value)).build()
 }
 
-/// What the status page says of the spool.
+/// The spool on the status page.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct SpoolStatus {
     folder: String,
@@ -66,15 +66,15 @@ pub(super) struct SpoolStatus {
 
 /// The running drain.
 pub(super) struct SpoolDrain {
-    shared: Arc<Shared>,
+    worker: Arc<DrainWorker>,
     wake: mpsc::SyncSender<()>,
     ended: mpsc::Receiver<()>,
 }
 
-struct Shared {
+struct DrainWorker {
     spool: Spool,
     publisher: Publisher,
-    stopped: AtomicBool,
+    is_stopped: AtomicBool,
     status: Mutex<SpoolStatus>,
 }
 
@@ -87,57 +87,58 @@ impl SpoolDrain {
         let spool = Spool::new(SpoolSettings::new(folder));
         let status = SpoolStatus { folder: spool.folder().display().to_string(), ..SpoolStatus::default() };
         info!(folder = status.folder, "draining a spool");
-        let shared = Arc::new(Shared { spool, publisher, stopped: AtomicBool::new(false), status: Mutex::new(status) });
+        let worker =
+            Arc::new(DrainWorker { spool, publisher, is_stopped: AtomicBool::new(false), status: Mutex::new(status) });
         let (wake, woken) = mpsc::sync_channel(1);
         let (end, ended) = mpsc::sync_channel(1);
-        let running = Arc::clone(&shared);
+        let running = Arc::clone(&worker);
         let started = thread::Builder::new().name("spool".into()).spawn(move || {
             running.run(&woken);
-            // Nobody waits for it any more: then nobody has to be told.
+            // An error means that nobody waits.
             let _ = end.send(());
         });
         if let Err(error) = started {
             error!(%error, "the spool is not drained: its thread cannot be started");
         }
-        Self { shared, wake, ended }
+        Self { worker, wake, ended }
     }
 
-    /// What the status page shows.
+    /// Reads the status for the page.
     pub(super) fn view(&self) -> impl Fn() -> SpoolStatus + Send + Sync + use<> {
-        let shared = Arc::clone(&self.shared);
-        move || shared.status().clone()
+        let worker = Arc::clone(&self.worker);
+        move || worker.status().clone()
     }
 
-    /// Ends it: what is under way is put back. Waits at most so long; a thread that takes longer ends
-    /// with the process, and its claims with it.
+    /// Ends it, and puts back what is in flight. Waits at most so long; a thread that takes longer ends with the process,
+    /// and so do its claims.
     pub(super) fn stop(self, within: Duration) {
-        self.shared.stopped.store(true, Ordering::SeqCst);
+        self.worker.is_stopped.store(true, Ordering::SeqCst);
         // The thread may have ended by itself.
         let _ = self.wake.try_send(());
-        self.shared.publisher.close(Duration::ZERO);
+        self.worker.publisher.close(Duration::ZERO);
         if self.ended.recv_timeout(within).is_err() {
-            warn!("the spool's thread has not ended yet: what it took is taken over by the next drain");
+            warn!("the spool's thread has not ended yet: the next drain takes over what it claimed");
         }
     }
 }
 
-impl Shared {
-    fn status(&self) -> std::sync::MutexGuard<'_, SpoolStatus> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+impl DrainWorker {
+    fn status(&self) -> MutexGuard<'_, SpoolStatus> {
+        self.status.lock()
     }
 
     fn run(&self, woken: &mpsc::Receiver<()>) {
         let mut pause = PAUSE;
-        let mut told = Told::default();
+        let mut logged = Logged::default();
         loop {
             let begin = Instant::now();
             let (drained, stats) = (self.pass(), self.spool.stats());
-            if self.stopped.load(Ordering::SeqCst) {
+            if self.is_stopped.load(Ordering::SeqCst) {
                 return;
             }
-            let went_well = self.tell(&drained, &stats, &mut told);
-            pause = if went_well { PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
-            // A folder with very many files takes a while to list: it is not listed all the time.
+            let is_healthy = self.report(&drained, &stats, &mut logged);
+            pause = if is_healthy { PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+            // Listing a folder with very many files takes a while: do not list it all the time.
             let pause = pause.max(begin.elapsed());
             if woken.recv_timeout(pause) != Err(mpsc::RecvTimeoutError::Timeout) {
                 return;
@@ -147,7 +148,7 @@ impl Shared {
 
     fn pass(&self) -> Result<Drained, SpoolError> {
         drain(&self.spool, None, Budget::ALL, &mut |records| {
-            if self.stopped.load(Ordering::SeqCst) {
+            if self.is_stopped.load(Ordering::SeqCst) {
                 Vec::new().into()
             } else {
                 self.publisher.send_unspooled(records, BATCH_TIME)
@@ -155,12 +156,12 @@ impl Shared {
         })
     }
 
-    /// Metrics, status and log; whether the next pass may come soon.
-    fn tell(
+    /// Updates metrics, status and log. Returns whether the next pass may come soon.
+    fn report(
         &self,
         drained: &Result<Drained, SpoolError>,
         stats: &Result<SpoolStats, SpoolError>,
-        told: &mut Told,
+        logged: &mut Logged,
     ) -> bool {
         let mut page = self.status();
         if let Ok(stats) = stats {
@@ -175,7 +176,7 @@ impl Shared {
             Ok(drained) => drained,
             Err(error) => {
                 page.last_error = Some(error.to_string());
-                told.problem(page.last_error.as_deref());
+                logged.problem(page.last_error.as_deref());
                 return false;
             }
         };
@@ -189,20 +190,20 @@ impl Shared {
         if drained.published > 0 {
             info!(published = drained.published, left = drained.left, "spooled events published");
         }
-        told.destinations(drained, self.publisher.bootstrap_servers());
-        told.problem(page.last_error.as_deref());
+        logged.destinations(drained, self.publisher.bootstrap_servers());
+        logged.problem(page.last_error.as_deref());
         drained.error.is_none() || drained.published > 0
     }
 }
 
-/// What the log says once and not at each pass.
+/// What the log has already, so that not every pass repeats it.
 #[derive(Default)]
-struct Told {
+struct Logged {
     problem: Option<String>,
     destinations: BTreeSet<String>,
 }
 
-impl Told {
+impl Logged {
     fn problem(&mut self, problem: Option<&str>) {
         if let Some(error) = problem
             && self.problem.as_deref() != problem

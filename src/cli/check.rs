@@ -1,11 +1,18 @@
-//! `check`: every mistake in the settings and the routing folder, before anything starts.
+//! `check`: every mistake in the settings and the routing folder.
 
 use std::{fmt::Display, process::ExitCode};
 
 use clap::Args;
 
-use super::{Settings, environment_help, exit, fail, output, variables::Variables};
-use crate::bridge::{BridgeError, load_routing};
+use super::{
+    flags::Settings,
+    output::{self, fail},
+    variables::Variables,
+};
+use crate::{
+    bridge::{BridgeError, Exit, load_routing},
+    config::environment_help,
+};
 
 const EXAMPLE: &str = "Example: workflow-bridge check --routing routing";
 
@@ -34,7 +41,7 @@ impl Check {
         let routing = load_routing(&folder, window, &environment);
         output::warnings(&variables.warnings(true));
         if let Err(error) = &settings {
-            fail(exit::CONFIG, error);
+            fail(Exit::Config, error);
         }
         let routing = match (settings, routing) {
             (Ok(()), Ok(routing)) => routing,
@@ -42,18 +49,26 @@ impl Check {
                 if let BridgeError::Routing { problems, .. } = &error {
                     warn(problems.warnings());
                 }
-                return fail(exit::CONFIG, &error);
+                return fail(Exit::Config, &error);
             }
-            (Err(_), Ok(_)) => return ExitCode::from(exit::CONFIG),
+            (Err(_), Ok(_)) => return ExitCode::from(Exit::Config),
         };
         warn(routing.warnings());
         if self.strict && !routing.warnings().is_empty() {
             let count = routing.warnings().len();
-            return fail(exit::CONFIG, &format!("{count} warnings, and with --strict warnings are errors"));
+            let warnings = counted(count, "warning");
+            return fail(Exit::Config, &format!("{warnings}, and with --strict warnings are errors"));
         }
-        output::result(format_args!("ok: {} rules, {} agents", routing.rules().count(), routing.agents().count()));
+        let (rules, agents) = (routing.rules().count(), routing.agents().count());
+        output::result(format_args!("ok: {}, {}", counted(rules, "rule"), counted(agents, "agent")));
         ExitCode::SUCCESS
     }
+}
+
+/// `1 rule`, `2 rules`.
+fn counted(count: usize, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{ending}")
 }
 
 fn warn(warnings: &[impl Display]) {

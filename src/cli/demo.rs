@@ -5,8 +5,12 @@ use std::process::ExitCode;
 use clap::Args;
 use tokio::runtime::Runtime;
 
-use super::{exit, fail, logging, output};
+use super::{
+    logging,
+    output::{self, fail},
+};
 use crate::{
+    bridge::Exit,
     config::LogFormat,
     demo::{self, Options},
 };
@@ -28,7 +32,7 @@ impl Demo {
         logging::install(LogFormat::Text, "warn,workflow_bridge=error");
         let runtime = match Runtime::new() {
             Ok(runtime) => runtime,
-            Err(error) => return fail(exit::UNAVAILABLE, &format_args!("cannot start threads: {error}")),
+            Err(error) => return fail(Exit::Unavailable, &format_args!("cannot start threads: {error}")),
         };
         let options = Options { admin_addr: self.admin.clone(), keep: self.keep };
         let result = runtime.block_on(demo::run(options, |report, addr| {
@@ -42,8 +46,8 @@ impl Demo {
         runtime.shutdown_background();
         match result {
             Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => fail(exit::SOFTWARE, &"the outcome is not the expected one: see the table"),
-            Err(error) => fail(exit::UNAVAILABLE, &error),
+            Ok(false) => fail(Exit::Software, &"the outcome is not the expected one: see the table"),
+            Err(error) => fail(Exit::Unavailable, &error),
         }
     }
 }

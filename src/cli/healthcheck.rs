@@ -2,11 +2,12 @@
 
 use std::{process::ExitCode, time::Duration};
 
+use super::{ask::ask, flags::Source, output::fail};
+use crate::{
+    bridge::{Exit, process_environment},
+    config::environment_help,
+};
 use clap::Args;
-use tokio::runtime::Builder;
-
-use super::{Source, environment_help, exit, fail};
-use crate::bridge::process_environment;
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -30,36 +31,13 @@ impl Healthcheck {
     pub(super) fn main(&self) -> ExitCode {
         let config = match self.source.load(&[("admin_addr", &self.admin)], &process_environment()) {
             Ok(config) => config,
-            Err(error) => return fail(exit::CONFIG, &error),
+            Err(error) => return fail(Exit::Config, &error),
         };
-        // A bridge that listens on every address is asked on this host's own.
-        let addr = config.admin_addr.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]");
-        let url = format!("http://{addr}/{}", if self.ready { "readyz" } else { "healthz" });
-        let runtime = match Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => return fail(exit::UNAVAILABLE, &format_args!("cannot start: {error}")),
-        };
-        match runtime.block_on(ask(&url)) {
-            Ok((true, _)) => ExitCode::SUCCESS,
-            Ok((false, body)) => fail(exit::UNAVAILABLE, &format_args!("{url} says: {body}")),
-            Err(error) => {
-                fail(exit::UNAVAILABLE, &format_args!("{url}: {}: is the bridge running there?", cause(&error)))
-            }
+        let page = if self.ready { "readyz" } else { "healthz" };
+        match ask(&config.admin_addr, &[page], TIMEOUT) {
+            Ok((200..300, _)) => ExitCode::SUCCESS,
+            Ok((_, body)) => fail(Exit::Unavailable, &format_args!("http://{}/{page} says: {body}", config.admin_addr)),
+            Err(error) => fail(Exit::Unavailable, &error),
         }
     }
-}
-
-async fn ask(url: &str) -> Result<(bool, String), reqwest::Error> {
-    let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
-    let response = client.get(url).send().await?;
-    Ok((response.status().is_success(), response.text().await?))
-}
-
-/// The innermost cause: `connection refused` rather than `error sending request`.
-fn cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }

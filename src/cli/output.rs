@@ -1,19 +1,20 @@
-//! What a command prints: results on stdout, the rest on stderr.
+//! The output of a command: results on stdout, everything else on stderr.
 //!
-//! Its invariant: a reader that has gone away or a full disk ends no command, whatever it is doing.
-//! What could not be written is remembered, so that the exit code tells.
+//! Invariant: a closed pipe or a full disk does not interrupt a command. A result that could not be written is
+//! remembered and changes the exit code.
 
 use std::{
-    fmt,
+    fmt::{self, Write as _},
     io::{self, Write as _},
     process::ExitCode,
-    sync::Mutex,
 };
 
-use super::exit;
+use serde_json::Value;
 
-/// Why a result could not be written, for the exit code. A reader that wanted no more is no reason.
-static UNWRITTEN: Mutex<Option<io::Error>> = Mutex::new(None);
+use crate::{bridge::Exit, sync::Mutex};
+
+/// Why a result could not be written. A pipe that its reader closed is not an error.
+static WRITE_ERROR: Mutex<Option<io::Error>> = Mutex::new(None);
 
 /// Writes a line of the command's result.
 pub(super) fn result(line: fmt::Arguments<'_>) {
@@ -22,35 +23,54 @@ pub(super) fn result(line: fmt::Arguments<'_>) {
     written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
 }
 
+/// JSON for people and programs. It allows some characters in a text that terminals obey: those are escaped.
+pub(super) fn json(value: &Value) -> String {
+    let is_obeyed = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
+    let mut text = String::new();
+    for c in format!("{value:#}").chars() {
+        if is_obeyed(c) {
+            let _ = write!(text, "\\u{:04x}", u32::from(c));
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
 /// Remembers that a result could not be written.
 pub(super) fn written(done: io::Result<()>) {
     if let Err(error) = done
         && error.kind() != io::ErrorKind::BrokenPipe
-        && let Ok(mut unwritten) = UNWRITTEN.lock()
     {
-        *unwritten = Some(error);
+        *WRITE_ERROR.lock() = Some(error);
     }
 }
 
 /// Writes a line for the person at the terminal.
 pub(super) fn note(line: fmt::Arguments<'_>) {
-    // In one write, so that lines of several processes do not mix. A closed stderr cannot be told anything.
+    // One write, so that lines of several processes do not mix. An error cannot be reported anywhere.
     let _ = io::stderr().lock().write_all(format!("workflow-bridge: {line}\n").as_bytes());
 }
 
-/// Writes a warning for each line.
+/// Writes what went wrong to stderr and returns the exit code.
+pub(super) fn fail(exit: Exit, message: &dyn fmt::Display) -> ExitCode {
+    note(format_args!("{message}"));
+    exit.into()
+}
+
+/// Writes each line as a warning.
 pub(super) fn warnings(lines: &[String]) {
     for line in lines {
         note(format_args!("warning: {line}"));
     }
 }
 
-/// The exit code of a command: of a result that could not be written, when nothing else went wrong.
+/// The exit code of a command. If it succeeded but a result could not be written, it becomes an error.
 pub(super) fn exit_code(code: ExitCode) -> ExitCode {
-    match UNWRITTEN.lock().ok().and_then(|mut unwritten| unwritten.take()) {
+    match WRITE_ERROR.lock().take() {
         Some(error) if code == ExitCode::SUCCESS => {
             note(format_args!("done, but the result could not be written to stdout: {error}"));
-            ExitCode::from(exit::OUTPUT)
+            ExitCode::from(Exit::Io)
         }
         _ => code,
     }

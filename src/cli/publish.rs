@@ -11,11 +11,18 @@ use std::{
 
 use clap::Args;
 
-use super::{Source, environment_help, exit, fail, logging, output, variables::Variables};
+use super::{
+    flags::Source,
+    logging,
+    output::{self, fail},
+    variables::Variables,
+};
 use crate::{
+    bridge::Exit,
+    config::environment_help,
     event::{Event, EventType, Poison, decode},
     kafka::KafkaSettings,
-    publish::{PublishError, Publisher, Record},
+    publish::{Interrupt, PublishError, Publisher, Record},
     yaml::suggestion,
 };
 
@@ -47,12 +54,12 @@ pub(super) struct Publish {
     file: PathBuf,
 }
 
-/// Events that are under way at once.
-const AT_ONCE: usize = 1_000;
-/// How long Kafka has for them.
+/// The most events in flight.
+const BATCH_SIZE: usize = 1_000;
+/// How long Kafka has to acknowledge them.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// How long a broker is looked for before the first of them.
-const CONNECT_TIME: Duration = Duration::from_secs(5);
+/// How long the first connection to a broker may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
@@ -62,29 +69,57 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// The publish client with the bridge's settings. It has no spool: the events are in a file already.
-pub(super) fn publisher(kafka: &KafkaSettings, topic: &str) -> Result<Publisher, PublishError> {
+/// The publish client with the bridge's settings. It has no spool: the events are in a file already. `timeout` is how long
+/// Kafka has to acknowledge events. For most of it the client waits for a topic that does not exist (yet), so that the error
+/// says that the topic is missing, and not just that the time is over.
+pub(super) fn publisher(kafka: &KafkaSettings, topic: &str, timeout: Duration) -> Result<Publisher, PublishError> {
+    let wait_for_topic = (timeout * 3 / 4).as_millis().clamp(1, 3_600_000);
     let builder = Publisher::builder()
         .bootstrap_servers(&kafka.bootstrap_servers)
         .topic(topic)
         .client_id(&kafka.client_id)
         .security(kafka.security.clone())
-        .max_in_flight(5);
+        .max_in_flight_requests_per_connection(5)
+        .property("topic.metadata.propagation.max.ms", wait_for_topic.to_string());
     kafka.properties.iter().fold(builder, |builder, (name, value)| builder.property(name, value)).build()
 }
 
-/// What became of the lines so far, and those that wait for their turn.
-struct Sheet {
+/// The results of the lines so far, and the batch of the next ones.
+struct Lines {
     name: String,
     published: u64,
     refused: u64,
-    waiting: Vec<(u64, Record)>,
+    batch: Vec<(u64, Record)>,
     timeout: Option<Duration>,
     connected: bool,
 }
 
-impl Sheet {
-    fn take(&mut self, number: u64, event: &Event, topic: &Arc<str>) {
+impl Lines {
+    /// Reads and publishes every line. `Err` ends the command.
+    fn publish_all(&mut self, lines: Box<dyn BufRead>, publisher: &Publisher) -> Result<(), ExitCode> {
+        for (number, line) in (1_u64..).zip(lines.split(b'\n')) {
+            let line = line.map_err(|error| fail(Exit::Data, &format_args!("{}:{number}: {error}", self.name)))?;
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            match decode(line.as_slice()) {
+                Ok(event) => self.add(number, &event, publisher.topic()),
+                Err(poison) => {
+                    let hint = match poison {
+                        Poison::NotJson { .. } => " (one event a line)",
+                        _ => "",
+                    };
+                    self.refuse(number, &format_args!("{poison}{hint}"));
+                }
+            }
+            if self.batch.len() == BATCH_SIZE {
+                self.publish(publisher)?;
+            }
+        }
+        self.publish(publisher)
+    }
+
+    fn add(&mut self, number: u64, event: &Event, topic: &Arc<str>) {
         if let EventType::Other(found) = event.event_type() {
             let (name, known) = (&self.name, EventType::NAMES.join(", "));
             let close = suggestion(found, EventType::NAMES.iter().copied());
@@ -92,7 +127,7 @@ impl Sheet {
                 "{name}:{number}: warning: this version does not know the event_type `{found}`: check its spelling{close} (known: {known})"
             ));
         }
-        self.waiting.push((number, Record::new(event, topic, None)));
+        self.batch.push((number, Record::new(event, topic, None)));
     }
 
     fn refuse(&mut self, number: u64, reason: &dyn std::fmt::Display) {
@@ -100,32 +135,32 @@ impl Sheet {
         output::note(format_args!("{}:{number}: {reason}", self.name));
     }
 
-    /// Publishes those that wait. Without the broker's word on one of them there is no going on.
+    /// Publishes the batch. An event that the broker did not acknowledge ends the command.
     fn publish(&mut self, publisher: &Publisher) -> Result<(), ExitCode> {
-        let Some((first, _)) = self.waiting.first() else { return Ok(()) };
+        let Some((first, _)) = self.batch.first() else { return Ok(()) };
         if !self.connected
-            && let Err(error) = publisher.connect(self.timeout.unwrap_or(CONNECT_TIME))
+            && let Err(error) = publisher.connect(self.timeout.unwrap_or(CONNECT_TIMEOUT), Interrupt::never())
         {
-            return Err(self.away(*first, &error));
+            return Err(self.unavailable(*first, &error));
         }
         self.connected = true;
-        let (numbers, records): (Vec<_>, Vec<_>) = self.waiting.drain(..).unzip();
-        let mut away = None;
+        let (numbers, records): (Vec<_>, Vec<_>) = self.batch.drain(..).unzip();
+        let mut unavailable = None;
         let answers = publisher.publish_many(records, self.timeout.unwrap_or(DEADLINE));
         for (number, answer) in numbers.into_iter().zip(answers) {
             match answer {
                 Ok(_) => self.published += 1,
                 Err(error @ PublishError::TooLarge { .. }) => self.refuse(number, &error),
-                Err(error) => away = away.or(Some((number, error))),
+                Err(error) => unavailable = unavailable.or(Some((number, error))),
             }
         }
-        away.map_or(Ok(()), |(number, error)| Err(self.away(number, &error)))
+        unavailable.map_or(Ok(()), |(number, error)| Err(self.unavailable(number, &error)))
     }
 
-    fn away(&self, number: u64, error: &PublishError) -> ExitCode {
+    fn unavailable(&self, number: u64, error: &PublishError) -> ExitCode {
         let (name, so_far) = (&self.name, self.published);
         fail(
-            exit::UNAVAILABLE,
+            Exit::Unavailable,
             &format_args!(
                 "{name}:{number}: {error} ({so_far} events were published; publish the file again when Kafka is \
                  back: a repeat is a duplicate)"
@@ -142,7 +177,7 @@ impl Publish {
         output::warnings(&variables.warnings(false));
         let config = match loaded {
             Ok(config) => config,
-            Err(error) => return fail(exit::CONFIG, &error),
+            Err(error) => return fail(Exit::Config, &error),
         };
         let name = if self.file.as_os_str() == "-" { "stdin".into() } else { self.file.display().to_string() };
         let lines: Box<dyn BufRead> = if self.file.as_os_str() == "-" {
@@ -151,50 +186,26 @@ impl Publish {
             match File::open(&self.file) {
                 Ok(file) => Box::new(BufReader::new(file)),
                 Err(error) => {
-                    return fail(exit::DATA, &format_args!("{name}: {error}: name a file of events, or - for stdin"));
+                    return fail(Exit::Data, &format_args!("{name}: {error}: name a file of events, or - for stdin"));
                 }
             }
         };
-        // A broker that is away is told of while it is waited for.
+        // Show connection errors while a broker is waited for.
         logging::install(config.log_format, "warn");
         let [topic] = config.kafka.topics.as_slice() else {
-            return fail(exit::CONFIG, &"publish needs one topic: name it with --topic");
+            return fail(Exit::Config, &"publish needs one topic: name it with --topic");
         };
-        let publisher = match publisher(&config.kafka, topic) {
+        let publisher = match publisher(&config.kafka, topic, self.timeout.unwrap_or(DEADLINE)) {
             Ok(publisher) => publisher,
-            Err(error) => return fail(exit::CONFIG, &error),
+            Err(error) => return fail(Exit::Config, &error),
         };
-        let mut sheet =
-            Sheet { name, published: 0, refused: 0, waiting: Vec::new(), timeout: self.timeout, connected: false };
-        for (number, line) in (1_u64..).zip(lines.split(b'\n')) {
-            let line = match line {
-                Ok(line) => line,
-                Err(error) => return fail(exit::DATA, &format_args!("{}:{number}: {error}", sheet.name)),
-            };
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            match decode(line.as_slice()) {
-                Ok(event) => sheet.take(number, &event, publisher.topic()),
-                Err(poison) => {
-                    let hint = match poison {
-                        Poison::NotJson { .. } => " (one event a line)",
-                        _ => "",
-                    };
-                    sheet.refuse(number, &format_args!("{poison}{hint}"));
-                }
-            }
-            if sheet.waiting.len() == AT_ONCE
-                && let Err(code) = sheet.publish(&publisher)
-            {
-                return code;
-            }
-        }
-        if let Err(code) = sheet.publish(&publisher) {
+        let mut progress =
+            Lines { name, published: 0, refused: 0, batch: Vec::new(), timeout: self.timeout, connected: false };
+        if let Err(code) = progress.publish_all(lines, &publisher) {
             return code;
         }
-        let Sheet { published, refused, .. } = sheet;
+        let Lines { published, refused, .. } = progress;
         output::result(format_args!("{published} events published to {topic}, {refused} lines refused"));
-        if refused == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::DATA) }
+        if refused == 0 { ExitCode::SUCCESS } else { ExitCode::from(Exit::Data) }
     }
 }

@@ -6,8 +6,16 @@ use clap::Args;
 use tokio::{runtime::Runtime, sync::oneshot};
 use tracing::warn;
 
-use super::{Settings, environment_help, exit, fail, logging, output, variables::Variables};
-use crate::bridge::{self, Hooks};
+use super::{
+    flags::Settings,
+    logging,
+    output::{self, fail},
+    variables::Variables,
+};
+use crate::{
+    bridge::{self, Exit, Hooks},
+    config::environment_help,
+};
 
 /// Flags of `run`.
 #[derive(Debug, Args)]
@@ -25,23 +33,23 @@ impl Run {
             Ok(config) => config,
             Err(error) => {
                 output::warnings(&variables.warnings(false));
-                return fail(exit::CONFIG, &error);
+                return fail(Exit::Config, &error);
             }
         };
         logging::install(config.log_format, "info");
         let runtime = match Runtime::new() {
             Ok(runtime) => runtime,
-            Err(error) => return fail(exit::UNAVAILABLE, &format_args!("cannot start threads: {error}")),
+            Err(error) => return fail(Exit::Unavailable, &format_args!("cannot start threads: {error}")),
         };
         let result = runtime.block_on(async {
             let until = match bridge::signals() {
                 Ok(until) => until,
-                Err(error) => return Err(bridge::BridgeError::Lost(format!("cannot listen for signals: {error}"))),
+                Err(error) => return Err(bridge::BridgeError::Defect(format!("cannot listen for signals: {error}"))),
             };
             let (listening, started) = oneshot::channel();
             let hooks = Hooks { listening: Some(listening), ..Hooks::default() };
             tokio::spawn(async move {
-                // The routing files have asked for their variables by then.
+                // The routing files have read their variables by then.
                 if started.await.is_ok() {
                     for warning in variables.warnings(true) {
                         warn!(%warning, "environment");
@@ -54,7 +62,7 @@ impl Run {
         runtime.shutdown_background();
         match result {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(error.exit_code(), &error),
+            Err(error) => fail(error.exit(), &error),
         }
     }
 }

@@ -1,23 +1,28 @@
-//! `spool`: what waits in a spool folder, and publishing it.
+//! `spool`: the status of a spool folder, and its drain.
 
 use std::{path::PathBuf, process::ExitCode, thread, time::Duration};
 
 use clap::{Args, Subcommand};
 
-use super::{Source, environment_help, exit, fail, logging, output, variables::Variables};
+use super::{
+    flags::Source,
+    logging,
+    output::{self, fail},
+    variables::Variables,
+};
 use crate::{
-    bridge::{SPOOL_BATCH_TIME, process_environment, spool_publisher},
-    config::Config,
+    bridge::{Exit, SPOOL_BATCH_TIME, process_environment, spool_publisher},
+    config::{Config, environment_help},
     publish::{
-        Budget, Drained, drain,
+        Budget, Drained, Interrupt, drain,
         spool::{FOLDER_VARIABLE, Spool, SpoolError, SpoolSettings, SpoolStats, same_destination},
     },
 };
 
-/// How long a broker is looked for.
-const CONNECT_TIME: Duration = Duration::from_secs(10);
-/// How long the events are waited for that another process is draining.
-const OTHERS_TIME: Duration = Duration::from_secs(15);
+/// How long the connection to a broker may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait for the events that another process is draining.
+const OTHERS_TIMEOUT: Duration = Duration::from_secs(15);
 const OTHERS_PAUSE: Duration = Duration::from_millis(250);
 
 const HELP: &str = "Example: workflow-bridge spool status\n\
@@ -64,36 +69,36 @@ impl SpoolCommand {
         output::warnings(&variables.warnings(false));
         let config = match loaded {
             Ok(config) => config,
-            Err(error) => return fail(exit::CONFIG, &error),
+            Err(error) => return fail(Exit::Config, &error),
         };
         logging::install(config.log_format, "error");
         let folder = flags.spool.clone().or_else(|| config.spool_dir.clone());
         let Some(folder) = folder.or_else(default_folder) else {
             return fail(
-                exit::CONFIG,
+                Exit::Config,
                 &format_args!("{FOLDER_VARIABLE} switches the spool off: name a folder with --spool"),
             );
         };
         let spool = Spool::new(SpoolSettings::new(folder));
         let done = match self.action {
-            Action::Drain(_) => drained(&spool, &config),
+            Action::Drain(_) => drain_all(&spool, &config),
             Action::Status(_) => status(&spool, &config),
         };
         done.unwrap_or_else(|error| match error {
-            SpoolError::Io { .. } => fail(exit::UNAVAILABLE, &error),
-            _ => fail(exit::CONFIG, &error),
+            SpoolError::Io { .. } => fail(Exit::Unavailable, &error),
+            _ => fail(Exit::Config, &error),
         })
     }
 }
 
-/// Where publishers of this user keep theirs.
+/// The default spool folder of publishers of this user.
 fn default_folder() -> Option<PathBuf> {
     let chosen = Spool::choose_folder(&*process_environment())?;
     output::warnings(chosen.warning.as_slice());
     Some(chosen.folder)
 }
 
-fn drained(spool: &Spool, config: &Config) -> Result<ExitCode, SpoolError> {
+fn drain_all(spool: &Spool, config: &Config) -> Result<ExitCode, SpoolError> {
     let folder = spool.folder().display();
     let before = spool.stats()?;
     if before.events == 0 {
@@ -102,11 +107,11 @@ fn drained(spool: &Spool, config: &Config) -> Result<ExitCode, SpoolError> {
     }
     let publisher = match spool_publisher(&config.kafka) {
         Ok(publisher) => publisher,
-        Err(error) => return Ok(fail(exit::CONFIG, &error)),
+        Err(error) => return Ok(fail(Exit::Config, &error)),
     };
-    if let Err(error) = publisher.connect(CONNECT_TIME) {
+    if let Err(error) = publisher.connect(CONNECT_TIMEOUT, Interrupt::never()) {
         let left = count(before.events, "event");
-        return Ok(fail(exit::UNAVAILABLE, &format_args!("{error} ({left} left in {folder}, none published)")));
+        return Ok(fail(Exit::Unavailable, &format_args!("{error} ({left} left in {folder}, none published)")));
     }
 
     let mut all = Drained::default();
@@ -116,11 +121,11 @@ fn drained(spool: &Spool, config: &Config) -> Result<ExitCode, SpoolError> {
         let (is_over, progress) = (pass.left == pass.left_alone, pass.published > 0);
         let failed = pass.put_back > 0;
         add(&mut all, pass);
-        if is_over || (failed && !progress) || waited >= OTHERS_TIME {
+        if is_over || (failed && !progress) || waited >= OTHERS_TIMEOUT {
             break;
         }
         if !progress {
-            // The rest is in the hands of other processes at the moment.
+            // Other processes are draining the rest.
             thread::sleep(OTHERS_PAUSE);
             waited += OTHERS_PAUSE;
         }
@@ -135,13 +140,13 @@ fn drained(spool: &Spool, config: &Config) -> Result<ExitCode, SpoolError> {
     let reason = all.error.as_deref().unwrap_or("another process is draining them at the moment");
     if all.left > all.left_alone {
         let left = count(all.left, "event");
-        return Ok(fail(exit::UNAVAILABLE, &format_args!("{left} left in {folder}: {reason}")));
+        return Ok(fail(Exit::Unavailable, &format_args!("{left} left in {folder}: {reason}")));
     }
     if all.quarantined + all.left_alone > 0 {
         let bad = count(all.quarantined, "event");
         let alone = count(all.left_alone, "event");
         return Ok(fail(
-            exit::DATA,
+            Exit::Data,
             &format_args!(
                 "{bad} moved to {folder}/quarantine, where a .reason beside each says why it can never be published; \
                  {alone} left alone: {}",
@@ -152,7 +157,7 @@ fn drained(spool: &Spool, config: &Config) -> Result<ExitCode, SpoolError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sums up passes: what is left is what the last one left.
+/// Adds the result of a pass: what is left is what the last one left.
 fn add(all: &mut Drained, pass: Drained) {
     all.published += pass.published;
     all.put_back += pass.put_back;

@@ -1,34 +1,31 @@
-//! The environment of this process, and which of it was asked for.
+//! The environment of this process, and which variables were looked up.
 
-use std::{
-    collections::BTreeSet,
-    env,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeSet, env, sync::Arc};
 
 use crate::{
     bridge::{Environment, process_environment},
     config::unread,
+    sync::Mutex,
 };
 
-/// Remembers every variable that is looked up.
+/// Records every variable that is looked up.
 #[derive(Default)]
 pub(super) struct Variables(Arc<Mutex<BTreeSet<String>>>);
 
 impl Variables {
-    /// The environment that remembers.
+    /// An environment that records look-ups.
     pub(super) fn environment(&self) -> Environment {
         let (asked, process) = (Arc::clone(&self.0), process_environment());
         Arc::new(move |name| {
-            asked.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+            asked.lock().insert(name.to_owned());
             process(name)
         })
     }
 
-    /// What seems to be a mistake in it. `strict` says that everything that can be asked for has been.
+    /// Warnings about probable mistakes. `strict` says that every look-up has been made.
     pub(super) fn warnings(&self, strict: bool) -> Vec<String> {
-        let asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Set to nothing counts as unset.
+        let asked = self.0.lock();
+        // An empty variable counts as unset.
         let set: Vec<_> = env::vars_os().filter(|(_, value)| !value.is_empty()).collect();
         let names = set.iter().filter_map(|(name, _)| name.to_str());
         let mut warnings = unread(names, &asked, strict);

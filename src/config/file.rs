@@ -1,4 +1,4 @@
-//! bridge.yaml, flattened to the settings' paths.
+//! Reads bridge.yaml into a map from the settings' paths to their values.
 
 use std::{
     collections::BTreeMap,
@@ -13,45 +13,45 @@ use crate::{
     yaml::{self, Data, Node, Position},
 };
 
-/// The file that is read when no other is named, if it is there.
+/// The file that is read if no other is given.
 const DEFAULT: &str = "bridge.yaml";
-/// A map of any librdkafka property.
+/// The map of librdkafka properties.
 const PROPERTIES: &str = "kafka.properties";
 
 /// One value of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(super) enum FileValue {
     Text(String),
     List(Vec<String>),
     SecretEnv(String),
     SecretFile(PathBuf),
 }
 
-/// What the file says: for each path the value and its place.
+/// The content of the file: each path with the location and the value.
 #[derive(Debug, Default)]
-pub(super) struct File {
-    pub(super) entries: BTreeMap<String, (String, Entry)>,
-    /// librdkafka's own: each with its place.
-    pub(super) properties: BTreeMap<String, (String, Entry)>,
+pub(super) struct SettingsFile {
+    pub(super) entries: BTreeMap<String, (String, FileValue)>,
+    /// librdkafka properties, with their locations.
+    pub(super) properties: BTreeMap<String, (String, FileValue)>,
 }
 
-pub(super) fn read(named: Option<&Path>, problems: &mut Vec<String>) -> File {
+pub(super) fn read(named: Option<&Path>, problems: &mut Vec<String>) -> SettingsFile {
     let path = named.unwrap_or(Path::new(DEFAULT));
     let name = path.display().to_string();
     match files::read_text_once(path) {
         Ok(text) => parse(&name, &text, problems),
-        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => File::default(),
+        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => SettingsFile::default(),
         Err(error) => {
             problems.push(format!("{name}: the settings file cannot be read: {error}"));
-            File::default()
+            SettingsFile::default()
         }
     }
 }
 
-pub(super) fn parse(name: &str, text: &str, problems: &mut Vec<String>) -> File {
+pub(super) fn parse(name: &str, text: &str, problems: &mut Vec<String>) -> SettingsFile {
     let mut faults = Vec::new();
     let root = yaml::read(text, &mut faults);
-    let mut reader = Reader { name, problems, file: File::default() };
+    let mut reader = Reader { name, problems, file: SettingsFile::default() };
     for (at, message) in faults {
         reader.problem(at, &message);
     }
@@ -69,13 +69,13 @@ pub(super) fn parse(name: &str, text: &str, problems: &mut Vec<String>) -> File 
 struct Reader<'a> {
     name: &'a str,
     problems: &'a mut Vec<String>,
-    file: File,
+    file: SettingsFile,
 }
 
 impl Reader<'_> {
     fn problem(&mut self, at: Option<Position>, message: &str) {
-        let place = at.map_or_else(String::new, |at| format!("{at}:"));
-        self.problems.push(format!("{}:{place} {message}", self.name));
+        let location = at.map_or_else(String::new, |at| format!("{at}:"));
+        self.problems.push(format!("{}:{location} {message}", self.name));
     }
 
     fn section(&mut self, prefix: &str, node: &Node) {
@@ -96,8 +96,8 @@ impl Reader<'_> {
             } else {
                 let known = keys::ALL.iter().map(|key| key.path).chain([PROPERTIES]);
                 let hint = yaml::suggestion(&path, known);
-                let hint = if hint.is_empty() { " (docs/configuration.md has all of them)".to_owned() } else { hint };
-                self.problem(entry.at, &format!("`{path}` is no setting{hint}"));
+                let hint = if hint.is_empty() { " (docs/configuration.md lists all of them)".to_owned() } else { hint };
+                self.problem(entry.at, &format!("`{path}` is not a setting{hint}"));
             }
         }
     }
@@ -110,57 +110,57 @@ impl Reader<'_> {
             );
         };
         for entry in entries {
-            match entry_of(&entry.value) {
-                Some(Entry::List(_)) | None => {
+            match value_of(&entry.value) {
+                Some(FileValue::List(_)) | None => {
                     let found = entry.value.found_type();
                     self.problem(entry.value.at, &format!("expected a value, found {found}"));
                 }
-                Some(Entry::Text(_)) if is_secret(&entry.key) => {
+                Some(FileValue::Text(_)) if is_secret(&entry.key) => {
                     let message = format!(
-                        "`{}` stands in the file: write {{env: NAME}} or {{file: PATH}} instead, and change it where it \
-                         was readable",
+                        "`{}`: a secret must not be in the file: write {{env: NAME}} or {{file: PATH}} instead, and replace the \
+                         secret where the file was readable",
                         entry.key
                     );
                     self.problem(entry.value.at, &message);
                 }
                 Some(value) => {
-                    let place = self.place(entry.value.at);
-                    self.file.properties.insert(entry.key.clone(), (place, value));
+                    let location = self.location(entry.value.at);
+                    self.file.properties.insert(entry.key.clone(), (location, value));
                 }
             }
         }
     }
 
-    fn place(&self, at: Option<Position>) -> String {
+    fn location(&self, at: Option<Position>) -> String {
         at.map_or_else(|| self.name.to_owned(), |at| format!("{}:{at}", self.name))
     }
 
     fn value(&mut self, path: &str, node: &Node) {
-        let entry = entry_of(node);
+        let entry = value_of(node);
         match entry {
             Some(entry) => {
-                let place = self.place(node.at);
-                self.file.entries.insert(path.to_owned(), (place, entry));
+                let location = self.location(node.at);
+                self.file.entries.insert(path.to_owned(), (location, entry));
             }
             None => self.problem(node.at, &format!("`{path}`: expected a value, found {}", node.found_type())),
         }
     }
 }
 
-/// A value, a list of values, or where a secret is.
-fn entry_of(node: &Node) -> Option<Entry> {
+/// A value, a list of values, or the source of a secret.
+fn value_of(node: &Node) -> Option<FileValue> {
     match &node.data {
-        Data::List(items) => items.iter().map(scalar_text).collect::<Option<_>>().map(Entry::List),
+        Data::List(items) => items.iter().map(scalar_text).collect::<Option<_>>().map(FileValue::List),
         Data::Map(entries) => match entries.as_slice() {
-            [one] if one.key == "env" => scalar_text(&one.value).map(Entry::SecretEnv),
-            [one] if one.key == "file" => scalar_text(&one.value).map(|path| Entry::SecretFile(path.into())),
+            [one] if one.key == "env" => scalar_text(&one.value).map(FileValue::SecretEnv),
+            [one] if one.key == "file" => scalar_text(&one.value).map(|path| FileValue::SecretFile(path.into())),
             _ => None,
         },
-        _ => scalar_text(node).map(Entry::Text),
+        _ => scalar_text(node).map(FileValue::Text),
     }
 }
 
-/// A scalar as one would write it in the environment; nothing for null, a list or a map.
+/// A scalar as text, as in the environment; `None` for null, a list or a map.
 fn scalar_text(node: &Node) -> Option<String> {
     match &node.data {
         Data::Text(text) => Some(text.clone()),

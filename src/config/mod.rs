@@ -1,11 +1,14 @@
-//! The bridge's own settings: flags, environment, bridge.yaml and defaults, in that order.
+//! The bridge's settings: flags, environment, bridge.yaml and defaults, in this order of precedence.
 //!
-//! Owns the precedence and the checks between settings; all mistakes are reported at once, each with
-//! the place it comes from. What a setting means belongs to the room that it is for.
+//! Owns the precedence and the checks across settings. All problems are reported at once, each with
+//! its location. It does not know what a setting is for.
 
 mod file;
+mod help;
 mod keys;
+mod ledger_topic;
 mod resolve;
+mod sources;
 mod variables;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
@@ -15,60 +18,72 @@ use crate::{
     kafka::{BudgetSettings, KafkaSettings},
 };
 
-pub use keys::{ALL, Key, environment_help};
-pub use variables::{OF_PUBLISHERS, OTHERS, unread};
+pub(crate) use help::environment_help;
+pub(crate) use keys::ALL;
+pub(crate) use sources::Sources;
+pub(crate) use variables::{OF_PUBLISHERS, unread};
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogFormat {
-    /// For a person.
+pub(crate) enum LogFormat {
+    /// For people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Everything that `run` needs to know.
+/// Which outcomes of events are logged: each includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) enum LogOutcomes {
+    /// None.
+    None,
+    /// Dead letters.
+    Failures,
+    /// Whatever became of an event that a rule matches.
+    #[default]
+    Matched,
+    /// Also events that no rule matches.
+    All,
+}
+
+/// All settings of `run`.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     /// The Kafka client.
     pub kafka: KafkaSettings,
     /// The folder of routing files.
     pub routing_dir: PathBuf,
     /// The folder of the ledger.
     pub data_dir: PathBuf,
-    /// The spool folder that the bridge empties, if any.
+    /// The spool folder that the bridge drains, if any.
     pub spool_dir: Option<PathBuf>,
-    /// Where the admin pages listen.
+    /// The listen address of the admin pages.
     pub admin_addr: String,
     /// How long an event is remembered.
     pub dedup_window: Duration,
     /// The ledger's cache, in bytes.
     pub dedup_cache_bytes: u64,
-    /// How long a stop waits for attempts under way.
+    /// The topic that carries the ledger to the other replicas; none when that is off.
+    pub ledger_topic: Option<String>,
+    /// How long the breaker of an agent is open before its deliveries are parked; never when absent.
+    pub park_after: Option<Duration>,
+    /// How long a stop waits for attempts in progress.
     pub drain_timeout: Duration,
+    /// Which outcomes of events are logged.
+    pub log_outcomes: LogOutcomes,
     /// How log lines are written.
     pub log_format: LogFormat,
 }
 
-/// Where settings come from, but for the file: an environment that can be replaced in tests, and flags.
-pub struct Sources<'a> {
-    /// Flags given, by their setting's path.
-    pub flags: BTreeMap<&'static str, String>,
-    /// The environment.
-    pub env: &'a dyn Fn(&str) -> Option<String>,
-    /// bridge.yaml: a path that must exist when it was asked for by name.
-    pub file: Option<PathBuf>,
-}
-
-/// Every mistake found in the settings.
+/// Every problem found in the settings.
 #[derive(Debug, thiserror::Error)]
-pub struct ConfigError {
-    /// One message each, with its place.
+pub(crate) struct ConfigError {
+    /// One message for each, with its location.
     pub problems: Vec<String>,
-    /// The routing folder all the same, so that `check` can go on with it.
+    /// The routing folder, so that `check` can go on with it.
     pub routing_dir: PathBuf,
-    /// The dedup window, likewise.
+    /// The dedup window, for the same purpose.
     pub dedup_window: Duration,
 }
 
@@ -82,11 +97,11 @@ impl Config {
     /// Reads and checks every setting.
     ///
     /// # Errors
-    /// All mistakes at once, each with where the value came from and what was expected.
-    pub fn load(sources: &Sources<'_>) -> Result<Self, ConfigError> {
+    /// All problems at once, each with the location of the value and what was expected.
+    pub(crate) fn load(sources: &Sources<'_>) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         let file = file::read(sources.file.as_deref(), &mut problems);
-        let mut get = resolve::Resolver { sources, file: &file, problems: &mut problems, places: BTreeMap::new() };
+        let mut get = resolve::Resolver { sources, file: &file, problems: &mut problems, locations: BTreeMap::new() };
 
         let security = Security {
             protocol: get.text(keys::PROTOCOL),
@@ -97,6 +112,7 @@ impl Config {
             ssl_certfile: get.optional(keys::CERT).map(PathBuf::from),
             ssl_keyfile: get.optional(keys::KEYFILE).map(PathBuf::from),
         };
+        let drain_timeout = get.duration(keys::DRAIN);
         let kafka = KafkaSettings {
             bootstrap_servers: get.text(keys::BOOTSTRAP),
             topics: get.list(keys::TOPICS),
@@ -106,12 +122,14 @@ impl Config {
             security,
             properties: get.properties(),
             dead_letter_topic: get.optional(keys::DEAD_LETTERS),
+            parked_topic: get.optional(keys::PARKED_TOPIC),
             budget: BudgetSettings {
                 max_events: get.parsed(keys::MAX_EVENTS, "a whole number such as 10000"),
                 max_bytes: get.parsed(keys::MAX_BYTES, "a number of bytes such as 67108864"),
                 max_record_bytes: get.parsed(keys::MAX_RECORD, "a number of bytes such as 4194304"),
                 max_span_per_partition: get.parsed(keys::MAX_SPAN, "a whole number such as 100000"),
             },
+            drain_timeout,
         };
         let config = Self {
             routing_dir: get.text(keys::ROUTING).into(),
@@ -120,13 +138,16 @@ impl Config {
             admin_addr: get.text(keys::ADMIN),
             dedup_window: get.duration(keys::WINDOW),
             dedup_cache_bytes: get.parsed(keys::CACHE, "a number of bytes such as 33554432"),
-            drain_timeout: get.duration(keys::DRAIN),
+            ledger_topic: get.ledger_topic(&kafka),
+            park_after: get.duration_or_off(keys::PARK_AFTER),
+            drain_timeout,
+            log_outcomes: get.parsed(keys::LOG_OUTCOMES, "all, matched, failures or none"),
             log_format: get.parsed(keys::LOG_FORMAT, "text or json"),
             kafka,
         };
-        let places = get.places;
-        config.check_kafka(&places, &file, &mut problems);
-        config.cross_check(&places, &mut problems);
+        let locations = get.locations;
+        config.check_kafka(&locations, &file, &mut problems);
+        config.cross_check(&locations, &mut problems);
         if problems.is_empty() {
             Ok(config)
         } else {
@@ -135,33 +156,35 @@ impl Config {
         }
     }
 
-    /// What the Kafka room finds, with the place that the value came from.
-    fn check_kafka(&self, places: &BTreeMap<&'static str, String>, file: &file::File, problems: &mut Vec<String>) {
+    /// Adds the problems that the `kafka` room finds, with the location of the value.
+    fn check_kafka(
+        &self,
+        locations: &BTreeMap<&'static str, String>,
+        file: &file::SettingsFile,
+        problems: &mut Vec<String>,
+    ) {
         for error in self.kafka.validate() {
             let setting = format!("kafka.{}", error.setting);
-            // What was reported where it stands: a secret that could not be had, or a control character.
-            let reported = |problem: &String| {
-                problem.contains(&format!("`{setting}`: ")) || problem.contains(&format!("`{setting}` stands"))
-            };
-            if problems.iter().any(reported) {
+            // Already reported, for example a secret that cannot be read, or a control character.
+            if problems.iter().any(|problem| problem.contains(&format!("`{setting}`: "))) {
                 continue;
             }
             let key = setting.split('[').next().unwrap_or_default();
             let property = error.setting.strip_prefix("properties.").and_then(|name| file.properties.get(name));
-            let place = property.map(|(place, _)| place).or_else(|| places.get(key));
-            let place = place.map_or("default", String::as_str);
-            problems.push(format!("{place}: `{setting}`: {}", error.problem));
+            let location = property.map(|(location, _)| location).or_else(|| locations.get(key));
+            let location = location.map_or("default", String::as_str);
+            problems.push(format!("{location}: `{setting}`: {}", error.problem));
         }
     }
 
-    fn cross_check(&self, places: &BTreeMap<&'static str, String>, problems: &mut Vec<String>) {
-        let place = |path: &str| places.get(path).map_or("default", String::as_str);
+    fn cross_check(&self, locations: &BTreeMap<&'static str, String>, problems: &mut Vec<String>) {
+        let location = |path: &str| locations.get(path).map_or("default", String::as_str);
         let session = self.kafka.session_timeout();
         if self.drain_timeout >= session {
             problems.push(format!(
                 "{}: `drain_timeout`: {} is not below the session time-out of the consumer group ({}): the group would \
-                 give the partitions away during the drain; shorten drain_timeout or raise session.timeout.ms",
-                place(keys::DRAIN.path),
+                 reassign the partitions during the drain; shorten drain_timeout or raise session.timeout.ms",
+                location(keys::DRAIN.path),
                 humantime::format_duration(self.drain_timeout),
                 humantime::format_duration(session),
             ));
@@ -171,23 +194,44 @@ impl Config {
         if !matches!(port, Some(Ok(_))) {
             problems.push(format!(
                 "{}: `admin_addr`: expected HOST:PORT such as 127.0.0.1:9464, found `{}`",
-                place(keys::ADMIN.path),
+                location(keys::ADMIN.path),
                 self.admin_addr.escape_debug()
+            ));
+        }
+        let mut parked_topics = self.kafka.topics.iter().map(|topic| self.kafka.parked_topic(topic));
+        if let Some(parked_topic) = parked_topics.find(|topic| self.ledger_topic.as_ref() == Some(topic)) {
+            problems.push(format!(
+                "{}: `kafka.parked_topic`: `{parked_topic}` is the ledger topic: set this to something else",
+                location(keys::PARKED_TOPIC.path),
             ));
         }
         if self.dedup_window < Duration::from_secs(60) {
             problems.push(format!(
                 "{}: `dedup.window`: expected at least 1m, found {}: an event is forgotten after that, and would run again",
-                place(keys::WINDOW.path),
+                location(keys::WINDOW.path),
                 humantime::format_duration(self.dedup_window)
             ));
         }
     }
 }
 
-/// How publishers are told to have no spool, by the same variable.
+/// `off` disables the spool: publishers use the same variable.
 fn is_off(folder: &str) -> bool {
     folder.trim().eq_ignore_ascii_case("off")
+}
+
+impl std::str::FromStr for LogOutcomes {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "none" => Ok(Self::None),
+            "failures" => Ok(Self::Failures),
+            "matched" => Ok(Self::Matched),
+            "all" => Ok(Self::All),
+            _ => Err(()),
+        }
+    }
 }
 
 impl std::str::FromStr for LogFormat {

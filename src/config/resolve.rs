@@ -1,68 +1,70 @@
-//! One setting from its four sources, with its place in every message.
+//! Resolves one setting from its four sources. Every message names the location of the value.
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use super::{
-    Sources,
-    file::{Entry, File},
-    keys::Key,
+    file::{FileValue, SettingsFile},
+    keys::{self, Key},
+    ledger_topic,
+    sources::Sources,
 };
+use crate::{files, kafka::KafkaSettings};
 
 pub(super) struct Resolver<'a> {
     pub(super) sources: &'a Sources<'a>,
-    pub(super) file: &'a File,
+    pub(super) file: &'a SettingsFile,
     pub(super) problems: &'a mut Vec<String>,
-    /// Where each value came from, for what is found wrong with it later.
-    pub(super) places: BTreeMap<&'static str, String>,
+    /// The location of each value, for problems that are found later.
+    pub(super) locations: BTreeMap<&'static str, String>,
 }
 
-/// A value and where it stands.
-struct Found {
+/// A value and its location.
+struct Located {
     text: String,
-    place: String,
+    location: String,
 }
 
 impl Resolver<'_> {
-    fn find(&mut self, key: &Key) -> Found {
-        let found = self.look(key);
-        self.places.insert(key.path, found.place.clone());
+    fn find(&mut self, key: &Key) -> Located {
+        let found = self.locate(key);
+        self.locations.insert(key.path, found.location.clone());
         found
     }
 
-    fn look(&mut self, key: &Key) -> Found {
+    fn locate(&mut self, key: &Key) -> Located {
         if let Some(text) = self.sources.flags.get(key.path) {
-            return Found { text: text.clone(), place: key.flag.unwrap_or(key.path).to_owned() };
+            return Located { text: text.clone(), location: key.flag.unwrap_or(key.path).to_owned() };
         }
         if let Some(text) = (self.sources.env)(key.env).filter(|text| !text.is_empty()) {
-            return Found { text, place: key.env.to_owned() };
+            return Located { text, location: key.env.to_owned() };
         }
         match self.file.entries.get(key.path) {
-            Some((place, Entry::Text(text))) => Found { text: text.clone(), place: place.clone() },
-            Some((place, Entry::List(items))) => Found { text: items.join(","), place: place.clone() },
-            Some((place, Entry::SecretEnv(_) | Entry::SecretFile(_))) => {
-                self.problems.push(format!("{place}: `{}` is not a secret: write its value", key.path));
-                Found { text: key.default.to_owned(), place: place.clone() }
+            Some((location, FileValue::Text(text))) => Located { text: text.clone(), location: location.clone() },
+            Some((location, FileValue::List(items))) => Located { text: items.join(","), location: location.clone() },
+            Some((location, FileValue::SecretEnv(_) | FileValue::SecretFile(_))) => {
+                self.problems.push(format!("{location}: `{}` is not a secret: write its value", key.path));
+                Located { text: key.default.to_owned(), location: location.clone() }
             }
-            None => Found { text: key.default.to_owned(), place: "default".to_owned() },
+            None => Located { text: key.default.to_owned(), location: "default".to_owned() },
         }
     }
 
-    /// A value that must not be empty.
+    /// A required value.
     pub(super) fn text(&mut self, key: &Key) -> String {
         let found = self.find(key);
         if found.text.trim().is_empty() {
-            self.problems.push(format!("{}: `{}` is empty: {}", found.place, key.path, key.help));
+            self.problems.push(format!("{}: `{}` is empty: {}", found.location, key.path, key.help));
         }
         self.check_characters(key, &found);
         found.text
     }
 
-    fn check_characters(&mut self, key: &Key, found: &Found) {
-        // The rest is not shown: a key in the place of its path, or a password in an address, has line breaks too.
+    fn check_characters(&mut self, key: &Key, found: &Located) {
+        // The rest is not shown: it may be a key instead of its path, or an address with a password.
         if let Some((at, c)) = found.text.chars().enumerate().find(|(_, c)| c.is_control()) {
             self.problems.push(format!(
                 "{}: `{}`: expected text without control characters, found `{}` as its character {} (the rest is not shown)",
-                found.place,
+                found.location,
                 key.path,
                 c.escape_debug(),
                 at + 1
@@ -70,7 +72,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// A value that may be absent.
+    /// An optional value.
     pub(super) fn optional(&mut self, key: &Key) -> Option<String> {
         let found = self.find(key);
         self.check_characters(key, &found);
@@ -82,15 +84,29 @@ impl Resolver<'_> {
         text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
     }
 
-    /// A value of another type; on a mistake the default stands in, so that checking goes on.
+    /// A value of another type. After a problem the default is used, so that checking goes on.
     pub(super) fn parsed<T: FromStr + Default>(&mut self, key: &Key, expected: &str) -> T {
         let found = self.find(key);
         if let Ok(value) = found.text.trim().parse() {
             return value;
         }
         let shown = found.text.escape_debug();
-        self.problems.push(format!("{}: `{}`: expected {expected}, found `{shown}`", found.place, key.path));
+        self.problems.push(format!("{}: `{}`: expected {expected}, found `{shown}`", found.location, key.path));
         key.default.parse().unwrap_or_default()
+    }
+
+    /// The topic that carries the ledger; none when that is off, or after a problem.
+    pub(super) fn ledger_topic(&mut self, kafka: &KafkaSettings) -> Option<String> {
+        let found = self.find(keys::LEDGER_TOPIC);
+        let group_is_bad = self.problems.iter().any(|problem| problem.contains(&format!("`{}`", keys::GROUP.path)));
+        ledger_topic::topic(&found.text, kafka).unwrap_or_else(|problem| {
+            // The name follows from the group, whose own problem is reported.
+            if group_is_bad {
+                return None;
+            }
+            self.problems.push(format!("{}: `{}`: {problem}", found.location, keys::LEDGER_TOPIC.path));
+            None
+        })
     }
 
     pub(super) fn duration(&mut self, key: &Key) -> Duration {
@@ -100,7 +116,7 @@ impl Resolver<'_> {
             Err(error) => {
                 self.problems.push(format!(
                     "{}: `{}`: expected a duration such as 8s, 90m or 7d, found `{}` ({error})",
-                    found.place,
+                    found.location,
                     key.path,
                     found.text.escape_debug()
                 ));
@@ -109,62 +125,67 @@ impl Resolver<'_> {
         }
     }
 
-    /// A secret: the environment's value, or what bridge.yaml points to. Never shown.
-    pub(super) fn secret(&mut self, key: &Key) -> Option<String> {
-        if let Some(value) = (self.sources.env)(key.env).filter(|value| !value.is_empty()) {
-            self.places.insert(key.path, key.env.to_owned());
-            return self.usable(key.path, key.env, &format!("the environment variable {}", key.env), &value);
-        }
-        let (place, entry) = self.file.entries.get(key.path)?.clone();
-        self.places.insert(key.path, place.clone());
-        self.reveal(key.path, &place, &entry)
+    /// A duration, or none for `off`.
+    pub(super) fn duration_or_off(&mut self, key: &Key) -> Option<Duration> {
+        if self.find(key).text.trim().eq_ignore_ascii_case("off") { None } else { Some(self.duration(key)) }
     }
 
-    /// librdkafka's own properties, secrets among them revealed.
+    /// A secret from the environment, or from where bridge.yaml points to. It is never shown.
+    pub(super) fn secret(&mut self, key: &Key) -> Option<String> {
+        if let Some(value) = (self.sources.env)(key.env).filter(|value| !value.is_empty()) {
+            self.locations.insert(key.path, key.env.to_owned());
+            return self.check_secret(key.path, key.env, &format!("the environment variable {}", key.env), &value);
+        }
+        let (location, entry) = self.file.entries.get(key.path)?.clone();
+        self.locations.insert(key.path, location.clone());
+        self.resolve_secret(key.path, &location, &entry)
+    }
+
+    /// librdkafka's properties, with the secrets among them resolved.
     pub(super) fn properties(&mut self) -> BTreeMap<String, String> {
         let mut properties = BTreeMap::new();
-        for (name, (place, entry)) in self.file.properties.clone() {
+        for (name, (location, entry)) in self.file.properties.clone() {
             let value = match entry {
-                Entry::Text(text) => Some(text),
-                other => self.reveal(&name, &place, &other),
+                FileValue::Text(text) => Some(text),
+                other => self.resolve_secret(&name, &location, &other),
             };
             properties.extend(value.map(|value| (name, value)));
         }
         properties
     }
 
-    fn reveal(&mut self, path: &str, place: &str, entry: &Entry) -> Option<String> {
+    fn resolve_secret(&mut self, path: &str, location: &str, entry: &FileValue) -> Option<String> {
         match entry {
-            Entry::Text(_) | Entry::List(_) => {
+            FileValue::Text(_) | FileValue::List(_) => {
                 self.problems.push(format!(
-                    "{place}: `{path}` stands in the file: write {{env: NAME}} or {{file: PATH}} instead, and change it \
-                     where it was readable"
+                    "{location}: `{path}`: a secret must not be in the file: write {{env: NAME}} or {{file: PATH}} instead, and \
+                     replace the secret where the file was readable"
                 ));
                 None
             }
-            Entry::SecretEnv(name) => {
+            FileValue::SecretEnv(name) => {
                 let Some(value) = (self.sources.env)(name).filter(|value| !value.is_empty()) else {
-                    self.problems.push(format!("{place}: `{path}`: the environment variable {name} is not set"));
+                    self.problems.push(format!("{location}: `{path}`: the environment variable {name} is not set"));
                     return None;
                 };
-                self.usable(path, place, &format!("the environment variable {name}"), &value)
+                self.check_secret(path, location, &format!("the environment variable {name}"), &value)
             }
-            Entry::SecretFile(file) => match crate::files::read_text_once(file) {
-                Ok(text) => self.usable(path, place, &format!("the file {}", file.display()), text.trim_end()),
+            FileValue::SecretFile(file) => match files::read_text_once(file) {
+                Ok(text) => self.check_secret(path, location, &format!("the file {}", file.display()), text.trim_end()),
                 Err(error) => {
-                    self.problems.push(format!("{place}: `{path}`: the file {}: {error}", file.display()));
+                    self.problems.push(format!("{location}: `{path}`: the file {}: {error}", file.display()));
                     None
                 }
             },
         }
     }
 
-    /// A secret without the line break that its source ends with. One that is blank or has a control character is a
-    /// mistake: the character is shown, and nothing else of it.
-    fn usable(&mut self, path: &str, place: &str, source: &str, secret: &str) -> Option<String> {
+    /// Trims the line break at the end of a secret. Reports one that is blank or has a control character; nothing of it
+    /// is shown but that character.
+    fn check_secret(&mut self, path: &str, location: &str, source: &str, secret: &str) -> Option<String> {
         let secret = secret.trim_end_matches(['\r', '\n']);
         if secret.trim().is_empty() {
-            self.problems.push(format!("{place}: `{path}`: {source} is blank: put the secret into it"));
+            self.problems.push(format!("{location}: `{path}`: {source} is blank: put the secret into it"));
             return None;
         }
         // A private key in PEM has several lines.
@@ -173,7 +194,7 @@ impl Resolver<'_> {
         {
             let found = found.escape_debug();
             self.problems.push(format!(
-                "{place}: `{path}`: {source}: expected a secret without control characters, found `{found}` as its \
+                "{location}: `{path}`: {source}: expected a secret without control characters, found `{found}` as its \
                  character {} (the rest is not shown)",
                 at + 1
             ));

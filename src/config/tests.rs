@@ -42,7 +42,7 @@ impl Case {
 }
 
 #[test]
-fn a_flag_goes_before_the_environment_and_that_before_the_file_and_the_default() {
+fn flags_override_the_environment_which_overrides_the_file_and_the_default() {
     let yaml = "kafka: {group_id: from-file, client_id: from-file}\nrouting_dir: from-file\n";
     let case = Case::new(yaml)
         .env("KAFKA_CONSUMER_GROUP_ID", "from-env")
@@ -59,7 +59,7 @@ fn a_flag_goes_before_the_environment_and_that_before_the_file_and_the_default()
 }
 
 #[test]
-fn there_is_no_spool_unless_one_is_named() {
+fn there_is_no_spool_unless_one_is_configured() {
     let spool = |case: Case| case.load().unwrap().spool_dir;
     assert_eq!(spool(Case::new("{}")), None);
     assert_eq!(spool(Case::new("spool_dir: /spool\n")), Some(PathBuf::from("/spool")));
@@ -76,11 +76,11 @@ fn topics_are_a_list_in_the_file_and_comma_separated_in_the_environment() {
 }
 
 #[test]
-fn every_mistake_is_reported_with_its_place() {
+fn every_problem_is_reported_with_its_location() {
     Case::new("kafka:\n  topcs: [a]\ndrain_timeout: soon\nlog_format: xml\n")
         .env("BRIDGE_MAX_EVENTS", "many")
         .problems(&[
-            "bridge.yaml:2:3: `kafka.topcs` is no setting: did you mean `kafka.topics`?",
+            "bridge.yaml:2:3: `kafka.topcs` is not a setting: did you mean `kafka.topics`?",
             "bridge.yaml:3:16: `drain_timeout`: expected a duration",
             "bridge.yaml:4:13: `log_format`: expected text or json, found `xml`",
             "BRIDGE_MAX_EVENTS: `kafka.budget.max_events`: expected a whole number",
@@ -96,14 +96,17 @@ fn a_drain_longer_than_the_session_is_refused() {
 }
 
 #[test]
-fn a_secret_stands_in_the_environment_or_in_a_file_and_never_in_bridge_yaml() {
+fn a_secret_is_read_from_the_environment_or_a_file_and_refused_in_bridge_yaml() {
     let sasl = |password: &str| {
         format!(
             "kafka: {{security: {{protocol: SASL_PLAINTEXT, sasl_mechanism: PLAIN, sasl_username: u, sasl_password: {password}}}}}"
         )
     };
     let error = Case::new(&sasl("hunter2")).load().unwrap_err();
-    assert!(error.problems[0].contains("stands in the file") && !error.to_string().contains("hunter2"), "{error}");
+    assert!(
+        error.problems[0].contains("a secret must not be in the file") && !error.to_string().contains("hunter2"),
+        "{error}"
+    );
     assert!(Case::new(&sasl("{env: MISSING}")).load().unwrap_err().to_string().contains("MISSING is not set"));
     let case = Case::new("");
     fs::write(case.folder.path().join("password"), "from-a-file\n").unwrap();
@@ -115,7 +118,7 @@ fn a_secret_stands_in_the_environment_or_in_a_file_and_never_in_bridge_yaml() {
 }
 
 #[test]
-fn a_secret_among_the_properties_is_held_to_the_same() {
+fn a_secret_among_the_properties_is_treated_the_same() {
     let literal = "kafka: {properties: {ssl.key.password: hunter2}}";
     let error = Case::new(literal).load().unwrap_err().to_string();
     assert!(error.contains("bridge.yaml:1:") && !error.contains("hunter2"), "{error}");
@@ -124,7 +127,7 @@ fn a_secret_among_the_properties_is_held_to_the_same() {
 }
 
 #[test]
-fn what_is_wrong_with_a_value_names_where_it_came_from() {
+fn a_problem_of_a_value_names_its_location() {
     Case::new("").env("BRIDGE_MAX_EVENTS", "0").problems(&["BRIDGE_MAX_EVENTS: `kafka.budget.max_events`"]);
     Case::new("kafka: {topics: [a, a]}").problems(&["bridge.yaml:1:17: `kafka.topics[1]`"]);
     Case::new("kafka: {properties: {acks: '1'}}").problems(&["bridge.yaml:1:28: `kafka.properties.acks`"]);
@@ -135,7 +138,7 @@ fn what_is_wrong_with_a_value_names_where_it_came_from() {
 }
 
 #[test]
-fn a_file_that_was_named_must_be_there() {
+fn a_file_that_was_given_must_exist() {
     let env = |_: &str| None;
     let missing = Some(PathBuf::from("/nonexistent/bridge.yaml"));
     let error = Config::load(&Sources { flags: BTreeMap::new(), env: &env, file: missing }).unwrap_err();
@@ -161,7 +164,7 @@ fn a_password_ends_before_its_line_break_and_is_neither_blank_nor_has_control_ch
 }
 
 #[test]
-fn a_control_character_in_a_setting_is_shown_as_what_it_is() {
+fn a_control_character_in_a_setting_is_shown_escaped() {
     Case::new("").env("KAFKA_CONSUMER_GROUP_ID", "bridge\n").problems(&[r"found `\n` as its character 7"]);
     Case::new("").env("KAFKA_SERVICE_NAME", "a\u{7}b").problems(&[r"found `\u{7}` as its character 2"]);
     Case::new("").env("BRIDGE_DATA_DIR", "data\r").problems(&[
@@ -170,7 +173,7 @@ fn a_control_character_in_a_setting_is_shown_as_what_it_is() {
     Case::new("").env("BRIDGE_LOG_FORMAT", "j\u{1b}[1mson").problems(&[r"found `j\u{1b}[1mson`"]);
 }
 
-/// A key in the place of its path, or a password in an address.
+/// A key instead of its path, or a password in an address.
 #[test]
 fn nothing_else_of_a_value_with_control_characters_is_shown() {
     for (name, value) in [
@@ -184,7 +187,7 @@ fn nothing_else_of_a_value_with_control_characters_is_shown() {
 }
 
 #[test]
-fn a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for() {
+fn a_pipe_instead_of_a_file_is_refused_without_waiting_for_it() {
     let pipe = |folder: &std::path::Path| {
         let pipe = folder.join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();

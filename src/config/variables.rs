@@ -1,29 +1,29 @@
-//! Environment variables that look like a setting and that nothing reads.
+//! Warnings about environment variables that look like a setting but are not read.
 //!
-//! Owns what counts as a mistake: a name close to a known one, or one in the bridge's own name space. Its invariant: what
-//! Kubernetes and other programs set in the same container is passed over in silence. It never sees a value.
+//! Owns what counts as a mistake: a name close to a known one, or one with a prefix of the bridge. Invariant: variables
+//! that Kubernetes and other programs set in the same container cause no warning. It never sees a value.
 
 use std::collections::BTreeSet;
 
 use super::keys;
 
-/// Variables that are read, but are no setting of the bridge.
-pub const OTHERS: &[(&str, &str)] = &[
+/// Variables that are read, but are not settings of the bridge.
+pub(crate) const OTHERS: &[(&str, &str)] = &[
     ("RUST_LOG", "what is logged: a level such as debug, or directives such as warn,workflow_bridge=debug [info]"),
-    ("NO_COLOR", "any value: log lines have no colour; they have none either when stderr is no terminal"),
-    ("SSL_CERT_FILE", "PEM file of the authorities that HTTPS agents are checked with, instead of the system's"),
-    ("SSL_CERT_DIR", "folder of the same"),
+    ("NO_COLOR", "any value: no colour in log lines; without a terminal there is none either"),
+    ("SSL_CERT_FILE", "PEM file of the certificate authorities for HTTPS agents, instead of the system's"),
+    ("SSL_CERT_DIR", "folder of certificate authorities for HTTPS agents"),
 ];
 
-/// Variables of publishers, which often share their environment with the bridge.
-pub const OF_PUBLISHERS: &[&str] =
+/// Variables of publishers, which often share the bridge's environment.
+pub(crate) const OF_PUBLISHERS: &[&str] =
     &["WORKFLOW_EVENTS_LISTENER", "WORKFLOW_EVENTS_LISTENER_DAGS", "WORKFLOW_EVENTS_SPOOL_MAX_BYTES"];
 
-/// The name spaces of settings.
+/// The prefixes of settings.
 const KAFKA: &str = "KAFKA_";
 const OWN: [&str; 2] = ["BRIDGE_", "WORKFLOW_EVENTS_"];
 
-/// What other clients call a setting, after `KAFKA_`.
+/// Names of settings in other clients, after `KAFKA_`.
 const ALIASES: &[(&str, &str)] = &[
     ("BROKER", "KAFKA_BOOTSTRAP_SERVERS"),
     ("BROKERS", "KAFKA_BOOTSTRAP_SERVERS"),
@@ -33,12 +33,16 @@ const ALIASES: &[(&str, &str)] = &[
     ("USER", "KAFKA_SASL_USERNAME"),
 ];
 
-/// The shortest name that another one may be a misspelling of, whatever its first letters are.
+/// The shortest known name for which a misspelt prefix is recognized.
 const LONG_NAME: usize = 10;
 
-/// A warning for each variable of the environment that was meant to be a setting, as it seems. `asked` are the names
-/// that were looked up; `strict` says that these were all, routing files included.
-pub fn unread<'a>(set: impl IntoIterator<Item = &'a str>, asked: &BTreeSet<String>, strict: bool) -> Vec<String> {
+/// A warning for each variable that was probably meant to be a setting. `asked` are the names that were looked up;
+/// `strict` says that these are all, including those in routing files.
+pub(crate) fn unread<'a>(
+    set: impl IntoIterator<Item = &'a str>,
+    asked: &BTreeSet<String>,
+    strict: bool,
+) -> Vec<String> {
     let set: BTreeSet<&str> = set.into_iter().collect();
     let known: BTreeSet<&str> = keys::ALL
         .iter()
@@ -51,7 +55,7 @@ pub fn unread<'a>(set: impl IntoIterator<Item = &'a str>, asked: &BTreeSet<Strin
         if is_service_link(name) {
             continue;
         }
-        let own = OWN.iter().any(|space| name.starts_with(space));
+        let own = OWN.iter().any(|prefix| name.starts_with(prefix));
         match meant(name, &known, &set) {
             Some(meant) => warnings
                 .push(format!("the environment variable {name} is set, and nothing reads it: did you mean {meant}?")),
@@ -66,8 +70,8 @@ pub fn unread<'a>(set: impl IntoIterator<Item = &'a str>, asked: &BTreeSet<Strin
 
 /// The known variable that this one was meant to be.
 fn meant<'a>(name: &str, known: &BTreeSet<&'a str>, set: &BTreeSet<&str>) -> Option<&'a str> {
-    let Some(space) = [KAFKA, OWN[0], OWN[1]].into_iter().find(|space| name.starts_with(space)) else {
-        // In small letters, or with a mistake in its first word.
+    let Some(prefix) = [KAFKA, OWN[0], OWN[1]].into_iter().find(|prefix| name.starts_with(prefix)) else {
+        // In lower case, or with a misspelt prefix.
         let upper = name.to_ascii_uppercase();
         return known
             .iter()
@@ -77,9 +81,9 @@ fn meant<'a>(name: &str, known: &BTreeSet<&'a str>, set: &BTreeSet<&str>) -> Opt
             .min()
             .map(|(_, known)| known);
     };
-    let rest = &name[space.len()..];
-    let of_space = || known.iter().filter_map(|known| Some((known.strip_prefix(space)?, *known)));
-    let close = of_space()
+    let rest = &name[prefix.len()..];
+    let with_prefix = || known.iter().filter_map(|known| Some((known.strip_prefix(prefix)?, *known)));
+    let close = with_prefix()
         .map(|(wanted, known)| (strsim::damerau_levenshtein(rest, wanted), wanted.len(), known))
         .filter(|(distance, length, _)| *distance <= 1 + length / 6)
         .min()
@@ -87,21 +91,24 @@ fn meant<'a>(name: &str, known: &BTreeSet<&'a str>, set: &BTreeSet<&str>) -> Opt
     if close.is_some() {
         return close;
     }
-    // The words of a name, some left out. Another program's, if the setting is there as well.
+    // Some words of a known name. If that setting is there as well, the variable belongs to another program.
     let words: BTreeSet<&str> = rest.split('_').collect();
-    let alias = ALIASES.iter().filter(|(alias, _)| space == KAFKA && *alias == rest).map(|(_, known)| *known).next();
+    let alias = ALIASES.iter().filter(|(alias, _)| prefix == KAFKA && *alias == rest).map(|(_, known)| *known).next();
     let shortened = || {
         let matches = |wanted: &str| {
             (rest.len() >= 4 && wanted.starts_with(rest))
                 || rest.strip_prefix(wanted).is_some_and(|more| !more.contains('_'))
                 || words.iter().all(|word| wanted.split('_').any(|w| w == *word))
         };
-        of_space().filter(|(wanted, _)| matches(wanted)).min_by_key(|(wanted, _)| wanted.len()).map(|(_, known)| known)
+        with_prefix()
+            .filter(|(wanted, _)| matches(wanted))
+            .min_by_key(|(wanted, _)| wanted.len())
+            .map(|(_, known)| known)
     };
     alias.or_else(shortened).filter(|known| !set.contains(known))
 }
 
-/// What Kubernetes and Docker set for each service that is called `kafka` or `bridge`: `KAFKA_PORT_9092_TCP_ADDR`.
+/// Whether Kubernetes or Docker set the variable for a service called `kafka` or `bridge`: `KAFKA_PORT_9092_TCP_ADDR`.
 fn is_service_link(name: &str) -> bool {
     let words: Vec<&str> = name.split('_').collect();
     let has = |first: &str, second: &str| words.windows(2).any(|pair| pair == [first, second]);
@@ -122,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_variable_is_told_with_the_name_that_was_meant() {
+    fn a_misspelt_variable_is_reported_with_the_name_that_was_meant() {
         for (found, wanted) in [
             ("KAFKA_BOOTSTRAP_SERVER", "KAFKA_BOOTSTRAP_SERVERS"),
             ("KAFKA_BOOTSTRAP", "KAFKA_BOOTSTRAP_SERVERS"),
@@ -142,14 +149,17 @@ mod tests {
             ("KAKFA_BOOTSTRAP_SERVERS", "KAFKA_BOOTSTRAP_SERVERS"),
             ("kafka_topic", "KAFKA_TOPIC"),
         ] {
-            let told = warnings(&[found]);
-            assert!(told.len() == 1 && told[0].ends_with(&format!("did you mean {wanted}?")), "{found}: {told:?}");
+            let warned = warnings(&[found]);
+            assert!(
+                warned.len() == 1 && warned[0].ends_with(&format!("did you mean {wanted}?")),
+                "{found}: {warned:?}"
+            );
         }
         assert!(warnings(&["BRIDGE_COLOUR"])[0].contains("run --help"));
     }
 
     #[test]
-    fn what_others_set_and_what_is_known_or_was_asked_for_is_passed_over() {
+    fn variables_of_other_programs_and_known_ones_cause_no_warning() {
         let kubernetes = [
             "KAFKA_PORT",
             "KAFKA_PORT_9092_TCP",

@@ -1,11 +1,11 @@
-//! What librdkafka's errors mean to whoever has to mend them.
+//! What librdkafka's errors mean, and how to fix them.
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-/// What kind of error it is, for the metric's label, and what to do about it.
+/// The kind of an error, for the metric's label, and the remedy.
 ///
-/// By its text where that tells more than its code: librdkafka calls a failed TLS handshake `SSL` or
-/// `BrokerTransportFailure`, as the answer came after its first look or before it.
+/// Its text decides where it says more than the code: librdkafka reports a failed TLS handshake as `SSL` or as
+/// `BrokerTransportFailure`, depending on when the answer came.
 pub(crate) fn advice(code: Code, text: &str) -> (&'static str, &'static str) {
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
     if says(&["alert bad certificate", "alert certificate", "alert unknown ca", "alert handshake failure"]) {
@@ -40,16 +40,16 @@ pub(crate) fn advice(code: Code, text: &str) -> (&'static str, &'static str) {
     advice_on_code(code)
 }
 
-/// Whether the text is about a broker at the address that the cluster gives for it. librdkafka calls such a
-/// broker `host:port/1`, and the group's coordinator by its part; one of the settings is `host:port/bootstrap`.
+/// Whether the text is about a broker at its advertised address. librdkafka names such a broker `host:port/1`, and the
+/// group's coordinator `GroupCoordinator`; a broker of the settings is `host:port/bootstrap`.
 fn is_advertised(text: &str) -> bool {
     let name = text.split_whitespace().next().unwrap_or_default().trim_end_matches(':');
     let id = name.rsplit_once('/').map_or("", |(_, id)| id);
     name == "GroupCoordinator" || (!id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Whether a listener ended the connection at the first request that it got. It says so in no error, only in
-/// the log, and in other words in each version of librdkafka.
+/// Whether a listener closed the connection at the first request. No error says so, only the log, and each version of
+/// librdkafka words it differently.
 pub(crate) fn speaks_another_protocol(text: &str) -> bool {
     let began = ["APIVERSION_QUERY", "SSL_HANDSHAKE"];
     text.contains("security.protocol")
@@ -108,7 +108,12 @@ fn advice_on_code(code: Code) -> (&'static str, &'static str) {
             "other",
             "the consumer was away from polling for longer than max.poll.interval.ms: the process was stopped, or starved of CPU",
         ),
-        _ => ("other", "librdkafka goes on by itself"),
+        Code::Inconsistent => (
+            "other",
+            "a later record was acknowledged and this one was not, so it may be missing: it has to be sent again, and a second \
+             copy does no harm",
+        ),
+        _ => ("other", "librdkafka continues by itself"),
     }
 }
 
@@ -128,6 +133,7 @@ mod tests {
             (Code::UnknownTopicOrPartition, "topic", "topic's name"),
             (Code::GroupAuthorizationFailed, "authentication", "group_id"),
             (Code::InvalidTimestamp, "topic", "this host's clock"),
+            (Code::Inconsistent, "other", "sent again"),
         ] {
             let (found, advice) = advice(code, "");
             assert_eq!(found, kind);
@@ -136,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_certificate_and_another_protocol_are_told_by_their_text() {
+    fn a_refused_certificate_and_another_protocol_are_recognised_by_their_text() {
         let transport = Code::BrokerTransportFailure;
         let alert = "SSL handshake failed: ssl/tls alert bad certificate: SSL alert number 42";
         assert!(advice(transport, alert).1.contains("ssl_certfile"));
@@ -155,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_the_cluster_gives_is_told_from_one_of_the_settings() {
+    fn an_advertised_address_is_distinguished_from_one_of_the_settings() {
         for text in [
             "kafka:29092/1: Failed to resolve 'kafka:29092': Name or service not known (after 3ms in state CONNECT)",
             "sasl_ssl://kafka:29092/17: Connect to ipv4#10.0.0.1:29092 failed: Connection refused",
@@ -172,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unverified_certificate_is_told_whichever_code_it_comes_with() {
+    fn an_unverified_certificate_is_recognised_whichever_code_it_comes_with() {
         let late = "SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: broker certificate \
                     could not be verified (after 3ms in state SSL_HANDSHAKE)";
         let at_once = "error:0A000086:SSL routines::certificate verify failed (after 4ms in state SSL_HANDSHAKE)";

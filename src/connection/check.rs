@@ -1,4 +1,4 @@
-//! Addresses, names and librdkafka properties: what is refused before a client is made of it.
+//! The validation of addresses, names and librdkafka properties, before a client is made of them.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ pub(crate) fn is_secret(property: &str) -> bool {
         .any(|part| property.contains(part))
 }
 
-/// The properties as `Debug` may show them: without the secrets.
+/// The properties for `Debug`, without the secrets.
 pub(crate) fn shown(properties: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
     properties.iter().map(|(name, value)| (name.as_str(), if is_secret(name) { ".." } else { value })).collect()
 }
@@ -54,7 +54,7 @@ pub(crate) fn check_servers(servers: &str, errors: &mut Vec<SettingError>) {
     }
 }
 
-/// What librdkafka would misread, or print.
+/// An address that librdkafka would misread, or would log with a secret in it.
 fn bad_server(server: &str) -> Option<String> {
     if server.contains("://") || server.contains(['@', '/']) {
         return Some("expected `host:port`, found a URL or credentials (not shown): write host and port alone".into());
@@ -71,7 +71,7 @@ fn bad_server(server: &str) -> Option<String> {
         None => return None,
     };
     let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
-    // What is no number may be a password.
+    // A port that is no number may be a password.
     let found = if port.bytes().all(|byte| byte.is_ascii_digit()) {
         format!("`{server}`")
     } else {
@@ -80,7 +80,7 @@ fn bad_server(server: &str) -> Option<String> {
     (!is_port).then(|| format!("expected `host:port` with a port from 1 to 65535, found {found}"))
 }
 
-/// Kafka's own rule for names.
+/// Kafka's own rule for the names of topics.
 pub(crate) fn bad_topic(topic: &str) -> Option<String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if topic.is_empty() || topic.len() > 249 || topic == "." || topic == ".." || !topic.chars().all(legal) {

@@ -1,6 +1,4 @@
-//! Transport and authentication: the settings, and every mistake in them.
-//!
-//! Owns what may be combined with what. A secret is never part of a message or of `Debug`.
+//! Transport and authentication: the settings and their validation. A secret is never part of a message or of `Debug`.
 
 use std::{
     fmt,
@@ -11,10 +9,10 @@ use rdkafka::ClientConfig;
 
 use super::SettingError;
 
-/// What the lines of a PEM file begin with.
+/// The beginning of a section of a PEM file.
 const PEM: &[u8] = b"-----BEGIN";
 
-/// Transport and authentication, in Kafka's own words.
+/// Transport and authentication, in Kafka's terms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Security {
     /// PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
@@ -33,7 +31,7 @@ pub struct Security {
     pub ssl_keyfile: Option<PathBuf>,
 }
 
-/// A password. It is shown nowhere.
+/// A password. It is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(String);
 
@@ -106,7 +104,7 @@ impl Security {
         self.protocol().ends_with("SSL")
     }
 
-    /// Every mistake. Reads the TLS files, and asks nobody on the network.
+    /// Every mistake. Reads the TLS files, and makes no request.
     pub(crate) fn validate(&self, errors: &mut Vec<SettingError>) {
         let mut error =
             |setting: &str, problem: String| errors.push(SettingError::new(format!("security.{setting}"), problem));
@@ -120,32 +118,7 @@ impl Security {
                 ),
             );
         } else if self.is_sasl() {
-            match self.sasl_mechanism.as_deref().map(str::to_ascii_uppercase).as_deref() {
-                Some("PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512") => {}
-                Some(other) => {
-                    let found = other.escape_debug();
-                    error("sasl_mechanism", format!("expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, found `{found}`"));
-                }
-                None => error(
-                    "sasl_mechanism",
-                    format!("{protocol} needs one of PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512, found none"),
-                ),
-            }
-            let username = self.sasl_username.as_deref().unwrap_or_default();
-            if username.trim().is_empty() {
-                error("sasl_username", format!("{protocol} needs a user, found none"));
-            } else if username.chars().any(char::is_control) {
-                let found = username.escape_debug();
-                error("sasl_username", format!("expected a name without control characters, found `{found}`"));
-            }
-            let password = self.sasl_password.as_ref().map_or("", Password::reveal);
-            if password.trim().is_empty() {
-                error("sasl_password", format!("{protocol} needs the user's password, found none"));
-            } else if let Some((at, found)) = password.chars().enumerate().find(|(_, c)| c.is_control()) {
-                let (found, at) = (found.escape_debug(), at + 1);
-                let problem = "expected a password without control characters, found";
-                error("sasl_password", format!("{problem} `{found}` as its character {at} (the rest is not shown)"));
-            }
+            self.validate_sasl(&protocol, &mut error);
         } else if self.sasl_mechanism.is_some() || self.sasl_username.is_some() || self.sasl_password.is_some() {
             error(
                 "protocol",
@@ -154,6 +127,45 @@ impl Security {
                 ),
             );
         }
+        self.validate_files(&protocol, &mut error);
+        if self.ssl_certfile.is_some() != self.ssl_keyfile.is_some() {
+            error(
+                if self.ssl_certfile.is_some() { "ssl_keyfile" } else { "ssl_certfile" },
+                "a client certificate needs both ssl_certfile and ssl_keyfile".into(),
+            );
+        }
+    }
+
+    fn validate_sasl(&self, protocol: &str, error: &mut impl FnMut(&str, String)) {
+        match self.sasl_mechanism.as_deref().map(str::to_ascii_uppercase).as_deref() {
+            Some("PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512") => {}
+            Some(other) => {
+                let found = other.escape_debug();
+                error("sasl_mechanism", format!("expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, found `{found}`"));
+            }
+            None => error(
+                "sasl_mechanism",
+                format!("{protocol} needs one of PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512, found none"),
+            ),
+        }
+        let username = self.sasl_username.as_deref().unwrap_or_default();
+        if username.trim().is_empty() {
+            error("sasl_username", format!("{protocol} needs a user, found none"));
+        } else if username.chars().any(char::is_control) {
+            let found = username.escape_debug();
+            error("sasl_username", format!("expected a name without control characters, found `{found}`"));
+        }
+        let password = self.sasl_password.as_ref().map_or("", Password::reveal);
+        if password.trim().is_empty() {
+            error("sasl_password", format!("{protocol} needs the user's password, found none"));
+        } else if let Some((at, found)) = password.chars().enumerate().find(|(_, c)| c.is_control()) {
+            let (found, at) = (found.escape_debug(), at + 1);
+            let problem = "expected a password without control characters, found";
+            error("sasl_password", format!("{problem} `{found}` as its character {at} (the rest is not shown)"));
+        }
+    }
+
+    fn validate_files(&self, protocol: &str, error: &mut impl FnMut(&str, String)) {
         let files = [
             ("ssl_cafile", &self.ssl_cafile),
             ("ssl_certfile", &self.ssl_certfile),
@@ -177,12 +189,6 @@ impl Security {
                     Ok(_) => {}
                 }
             }
-        }
-        if self.ssl_certfile.is_some() != self.ssl_keyfile.is_some() {
-            error(
-                if self.ssl_certfile.is_some() { "ssl_keyfile" } else { "ssl_certfile" },
-                "a client certificate needs both ssl_certfile and ssl_keyfile".into(),
-            );
         }
     }
 }

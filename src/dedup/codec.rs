@@ -1,219 +1,241 @@
-//! A record as bytes, and back: compact, and safe against any bytes.
+//! Encodes and decodes records: compact, and safe against arbitrary bytes.
 //!
-//! One version byte, then LEB128 varints and length-prefixed names:
-//! `1, digest (8, big endian), first_seen, count, count * (rule, agent, generation, flags, attempts,
-//! first_attempt?, tried?)`; the flags' low two bits are the status, bit 2 says that a first attempt
-//! follows, bit 3 that the attempts made follow, which they do when they differ from `attempts`.
+//! Format 2 has a version byte, then the fields of `bytes`:
+//! `2, digest (8, big endian), first_seen, flags, (topic, partition, offset)?, written?, count,
+//! count * (rule, agent, generation, flags, failed_attempts, attempts?, first_attempt?, ended?,
+//! (thread, run)?, (class, status, at)?)`. The flags of the record say whether the source and `written`
+//! follow. Those of a delivery are the status (bits 0 to 2), and what follows (one bit each); `attempts`
+//! follows if it differs from `failed_attempts`. Times are relative to `first_seen`. A run that has no
+//! id has an empty one, and a failure without an HTTP status has 0.
+//!
+//! Format 1, without source, `written`, ends, runs and failures, is read from ledgers of before.
 
 use std::sync::Arc;
 
-use super::record::{Delivery, Record, Status};
+use super::{
+    bytes::{DecodeError, Reader, put_id, put_text, put_time, put_varint},
+    detail::{FailureRecord, MAX_CLASS_BYTES, MAX_ID_BYTES, RunRecord, Source},
+    record::{DeliveryRecord, DeliveryStatus, Record},
+};
 
-const VERSION: u8 = 1;
-const STATUS: u8 = 0b011;
-const HAS_FIRST_ATTEMPT: u8 = 0b100;
-const HAS_TRIED: u8 = 0b1000;
-/// The fewest bytes that a delivery takes: bounds what a corrupt count can reserve.
+const VERSION: u8 = 2;
+const FORMAT_1: u8 = 1;
+
+const HAS_SOURCE: u8 = 1;
+const HAS_WRITTEN: u8 = 1 << 1;
+
+const STATUS: u8 = 0b111;
+const HAS_ATTEMPTS: u8 = 1 << 3;
+const HAS_FIRST_ATTEMPT: u8 = 1 << 4;
+const HAS_ENDED: u8 = 1 << 5;
+const HAS_RUN: u8 = 1 << 6;
+const HAS_FAILURE: u8 = 1 << 7;
+
+const STATUSES: [DeliveryStatus; 5] = [
+    DeliveryStatus::Planned,
+    DeliveryStatus::Pending,
+    DeliveryStatus::Parked,
+    DeliveryStatus::Dead,
+    DeliveryStatus::Delivered,
+];
+
+/// The smallest size of a delivery. Bounds the memory that a corrupt count can reserve.
 const MIN_DELIVERY_BYTES: usize = 5;
 
-/// Bytes that are no record.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// The bytes end before the record does.
-    #[error("expected more bytes at position {at}, found the end")]
-    Truncated {
-        /// Where they end.
-        at: usize,
-    },
-    /// The record is followed by something.
-    #[error("expected the end at position {at}, found {extra} more bytes")]
-    Trailing {
-        /// Where the record ends.
-        at: usize,
-        /// How many bytes follow.
-        extra: usize,
-    },
-    /// Another version of the record's format.
-    #[error("expected record format {VERSION}, found {found}")]
-    Version {
-        /// The version that was found.
-        found: u8,
-    },
-    /// A field that has an impossible value.
-    #[error("expected {expected} at position {at}")]
-    Invalid {
-        /// What would be right.
-        expected: &'static str,
-        /// Where the field begins.
-        at: usize,
-    },
-}
-
-impl DecodeError {
-    /// A stable word for labels.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Truncated { .. } => "truncated",
-            Self::Trailing { .. } => "trailing",
-            Self::Version { .. } => "version",
-            Self::Invalid { .. } => "invalid",
-        }
-    }
-}
-
 pub(super) fn encode(record: &Record) -> Vec<u8> {
-    let mut out = Vec::with_capacity(24 + record.deliveries().len() * 48);
-    out.push(VERSION);
-    out.extend_from_slice(&record.digest().to_be_bytes());
-    put_varint(&mut out, record.first_seen_ms());
-    put_varint(&mut out, record.deliveries().len() as u64);
-    for delivery in record.deliveries() {
-        put_text(&mut out, &delivery.rule);
-        put_text(&mut out, &delivery.agent);
-        put_varint(&mut out, u64::from(delivery.generation));
-        let status = match delivery.status {
-            Status::Pending => 0,
-            Status::Delivered => 1,
-            Status::Dead => 2,
-        };
-        let first = if delivery.first_attempt_ms.is_some() { HAS_FIRST_ATTEMPT } else { 0 };
-        let tried = if delivery.tried == delivery.attempts { 0 } else { HAS_TRIED };
-        out.push(status | first | tried);
-        put_varint(&mut out, u64::from(delivery.attempts));
-        if let Some(first) = delivery.first_attempt_ms {
-            put_varint(&mut out, first);
-        }
-        if delivery.tried != delivery.attempts {
-            put_varint(&mut out, u64::from(delivery.tried));
-        }
-    }
+    let mut out = Vec::with_capacity(64 + record.deliveries.len() * 96);
+    put_record(&mut out, record);
     out
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
-    let mut reader = Reader { bytes, at: 0 };
-    let version = reader.byte()?;
-    if version != VERSION {
-        return Err(DecodeError::Version { found: version });
+pub(super) fn put_record(out: &mut Vec<u8>, record: &Record) {
+    out.push(VERSION);
+    out.extend_from_slice(&record.digest.to_be_bytes());
+    put_varint(out, record.first_seen_ms);
+    out.push(flag(record.source.is_some(), HAS_SOURCE) | flag(record.written_ms.is_some(), HAS_WRITTEN));
+    if let Some(Source { topic, partition, offset }) = &record.source {
+        put_text(out, topic);
+        put_varint(out, u64::from(partition.cast_unsigned()));
+        put_varint(out, offset.cast_unsigned());
     }
+    if let Some(written) = record.written_ms {
+        put_time(out, record.first_seen_ms, written);
+    }
+    put_varint(out, record.deliveries.len() as u64);
+    for delivery in &record.deliveries {
+        put_delivery(out, record.first_seen_ms, delivery);
+    }
+}
+
+fn put_delivery(out: &mut Vec<u8>, first_seen_ms: u64, delivery: &DeliveryRecord) {
+    put_text(out, &delivery.rule);
+    put_text(out, &delivery.agent);
+    put_varint(out, u64::from(delivery.generation));
+    out.push(
+        delivery.status as u8
+            | flag(delivery.attempts != delivery.failed_attempts, HAS_ATTEMPTS)
+            | flag(delivery.first_attempt_ms.is_some(), HAS_FIRST_ATTEMPT)
+            | flag(delivery.ended_ms.is_some(), HAS_ENDED)
+            | flag(delivery.run.is_some(), HAS_RUN)
+            | flag(delivery.last_failure.is_some(), HAS_FAILURE),
+    );
+    put_varint(out, u64::from(delivery.failed_attempts));
+    if delivery.attempts != delivery.failed_attempts {
+        put_varint(out, u64::from(delivery.attempts));
+    }
+    for time in [delivery.first_attempt_ms, delivery.ended_ms].into_iter().flatten() {
+        put_time(out, first_seen_ms, time);
+    }
+    if let Some(run) = &delivery.run {
+        put_id(out, &run.thread);
+        put_id(out, run.run.as_deref().unwrap_or_default());
+    }
+    if let Some(failure) = &delivery.last_failure {
+        put_text(out, &failure.class);
+        put_varint(out, failure.status.map_or(0, |status| u64::from(status) + 1));
+        put_time(out, first_seen_ms, failure.at_ms);
+    }
+}
+
+fn flag(is_set: bool, bit: u8) -> u8 {
+    if is_set { bit } else { 0 }
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let record = match reader.byte()? {
+        VERSION => record(&mut reader)?,
+        FORMAT_1 => record_of_format_1(&mut reader)?,
+        found => return Err(DecodeError::Version { found }),
+    };
+    reader.end()?;
+    Ok(record)
+}
+
+fn record(reader: &mut Reader<'_>) -> Result<Record, DecodeError> {
     let digest = reader.fixed()?;
     let first_seen_ms = reader.varint()?;
-    let at = reader.at;
+    let at = reader.at();
+    let flags = reader.byte()?;
+    if flags & !(HAS_SOURCE | HAS_WRITTEN) != 0 {
+        return Err(DecodeError::Invalid { expected: "a record's flags", at });
+    }
+    let source = optional(flags & HAS_SOURCE, || {
+        let topic = reader.text()?.into();
+        let (partition, offset) = (reader.narrow()?.cast_signed(), reader.varint()?.cast_signed());
+        Ok(Source { topic, partition, offset })
+    })?;
+    let written_ms = optional(flags & HAS_WRITTEN, || reader.time(first_seen_ms))?;
+    let deliveries = deliveries(reader, |reader| delivery(reader, first_seen_ms))?;
+    Ok(Record { digest, first_seen_ms, source, written_ms, deliveries })
+}
+
+fn delivery(reader: &mut Reader<'_>, first_seen_ms: u64) -> Result<DeliveryRecord, DecodeError> {
+    let (rule, agent, generation) = (reader.text()?.into(), reader.text()?.into(), reader.narrow()?);
+    let at = reader.at();
+    let flags = reader.byte()?;
+    let status = STATUSES.get(usize::from(flags & STATUS)).copied();
+    let status = status.ok_or(DecodeError::Invalid { expected: "a delivery's status", at })?;
+    let failed_attempts = reader.narrow()?;
+    let attempts = attempts(reader, flags & HAS_ATTEMPTS, failed_attempts)?;
+    let first_attempt_ms = optional(flags & HAS_FIRST_ATTEMPT, || reader.time(first_seen_ms))?;
+    let ended_ms = optional(flags & HAS_ENDED, || reader.time(first_seen_ms))?;
+    let run = optional(flags & HAS_RUN, || {
+        let (thread, run) = (reader.id(MAX_ID_BYTES)?, reader.id(MAX_ID_BYTES)?);
+        Ok(Box::new(RunRecord { thread, run: Some(run).filter(|run| !run.is_empty()) }))
+    })?;
+    let last_failure = optional(flags & HAS_FAILURE, || {
+        let class = reader.short_text(MAX_CLASS_BYTES)?;
+        let at = reader.at();
+        let status = reader.narrow()?.checked_sub(1).map(u16::try_from).transpose();
+        let status = status.map_err(|_| DecodeError::Invalid { expected: "a status of at most 16 bits", at })?;
+        Ok(Box::new(FailureRecord { at_ms: reader.time(first_seen_ms)?, class, status }))
+    })?;
+    Ok(DeliveryRecord {
+        rule,
+        agent,
+        generation,
+        status,
+        failed_attempts,
+        attempts,
+        first_attempt_ms,
+        ended_ms,
+        run,
+        last_failure,
+    })
+}
+
+/// The fields after the version: digest, `first_seen`, count, and for each delivery rule, agent, generation, flags,
+/// `failed_attempts`, `first_attempt`? and attempts?. Bits 0 and 1 of the flags are the status.
+fn record_of_format_1(reader: &mut Reader<'_>) -> Result<Record, DecodeError> {
+    const FIRST_ATTEMPT: u8 = 0b100;
+    const ATTEMPTS: u8 = 0b1000;
+    let digest = reader.fixed()?;
+    let first_seen_ms = reader.varint()?;
+    let mut deliveries = deliveries(reader, |reader| {
+        let (rule, agent, generation): (Arc<str>, Arc<str>, _) =
+            (reader.text()?.into(), reader.text()?.into(), reader.narrow()?);
+        let at = reader.at();
+        let flags = reader.byte()?;
+        let status = match flags & !(FIRST_ATTEMPT | ATTEMPTS) {
+            0 => DeliveryStatus::Planned,
+            1 => DeliveryStatus::Delivered,
+            2 => DeliveryStatus::Dead,
+            _ => return Err(DecodeError::Invalid { expected: "a delivery's status and flags", at }),
+        };
+        let failed_attempts = reader.narrow()?;
+        let first_attempt_ms = optional(flags & FIRST_ATTEMPT, || reader.varint())?;
+        let attempts = attempts(reader, flags & ATTEMPTS, failed_attempts)?;
+        let planned = DeliveryRecord::planned(rule, agent);
+        Ok(DeliveryRecord { generation, status, failed_attempts, attempts, first_attempt_ms, ..planned })
+    })?;
+    // It had one word for both: the plan is frozen once a delivery has ended.
+    if deliveries.iter().any(|delivery| delivery.status.is_final()) {
+        for delivery in &mut deliveries {
+            delivery.status = delivery.status.max(DeliveryStatus::Pending);
+        }
+    }
+    Ok(Record { digest, first_seen_ms, source: None, written_ms: None, deliveries })
+}
+
+/// More than any routing folder asks for.
+const MAX_DELIVERIES: usize = 20_000;
+
+/// The count and the deliveries, sorted: those of format 1 were in the order of the plan.
+fn deliveries(
+    reader: &mut Reader<'_>,
+    read: impl Fn(&mut Reader<'_>) -> Result<DeliveryRecord, DecodeError>,
+) -> Result<Vec<DeliveryRecord>, DecodeError> {
+    let at = reader.at();
     let count = usize::try_from(reader.varint()?).unwrap_or(usize::MAX);
     if count > reader.left() / MIN_DELIVERY_BYTES {
         return Err(DecodeError::Invalid { expected: "no more deliveries than the record has room for", at });
     }
+    if count > MAX_DELIVERIES {
+        return Err(DecodeError::Invalid { expected: "at most 20,000 deliveries", at });
+    }
     let mut deliveries = Vec::with_capacity(count);
     for _ in 0..count {
-        deliveries.push(delivery(&mut reader)?);
+        deliveries.push(read(reader)?);
     }
-    reader.end()?;
-    Ok(Record::from_parts(digest, first_seen_ms, deliveries))
+    deliveries.sort_by(|a, b| a.key().cmp(&b.key()));
+    if deliveries.windows(2).any(|pair| pair[0].key() == pair[1].key()) {
+        return Err(DecodeError::Invalid { expected: "no delivery twice", at });
+    }
+    Ok(deliveries)
 }
 
-fn delivery(reader: &mut Reader<'_>) -> Result<Delivery, DecodeError> {
-    let rule: Arc<str> = reader.text()?.into();
-    let agent: Arc<str> = reader.text()?.into();
-    let generation = reader.narrow()?;
-    let at = reader.at;
-    let flags = reader.byte()?;
-    let status = match flags & STATUS {
-        0 => Status::Pending,
-        1 => Status::Delivered,
-        2 => Status::Dead,
-        _ => return Err(DecodeError::Invalid { expected: "a delivery's status", at }),
-    };
-    if flags & !(STATUS | HAS_FIRST_ATTEMPT | HAS_TRIED) != 0 {
-        return Err(DecodeError::Invalid { expected: "a delivery's flags", at });
-    }
-    let attempts = reader.narrow()?;
-    let first_attempt_ms = if flags & HAS_FIRST_ATTEMPT == 0 { None } else { Some(reader.varint()?) };
-    let at = reader.at;
-    let tried = if flags & HAS_TRIED == 0 { attempts } else { reader.narrow()? };
-    if flags & HAS_TRIED != 0 && tried == attempts {
-        return Err(DecodeError::Invalid { expected: "attempts made that differ from those that count", at });
-    }
-    Ok(Delivery { rule, agent, generation, status, attempts, tried, first_attempt_ms })
+/// Reads a field if its flag is set.
+fn optional<T>(flag: u8, read: impl FnOnce() -> Result<T, DecodeError>) -> Result<Option<T>, DecodeError> {
+    if flag == 0 { Ok(None) } else { read().map(Some) }
 }
 
-pub(super) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
+/// The number of attempts, which follows if it differs from the failed ones.
+fn attempts(reader: &mut Reader<'_>, flag: u8, failed_attempts: u32) -> Result<u32, DecodeError> {
+    let at = reader.at();
+    let attempts = optional(flag, || reader.narrow())?;
+    if attempts == Some(failed_attempts) {
+        return Err(DecodeError::Invalid { expected: "attempts that differ from the failed ones", at });
     }
-    out.push((number & 0x7f) as u8);
-}
-
-pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
-    put_varint(out, text.len() as u64);
-    out.extend_from_slice(text.as_bytes());
-}
-
-/// Takes fields from the front of some bytes; never past their end.
-pub(super) struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
-    }
-
-    fn left(&self) -> usize {
-        self.bytes.len() - self.at
-    }
-
-    fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
-        let end = self.at.checked_add(count);
-        let taken = end.and_then(|end| self.bytes.get(self.at..end));
-        let taken = taken.ok_or(DecodeError::Truncated { at: self.bytes.len() })?;
-        self.at += count;
-        Ok(taken)
-    }
-
-    pub(super) fn byte(&mut self) -> Result<u8, DecodeError> {
-        Ok(self.take(1)?[0])
-    }
-
-    fn fixed(&mut self) -> Result<u64, DecodeError> {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(self.take(8)?);
-        Ok(u64::from_be_bytes(bytes))
-    }
-
-    pub(super) fn varint(&mut self) -> Result<u64, DecodeError> {
-        let at = self.at;
-        let mut number = 0_u64;
-        for shift in (0..u64::BITS).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if (bits << shift) >> shift != bits {
-                break;
-            }
-            number |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(DecodeError::Invalid { expected: "a number of at most 64 bits", at })
-    }
-
-    fn narrow(&mut self) -> Result<u32, DecodeError> {
-        let at = self.at;
-        u32::try_from(self.varint()?).map_err(|_| DecodeError::Invalid { expected: "a number of at most 32 bits", at })
-    }
-
-    pub(super) fn text(&mut self) -> Result<&'a str, DecodeError> {
-        let at = self.at;
-        let length = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
-        std::str::from_utf8(self.take(length)?).map_err(|_| DecodeError::Invalid { expected: "a name in UTF-8", at })
-    }
-
-    pub(super) fn end(&self) -> Result<(), DecodeError> {
-        match self.left() {
-            0 => Ok(()),
-            extra => Err(DecodeError::Trailing { at: self.at, extra }),
-        }
-    }
+    Ok(attempts.unwrap_or(failed_attempts))
 }

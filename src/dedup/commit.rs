@@ -1,49 +1,50 @@
-//! Group commit: many that wait for durability share one flush.
+//! Group commit: all that wait for durability share one flush.
 //!
-//! Owns a thread that flushes a short delay after the first waiter, one flush at a time. Its
-//! invariant: a waiter is answered by a flush that *started* after it began to wait, because a flush
-//! takes exactly those that wait when it starts. It does not know what is flushed.
+//! Owns a thread that flushes a short delay after the first waiter, one flush at a time. Invariant: a
+//! waiter gets the result of a flush that *started* after it began to wait, because a flush takes
+//! exactly the waiters that are there when it starts. It does not know what is flushed.
 
 use std::{
     io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
 
-use super::LedgerError;
+use super::error::LedgerError;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
-type Answer = Result<(), LedgerError>;
+type FlushResult = Result<(), LedgerError>;
 
-/// The flusher: its thread ends, and is waited for, when it is dropped.
+/// The handle on the flush thread. Dropping it ends the thread and waits for that.
 pub(super) struct Committer {
-    shared: Arc<Shared>,
+    flusher: Arc<Flusher>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Shared {
-    flush: Box<dyn Fn() -> Answer + Send + Sync>,
+struct Flusher {
+    flush: Box<dyn Fn() -> FlushResult + Send + Sync>,
     delay: Duration,
-    queue: Mutex<Queue>,
+    queue: Mutex<WaiterQueue>,
     wake: Condvar,
     flushing: Mutex<()>,
 }
 
 #[derive(Default)]
-struct Queue {
-    waiters: Vec<oneshot::Sender<Answer>>,
-    /// When the first of them came.
+struct WaiterQueue {
+    waiters: Vec<oneshot::Sender<FlushResult>>,
+    /// When the first of them began to wait.
     since: Option<Instant>,
     closed: bool,
 }
 
 impl Committer {
-    /// Starts the thread. `flush` makes all that was written before its call durable; its failures
-    /// are for good, and it says so itself on every later call.
-    pub(super) fn start(delay: Duration, flush: impl Fn() -> Answer + Send + Sync + 'static) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
+    /// Starts the thread. `flush` makes everything durable that was written before its call. Once it
+    /// has failed, it must fail on every later call.
+    pub(super) fn start(delay: Duration, flush: impl Fn() -> FlushResult + Send + Sync + 'static) -> io::Result<Self> {
+        let flusher = Arc::new(Flusher {
             flush: Box::new(flush),
             delay,
             queue: Mutex::default(),
@@ -51,57 +52,57 @@ impl Committer {
             flushing: Mutex::new(()),
         });
         let thread = thread::Builder::new().name("ledger-flush".into()).spawn({
-            let shared = Arc::clone(&shared);
-            move || shared.run()
+            let flusher = Arc::clone(&flusher);
+            move || flusher.run()
         })?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { flusher, thread: Some(thread) })
     }
 
-    /// Resolves after a flush that started after this call. `None` when the thread is gone. Dropping
-    /// the future is safe: the flush goes on for the others.
-    pub(super) fn durable(&self) -> impl Future<Output = Option<Answer>> + use<> {
-        let (answer, answered) = oneshot::channel();
-        let mut queue = self.shared.queue();
-        queue.waiters.push(answer);
+    /// Resolves with the result of a flush that starts after this call; `None` if the thread has ended.
+    /// Dropping the future is safe: the flush goes on for the others.
+    pub(super) fn durable(&self) -> impl Future<Output = Option<FlushResult>> + use<> {
+        let (sender, result) = oneshot::channel();
+        let mut queue = self.flusher.queue();
+        queue.waiters.push(sender);
         if queue.since.is_none() {
             queue.since = Some(Instant::now());
-            self.shared.wake.notify_one();
+            self.flusher.wake.notify_one();
         }
         drop(queue);
-        async move { answered.await.ok() }
+        async move { result.await.ok() }
     }
 
-    /// Flushes now, on the caller's thread, and answers whoever waits.
-    pub(super) fn flush_now(&self) -> Answer {
-        self.shared.flush_now()
+    /// Flushes now, on the caller's thread, and resolves the waiters.
+    pub(super) fn flush_now(&self) -> FlushResult {
+        self.flusher.flush_now()
     }
 }
 
 impl Drop for Committer {
     fn drop(&mut self) {
-        self.shared.queue().closed = true;
-        self.shared.wake.notify_one();
+        self.flusher.queue().closed = true;
+        self.flusher.wake.notify_one();
         if let Some(thread) = self.thread.take() {
-            // It ends after at most one flush; the store's file must be free when this returns.
+            // It ends after at most one flush. The store's file must be free when this returns.
             let _ = thread.join();
         }
     }
 }
 
-impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+impl Flusher {
+    fn queue(&self) -> MutexGuard<'_, WaiterQueue> {
+        self.queue.lock()
     }
 
     fn run(&self) {
-        while self.first_waiter_has_waited() {
-            // Whoever waits has the answer.
+        while self.wait_for_flush() {
+            // The waiters have the result.
             let _ = self.flush_now();
         }
     }
 
-    /// Blocks until it is time for a flush; false when there will be none any more.
-    fn first_waiter_has_waited(&self) -> bool {
+    /// Blocks until a flush is due; false if none will be any more.
+    fn wait_for_flush(&self) -> bool {
         let mut queue = self.queue();
         loop {
             let left = match queue.since {
@@ -114,14 +115,14 @@ impl Shared {
                 },
             };
             queue = match left {
-                None => self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
-                Some(left) => self.wake.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.wake.wait(queue),
+                Some(left) => self.wake.wait_timeout(queue, left),
             };
         }
     }
 
-    fn flush_now(&self) -> Answer {
-        let _one_at_a_time = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+    fn flush_now(&self) -> FlushResult {
+        let _one_at_a_time = self.flushing.lock();
         let waiters = {
             let mut queue = self.queue();
             queue.since = None;
@@ -129,7 +130,7 @@ impl Shared {
         };
         let result = (self.flush)();
         for waiter in waiters {
-            // Whoever stopped waiting needs no answer.
+            // A waiter may have been dropped.
             let _ = waiter.send(result.clone());
         }
         result

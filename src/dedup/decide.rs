@@ -1,39 +1,28 @@
-//! What is to be done with an event, given what the ledger knows of its id. Pure.
+//! What to do with an event, given the ledger's record of its id. Pure.
 
-use std::sync::Arc;
+use super::record::{PlannedDelivery, Record, RecordState};
 
-use super::record::{Record, State};
-
-/// A delivery that the rules ask for now.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Planned {
-    /// The rule's name.
-    pub rule: Arc<str>,
-    /// The agent's name.
-    pub agent: Arc<str>,
-}
-
-/// What is to be done with an event.
+/// What to do with an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
-    /// Nothing is known of it: every delivery of this record is to be made. The record is not yet in
-    /// the ledger, and an event whose attempts all succeed at once is written there when they have.
+pub(crate) enum Decision {
+    /// The id is unknown: make every delivery of this record. The record is not in the ledger yet; an
+    /// event whose deliveries all succeed at once is written there only then.
     Fresh(Record),
-    /// It was begun before: what [`Record::remaining`] names is to be made. A rule or an agent that is
-    /// gone by now is a dead letter (`plan_gone`).
+    /// The event was started before: make the deliveries of [`Record::remaining`]. One whose rule or
+    /// agent no longer exists is dead-lettered (`plan_gone`).
     Resume(Record),
-    /// Every delivery has its end: nothing is to be done.
+    /// Every delivery is finished or parked: nothing to do.
     Duplicate,
-    /// The id was used for another event: a dead letter (`id_conflict`), never a duplicate.
+    /// The id belongs to another event: dead-letter it (`id_conflict`); it is not a duplicate.
     Conflict,
-    /// No rule asks for it, and none of its deliveries has ended.
+    /// No rule matches it, and none of its deliveries is finished.
     Unmatched,
 }
 
-/// Decides on an event from what the ledger holds under its id, the event's digest
-/// (`event::digest`), and the deliveries that the rules ask for now. `now_ms` is the local clock, ms
-/// since 1970; a fresh record is first seen then.
-pub fn decide(record: Option<&Record>, digest: u64, plan: &[Planned], now_ms: u64) -> Decision {
+/// Decides on an event from the ledger's record of its id, the event's digest (`event::digest`), and
+/// the deliveries that the current rules ask for. `now_ms` is the local clock, in ms since 1970; it
+/// becomes the first-seen time of a fresh record.
+pub(crate) fn decide(record: Option<&Record>, digest: u64, plan: &[PlannedDelivery], now_ms: u64) -> Decision {
     let Some(record) = record else {
         return if plan.is_empty() { Decision::Unmatched } else { Decision::Fresh(Record::new(digest, now_ms, plan)) };
     };
@@ -41,9 +30,9 @@ pub fn decide(record: Option<&Record>, digest: u64, plan: &[Planned], now_ms: u6
         return Decision::Conflict;
     }
     match record.state() {
-        State::Done | State::Dead => Decision::Duplicate,
-        State::Pending if plan.is_empty() => Decision::Unmatched,
-        State::Pending => Decision::Resume(record.replanned(plan)),
-        State::Partial => Decision::Resume(record.clone()),
+        RecordState::Done | RecordState::Dead | RecordState::Parked => Decision::Duplicate,
+        RecordState::Pending if plan.is_empty() => Decision::Unmatched,
+        RecordState::Pending => Decision::Resume(record.replanned(plan)),
+        RecordState::Partial => Decision::Resume(record.frozen()),
     }
 }

@@ -1,43 +1,42 @@
-//! What can go wrong with the ledger, and what whoever is on call does about it.
+//! The errors of the ledger. Each message says what is at risk and what the operator should do.
 
 use std::{
     fmt, io,
     path::{Path, PathBuf},
 };
 
-use super::{codec::DecodeError, header::FORMAT, store::StoreError};
+use super::{bytes::DecodeError, header::FORMAT, store::StoreError};
 
-/// What to do with a ledger that cannot be used, and what that costs.
-struct Aside<'a>(&'a Path);
+/// How to replace a ledger that cannot be used, and what is at risk without it.
+struct Recovery<'a>(&'a Path);
 
-impl fmt::Display for Aside<'_> {
+impl fmt::Display for Recovery<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dir = self.0.display();
         write!(
             f,
             "The bridge deleted nothing. Restore the folder from a copy, or begin a new ledger: `mv {dir} {dir}.bad` and start \
-             the bridge; it reads again what Kafka holds above the committed offset. At risk without this ledger: HTTP \
+             the bridge; it reads everything above the committed offset again. At risk without this ledger: HTTP \
              agents may be sent events of the dedup window again, with the same Idempotency-Key; LangGraph agents still \
              run once, because the claim is on their server; no event is lost"
         )
     }
 }
 
-/// The ledger cannot be opened, or is another's. The process ends with exit code 74.
+/// The ledger cannot be opened, or belongs to another group or cluster. The process exits with 74.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
+pub(crate) enum OpenError {
     /// Another process has it open.
     #[error(
-        "ledger {dir}: expected to be the only one that uses this folder, found it locked: another bridge runs with \
-         it. Nothing is at risk. Stop the other one (`fuser -v {dir}/db` names it), or give this one a data folder of \
-         its own", dir = dir.display()
+        "ledger {dir}: expected to be the only user of this folder, found it locked: another bridge uses it. Nothing is \
+         at risk. Stop the other one (`fuser -v {dir}/db` names it), or give this one its own data folder", dir = dir.display()
     )]
     Locked {
         /// The ledger's folder.
         dir: PathBuf,
     },
     /// Its files are damaged, or the store fails on them.
-    #[error("ledger {dir}: expected a readable ledger, found it damaged: {reason}. {aside}", dir = dir.display(), aside = Aside(dir))]
+    #[error("ledger {dir}: expected a readable ledger, found it damaged: {reason}. {recovery}", dir = dir.display(), recovery = Recovery(dir))]
     Corrupt {
         /// The ledger's folder.
         dir: PathBuf,
@@ -45,7 +44,7 @@ pub enum OpenError {
         reason: String,
     },
     /// It was written by another version of the bridge.
-    #[error("ledger {dir}: expected format {expected}, found {found}: another version of the bridge wrote it. Start that version, or move it aside. {aside}", dir = dir.display(), aside = Aside(dir))]
+    #[error("ledger {dir}: expected format {expected}, found {found}: another version of the bridge wrote it. Start that version, or replace the ledger. {recovery}", dir = dir.display(), recovery = Recovery(dir))]
     Version {
         /// The ledger's folder.
         dir: PathBuf,
@@ -54,11 +53,11 @@ pub enum OpenError {
         /// The format that was found.
         found: String,
     },
-    /// It goes with the offsets of another consumer group.
+    /// It belongs to another consumer group.
     #[error(
-        "ledger {dir}: expected the ledger of consumer group {expected:?}, found that of {found:?}: its records go with \
-         the other group's offsets. Nothing is at risk. Set the group back, or give this group a data folder of its \
-         own", dir = dir.display()
+        "ledger {dir}: expected the ledger of consumer group {expected:?}, found that of {found:?}: its records belong \
+         to the other group's offsets. Nothing is at risk. Set the group back, or give this group its own data \
+         folder", dir = dir.display()
     )]
     Group {
         /// The ledger's folder.
@@ -68,10 +67,10 @@ pub enum OpenError {
         /// The group in the ledger.
         found: String,
     },
-    /// It goes with the offsets of another Kafka cluster.
+    /// It belongs to another Kafka cluster.
     #[error(
         "ledger {dir}: expected the ledger of Kafka cluster {expected:?}, which the broker says it is, found that of \
-         {found:?}. Nothing is at risk. Check the bootstrap servers, or give this cluster a data folder of its own", dir = dir.display()
+         {found:?}. Nothing is at risk. Check the bootstrap servers, or give this cluster its own data folder", dir = dir.display()
     )]
     Cluster {
         /// The ledger's folder.
@@ -81,18 +80,18 @@ pub enum OpenError {
         /// The cluster in the ledger.
         found: String,
     },
-    /// The path exists and is no folder.
+    /// The path exists and is not a folder.
     #[error("ledger {dir}: expected a folder, found {found}. Nothing is at risk. Name another data folder", dir = dir.display())]
     NotAFolder {
         /// The path.
         dir: PathBuf,
-        /// What stands there.
+        /// What is there.
         found: String,
     },
-    /// The folder is used for something else.
+    /// The folder holds something else.
     #[error(
-        "ledger {dir}: expected an empty folder or a ledger, found {found}. Nothing was changed. Name a data folder of \
-         the bridge's own", dir = dir.display()
+        "ledger {dir}: expected an empty folder or a ledger, found {found}. Nothing was changed. Give the bridge \
+         its own data folder", dir = dir.display()
     )]
     NotALedger {
         /// The folder.
@@ -122,7 +121,7 @@ pub enum OpenError {
         /// What the file system said.
         reason: String,
     },
-    /// The file system failed otherwise.
+    /// Another failure of the file system.
     #[error(
         "ledger {dir}: expected to read and write it, found: {reason}. Nothing was deleted. Check the disk and the \
          mount, and start the bridge again", dir = dir.display()
@@ -133,29 +132,12 @@ pub enum OpenError {
         /// What the file system said.
         reason: String,
     },
-    /// It was opened, and could not be written to.
+    /// It was opened, but cannot be written.
     #[error(transparent)]
     Failed(#[from] LedgerError),
 }
 
 impl OpenError {
-    /// A stable word for labels and tests.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Locked { .. } => "locked",
-            Self::Corrupt { .. } => "corrupt",
-            Self::Version { .. } => "version",
-            Self::Group { .. } => "group",
-            Self::Cluster { .. } => "cluster",
-            Self::NotAFolder { .. } => "not_a_folder",
-            Self::NotALedger { .. } => "not_a_ledger",
-            Self::NotWritable { .. } => "not_writable",
-            Self::DiskFull { .. } => "disk_full",
-            Self::Io { .. } => "io",
-            Self::Failed(error) => error.kind(),
-        }
-    }
-
     pub(super) fn from_io(dir: &Path, error: &io::Error) -> Self {
         let (dir, reason) = (dir.to_owned(), error.to_string());
         match error.kind() {
@@ -183,10 +165,10 @@ impl OpenError {
     }
 }
 
-/// The ledger cannot be read or written any more: the bridge stops without a commit, exit code 74.
-/// All but [`LedgerError::CorruptRecord`] are for good: every later call fails the same way.
+/// The ledger can no longer be read or written: the bridge stops without a commit, with exit code 74.
+/// After any of these except [`LedgerError::CorruptRecord`], every later call fails the same way.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LedgerError {
+pub(crate) enum LedgerError {
     /// No space is left.
     #[error(
         "ledger {dir}: {operation}: expected room to write, found the disk full or a limit reached: {reason}. Nothing \
@@ -195,7 +177,7 @@ pub enum LedgerError {
     DiskFull {
         /// The ledger's folder.
         dir: PathBuf,
-        /// What was tried.
+        /// The operation that failed.
         operation: &'static str,
         /// What the file system said.
         reason: String,
@@ -208,23 +190,23 @@ pub enum LedgerError {
     Io {
         /// The ledger's folder.
         dir: PathBuf,
-        /// What was tried.
+        /// The operation that failed.
         operation: &'static str,
         /// What the file system said.
         reason: String,
     },
-    /// The files are damaged, or the store failed on them.
-    #[error("ledger {dir}: {operation}: expected a sound ledger, found it damaged: {reason}. Start the bridge again; if it stops here again, the ledger has to go. {aside}", dir = dir.display(), aside = Aside(dir))]
+    /// The files are damaged, or the store fails on them.
+    #[error("ledger {dir}: {operation}: expected a sound ledger, found it damaged: {reason}. Start the bridge again. If it stops here again, replace the ledger. {recovery}", dir = dir.display(), recovery = Recovery(dir))]
     Corrupt {
         /// The ledger's folder.
         dir: PathBuf,
-        /// What was tried.
+        /// The operation that failed.
         operation: &'static str,
         /// What the store said.
         reason: String,
     },
     /// One event's record cannot be read.
-    #[error("ledger {dir}: record of event {event_id:?}: {reason}. {aside}", dir = dir.display(), aside = Aside(dir))]
+    #[error("ledger {dir}: record of event {event_id:?}: {reason}. {recovery}", dir = dir.display(), recovery = Recovery(dir))]
     CorruptRecord {
         /// The ledger's folder.
         dir: PathBuf,
@@ -236,16 +218,6 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
-    /// A stable word for labels and tests.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::DiskFull { .. } => "disk_full",
-            Self::Io { .. } => "io",
-            Self::Corrupt { .. } => "corrupt",
-            Self::CorruptRecord { .. } => "corrupt_record",
-        }
-    }
-
     pub(super) fn from_store(dir: &Path, operation: &'static str, error: StoreError) -> Self {
         let dir = dir.to_owned();
         match error {
@@ -266,7 +238,7 @@ fn is_full(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::FileTooLarge | io::ErrorKind::QuotaExceeded)
 }
 
-/// A file that ends too early, or holds what no version wrote.
+/// Whether a file is truncated or has impossible content.
 fn is_damage(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
 }

@@ -1,26 +1,30 @@
-//! The one entry of the ledger that is no event: whose ledger it is.
+//! The header: the one entry of the ledger that is not a record. It says which consumer group and
+//! which Kafka cluster the ledger belongs to.
 
-use super::codec::{DecodeError, Reader, put_text};
+use super::bytes::{DecodeError, Reader, put_text};
 
-/// Says that a store is a ledger at all.
+/// Marks a store as a ledger.
 const MAGIC: &[u8; 8] = b"wbledger";
 
-/// The format of the whole ledger: keys, header and records.
-pub(super) const FORMAT: u8 = 1;
+/// The format of the whole ledger: keys, header and records. In a ledger of format 2 there may be records
+/// of format 1, which are read as before and written in format 2.
+pub(super) const FORMAT: u8 = 2;
+/// A ledger of before, which is upgraded in place.
+pub(super) const FORMAT_1: u8 = 1;
 
-/// Whose ledger it is.
+/// The owner of a ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Header {
-    /// The consumer group whose committed offsets the records go with.
+    /// The consumer group whose committed offsets belong to the records.
     pub group: String,
-    /// The Kafka cluster, once its broker has said which it is.
+    /// The Kafka cluster, once a broker has named it.
     pub cluster: Option<String>,
 }
 
-/// What a header's bytes turned out to be.
+/// Why a header cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum HeaderError {
-    /// Not this project's.
+    /// Not a ledger of this project.
     NotALedger,
     /// A ledger in a format of another version.
     Format(u8),
@@ -39,10 +43,13 @@ impl Header {
         out
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
+    /// The header, and the format that it says the ledger has.
+    pub(super) fn decode(bytes: &[u8]) -> Result<(Self, u8), HeaderError> {
         let rest = bytes.strip_prefix(MAGIC).ok_or(HeaderError::NotALedger)?;
         match rest.split_first() {
-            Some((&FORMAT, body)) => Self::body(body).map_err(HeaderError::Damaged),
+            Some((&format @ (FORMAT_1 | FORMAT), body)) => {
+                Self::body(body).map(|header| (header, format)).map_err(HeaderError::Damaged)
+            }
             Some((&other, _)) => Err(HeaderError::Format(other)),
             None => Err(HeaderError::Damaged(DecodeError::Truncated { at: bytes.len() })),
         }

@@ -1,75 +1,59 @@
-//! Which events are under way, and who waits for one of them to end.
+//! The registry of events in flight, and of the events that wait for one with the same id.
 //!
-//! In memory only: the uncommitted offset is an event's durable marker. It has no notion of an
-//! assignment, and so outlives any. Its invariant: of one id, at most one is in flight; the others
-//! wait in the order of their arrival, and each becomes the one in flight when the one before has
-//! ended. Nothing is attached to the first one's result: who comes next looks it up afresh.
+//! It is in memory only: the uncommitted offset is the durable mark of an unfinished event. It knows
+//! no partition assignment, so it stays valid over any rebalance. Invariant: at most one event of an
+//! id is in flight. The others wait in the order of their arrival, and each starts when the previous
+//! one has ended. A waiting event does not share the result of the one before: it is looked up in the
+//! ledger again.
 
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
 };
 
-/// The registry of events under way. `T` is what waits: an event with its ticket, say.
+/// The registry. `T` is what waits, for example an event with its ticket.
 #[derive(Debug)]
-pub struct InFlight<T> {
-    under_way: HashMap<Arc<str>, VecDeque<T>>,
-    waiting: usize,
+pub(crate) struct InFlightRegistry<T> {
+    /// The ids in flight, each with those that wait for it.
+    waiting_by_id: HashMap<Arc<str>, VecDeque<T>>,
 }
 
-impl<T> Default for InFlight<T> {
+impl<T> Default for InFlightRegistry<T> {
     fn default() -> Self {
-        Self { under_way: HashMap::new(), waiting: 0 }
+        Self { waiting_by_id: HashMap::new() }
     }
 }
 
-impl<T> InFlight<T> {
-    /// An empty registry.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Begins an event: the item comes back when it is now the one in flight with this id; `None`
-    /// when another is, and the item waits for it.
-    pub fn begin(&mut self, event_id: &str, item: T) -> Option<T> {
-        if let Some(queue) = self.under_way.get_mut(event_id) {
-            queue.push_back(item);
-            self.waiting += 1;
+impl<T> InFlightRegistry<T> {
+    /// Begins an event. Returns the item if it is now the one in flight; `None` if another one with
+    /// this id is, and the item waits for it.
+    pub(crate) fn begin(&mut self, event_id: &str, item: T) -> Option<T> {
+        if let Some(waiting) = self.waiting_by_id.get_mut(event_id) {
+            waiting.push_back(item);
             return None;
         }
-        self.under_way.insert(event_id.into(), VecDeque::new());
+        self.waiting_by_id.insert(event_id.into(), VecDeque::new());
         Some(item)
     }
 
-    /// Ends the event in flight with this id, whatever became of it. The next that waited, if any,
-    /// comes back and is the one in flight now: look it up afresh.
-    pub fn end(&mut self, event_id: &str) -> Option<T> {
-        let next = self.under_way.get_mut(event_id)?.pop_front();
-        if next.is_some() {
-            self.waiting -= 1;
-        } else {
-            self.under_way.remove(event_id);
+    /// Ends the event in flight with this id, whatever its outcome. Returns the next one that waited,
+    /// if any: it is in flight now and must be looked up in the ledger again.
+    pub(crate) fn end(&mut self, event_id: &str) -> Option<T> {
+        let next = self.waiting_by_id.get_mut(event_id)?.pop_front();
+        if next.is_none() {
+            self.waiting_by_id.remove(event_id);
         }
         next
     }
 
-    /// An event with this id is in flight.
-    pub fn contains(&self, event_id: &str) -> bool {
-        self.under_way.contains_key(event_id)
+    /// Whether an event with this id is in flight.
+    pub(crate) fn contains(&self, event_id: &str) -> bool {
+        self.waiting_by_id.contains_key(event_id)
     }
 
-    /// How many events are in flight; those that wait are not counted.
-    pub fn len(&self) -> usize {
-        self.under_way.len()
-    }
-
-    /// Nothing is in flight, and so nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.under_way.is_empty()
-    }
-
-    /// How many wait for an event with their id to end.
-    pub fn waiting(&self) -> usize {
-        self.waiting
+    /// How many events are in flight, and how many wait for one of them.
+    #[cfg(test)]
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.waiting_by_id.len(), self.waiting_by_id.values().map(VecDeque::len).sum())
     }
 }

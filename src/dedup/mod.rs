@@ -1,31 +1,42 @@
-//! The dedup ledger: what is known of each event's deliveries, on disk.
+//! The dedup ledger: the durable record of each event's deliveries.
 //!
-//! Owns the record of an event ([`Record`]), the decision that it leads to ([`decide`]), its place on
-//! disk ([`Ledger`]: durable writes in groups, expiry, refusal of a folder that is another's) and
-//! the registry of events under way ([`InFlight`]). Its invariant: what a caller was told is durable
-//! is found again after the process is killed, and nothing is removed that its window still covers.
-//! It knows nothing of Kafka, of HTTP or of what a rule says; the store behind it is named in
-//! `store.rs` and nowhere else.
+//! Owns the record of an event ([`Record`]) and how two of them merge, the decision that follows from it ([`decide()`]), its
+//! storage ([`Ledger`]: durable writes in groups, expiry, refusal of a foreign folder) and the
+//! registry of events in flight ([`InFlightRegistry`]). Invariant: what was reported as durable is
+//! found again after the process is killed, and no record is removed within its window. It knows
+//! nothing of Kafka, of HTTP or of rules; only `store.rs` uses the store behind it.
 
+mod batch;
+mod bytes;
 mod codec;
 mod commit;
 mod decide;
+mod detail;
+mod entry;
 mod error;
 mod expire;
+mod fail_stop;
 mod folder;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod header;
 mod inflight;
+mod keys;
 mod ledger;
+mod merge;
+mod open;
 mod record;
 mod store;
 
 #[cfg(test)]
 mod tests;
 
-pub use codec::DecodeError;
-pub use decide::{Decision, Planned, decide};
-pub use error::{LedgerError, OpenError};
-pub use expire::{Chunk, Cursor, UNFINISHED_WINDOWS, ledger_now};
-pub use inflight::InFlight;
-pub use ledger::{Ledger, Opened, Options};
-pub use record::{Delivery, Record, State, Status};
+pub(crate) use batch::LedgerPosition;
+pub(crate) use decide::{Decision, decide};
+pub(crate) use detail::{FailureRecord, RunRecord, Source};
+pub(crate) use entry::{decode_entry, encode_entry, entry_writer, ledger_owner};
+pub(crate) use error::{LedgerError, OpenError};
+pub(crate) use expire::{ExpiryClock, ExpiryCursor, ExpiryRules, ledger_now};
+pub(crate) use inflight::InFlightRegistry;
+pub(crate) use ledger::{Ledger, LedgerOptions};
+pub(crate) use record::{DeliveryRecord, DeliveryStatus, PlannedDelivery, Record, RecordState};

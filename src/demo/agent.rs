@@ -1,14 +1,14 @@
-//! A sample agent: a server that speaks the LangGraph run API, and a plain endpoint for events.
+//! The demo's agent: a server that speaks the LangGraph run API, and a plain endpoint for events.
 //!
-//! Owns threads and runs in memory, as faithfully as the bridge can tell: a claim is atomic, a
-//! thread that is busy refuses, run creation is not idempotent, and a run inherits its thread's
-//! metadata. It counts what was executed, so that a double shows. It knows nothing of the bridge.
+//! Owns threads and runs in memory, as faithfully as the bridge can tell: a claim is atomic, a busy thread refuses, run
+//! creation is not idempotent, and a run inherits its thread's metadata. It counts the runs of each event, so that a
+//! double shows. It knows nothing of the bridge.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     fmt, io,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,187 +16,110 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::{DefaultBodyLimit, Path, RawQuery, Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode},
+    http::{Method, StatusCode},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde_json::{Map, Value, json};
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{net::TcpListener, task::JoinHandle};
 use uuid::Uuid;
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// The largest body that is taken.
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 
-/// How the sample agent behaves.
-#[derive(Clone)]
-pub struct SampleOptions {
-    /// The graphs that it has. A UUID is taken for an assistant that it lacks.
-    pub assistants: Vec<String>,
-    /// It refuses this many run creations and plain events with 503 before it takes any.
-    pub fail_first: u32,
-    /// It refuses this many requests that would change something with 503, whatever they are.
-    pub refuse_first: u32,
-    /// It accepts this many runs and answers 502 all the same, after the failures.
-    pub lose_first: u32,
-    /// Requests without this `x-api-key` are refused with 401. `None`: all are welcome.
-    pub api_key: Option<String>,
+/// The graph that it has. A UUID is taken for an assistant that it lacks.
+const GRAPH: &str = "analyst";
+
+/// How the agent behaves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AgentOptions {
+    /// It refuses this many requests that would change something with 503.
+    pub(super) refuse_first: u32,
     /// How long a run keeps its thread busy.
-    pub run_time: Duration,
+    pub(super) run_time: Duration,
 }
 
-impl Default for SampleOptions {
+impl Default for AgentOptions {
     fn default() -> Self {
-        Self {
-            assistants: vec!["analyst".into()],
-            fail_first: 0,
-            refuse_first: 0,
-            lose_first: 0,
-            api_key: None,
-            run_time: Duration::from_millis(20),
-        }
+        Self { refuse_first: 0, run_time: Duration::from_millis(20) }
     }
 }
 
-impl fmt::Debug for SampleOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SampleOptions")
-            .field("assistants", &self.assistants)
-            .field("fail_first", &self.fail_first)
-            .field("refuse_first", &self.refuse_first)
-            .field("lose_first", &self.lose_first)
-            .field("api_key", &self.api_key.as_ref().map(|_| "set"))
-            .field("run_time", &self.run_time)
-            .finish()
-    }
-}
-
-/// One request that was answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answered {
-    /// POST, GET, ...
-    pub method: String,
-    /// Path and query.
-    pub path: String,
-    /// What it was answered.
-    pub status: u16,
-}
-
-/// One plain event that `/events` took.
-#[derive(Debug, Clone)]
-pub struct Received {
-    /// The `Idempotency-Key`.
-    pub key: Option<String>,
-    /// All headers.
-    pub headers: HeaderMap,
-    /// The body as it came.
-    pub body: Bytes,
-}
-
-/// The running server. Dropped, it stops without waiting for what is under way.
+/// The running server. Dropping it stops it without waiting for requests under way.
 #[derive(Debug)]
-pub struct SampleAgent {
+pub(super) struct DemoAgent {
     addr: SocketAddr,
-    shared: Shared,
-    stop: Option<oneshot::Sender<()>>,
+    store: SharedStore,
     server: JoinHandle<io::Result<()>>,
 }
 
-impl SampleAgent {
-    /// Listens on `addr`; port 0 is a free port.
-    pub async fn start(addr: SocketAddr, options: SampleOptions) -> io::Result<Self> {
-        let listener = TcpListener::bind(addr).await?;
+impl DemoAgent {
+    /// Listens on a free port of 127.0.0.1.
+    pub(super) async fn start(options: AgentOptions) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
-        let shared = Shared { state: Arc::default(), options: Arc::new(options) };
-        let router = Router::new()
-            .route("/ok", get(async || axum::Json(json!({"ok": true}))))
-            .route("/threads", post(create_thread))
-            .route("/threads/{id}", get(show_thread))
-            .route("/threads/{id}/runs", post(create_run).get(list_runs))
-            .route("/events", post(take_event).put(take_event))
-            .fallback(async || detail(StatusCode::NOT_FOUND, "Not Found"))
-            .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-            .layer(middleware::from_fn_with_state(shared.clone(), watch))
-            .with_state(shared.clone());
-        let (stop, stopped) = oneshot::channel::<()>();
-        let server = tokio::spawn(async move {
-            axum::serve(listener, router)
-                .with_graceful_shutdown(async {
-                    // A sender that is gone says stop as well.
-                    let _ = stopped.await;
-                })
-                .await
-        });
-        Ok(Self { addr, shared, stop: Some(stop), server })
+        let store = SharedStore::new(options);
+        let router = router(&store);
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok(Self { addr, store, server })
     }
 
     /// Where it listens.
-    pub fn addr(&self) -> SocketAddr {
+    pub(super) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// How often each event was executed: by its `event_id`, for runs and plain events alike. A plain
-    /// event counts once for each `Idempotency-Key`, as an agent that honours it would.
-    pub fn executions(&self) -> BTreeMap<String, u32> {
-        self.shared.lock().executions.clone()
-    }
-
-    /// Every request that was answered, in that order.
-    pub fn requests(&self) -> Vec<Answered> {
-        self.shared.lock().requests.clone()
-    }
-
-    /// Every plain event that was taken, repeats included.
-    pub fn received(&self) -> Vec<Received> {
-        self.shared.lock().received.clone()
-    }
-
-    /// The bodies of the runs that were created.
-    pub fn runs(&self) -> Vec<Value> {
-        self.shared.lock().bodies.clone()
-    }
-
-    /// Stops when every request under way is answered.
-    pub async fn stop(mut self) -> io::Result<()> {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
-        match (&mut self.server).await {
-            Ok(ended) => ended,
-            Err(error) => Err(io::Error::other(error)),
-        }
+    /// How many runs were created for each event, by its `event_id`.
+    pub(super) fn runs(&self) -> BTreeMap<String, u32> {
+        self.store.lock().runs.clone()
     }
 }
 
-impl Drop for SampleAgent {
+/// The agent's endpoints.
+pub(super) fn router(store: &SharedStore) -> Router {
+    Router::new()
+        .route("/ok", get(async || axum::Json(json!({"ok": true}))))
+        .route("/threads", post(create_thread))
+        .route("/threads/{id}", get(show_thread))
+        .route("/threads/{id}/runs", post(create_run).get(list_runs))
+        .route("/events", post(async || StatusCode::NO_CONTENT).put(async || StatusCode::NO_CONTENT))
+        .fallback(async || detail(StatusCode::NOT_FOUND, "Not Found"))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(store.clone(), refuse_first))
+        .with_state(store.clone())
+}
+
+impl Drop for DemoAgent {
     fn drop(&mut self) {
         self.server.abort();
     }
 }
 
+/// The threads and runs that all requests share.
 #[derive(Debug, Clone)]
-struct Shared {
-    state: Arc<Mutex<Store>>,
-    options: Arc<SampleOptions>,
+pub(super) struct SharedStore {
+    store: Arc<Mutex<Store>>,
+    options: AgentOptions,
 }
 
-impl Shared {
+impl SharedStore {
+    pub(super) fn new(options: AgentOptions) -> Self {
+        Self { store: Arc::default(), options }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Store> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.store.lock()
     }
 }
 
 #[derive(Debug, Default)]
 struct Store {
     threads: HashMap<Uuid, Thread>,
-    executions: BTreeMap<String, u32>,
-    keys: HashSet<String>,
-    requests: Vec<Answered>,
-    received: Vec<Received>,
-    bodies: Vec<Value>,
-    failed: u32,
+    runs: BTreeMap<String, u32>,
     refused: u32,
-    lost: u32,
 }
 
 #[derive(Debug)]
@@ -216,48 +139,19 @@ struct Run {
     ends: Instant,
 }
 
-impl Store {
-    /// Whether this request is one of those that fail first.
-    fn fails(&mut self, options: &SampleOptions) -> bool {
-        let fails = self.failed < options.fail_first;
-        self.failed += u32::from(fails);
-        fails
-    }
-
-    fn refuses(&mut self, options: &SampleOptions) -> bool {
-        let refuses = self.refused < options.refuse_first;
-        self.refused += u32::from(refuses);
-        refuses
-    }
-
-    fn execute(&mut self, document: &Value) {
-        if let Some(event_id) = document["event_id"].as_str() {
-            *self.executions.entry(event_id.to_owned()).or_default() += 1;
-        }
-    }
-}
-
-fn detail(status: StatusCode, text: impl fmt::Display) -> Response {
+pub(super) fn detail(status: StatusCode, text: impl fmt::Display) -> Response {
     (status, axum::Json(json!({"detail": text.to_string()}))).into_response()
 }
 
-/// Keeps strangers out and records what was answered.
-async fn watch(State(shared): State<Shared>, request: Request<Body>, next: Next) -> Response {
-    let method = request.method().to_string();
-    let path = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
-    let known = shared
-        .options
-        .api_key
-        .as_ref()
-        .is_none_or(|key| request.headers().get("x-api-key").map(HeaderValue::as_bytes) == Some(key.as_bytes()));
-    let refused = known && request.method() != Method::GET && shared.lock().refuses(&shared.options);
-    let response = match (known, refused) {
-        (false, _) => detail(StatusCode::UNAUTHORIZED, "Invalid API key"),
-        (true, true) => detail(StatusCode::SERVICE_UNAVAILABLE, "Not ready yet"),
-        (true, false) => next.run(request).await,
-    };
-    shared.lock().requests.push(Answered { method, path, status: response.status().as_u16() });
-    response
+async fn refuse_first(State(store): State<SharedStore>, request: Request<Body>, next: Next) -> Response {
+    if request.method() != Method::GET {
+        let mut locked = store.lock();
+        if locked.refused < store.options.refuse_first {
+            locked.refused += 1;
+            return detail(StatusCode::SERVICE_UNAVAILABLE, "Not ready yet");
+        }
+    }
+    next.run(request).await
 }
 
 fn object(body: &[u8]) -> Result<Map<String, Value>, Box<Response>> {
@@ -271,7 +165,7 @@ fn metadata(body: &Map<String, Value>) -> Map<String, Value> {
     body.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default()
 }
 
-async fn create_thread(State(shared): State<Shared>, body: Bytes) -> Response {
+async fn create_thread(State(store): State<SharedStore>, body: Bytes) -> Response {
     let body = match object(&body) {
         Ok(body) => body,
         Err(refusal) => return *refusal,
@@ -281,7 +175,7 @@ async fn create_thread(State(shared): State<Shared>, body: Bytes) -> Response {
         Some(Some(id)) => id,
         Some(None) => return detail(StatusCode::UNPROCESSABLE_ENTITY, "Invalid thread ID: must be a UUID"),
     };
-    let mut store = shared.lock();
+    let mut store = store.lock();
     if store.threads.contains_key(&id) && body.get("if_exists").and_then(Value::as_str) != Some("do_nothing") {
         return detail(StatusCode::CONFLICT, format_args!("Thread with ID {id} already exists"));
     }
@@ -293,8 +187,8 @@ async fn create_thread(State(shared): State<Shared>, body: Bytes) -> Response {
     axum::Json(thread.show(id)).into_response()
 }
 
-async fn show_thread(State(shared): State<Shared>, Path(id): Path<String>) -> Response {
-    match id.parse().ok().and_then(|id| Some(shared.lock().threads.get(&id)?.show(id))) {
+async fn show_thread(State(store): State<SharedStore>, Path(id): Path<String>) -> Response {
+    match id.parse().ok().and_then(|id| Some(store.lock().threads.get(&id)?.show(id))) {
         Some(thread) => axum::Json(thread).into_response(),
         None => no_thread(&id),
     }
@@ -304,25 +198,21 @@ fn no_thread(id: &str) -> Response {
     detail(StatusCode::NOT_FOUND, format_args!("Thread with ID {id} not found"))
 }
 
-async fn create_run(State(shared): State<Shared>, Path(thread_id): Path<String>, body: Bytes) -> Response {
+async fn create_run(State(store): State<SharedStore>, Path(thread_id): Path<String>, body: Bytes) -> Response {
     let body = match object(&body) {
         Ok(body) => body,
         Err(refusal) => return *refusal,
     };
-    let options = Arc::clone(&shared.options);
+    let run_time = store.options.run_time;
     let assistant = body.get("assistant_id").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let mut store = shared.lock();
-    if store.fails(&options) {
-        return detail(StatusCode::SERVICE_UNAVAILABLE, "not yet");
-    }
-    if !options.assistants.contains(&assistant) {
+    let mut store = store.lock();
+    if assistant != GRAPH {
         if assistant.parse::<Uuid>().is_ok() {
             return detail(StatusCode::NOT_FOUND, "Thread or assistant not found.");
         }
-        let graphs = options.assistants.join(", ");
         let text = format!(
             "Invalid assistant: '{assistant}'. Must be either:\n- A valid assistant UUID, or\n\
-             - One of the registered graphs: {graphs}"
+             - One of the registered graphs: {GRAPH}"
         );
         return detail(StatusCode::UNPROCESSABLE_ENTITY, text);
     }
@@ -342,21 +232,15 @@ async fn create_run(State(shared): State<Shared>, Path(thread_id): Path<String>,
         assistant,
         created: jiff::Timestamp::now().to_string(),
         metadata: inherited,
-        ends: now + options.run_time,
+        ends: now + run_time,
     };
     let mut shown = run.show(id, now);
     shown["status"] = "pending".into();
     let location = format!("/threads/{id}/runs/{}", run.id);
-    let executed = match body.get("input").map(|input| &input["event"]) {
-        Some(event @ Value::Object(_)) => event.clone(),
-        _ => Value::Object(run.metadata.clone()),
-    };
+    let event_id = run.metadata.get("event_id").and_then(Value::as_str).map(str::to_owned);
     thread.runs.push(run);
-    store.execute(&executed);
-    store.bodies.push(Value::Object(body));
-    if store.lost < options.lose_first {
-        store.lost += 1;
-        return detail(StatusCode::BAD_GATEWAY, "the answer got lost");
+    if let Some(event_id) = event_id {
+        *store.runs.entry(event_id).or_default() += 1;
     }
     let mut response = axum::Json(shown).into_response();
     if let Ok(location) = location.parse() {
@@ -365,33 +249,19 @@ async fn create_run(State(shared): State<Shared>, Path(thread_id): Path<String>,
     response
 }
 
-async fn list_runs(State(shared): State<Shared>, Path(id): Path<String>, RawQuery(query): RawQuery) -> Response {
+async fn list_runs(State(store): State<SharedStore>, Path(id): Path<String>, RawQuery(query): RawQuery) -> Response {
     let number = |name: &str, default: usize| {
         let pairs = query.as_deref().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
         pairs.into_iter().find(|(key, _)| *key == name).and_then(|(_, value)| value.parse().ok()).unwrap_or(default)
     };
     let (limit, offset) = (number("limit", 10), number("offset", 0));
-    let store = shared.lock();
+    let store = store.lock();
     let Some((id, thread)) = id.parse().ok().and_then(|id| Some((id, store.threads.get(&id)?))) else {
         return no_thread(&id);
     };
     let now = Instant::now();
     let newest = thread.runs.iter().rev().skip(offset).take(limit);
     axum::Json(newest.map(|run| run.show(id, now)).collect::<Vec<_>>()).into_response()
-}
-
-async fn take_event(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
-    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
-    let document = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let mut store = shared.lock();
-    if store.fails(&shared.options) {
-        return detail(StatusCode::SERVICE_UNAVAILABLE, "not yet");
-    }
-    if key.as_ref().is_none_or(|key| store.keys.insert(key.clone())) {
-        store.execute(&document);
-    }
-    store.received.push(Received { key, headers, body });
-    StatusCode::NO_CONTENT.into_response()
 }
 
 impl Thread {
@@ -413,6 +283,3 @@ impl Run {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

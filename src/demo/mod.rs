@@ -1,16 +1,19 @@
-//! The main job in one process: an embedded broker, a sample agent, the rules of examples/routing and sample
-//! events. Owns what is expected of them, and the table that shows what became of each.
+//! The whole bridge in one process: an embedded broker, an agent, the rules of examples/routing and sample events.
+//!
+//! Owns the expected outcome of each sample, and the table that shows the outcomes.
 
-pub mod agent;
+mod agent;
 mod samples;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs, io,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -20,16 +23,17 @@ use tokio::{
 };
 
 use crate::{
-    bridge::{self, BridgeError, Environment, Hooks, Outcome},
+    bridge::{self, BridgeError, CompletedEvent, Environment, Hooks},
     config::{Config, ConfigError, Sources},
-    dedup::Delivery,
+    dedup::DeliveryRecord,
     kafka::{EmbeddedBroker, KafkaError},
+    sync::Mutex,
 };
-use agent::{SampleAgent, SampleOptions};
+use agent::{AgentOptions, DemoAgent};
 use samples::Sample;
 
 const TOPIC: &str = "workflow-events";
-/// How long the outcomes may take altogether.
+/// How long all outcomes may take together.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// The agent refuses this often before it works.
 const FAILURES: u32 = 2;
@@ -42,7 +46,7 @@ const SAMPLES: &[(&str, &str)] = &[
 
 /// The demo could not be run.
 #[derive(Debug, thiserror::Error)]
-pub enum DemoError {
+pub(crate) enum DemoError {
     /// The embedded broker or its client failed.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
@@ -58,15 +62,15 @@ pub enum DemoError {
 }
 
 /// What the demo is run with.
-pub struct Options {
+pub(crate) struct Options {
     /// The admin address; port 0 is any free one.
     pub admin_addr: String,
     /// Stays up after the table, until a signal.
     pub keep: bool,
 }
 
-/// What became of the samples.
-pub struct Report {
+/// The outcomes of the samples.
+pub(crate) struct Report {
     /// A line for each sample.
     pub table: String,
     /// The sums.
@@ -75,7 +79,7 @@ pub struct Report {
     pub as_expected: bool,
 }
 
-/// A folder that is gone when dropped.
+/// A folder that is removed when dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -96,66 +100,46 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // A leftover folder in the temporary place harms nobody.
+        // A leftover temporary folder does no harm.
         let _ = fs::remove_dir_all(Path::new(&self.0));
     }
 }
 
-/// Runs the demo; `show` is called with the report, and with where to look when it stays up.
-pub async fn run(options: Options, show: impl FnOnce(&Report, SocketAddr)) -> Result<bool, DemoError> {
+/// Runs the demo; `show` gets the report and the admin address.
+pub(crate) async fn run(options: Options, show: impl FnOnce(&Report, SocketAddr)) -> Result<bool, DemoError> {
     let scratch = Scratch::new()?;
     let broker = EmbeddedBroker::start(&[(TOPIC, 4), ("workflow-events.dlq", 1)])?;
-    let agent = SampleAgent::start(
-        SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        SampleOptions { refuse_first: FAILURES, ..Default::default() },
-    )
-    .await?;
+    let agent = DemoAgent::start(AgentOptions { refuse_first: FAILURES, ..AgentOptions::default() }).await?;
 
-    let agent_url = format!("http://{}", agent.addr());
-    let servers = broker.bootstrap_servers();
-    let environment: BTreeMap<&str, String> = BTreeMap::from([
-        ("KAFKA_BOOTSTRAP_SERVERS", servers),
-        ("BRIDGE_ROUTING_DIR", scratch.path("routing")),
-        ("BRIDGE_DATA_DIR", scratch.path("data")),
-        ("BRIDGE_ADMIN_ADDR", options.admin_addr),
-        ("LANGGRAPH_URL", agent_url.clone()),
-        ("AUDIT_URL", format!("{agent_url}/events")),
-    ]);
-    let environment: Environment = Arc::new(move |name| environment.get(name).cloned());
-    // Named, so that a bridge.yaml of the folder the demo is started in is left alone.
-    let file = Some(scratch.0.join("bridge.yaml"));
-    let mut config = Config::load(&Sources { flags: BTreeMap::new(), env: &*environment, file })?;
-    // The embedded broker speaks the newer group protocol best.
-    config.kafka.properties.insert("group.protocol".to_owned(), "consumer".to_owned());
-
+    let (config, environment) = configure(&scratch, &broker, &agent, options.admin_addr)?;
     let mut samples: Vec<(Sample, (i32, i64))> = Vec::new();
     for sample in samples::samples() {
-        let place = broker.publish(TOPIC, &sample.key, &sample.value).await?;
-        samples.push((sample, place));
+        let position = broker.publish(TOPIC, &sample.key, &sample.value).await?;
+        samples.push((sample, position));
     }
 
-    let outcomes: Arc<Mutex<BTreeMap<(i32, i64), Outcome>>> = Arc::default();
-    let news = Arc::new(Notify::new());
+    let outcomes: Arc<Mutex<BTreeMap<(i32, i64), CompletedEvent>>> = Arc::default();
+    let changed = Arc::new(Notify::new());
     let observer = {
-        let (outcomes, news) = (Arc::clone(&outcomes), Arc::clone(&news));
-        Arc::new(move |outcome: Outcome| {
-            let place = (outcome.origin.partition, outcome.origin.offset);
-            outcomes.lock().unwrap_or_else(PoisonError::into_inner).insert(place, outcome);
-            news.notify_one();
+        let (outcomes, changed) = (Arc::clone(&outcomes), Arc::clone(&changed));
+        Arc::new(move |event: CompletedEvent| {
+            let position = (event.origin.partition, event.origin.offset);
+            outcomes.lock().insert(position, event);
+            changed.notify_one();
         })
     };
     let (listening, bound) = oneshot::channel();
-    let hooks = Hooks { observer: Some(observer), listening: Some(listening), ..Hooks::default() };
+    let hooks = Hooks { observer: Some(observer), listening: Some(listening) };
     let mut as_expected = false;
-    let story = async {
+    let samples_and_report = async {
         let all = async {
-            while outcomes.lock().unwrap_or_else(PoisonError::into_inner).len() < samples.len() {
-                news.notified().await;
+            while outcomes.lock().len() < samples.len() {
+                changed.notified().await;
             }
         };
         // Past the deadline the table says what is missing.
         let _ = timeout(DEADLINE, all).await;
-        let report = report(&samples, &outcomes.lock().unwrap_or_else(PoisonError::into_inner), &agent);
+        let report = report(&samples, &outcomes.lock(), &agent);
         as_expected = report.as_expected;
         if let Ok(addr) = bound.await {
             show(&report, addr);
@@ -166,19 +150,52 @@ pub async fn run(options: Options, show: impl FnOnce(&Report, SocketAddr)) -> Re
             until.await;
         }
     };
-    bridge::run(config, &environment, hooks, story).await?;
+    bridge::run(config, &environment, hooks, samples_and_report).await?;
     Ok(as_expected)
 }
 
-fn report(samples: &[(Sample, (i32, i64))], outcomes: &BTreeMap<(i32, i64), Outcome>, agent: &SampleAgent) -> Report {
+/// The settings of the bridge in the demo, and the environment that its routing folder reads.
+fn configure(
+    scratch: &Scratch,
+    broker: &EmbeddedBroker,
+    agent: &DemoAgent,
+    admin_addr: String,
+) -> Result<(Config, Environment), DemoError> {
+    let agent_url = format!("http://{}", agent.addr());
+    let servers = broker.bootstrap_servers();
+    let environment: BTreeMap<&str, String> = BTreeMap::from([
+        ("KAFKA_BOOTSTRAP_SERVERS", servers),
+        ("BRIDGE_ROUTING_DIR", scratch.path("routing")),
+        ("BRIDGE_DATA_DIR", scratch.path("data")),
+        ("BRIDGE_ADMIN_ADDR", admin_addr),
+        // One process, and a broker in memory that knows no topic settings.
+        ("BRIDGE_LEDGER_TOPIC", "off".to_owned()),
+        ("BRIDGE_PARK_AFTER", "off".to_owned()),
+        ("LANGGRAPH_URL", agent_url.clone()),
+        ("AUDIT_URL", format!("{agent_url}/events")),
+    ]);
+    let environment: Environment = Arc::new(move |name| environment.get(name).cloned());
+    // Named, so that a bridge.yaml of the folder the demo is started in is left alone.
+    let file = Some(scratch.0.join("bridge.yaml"));
+    let mut config = Config::load(&Sources { flags: BTreeMap::new(), env: &*environment, file })?;
+    // The embedded broker speaks the newer group protocol best.
+    config.kafka.properties.insert("group.protocol".to_owned(), "consumer".to_owned());
+    Ok((config, environment))
+}
+
+fn report(
+    samples: &[(Sample, (i32, i64))],
+    outcomes: &BTreeMap<(i32, i64), CompletedEvent>,
+    agent: &DemoAgent,
+) -> Report {
     let mut table = format!("{:<28} {:<15} {:<14} deliveries\n", "sample", "event_id", "outcome");
     let mut totals: BTreeMap<&str, usize> = BTreeMap::new();
     let mut as_expected = true;
-    for (sample, place) in samples {
-        let outcome = outcomes.get(place);
-        let became = outcome.map_or("no outcome yet", |outcome| outcome.outcome);
-        *totals.entry(became).or_default() += 1;
-        let mark = if became == sample.expected { "" } else { "  <- expected: " };
+    for (sample, position) in samples {
+        let outcome = outcomes.get(position);
+        let found = outcome.map_or("no outcome yet", |event| event.outcome.as_str());
+        *totals.entry(found).or_default() += 1;
+        let mark = if found == sample.expected { "" } else { "  <- expected: " };
         let wanted = if mark.is_empty() { "" } else { sample.expected };
         as_expected &= mark.is_empty();
         // Writing to a String cannot fail.
@@ -187,14 +204,11 @@ fn report(samples: &[(Sample, (i32, i64))], outcomes: &BTreeMap<(i32, i64), Outc
             "{:<28} {:<15} {:<14} {}{mark}{wanted}",
             sample.what,
             outcome.and_then(|outcome| outcome.event_id.as_deref()).unwrap_or("-"),
-            became,
+            found,
             outcome.map(deliveries).unwrap_or_default(),
         );
     }
-    let mut runs: BTreeMap<String, u32> = BTreeMap::new();
-    for run in agent.runs() {
-        *runs.entry(run["metadata"]["event_id"].to_string()).or_default() += 1;
-    }
+    let runs = agent.runs();
     let doubled = runs.values().filter(|count| **count > 1).count();
     as_expected &= doubled == 0 && !runs.is_empty();
     let sums: Vec<String> = totals.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
@@ -206,12 +220,16 @@ fn report(samples: &[(Sample, (i32, i64))], outcomes: &BTreeMap<(i32, i64), Outc
     Report { table, totals, as_expected }
 }
 
-fn deliveries(outcome: &Outcome) -> String {
+fn deliveries(outcome: &CompletedEvent) -> String {
     if let Some(reason) = outcome.reason {
         return format!("reason: {reason}");
     }
-    let one = |delivery: &Delivery| {
-        let tries = if delivery.attempts == 0 { String::new() } else { format!(" after {} failed", delivery.attempts) };
+    let one = |delivery: &DeliveryRecord| {
+        let tries = if delivery.failed_attempts == 0 {
+            String::new()
+        } else {
+            format!(" after {} failed", delivery.failed_attempts)
+        };
         format!("{} -> {}: {}{tries}", delivery.rule, delivery.agent, delivery.status.as_str())
     };
     outcome.deliveries.iter().map(one).collect::<Vec<_>>().join(", ")

@@ -1,4 +1,4 @@
-//! The sample records, and what is to become of each.
+//! The sample records, and the expected outcome of each.
 
 use serde_json::{Value, json};
 

@@ -1,18 +1,20 @@
 //! The event producer of Airflow's official Kafka provider (`kafka_event_producer`, schema version 1).
 //!
-//! One flat object for each change of state of a DAG run or a task instance, without an id. A
-//! republished change has another timestamp and so is another event; only the very same record is
-//! a duplicate.
+//! One flat object for each state change of a DAG run or a task instance, without an id. A state that
+//! is reported again has another timestamp and is another event; only the same record again is a
+//! duplicate.
 
 use serde_json::{Map, Value};
 
 use super::{
-    Poison, Raw, ids,
+    fields::{has, optional, time},
+    ids,
     names::canonical,
-    read::{has, optional, time},
+    poison::Poison,
+    raw::Raw,
 };
 
-/// What it reports, the event type that this is, and the scope.
+/// The provider's event names, with their event type and scope.
 pub(super) const EVENTS: &[(&str, &str, &str)] = &[
     ("dag_run.running", "WORKFLOW_TRIGGERED", "dag"),
     ("dag_run.success", "WORKFLOW_COMPLETED", "dag"),
@@ -22,10 +24,10 @@ pub(super) const EVENTS: &[(&str, &str, &str)] = &[
     ("task_instance.failed", "WORKFLOW_FAILED", "task"),
 ];
 
-/// The fields that a task's event has in its metadata too.
+/// Fields of a task's event that are copied to its metadata.
 pub(super) const OF_TASKS: &[&str] = &["task_id", "map_index", "try_number"];
 
-/// Whether a body without an `event_id` is one of the provider's.
+/// Whether a body without an `event_id` is the provider's.
 pub(super) fn is_body(body: &Map<String, Value>) -> bool {
     !has(body, "event_type") && has(body, "event") && (has(body, "schema_version") || has(body, "dag_id"))
 }
@@ -65,7 +67,7 @@ fn required<'b>(body: &'b Map<String, Value>, field: &'static str) -> Result<&'b
     })
 }
 
-/// The event type, and `dag` or `task` where the name says so. What is not in the table keeps its name.
+/// The event type, and the scope (`dag` or `task`) if the name tells it. An unknown name is kept.
 fn read_event(event: &str) -> (&str, Option<&'static str>) {
     let name = canonical(event);
     if let Some((_, event_type, scope)) = EVENTS.iter().find(|(known, ..)| canonical(known) == name) {

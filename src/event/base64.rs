@@ -1,22 +1,22 @@
-//! Base64 (RFC 4648), for the data of CloudEvents that is no text. This room has no dependency for it.
+//! Base64 (RFC 4648), for binary data of CloudEvents. Small enough not to need a dependency.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// In the standard alphabet, padded.
+/// Encodes in the standard alphabet, padded.
 pub(super) fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
         let at = |index: usize| chunk.get(index).copied().unwrap_or_default();
         let bits = u32::from_be_bytes([0, at(0), at(1), at(2)]);
-        for place in 0..4 {
-            let sextet = (bits >> (18 - 6 * place)) & 63;
-            text.push(if place <= chunk.len() { char::from(ALPHABET[sextet as usize]) } else { '=' });
+        for index in 0..4 {
+            let sextet = (bits >> (18 - 6 * index)) & 63;
+            text.push(if index <= chunk.len() { char::from(ALPHABET[sextet as usize]) } else { '=' });
         }
     }
     text
 }
 
-/// Standard or URL-safe, padded or not, with line breaks or without; `None` if it is neither.
+/// Decodes the standard or the URL-safe alphabet, padded or not, with or without line breaks.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
     let (mut bits, mut count) = (0_u32, 0);
@@ -38,6 +38,6 @@ pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
             bits &= (1 << count) - 1;
         }
     }
-    // Six bits left over are one character too many.
+    // Six remaining bits are a stray character.
     (count < 6).then_some(bytes)
 }

@@ -1,7 +1,7 @@
-//! An event that is in the canonical spelling already: checked as strictly as it is decoded, and left as it is.
+//! Recognizes a value that is already in the canonical form, without building an event.
 //!
-//! Owns the promise that what passes here decodes to the same event. It builds nothing, which is what
-//! a publisher of many events needs; anything unusual is `None`, and the decoder's to judge.
+//! Invariant: a value that passes decodes to the same event. The check allocates next to nothing,
+//! which matters to a publisher of many events. Anything unusual is `None` and goes to the decoder.
 
 use std::{borrow::Cow, fmt};
 
@@ -11,9 +11,12 @@ use serde::{
     de::{Error as _, MapAccess, SeqAccess, Visitor},
 };
 
-use super::{EventType, Source, native::check_event_id};
+use super::{
+    names::{EventType, Source},
+    native::check_event_id,
+};
 
-/// What a publisher needs to know of an event.
+/// The fields of an event that a publisher needs.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Canonical<'a> {
     /// The event's id.
@@ -27,8 +30,8 @@ pub struct Canonical<'a> {
 }
 
 impl<'a> Canonical<'a> {
-    /// Reads a record's value, if it is a complete native event on one line, with the names of type and
-    /// source in the canonical spelling, a time in UTC, and every field once.
+    /// Reads a record's value if it is a complete native event on one line: type and source in the
+    /// canonical spelling, the time in UTC, no field twice.
     pub fn read(value: &'a [u8]) -> Option<Self> {
         if value.contains(&b'\n') {
             return None;
@@ -73,7 +76,7 @@ enum Field {
     Other,
 }
 
-/// A text, borrowed from the input where it has no escapes.
+/// A string, borrowed from the input if it has no escapes.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -85,13 +88,13 @@ struct Fields<'a> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(WalkFields)
+        deserializer.deserialize_map(FieldsVisitor)
     }
 }
 
-struct WalkFields;
+struct FieldsVisitor;
 
-impl<'de> Visitor<'de> for WalkFields {
+impl<'de> Visitor<'de> for FieldsVisitor {
     type Value = Fields<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,7 +103,7 @@ impl<'de> Visitor<'de> for WalkFields {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
         let mut fields = Fields::default();
-        let twice = || A::Error::custom("a field is there twice");
+        let twice = || A::Error::custom("duplicate field");
         while let Some(field) = map.next_key::<Field>()? {
             let (text, section) = match field {
                 Field::EventId => (Some(0), None),
@@ -122,7 +125,7 @@ impl<'de> Visitor<'de> for WalkFields {
                     return Err(twice());
                 }
             } else {
-                // Unknown, and kept; it is checked like the rest.
+                // Unknown fields are kept by the decoder, and checked here like the others.
                 map.next_value::<Shape>()?;
             }
         }
@@ -130,7 +133,7 @@ impl<'de> Visitor<'de> for WalkFields {
     }
 }
 
-/// A value of any depth and kind that the decoder would take, of which only the kind is kept.
+/// Any value that the decoder accepts; only whether it is an object is kept.
 enum Shape {
     Object,
     Other,
@@ -138,14 +141,14 @@ enum Shape {
 
 impl<'de> Deserialize<'de> for Shape {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Walk)
+        deserializer.deserialize_any(ShapeVisitor)
     }
 }
 
-/// Goes through a whole value, so that its depth and its numbers are checked.
-struct Walk;
+/// Visits a whole value, so that its depth and its numbers are checked.
+struct ShapeVisitor;
 
-impl<'de> Visitor<'de> for Walk {
+impl<'de> Visitor<'de> for ShapeVisitor {
     type Value = Shape;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

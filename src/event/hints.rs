@@ -1,23 +1,26 @@
-//! What a record probably is that could not be read, and how its publisher writes an event instead.
+//! Messages for records that cannot be read: what the record probably is, and what to publish instead.
 //!
-//! Only words messages; it decides nothing but which of them fits.
+//! It only writes messages; it decides nothing else.
 
 use serde_json::{Map, Value};
 
-use super::{Poison, read::has};
+use super::{
+    fields::{has, json_type},
+    poison::Poison,
+};
 
 pub(super) const DAPR: &str = "a message in Dapr's envelope";
 pub(super) const UNWRAP_DAPR: &str = "publish a complete event as its data (event_id, event_type, workflow_id, workflow_run_id) with the content type \
      application/json, or set the extension attributes workflowid and workflowrunid";
 
-/// Whether a CloudEvent was made by Dapr around a message.
+/// Whether Dapr wrapped a message in this CloudEvent.
 pub(super) fn is_dapr(envelope: &Map<String, Value>) -> bool {
     has(envelope, "pubsubname")
         || envelope.get("type").and_then(Value::as_str).is_some_and(|name| name.starts_with("com.dapr."))
 }
 
-/// A value that begins with what the serializer of a schema registry writes; no JSON does.
-pub(super) fn framing(value: &[u8]) -> Option<Poison> {
+/// The error for a value that begins with the frame of a schema registry. No JSON begins like that.
+pub(super) fn schema_registry_frame(value: &[u8]) -> Option<Poison> {
     const REMEDY: &str = "publish plain JSON, with a serializer that uses no schema registry";
     let said = match *value {
         // Text in UTF-16 begins with a zero as well.
@@ -36,7 +39,7 @@ pub(super) fn framing(value: &[u8]) -> Option<Poison> {
     Some(Poison::NotJson { reason: format!("found the frame of a schema registry ({said}: {REMEDY}") })
 }
 
-/// What the parser says of a text, and what it probably met there.
+/// The parser's error, with a hint about what it probably found.
 pub(super) fn not_json(text: &[u8], error: &serde_json::Error) -> Poison {
     let line_start = match error.line() {
         0 | 1 => 0,
@@ -57,20 +60,20 @@ pub(super) fn not_json(text: &[u8], error: &serde_json::Error) -> Poison {
     Poison::NotJson { reason: format!("{error}{hint}") }
 }
 
-/// What kind of JSON was found instead of an object.
+/// The error for JSON that is not an object.
 pub(super) fn not_an_object(found: &Value) -> Poison {
     let encoded_twice = found.as_str().is_some_and(|text| text.trim_start().starts_with('{'));
     Poison::NotAnObject {
         found: if encoded_twice {
             "a string that holds an object: it was encoded as JSON twice, publish it encoded once"
         } else {
-            super::read::json_type(found)
+            json_type(found)
         },
     }
 }
 
-/// A body without an `event_id` that some other system has wrapped an event in.
-pub(super) fn wrapped(body: &Map<String, Value>) -> Option<Poison> {
+/// The error for an event in the envelope of Kafka Connect's JsonConverter.
+pub(super) fn connect_envelope(body: &Map<String, Value>) -> Option<Poison> {
     (has(body, "schema") && has(body, "payload")).then_some(Poison::MissingAttribute {
         what: "the envelope of Kafka Connect's JsonConverter (schema and payload)",
         attribute: "event_id",

@@ -4,13 +4,12 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use super::Event;
+use super::model::Event;
 
-/// The namespace of every uuid5 that this project derives. Changing it would make every delivery a
-/// new one.
+/// The namespace of every uuid5 of this project. Changing it would make every delivery a new one.
 const NAMESPACE: Uuid = Uuid::from_u128(0x5f0c_7f6e_1d0b_5a3c_9e42_7b9d_6a51_c0de);
 
-/// Parts joined so that no two lists of parts give the same bytes.
+/// Joins parts so that different lists of parts never give the same bytes.
 fn length_prefixed(parts: &[&[u8]]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(parts.iter().map(|p| p.len() + 8).sum());
     for part in parts {
@@ -20,7 +19,7 @@ fn length_prefixed(parts: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
-/// The id of an event that brings none: uuid5 over what it does bring, each part length-prefixed.
+/// The id of an event that has none: uuid5 over the given parts, each length-prefixed.
 pub(super) fn of_parts(parts: &[&[u8]]) -> String {
     Uuid::new_v5(&NAMESPACE, &length_prefixed(parts)).to_string()
 }
@@ -31,7 +30,8 @@ pub(super) fn of_parts(parts: &[&[u8]]) -> String {
 pub struct DeliveryId(Uuid);
 
 impl DeliveryId {
-    /// uuid5 over the parts, each length-prefixed. `generation` is 0 but for a replay on purpose.
+    /// uuid5 over the parts, each length-prefixed. `generation` is 0, unless the delivery is replayed on
+    /// purpose.
     pub fn new(rule: &str, agent: &str, event_id: &str, generation: u32) -> Self {
         let generation = generation.to_be_bytes();
         let parts: [&[u8]; 4] = [rule.as_bytes(), agent.as_bytes(), event_id.as_bytes(), &generation];
@@ -50,9 +50,9 @@ impl fmt::Display for DeliveryId {
     }
 }
 
-/// What tells an event from another one that bears the same id: 64 bits of SHA-1 over type, source,
-/// workflow and run. The payload is left out, so that a publisher that repeats an event with a
-/// fresher time or count repeats it still.
+/// Tells an event from another one with the same id: 64 bits of SHA-1 over type, source, workflow and
+/// run. The payload is left out: a publisher that repeats an event with a newer time or count still
+/// repeats the same event.
 pub fn digest(event: &Event) -> u64 {
     let parts: [&[u8]; 4] = [
         event.event_type().as_str().as_bytes(),

@@ -1,21 +1,21 @@
-//! How large a record may be that is read as an event.
+//! Limits on the size of a record.
 //!
-//! Owns the limits, and the promise behind them: whatever a record contains, reading it takes at most
-//! [`DECODED_FACTOR`] times the allowed size. A compressed batch of a few KiB may hold records of any
-//! size, so a broker's limit says nothing about them.
+//! Invariant: whatever a record contains, reading it takes at most [`DECODED_FACTOR`] times the
+//! allowed size. A compressed batch of a few KiB may hold records of any size, so the broker's limit
+//! does not bound them.
 
-use super::{Event, Poison, Raw, decode::decode_within, weight};
+use super::{memory, poison::Poison};
 
 /// The largest record unless a setting says otherwise, in bytes.
 pub const DEFAULT_MAX_RECORD_BYTES: u64 = 4 << 20;
-/// The most headers of a record.
+/// The most headers in a record.
 pub const MAX_HEADERS: usize = 1_000;
-/// The most bytes in the names and values of a record's headers.
+/// The most bytes in the names and values of a record's headers, together.
 pub const MAX_HEADER_BYTES: usize = 256 << 10;
-/// How many times the size of the largest record a decoded event may take.
+/// The memory of a decoded event, at most, as a multiple of the largest record.
 pub const DECODED_FACTOR: u64 = 8;
 
-/// How large the parts of a record are.
+/// The sizes of a record's parts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RecordSize {
     /// Bytes of the key.
@@ -35,7 +35,7 @@ impl RecordSize {
     }
 }
 
-/// The limits of one reader.
+/// The limits of one consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     record: usize,
@@ -49,10 +49,10 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// For a publisher, who reads what is its own.
+    /// For a publisher, which reads its own events.
     pub(super) const NONE: Self = Self { record: usize::MAX, decoded: usize::MAX };
 
-    /// Records of at most `max_record_bytes`, in a process that grants all events together `memory` bytes.
+    /// Limits for records of at most `max_record_bytes`, where all events together may take `memory` bytes.
     pub fn new(max_record_bytes: u64, memory: u64) -> Self {
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         Self {
@@ -61,7 +61,7 @@ impl Limits {
         }
     }
 
-    /// Whether a record may be read at all. Comes before everything that copies or parses it.
+    /// Whether a record may be read at all. Called before anything copies or parses it.
     ///
     /// # Errors
     /// [`Poison::TooLarge`].
@@ -78,15 +78,8 @@ impl Limits {
         Ok(())
     }
 
-    /// Reads a record as an event; [`check`](Self::check) comes first.
-    ///
-    /// # Errors
-    /// [`Poison`] says what the record is instead of an event.
-    pub fn decode<'a>(&self, record: impl Into<Raw<'a>>) -> Result<Event, Poison> {
-        decode_within(&record.into(), self)
-    }
-
-    /// Why a record would not be read, if it is too large: what a publisher of it should hear.
+    /// The error that a consumer with these limits would report for a record, if it is too large.
+    /// Publishers use it for a warning.
     pub fn refuses(&self, size: &RecordSize, value: &[u8]) -> Option<Poison> {
         if let Err(poison) = self.check(size) {
             return Some(poison);
@@ -97,19 +90,19 @@ impl Limits {
         }
     }
 
-    /// Whether a text is small enough to be parsed, whatever it contains. A mistake in it is found here
-    /// too, since a text without an end takes as much as one with an end.
+    /// Whether a text can be parsed within the limit. Syntax errors are found here too, because an
+    /// unterminated document takes as much memory as a complete one.
     pub(super) fn check_text(&self, text: &[u8]) -> Result<(), TextError> {
-        weight::check(text, self.decoded).map_err(|error| match error {
-            weight::Unmeasured::NotJson(error) => TextError::NotJson(error),
-            weight::Unmeasured::TooLarge => {
+        memory::check(text, self.decoded).map_err(|error| match error {
+            memory::CheckError::NotJson(error) => TextError::NotJson(error),
+            memory::CheckError::TooLarge => {
                 TextError::TooLarge(Poison::TooLargeDecoded { limit: self.decoded, remedy: REFER })
             }
         })
     }
 }
 
-/// Why a text is not parsed.
+/// Why a text cannot be parsed.
 pub(super) enum TextError {
     TooLarge(Poison),
     NotJson(serde_json::Error),
@@ -148,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publisher_hears_of_what_a_bridge_with_default_settings_refuses() {
+    fn a_publisher_is_warned_of_an_event_that_default_settings_refuse() {
         let limits = Limits::default();
         let refused =
             |value: &str| limits.refuses(&RecordSize { value: value.len(), ..RecordSize::default() }, value.as_bytes());

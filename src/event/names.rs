@@ -19,7 +19,7 @@ macro_rules! names {
         #[derive(Debug, Clone, PartialEq, Eq, Hash)]
         pub enum $name {
             $($(#[$vmeta])* $variant,)+
-            /// A name that this version does not know, as it was published. No shipped rule names it.
+            /// A name that this version does not know, as it was published.
             Other(Box<str>),
         }
 
@@ -29,6 +29,10 @@ macro_rules! names {
 
             /// Reads a name in any case and spelling; an unknown one is kept as it is.
             pub fn read(name: &str) -> Self {
+                match name {
+                    $($text => return Self::$variant,)+
+                    _ => {}
+                }
                 match canonical(name).as_str() {
                     $($text => Self::$variant,)+
                     _ => Self::Other(name.into()),

@@ -1,17 +1,20 @@
-//! The native dialect: the document that every other dialect is brought to.
+//! The native dialect: every other dialect is mapped to it.
 
 use serde_json::{Map, Value};
 
 use super::{
-    Dialect, Event, EventType, MAX_EVENT_ID_BYTES, Poison, Source,
-    read::{non_empty, section, text, time},
+    dialect::Dialect,
+    fields::{non_empty, section, text, time},
+    model::{Event, MAX_EVENT_ID_BYTES},
+    names::{EventType, Source},
+    poison::Poison,
 };
 
-/// Reads the fields of a native event.
+/// Makes the event from the fields of a native one.
 ///
-/// Any case of the enum names and `workflow.completed` are understood, an unknown type or source is
-/// kept, a time without an offset is UTC, and unknown fields stay in the document. An absent
-/// `payload` reads as `{"data": {}}` and an absent `metadata` as `{}`.
+/// Names of types and sources are read in any case and spelling, and unknown ones are kept. A time
+/// without an offset is UTC. Unknown fields stay in the document. The default of `payload` is
+/// `{"data": {}}`, and of `metadata` `{}`.
 pub(super) fn event(mut fields: Map<String, Value>, dialect: Dialect) -> Result<Event, Poison> {
     let id = text(&mut fields, "event_id")?;
     check_event_id(&id)?;

@@ -1,4 +1,4 @@
-//! Why a record is no event.
+//! Why a record is not an event.
 
 /// A record that cannot be read as an event. It goes to the dead-letter topic with this reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -106,7 +106,7 @@ impl Poison {
         "too_large",
     ];
 
-    /// A stable word for labels and the `dlq-reason` header.
+    /// A stable name for labels and the `dlq-reason` header.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Tombstone => "tombstone",

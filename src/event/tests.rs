@@ -1,5 +1,8 @@
 mod dialects;
+mod documents;
 mod foreign;
+mod projection;
+mod records;
 
 use serde_json::{Value, json};
 
@@ -37,7 +40,7 @@ fn a_canonical_event_is_written_as_it_was_read() {
 }
 
 #[test]
-fn names_are_read_in_any_spelling_and_written_in_one() {
+fn names_are_read_in_any_spelling_and_written_in_the_canonical_one() {
     for spelling in ["workflow_completed", "Workflow.Completed", "workflow-completed", " WORKFLOW COMPLETED "] {
         let event = read(&with("event_type", json!(spelling))).unwrap();
         assert_eq!(event.event_type(), &EventType::Completed, "{spelling}");
@@ -127,7 +130,7 @@ fn a_delivery_id_tells_its_parts_apart_and_never_changes() {
 }
 
 #[test]
-fn the_digest_tells_content_from_repetition() {
+fn the_digest_differs_for_another_event_and_not_for_a_repetition() {
     let event = read(&native()).unwrap();
     let later = read(&with("timestamp", json!("2026-02-01T00:00:00Z"))).unwrap();
     assert_eq!(digest(&event), digest(&later));
@@ -137,7 +140,7 @@ fn the_digest_tells_content_from_repetition() {
 }
 
 #[test]
-fn what_is_canonical_already_decodes_to_the_same_event() {
+fn a_canonical_value_decodes_to_the_same_event() {
     let deep = "[".repeat(200) + &"]".repeat(200);
     let mut events = vec![native().to_string()];
     for (field, value) in [
@@ -178,5 +181,5 @@ fn what_is_canonical_already_decodes_to_the_same_event() {
         assert_eq!(event.event_type().as_str(), read.event_type);
         assert_eq!(event.key(), format!("{}/{}", read.workflow_id, read.workflow_run_id));
     }
-    assert_eq!(canonical, 5, "what needs the decoder goes to the decoder, and nothing else");
+    assert_eq!(canonical, 5, "only values that need the decoder go to it");
 }

@@ -1,21 +1,21 @@
 //! Which log a partition is: a record that was read from it, kept in the metadata of each commit.
 //!
-//! Kafka numbers the records of a topic that is deleted and created again from 0, and librdkafka goes on
-//! at the offset that it had, so whatever the new topic holds below it would be skipped without a word.
-//! librdkafka's interface for Rust shows no topic id. So the bridge remembers one record of the log, the
-//! anchor, and reads it again later: when another record stands at its offset, the log is another one.
+//! Kafka numbers the records of a topic that is deleted and created again from 0, and librdkafka continues at the offset
+//! that it had, so the records of the new topic below it would be skipped silently. librdkafka's interface for Rust shows
+//! no topic id. So the bridge remembers one record of the log, the anchor, and reads it again later: when another record
+//! is at its offset, the log is another one.
 //!
-//! Owns the anchor and the text that carries it. Its invariant: everything that was read since the
-//! anchor was taken came from the log that holds it, or the next comparison fails. Pure.
+//! Owns the anchor and its text in a commit. Its invariant: everything that was read since the anchor was taken came from
+//! the log that holds it, or the next comparison fails. Pure.
 
 use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-/// How the text of a commit begins. Other metadata, of other tools, is none of ours.
+/// The beginning of our metadata. Other tools write other metadata.
 const MARK: &str = "workflow-bridge/1";
 
-/// One record of a log, so that it can be told from another at the same offset.
+/// One record of a log, to be compared with another at the same offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Anchor {
     pub(super) offset: i64,
@@ -34,19 +34,24 @@ impl Anchor {
         let digest = hash.finalize().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte));
         Self { offset, timestamp_ms, digest }
     }
+
+    /// The digest of the key and the value.
+    pub(super) fn digest(&self) -> u64 {
+        self.digest
+    }
 }
 
-/// What a commit carries beside its offset.
+/// The metadata of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct CommitNote {
-    /// A record of the log that is committed.
+    /// A record of the committed log.
     pub(super) anchor: Option<Anchor>,
-    /// How many partitions the topic had when the group began to read it: those after are additions.
+    /// How many partitions the topic had when the group began to read it: later ones were added.
     pub(super) partitions: Option<i32>,
 }
 
 impl CommitNote {
-    /// As the metadata of a commit; empty when there is nothing to say.
+    /// The text of the metadata; empty when there is nothing to write.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         if let Some(count) = self.partitions {
@@ -61,7 +66,7 @@ impl CommitNote {
         if text.is_empty() { text } else { format!("{MARK}{text}") }
     }
 
-    /// What [`text`](Self::text) wrote; nothing when somebody else wrote it.
+    /// Reads what [`text`](Self::text) wrote; the default when another tool wrote it.
     pub(super) fn parse(text: &str) -> Self {
         let mut words = text.trim_end_matches('\0').split(' ');
         if words.next() != Some(MARK) {
@@ -103,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_wrote_says_nothing() {
+    fn metadata_of_other_tools_is_ignored() {
         for text in ["", "consumer-1", "workflow-bridge/2 offset=1 digest=00", "offset=1 digest=00"] {
             assert_eq!(CommitNote::parse(text), CommitNote::default(), "{text}");
         }

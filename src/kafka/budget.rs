@@ -1,31 +1,32 @@
-//! What may be in flight: events and bytes, charged when a record is received and refunded when its
-//! ticket is gone.
+//! The budget of what is in flight: events and bytes, charged when a record is received and refunded with its ticket.
 //!
-//! Owns the account. Its invariant: every charge is refunded exactly once, because a [`Charge`] is
-//! a value that refunds when it is dropped and cannot be copied. It does not know what an event is
-//! or who holds it, and it refuses nothing: a record that Kafka handed over is charged even when it
-//! exceeds the limit, and the consumer loop asks for no more until there is room.
+//! Owns the account. Its invariant: every charge is refunded exactly once, because a [`Charge`] refunds when it is dropped
+//! and cannot be copied. It does not know what an event is or who holds it, and it refuses nothing: a received record is
+//! charged even when it exceeds the limit, and the consumer loop polls no more until there is room.
 
 use std::{
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use crate::event::{DEFAULT_MAX_RECORD_BYTES, RecordSize};
+use crate::{
+    event::{DEFAULT_MAX_RECORD_BYTES, RecordSize},
+    sync::{Condvar, Mutex},
+};
 
 /// The limits on what is in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BudgetSettings {
+pub(crate) struct BudgetSettings {
     /// Events without an outcome, over all partitions.
     pub max_events: u64,
-    /// What those events are charged, in bytes.
+    /// The bytes that those events are charged.
     pub max_bytes: u64,
     /// The largest record that is read as an event: its key, value and headers, in bytes.
     pub max_record_bytes: u64,
-    /// Records of one partition from its first one without an outcome on: what a crash reads again.
+    /// Records of one partition from the first one without an outcome on, which a crash reads again.
     pub max_span_per_partition: u64,
 }
 
@@ -40,18 +41,18 @@ impl Default for BudgetSettings {
     }
 }
 
-/// What an event's own state takes, whatever its size.
+/// The memory of an event's own state, whatever its size.
 const BASE: u64 = 2048;
-/// What a header takes besides its bytes: two pointers and two small blocks of memory.
+/// The memory of a header besides its bytes: two pointers and two small allocations.
 const HEADER: u64 = 112;
 
-/// What a record is charged when it is received: one copy of it. What it becomes is charged by
-/// whoever makes that of it.
+/// The charge of a record when it is received: one copy of it. What is made of it is charged later, with
+/// [`Charge::add`].
 pub(super) fn cost(size: &RecordSize) -> u64 {
     BASE + copy_cost(size)
 }
 
-/// What one copy of a record takes.
+/// The memory of one copy of a record.
 pub(super) fn copy_cost(size: &RecordSize) -> u64 {
     size.bytes() as u64 + HEADER * size.headers as u64
 }
@@ -80,6 +81,11 @@ impl Usage {
 
     fn is_full(self, limits: &BudgetSettings) -> bool {
         self.events >= limits.max_events || self.bytes >= limits.max_bytes
+    }
+
+    /// More than half of a limit is used.
+    fn is_scarce(self, limits: &BudgetSettings) -> bool {
+        self.events > limits.max_events / 2 || self.bytes > limits.max_bytes / 2
     }
 
     /// At most 80 % of both limits are used.
@@ -114,7 +120,7 @@ impl Budget {
     }
 
     fn take(&self, charge: impl FnOnce(&mut Usage)) {
-        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut usage = self.usage.lock();
         charge(&mut usage);
         if usage.is_full(&self.limits) {
             self.full.store(true, Ordering::Release);
@@ -122,7 +128,7 @@ impl Budget {
     }
 
     fn refund(&self, bytes: u64) {
-        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut usage = self.usage.lock();
         usage.refund(bytes);
         if self.full.load(Ordering::Acquire) && !usage.is_full(&self.limits) {
             self.full.store(false, Ordering::Release);
@@ -135,27 +141,33 @@ impl Budget {
         self.full.load(Ordering::Acquire)
     }
 
-    /// At most 80 % used: worth resuming for.
+    /// At most 80 % used: the consumer resumes.
     pub(super) fn is_low(&self) -> bool {
         self.usage().is_low(&self.limits)
     }
 
-    pub(super) fn usage(&self) -> Usage {
-        *self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn limits(&self) -> &BudgetSettings {
+        &self.limits
     }
 
-    /// Waits until there is room, or until the time is up; says whether there is.
-    pub(super) fn wait_for_room(&self, at_most: Duration) -> bool {
-        let usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
-        let (usage, _) = self
-            .room
-            .wait_timeout_while(usage, at_most, |usage| usage.is_full(&self.limits))
-            .unwrap_or_else(PoisonError::into_inner);
+    /// More than half used.
+    pub(super) fn is_scarce(&self) -> bool {
+        self.usage().is_scarce(&self.limits)
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        *self.usage.lock()
+    }
+
+    /// Waits until there is room or the time is up, and returns whether there is.
+    pub(super) fn wait_for_room(&self, timeout: Duration) -> bool {
+        let usage = self.usage.lock();
+        let usage = self.room.wait_timeout_while(usage, timeout, |usage| usage.is_full(&self.limits));
         !usage.is_full(&self.limits)
     }
 }
 
-/// One record's share of the budget, given back when it is dropped.
+/// One record's share of the budget, refunded when it is dropped.
 #[derive(Debug)]
 pub(super) struct Charge {
     budget: Arc<Budget>,
@@ -163,7 +175,7 @@ pub(super) struct Charge {
 }
 
 impl Charge {
-    /// Charges more bytes for the same record; they are given back with the rest.
+    /// Charges more bytes for the same record; they are refunded with the rest.
     pub(super) fn add(&mut self, bytes: u64) {
         self.budget.take(|usage| usage.add(bytes));
         self.bytes += bytes;
@@ -219,7 +231,7 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 let receiver = Arc::clone(&receiver);
-                scope.spawn(move || while receiver.lock().unwrap().recv().is_ok() {});
+                scope.spawn(move || while receiver.lock().recv().is_ok() {});
             }
             for size in 0..10_000 {
                 assert!(

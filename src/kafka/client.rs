@@ -1,4 +1,4 @@
-//! Settings to librdkafka configurations: one for the consumer, one for each kind of producer.
+//! librdkafka configurations from the settings: the consumer, the reader of single records, the producer.
 //!
 //! Owns which librdkafka property the bridge sets and why. A property of the user's wins over a
 //! default here; those that must not be overridden are refused by the settings' validation.
@@ -10,16 +10,17 @@ use rdkafka::{
     producer::{BaseProducer, DefaultProducerContext},
 };
 
-use super::KafkaSettings;
-use crate::connection::{self, SettingError, reason};
+use super::settings::KafkaSettings;
+use crate::connection::{self, reason};
 
 /// The largest record that the bridge can write: what librdkafka can read in one response.
 const MAX_RECORD_BYTES: &str = "100000000";
+/// What one fetch of the ledger topic may bring.
+const LEDGER_FETCH_BYTES: u64 = 16 << 20;
 
 fn base(settings: &KafkaSettings) -> ClientConfig {
     let mut config = connection::client_config(&settings.bootstrap_servers, &settings.client_id, &settings.security);
-    // A topic that is created later, or gets more partitions, is seen this soon; only the topics
-    // that are in use are asked for.
+    // How soon a new topic, or a new partition, is seen. Only the topics in use are requested.
     config.set("topic.metadata.refresh.interval.ms", "10000");
     config
 }
@@ -29,25 +30,28 @@ pub(super) fn consumer(settings: &KafkaSettings) -> ClientConfig {
     let mut config = base(settings);
     config.set("group.id", &settings.group_id);
     config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
-    // Where a *new* group begins is decided at the assignment. What librdkafka decides by this is
-    // an offset that Kafka no longer holds, and then everything that is left has to be read.
+    // Where a *new* group begins is decided at the assignment. This is for an offset that Kafka no longer holds: read
+    // everything that is left.
     config.set("auto.offset.reset", "earliest");
-    // Without it librdkafka stays idle for a second whenever the loop is faster than the broker.
+    // The default of 1 s would idle whenever the loop is faster than the broker.
     config.set("fetch.queue.backoff.ms", "10");
-    // What waits in librdkafka counts for the process's memory: 16 MiB of records, and at most so
-    // many small ones for each partition.
+    // librdkafka's queue takes memory of this process: 16 MiB of records, and at most so many small ones for each
+    // partition.
     config.set("queued.max.messages.kbytes", "16384").set("queued.min.messages", "20000");
     config.set("fetch.max.bytes", "16777216");
-    if settings.properties.get("group.protocol").map(String::as_str) != Some("consumer") {
+    if !settings.uses_next_generation() {
         config.set("partition.assignment.strategy", "cooperative-sticky");
+        // After a crash the group waits for the former member this long: librdkafka's 45 s would be an outage.
+        config.set("session.timeout.ms", settings.session_timeout().as_millis().to_string());
+        config.set("heartbeat.interval.ms", "3000");
     }
     with_properties(config, settings)
 }
 
-/// The configuration of a consumer that joins no group, and reads one record of a partition now and then.
+/// The configuration of a consumer that joins no group, and reads single records of partitions.
 pub(super) fn reader(settings: &KafkaSettings) -> ClientConfig {
     let mut config = consumer(settings);
-    // It needs the group's name and is no member: it has partitions of its own choice, and commits nothing.
+    // It needs the group's name but is no member: it assigns its partitions itself, and commits nothing.
     config.remove("group.instance.id");
     config.set("auto.offset.reset", "error").set("enable.partition.eof", "true");
     config.set("queued.min.messages", "1").set("fetch.wait.max.ms", "100");
@@ -57,7 +61,29 @@ pub(super) fn reader(settings: &KafkaSettings) -> ClientConfig {
     config
 }
 
-/// The configuration of a producer whose every record counts.
+/// The configuration of the reader of the ledger topic: a member of no group, which reads much at once.
+pub(super) fn ledger_reader(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = reader(settings);
+    // 32 MiB of records wait for the store at most, and as much again is in the answers of the brokers.
+    config.set("queued.min.messages", "100000").set("queued.max.messages.kbytes", "32768");
+    config.set("fetch.message.max.bytes", "4194304").set("fetch.max.bytes", LEDGER_FETCH_BYTES.to_string());
+    // A limit for the events may be too small for a fetch of the ledger topic.
+    let limit = settings.properties.get("receive.message.max.bytes").and_then(|bytes| bytes.parse::<u64>().ok());
+    if limit.is_some_and(|limit| limit < LEDGER_FETCH_BYTES + 512) {
+        config.remove("receive.message.max.bytes");
+    }
+    config
+}
+
+/// The configuration of the consumer that reads parts of the parked topic. It joins no group either.
+pub(super) fn parked_reader(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = reader(settings);
+    config.set("queued.min.messages", "2000").set("queued.max.messages.kbytes", "4096");
+    config.set("fetch.message.max.bytes", "1048576").set("fetch.wait.max.ms", "20");
+    config
+}
+
+/// The configuration of a producer that must not lose a record.
 pub(super) fn producer(settings: &KafkaSettings) -> ClientConfig {
     let mut config = base(settings);
     config.set("acks", "all").set("enable.idempotence", "true");
@@ -65,9 +91,22 @@ pub(super) fn producer(settings: &KafkaSettings) -> ClientConfig {
     config.set("message.max.bytes", MAX_RECORD_BYTES);
     // Bounded, and with room for the largest record.
     config.set("queue.buffering.max.kbytes", "131072").set("queue.buffering.max.messages", "10000");
-    // The partition that Java clients choose for the key, so that one key has one partition.
+    // The partitioner of the Java clients, so that a key has the same partition for all of them.
     config.set("partitioner", "murmur2_random");
     with_properties(config, settings)
+}
+
+/// The configuration of the producer of the ledger topic: it gives up no record by itself.
+pub(super) fn ledger_producer(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = producer(settings);
+    config.set("message.timeout.ms", "0");
+    // A topic limits batches: below the smallest limit that is accepted for the ledger topic.
+    config.set("batch.size", "1000000");
+    // Records of one ledger are much alike.
+    if !settings.properties.contains_key("compression.type") && !settings.properties.contains_key("compression.codec") {
+        config.set("compression.type", "lz4");
+    }
+    config
 }
 
 fn with_properties(mut config: ClientConfig, settings: &KafkaSettings) -> ClientConfig {
@@ -77,20 +116,14 @@ fn with_properties(mut config: ClientConfig, settings: &KafkaSettings) -> Client
     config
 }
 
-/// Whether a consumer and a producer can be made of the settings; connects to nobody.
+/// Whether a consumer and a producer can be made of the settings. Connects to no broker.
 pub(super) fn probe(settings: &KafkaSettings) -> Result<(), String> {
     let mut consuming = consumer(settings);
-    // Without a group the client has nobody to look for.
+    // Without a group the client looks for no coordinator.
     consuming.remove("group.id");
     BaseConsumer::<DefaultConsumerContext>::from_config_and_context(&consuming, DefaultConsumerContext)
         .map_err(|error| reason(&error))?;
     BaseProducer::<DefaultProducerContext>::from_config_and_context(&producer(settings), DefaultProducerContext)
         .map(drop)
         .map_err(|error| reason(&error))
-}
-
-/// The settings' mistakes as one error.
-pub(super) fn validated(settings: &KafkaSettings) -> Result<(), super::KafkaError> {
-    let errors: Vec<SettingError> = settings.validate();
-    if errors.is_empty() { Ok(()) } else { Err(super::KafkaError::Settings(errors)) }
 }

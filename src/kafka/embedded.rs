@@ -10,12 +10,12 @@ use rdkafka::{
     producer::{DefaultProducerContext, FutureProducer, FutureRecord},
 };
 
-use super::KafkaError;
+use super::error::KafkaError;
 use crate::connection;
 
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The embedded broker; gone when dropped.
+/// The embedded broker; dropping it stops it.
 pub struct EmbeddedBroker {
     cluster: MockCluster<'static, DefaultProducerContext>,
     producer: FutureProducer,
@@ -39,12 +39,12 @@ impl EmbeddedBroker {
         Ok(Self { cluster, producer })
     }
 
-    /// Where clients connect.
+    /// The address for clients.
     pub fn bootstrap_servers(&self) -> String {
         self.cluster.bootstrap_servers()
     }
 
-    /// Publishes any bytes; the partition and offset that they got.
+    /// Publishes any bytes, and returns their partition and offset.
     pub async fn publish(&self, topic: &str, key: &str, value: &[u8]) -> Result<(i32, i64), KafkaError> {
         let record = FutureRecord::to(topic).key(key).payload(value);
         match self.producer.send(record, PUBLISH_TIMEOUT).await {

@@ -1,13 +1,13 @@
-//! What can go wrong with Kafka for good. What passes by itself is logged and waited for instead.
+//! Permanent errors of the Kafka client. Transient ones are logged and waited out instead.
 
-use std::time::Duration;
+use std::{error::Error, sync::Arc, time::Duration};
 
 use crate::connection::SettingError;
 
-/// A reason to stop.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// See the module.
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum KafkaError {
-    /// The settings have mistakes; all of them are listed.
+    /// The settings have mistakes: all of them.
     #[error("{} in the Kafka settings: {}", mistakes(.0.len()), join(.0))]
     Settings(Vec<SettingError>),
     /// librdkafka refuses to make a client.
@@ -26,15 +26,27 @@ pub enum KafkaError {
         /// What librdkafka says.
         reason: String,
     },
-    /// The caller does not want this cluster.
-    #[error("cluster {cluster} was refused: {reason}")]
+    /// The caller refused this cluster.
+    #[error("cluster {cluster} was refused: {source}")]
     ClusterRefused {
         /// The cluster's id.
         cluster: String,
-        /// What the caller says.
-        reason: String,
+        /// The caller's own error.
+        source: Arc<dyn Error + Send + Sync>,
     },
-    /// A state that librdkafka cannot leave.
+    /// The ledger topic cannot be used.
+    #[error(
+        "ledger topic {topic}: {reason}: {advice}; or set dedup.ledger_topic to off, and run one replica only, whose disk then has the only copy of the ledger"
+    )]
+    LedgerTopic {
+        /// Its name.
+        topic: String,
+        /// What was expected and found.
+        reason: String,
+        /// What to do.
+        advice: String,
+    },
+    /// A fatal state of librdkafka.
     #[error(
         "the Kafka client has failed for good ({code}): {reason}: start the bridge again; nothing that was not finished is committed"
     )]
@@ -50,33 +62,17 @@ pub enum KafkaError {
         /// What the system says.
         reason: String,
     },
-    /// The consumer's thread is gone without a word.
-    #[error("the consumer thread ended unexpectedly: this is a fault in the bridge; the log has the panic")]
+    /// The consumer's thread, or one that it cannot do without, ended by itself.
+    #[error("a thread of the consumer ended unexpectedly: this is a fault in the bridge; the log has the panic")]
     Died,
     /// The group could not be left in time.
     #[error(
         "the consumer did not close within {timeout:?}: its last commit may be missing, so that some events are read again"
     )]
     CloseTimedOut {
-        /// How long it was waited for.
+        /// How long the caller waited.
         timeout: Duration,
     },
-}
-
-impl KafkaError {
-    /// A stable word for labels.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Settings(_) => "settings",
-            Self::Client { .. } => "client",
-            Self::Subscribe { .. } => "subscribe",
-            Self::ClusterRefused { .. } => "cluster_refused",
-            Self::Fatal { .. } => "fatal",
-            Self::Thread { .. } => "thread",
-            Self::Died => "died",
-            Self::CloseTimedOut { .. } => "close_timed_out",
-        }
-    }
 }
 
 fn mistakes(count: usize) -> String {

@@ -1,35 +1,56 @@
 //! The bridge's end of Kafka: the records that come in, and the dead letters that go out.
 //!
-//! Owns the client configuration, the one consumer loop, the frontier of every partition, the
-//! budget on what is in flight, and the dead-letter topic. Its invariant: an offset is committed
-//! only when the [`Ticket`] of every record received below it was settled. A ticket is settled by
-//! its holder, and only after the flush that makes its outcome durable; that is why a commit here
-//! needs no hook into the ledger. The room knows neither rules nor agents, and no rdkafka type
-//! leaves it.
+//! Owns the client configuration, the one consumer loop, the frontier of every partition, the budget on what is in
+//! flight, and the dead-letter topic. Its invariant: an offset is committed only when the [`Ticket`] of every record
+//! received below it was completed. The holder completes a ticket only after the flush that makes the outcome durable,
+//! so a commit here needs no hook into the ledger. The room knows neither rules nor agents, and no rdkafka type leaves
+//! it.
 
+mod acknowledged;
 mod anchor;
+mod assignment;
+mod boot_clock;
 mod budget;
 mod catch_up;
 mod client;
 mod consume;
 mod dead_letters;
-mod embedded;
+pub(crate) mod embedded;
 mod error;
+mod lease;
+mod ledger_topic;
 mod offsets;
-mod partitions;
+mod ownership;
+mod parked_topic;
+mod partition;
 mod record;
 mod report;
 mod settings;
+mod ticket;
+mod validate;
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use budget::BudgetSettings;
-pub use consume::{
-    Consumer, ConsumerHandle, ConsumerStatus, OnCluster, PartitionStatus, ReadProgress, StatusView, Stuck,
+pub(crate) use budget::BudgetSettings;
+pub(crate) use consume::{Consumer, ConsumerHandle, ConsumerStatus, ConsumerView, ReadProgress};
+pub(crate) use dead_letters::{DeadLetter, DeadLetters};
+pub(crate) use embedded::EmbeddedBroker;
+pub(crate) use error::KafkaError;
+pub(crate) use ledger_topic::{
+    Acks, AppenderStatus, ApplyEntries, Entries, LedgerAppender, LedgerPosition, LedgerTopicSettings,
 };
-pub use dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
-pub use embedded::EmbeddedBroker;
-pub use error::KafkaError;
-pub use record::{Headers, Incoming, OwnedHeader, Receive, Ticket};
-pub use settings::{KafkaSettings, OffsetReset};
+pub(crate) use ownership::{AttemptGuard, Ownership};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use parked_topic::fuzz;
+pub(crate) use parked_topic::{
+    ParkError, ParkedDelivery, ParkedHead, ParkedHeaders, ParkedTopics, ReadEnd, ReadError, ReadFrom, Visit, Visited,
+};
+pub(crate) use partition::{LedgerProgress, PartitionStatus};
+#[cfg(test)]
+pub(crate) use record::Headers;
+pub(crate) use record::{Incoming, OwnedHeader, Receive};
+pub(crate) use settings::KafkaSettings;
+pub(crate) use ticket::Ticket;

@@ -1,8 +1,8 @@
 //! What an event in flight takes in memory beyond its record, which is charged when it is received.
 //!
-//! Owns the estimates, each an upper one of what was measured. What waits holds no request body, but
-//! how many attempts are under way at a time is the agents' business: each delivery is charged as if
-//! its attempt were.
+//! Owns the estimates, each an upper bound of what was measured. A waiting delivery keeps no request body, but
+//! how many attempts run at once is up to the agents' settings: each delivery is charged as if its attempt were
+//! running.
 
 use crate::{
     agents::Endpoint,
@@ -32,10 +32,23 @@ impl EventCost {
             Dialect::Native => record.value.map_or(0, <[u8]>::len),
             _ => event.encoded_len(),
         };
+        Self::with_text(event, text, record.copy_cost())
+    }
+
+    /// The same for an event that was read back from the parked topic; `record` is one copy of its record.
+    pub(super) fn of_copy(event: &Event, value: Option<&[u8]>, record: u64) -> Self {
+        let text = match event.dialect() {
+            Dialect::Native => value.map_or(0, <[u8]>::len),
+            _ => event.encoded_len(),
+        };
+        Self::with_text(event, text, record)
+    }
+
+    fn with_text(event: &Event, text: usize, record: u64) -> Self {
         Self {
             document: event.document_bytes() as u64,
             text: text as u64,
-            record: record.copy_cost(),
+            record,
             names: (3 * (event.workflow_id().len() + event.workflow_run_id().len())
                 + event.event_type().as_str().len()
                 + event.source().as_str().len()) as u64,
@@ -57,16 +70,16 @@ impl EventCost {
         // chat graph has the event a second time, as a text in the text.
         let request = if builds_a_body { 2 * self.document + 3 * self.text } else { self.text };
         // A dead letter is written after the last attempt.
-        DELIVERY + request.max(letter(self.record))
+        DELIVERY + request.max(dead_letter(self.record))
     }
 }
 
 /// A record that is no event, until its dead letter is acknowledged.
 pub(super) fn poison(record: u64) -> u64 {
-    DELIVERY + letter(record)
+    DELIVERY + dead_letter(record)
 }
 
 /// Writing a record to the dead-letter topic: its headers in two forms, and the producer's copy.
-fn letter(record: u64) -> u64 {
+fn dead_letter(record: u64) -> u64 {
     2 * record
 }

@@ -1,115 +1,124 @@
-//! What happens to each arrival, in order: look it up, queue its deliveries in their lanes, and end
+//! What happens to each received event, in order: look it up, queue its deliveries in their lanes, and complete
 //! it when the last of them has ended.
 //!
 //! One task owns the registry of events in flight and the lanes, so neither needs a lock. It never
-//! waits on a delivery: deliveries run in tasks of their own and come back as messages.
-//!
-//! A lane is (topic, partition, key, agent): its deliveries are made one after the other, and the
-//! next starts only when the one before has its end in the ledger.
+//! waits for a delivery: deliveries run in tasks of their own and report back in messages.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    panic::AssertUnwindSafe,
-    sync::Arc,
-};
+mod parked;
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt;
-use metrics::counter;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
 };
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::{
-    Outcome, PipelineError, Poisoned, Shared,
-    deliver::{Ended, deliver, letter},
+    cause::Cause,
+    clock::now_ms,
+    context::PipelineContext,
+    dead_letter::dead_letter,
+    deliver::{DeliveryEnd, deliver},
+    error::PipelineError,
+    event_state::{Arrival, EventState, Message, Poisoned, Received},
     expiry::Expiry,
-    flight::{Arrival, Flight},
-    now_ms,
+    lanes::{LaneKey, Lanes, Queued},
+    outcome::{CompletedEvent, Outcome},
+    outcome_log::Subject,
+    parking::follow::{Follower, ParkingDone, Work, commit},
+    wait::begin_attempt,
 };
 use crate::{
-    dedup::{Decision, InFlight, LedgerError, Planned, Record, decide},
-    event::digest,
-    telemetry,
+    dedup::{Decision, InFlightRegistry, LedgerError, PlannedDelivery, Record, decide},
+    event::{Event, digest},
+    kafka::{Acks, AttemptGuard, Ticket},
 };
-
-/// What the receiver hands over.
-pub(super) enum Message {
-    Arrival(Box<Arrival>),
-    Poison(Box<Poisoned>),
-}
 
 /// What a task reports when it is done.
 enum Done {
-    Delivery { lane: LaneKey, flight: Arc<Flight>, ended: Ended },
-    Whole { flight: Arc<Flight>, buried: bool, reason: &'static str },
-    Poison,
+    Delivery {
+        lane: LaneKey,
+        state: Arc<EventState>,
+        end: DeliveryEnd,
+    },
+    Parking(ParkingDone),
+    /// A dead letter for a whole record.
+    DeadLetter {
+        record: WholeRecord,
+        reason: &'static str,
+        /// It was written, and is under way until the record is completed. `None` when the pipeline shut down, or the
+        /// partition was given up, before.
+        written: Option<AttemptGuard>,
+    },
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct LaneKey {
-    topic: Arc<str>,
-    partition: i32,
-    key: Arc<str>,
-    agent: Arc<str>,
+/// A record of which nothing is delivered.
+struct WholeRecord {
+    /// `None` for poison.
+    event: Option<Arc<Event>>,
+    received: Received,
+    ticket: Ticket,
 }
 
 /// An event that waited for another with the same id, and is now the one in flight.
 type Waiter = Option<Box<Arrival>>;
 
-struct Queued {
-    flight: Arc<Flight>,
-    rule: Arc<str>,
-}
-
 pub(super) struct Dispatcher {
-    shared: Arc<Shared>,
+    context: Arc<PipelineContext>,
     messages: mpsc::Receiver<Message>,
     done: mpsc::Receiver<Result<Done, PipelineError>>,
     report: mpsc::Sender<Result<Done, PipelineError>>,
-    in_flight: InFlight<Box<Arrival>>,
-    lanes: HashMap<LaneKey, VecDeque<Queued>>,
+    in_flight: InFlightRegistry<Box<Arrival>>,
+    lanes: Lanes,
     running: usize,
     /// Deliveries that were started, ever.
     started: u64,
     expiry: Expiry,
+    follower: Follower,
 }
 
 impl Dispatcher {
-    pub(super) fn new(shared: Arc<Shared>, messages: mpsc::Receiver<Message>) -> Self {
+    pub(super) fn new(context: Arc<PipelineContext>, messages: mpsc::Receiver<Message>) -> Self {
         let (report, done) = mpsc::channel(1024);
         Self {
-            shared,
+            context,
             messages,
             done,
             report,
-            in_flight: InFlight::default(),
-            lanes: HashMap::new(),
+            in_flight: InFlightRegistry::default(),
+            lanes: Lanes::default(),
             running: 0,
             started: 0,
             expiry: Expiry::new(Instant::now()),
+            follower: Follower::new(Instant::now()),
         }
     }
 
-    /// Runs until the bridge stops and every attempt under way has ended, or the ledger fails.
+    /// Runs until the pipeline is shut down and every attempt in flight has ended, or the ledger fails.
     pub(super) async fn run(mut self) -> Result<(), PipelineError> {
-        let stop = self.shared.stop.clone();
+        let context = Arc::clone(&self.context);
+        let shutdown = context.shutdown.clone();
         let mut open = true;
         loop {
-            if stop.is_stopping() && self.running == 0 {
+            let running = !shutdown.is_cancelled();
+            if !running && self.running == 0 {
+                let _positions = commit(&self.context);
                 return Ok(());
             }
             tokio::select! {
                 biased;
-                // First, because it is rare and short by itself: nothing that is always ready starves it.
-                () = sleep_until(self.expiry.due()), if !stop.is_stopping() => self.expiry.step(&self.shared, &self.in_flight)?,
+                // First, because it is rare and short: an arm that is always ready must not starve it.
+                () = sleep_until(self.expiry.due()), if running => self.expiry.step(&self.context, &self.in_flight)?,
+                () = sleep_until(self.follower.due()), if running => self.follow(),
                 Some(done) = self.done.recv() => self.done(done?)?,
-                () = stop.stopping(), if !stop.is_stopping() => {}
-                message = self.messages.recv(), if open && !stop.is_stopping() => match message {
+                () = shutdown.cancelled(), if running => {}
+                () = context.parking.woken(), if running => self.follow(),
+                message = self.messages.recv(), if open && running => match message {
                     Some(Message::Arrival(arrival)) => self.arrive(arrival)?,
-                    Some(Message::Poison(poisoned)) => self.poison(poisoned),
-                    // The consumer is gone. Why, is for others to say; what is under way goes on until the stop.
+                    Some(Message::Poison(poisoned)) => self.poison(*poisoned),
+                    // Consumer gone: finish in-flight work until the shutdown.
                     None => open = false,
                 },
             }
@@ -135,63 +144,87 @@ impl Dispatcher {
 
     /// Decides on an event that is now the one in flight with its id.
     fn admit(&mut self, arrival: Arrival) -> Result<Waiter, LedgerError> {
+        if arrival.ticket.ownership().is_given_up() {
+            // The next owner of its partition reads it.
+            return Ok(self.in_flight.end(arrival.event.id()));
+        }
         let digest = digest(&arrival.event);
-        let known = match self.shared.ledger.get(arrival.event.id()) {
+        let merged = self.context.merged();
+        let known = match self.context.ledger.get(arrival.event.id()) {
             Ok(known) => known,
             Err(error @ LedgerError::CorruptRecord { .. }) => {
-                self.bury_whole(arrival, digest, "ledger_record", error.to_string());
+                self.dead_letter_event(arrival, Cause::ledger_record(&error));
                 return Ok(None);
             }
             Err(error) => return Err(error),
         };
-        let plan: Vec<Planned> = arrival
+        let plan: Vec<PlannedDelivery> = arrival
             .plan
             .iter()
-            .map(|(rule, agent)| Planned { rule: Arc::clone(rule), agent: Arc::clone(agent) })
+            .map(|(rule, agent)| PlannedDelivery { rule: Arc::clone(rule), agent: Arc::clone(agent) })
             .collect();
-        match decide(known.as_ref(), digest, &plan, now_ms()) {
-            Decision::Fresh(record) | Decision::Resume(record) => self.take_off(arrival, record),
-            Decision::Duplicate => {
-                debug!(event_id = arrival.event.id(), origin = %arrival.received.origin, "duplicate");
-                return Ok(self.land(&grounded(arrival, digest), "duplicate"));
+        let decision = match decide(known.as_ref(), digest, &plan, now_ms()) {
+            Decision::Duplicate => Self::with_parked(&arrival, known.as_ref()),
+            decision => decision,
+        };
+        match decision {
+            Decision::Fresh(record) => self.enqueue(arrival, record, &plan, merged, Acks::new()),
+            Decision::Resume(record) => {
+                let acks = self.append_known(&arrival, known.as_ref());
+                self.enqueue(arrival, record, &plan, merged, acks);
             }
-            Decision::Unmatched => return Ok(self.land(&grounded(arrival, digest), "unmatched")),
-            Decision::Conflict => self.conflict(arrival, digest),
+            Decision::Duplicate => {
+                self.context.outcome_log.duplicate(&arrival.event, &arrival.received.origin, known.as_ref());
+                let acks = self.append_known(&arrival, known.as_ref());
+                return Ok(self.complete_record(arrival.into(), Some(&acks), Outcome::Duplicate, None));
+            }
+            Decision::Unmatched => {
+                let (event, origin) = (&*arrival.event, &arrival.received.origin);
+                self.context.outcome_log.unmatched(&event.into(), origin, known.is_some());
+                return Ok(self.complete_record(arrival.into(), None, Outcome::Unmatched, None));
+            }
+            Decision::Conflict => {
+                let cause = Cause::id_conflict(arrival.event.id());
+                self.dead_letter_event(arrival, cause);
+            }
         }
         Ok(None)
     }
 
+    fn append_known(&self, arrival: &Arrival, known: Option<&Record>) -> Acks {
+        self.context.append_known(arrival.received.origin.partition, arrival.event.id(), known)
+    }
+
     /// Queues what remains of an event in its lanes.
-    fn take_off(&mut self, arrival: Arrival, record: Record) {
-        let remaining: Vec<(Arc<str>, Arc<str>)> = record.remaining();
-        let key: Arc<str> = arrival.event.key().into();
-        let flight = Arc::new(Flight::new(arrival, record, remaining.len()));
-        let origin = &flight.received.origin;
-        for (rule, agent) in remaining {
-            if let Some(runtime) = self.shared.agents.get(&agent) {
-                runtime.waiting(1);
-            }
-            let lane =
-                LaneKey { topic: Arc::clone(&origin.topic), partition: origin.partition, key: Arc::clone(&key), agent };
-            let queue = self.lanes.entry(lane.clone()).or_default();
-            queue.push_back(Queued { flight: Arc::clone(&flight), rule });
-            if queue.len() == 1 {
-                self.start(lane);
-            }
+    fn enqueue(&mut self, arrival: Arrival, record: Record, plan: &[PlannedDelivery], merged: u64, acks: Acks) {
+        let mut remaining = record.remaining(plan);
+        remaining.extend(Self::parked_from_here(&arrival, &record));
+        let state = Arc::new(EventState::new(arrival, record, remaining.len(), merged, acks));
+        self.queue(&state, remaining);
+    }
+
+    /// Queues deliveries of an event that was just read in their lanes: (rule, agent).
+    fn queue(&mut self, state: &Arc<EventState>, deliveries: Vec<(Arc<str>, Arc<str>)>) {
+        let key: Arc<str> = state.event.key().into();
+        let (partition, is_new) = self.context.parking.partition(&state.received.origin, state.ownership());
+        if is_new {
+            self.begin(Work::Scan { partition: Arc::clone(&partition) });
+        }
+        for (rule, agent) in deliveries {
+            let lane = LaneKey::new(&state.received.origin, &key, agent, false);
+            self.push(lane, Queued { state: Arc::clone(state), rule, parkable: Some(Arc::clone(&partition)) });
         }
     }
 
     /// Starts the delivery at the head of a lane.
-    fn start(&mut self, lane: LaneKey) {
-        let Some(head) = self.lanes.get(&lane).and_then(VecDeque::front) else { return };
-        let (flight, rule) = (Arc::clone(&head.flight), Arc::clone(&head.rule));
-        let shared = Arc::clone(&self.shared);
+    fn start(&mut self, lane: LaneKey, Queued { state, rule, parkable }: Queued) {
+        let context = Arc::clone(&self.context);
         // Taken here, because tasks begin in any order.
         let number = self.started;
         self.started += 1;
         self.spawn(async move {
-            let ended = deliver(&shared, &flight, &rule, &lane.agent, number).await?;
-            Ok(Done::Delivery { lane, flight, ended })
+            let end = deliver(&context, &state, &rule, &lane.agent, parkable.as_ref(), number).await?;
+            Ok(Done::Delivery { lane, state, end })
         });
     }
 
@@ -199,12 +232,12 @@ impl Dispatcher {
         self.running += 1;
         let report = self.report.clone();
         tokio::spawn(async move {
-            // A defect must end the bridge where it can be seen, not leave one event stuck for ever.
+            // A defect must end the bridge visibly, not leave one event stuck for ever.
             let done = match AssertUnwindSafe(work).catch_unwind().await {
                 Ok(done) => done.map_err(PipelineError::Ledger),
                 Err(_) => Err(PipelineError::Lost("a delivery panicked (the log has where)".to_owned())),
             };
-            // The dispatcher ends early only when the ledger failed, and then nothing counts any more.
+            // The dispatcher ends early only when the ledger failed: then the result is of no use.
             let _ = report.send(done).await;
         });
     }
@@ -212,101 +245,141 @@ impl Dispatcher {
     fn done(&mut self, done: Done) -> Result<(), LedgerError> {
         self.running -= 1;
         let next = match done {
-            Done::Delivery { lane, flight, ended } => {
-                if ended == Ended::Abandoned {
-                    return Ok(());
-                }
-                if let Some(runtime) = self.shared.agents.get(&lane.agent) {
-                    runtime.waiting(-1);
-                }
-                let queue = self.lanes.get_mut(&lane);
-                if queue.is_some_and(|queue| {
-                    queue.pop_front();
-                    queue.is_empty()
-                }) {
-                    self.lanes.remove(&lane);
-                } else if !self.shared.stop.is_stopping() {
-                    self.start(lane);
-                }
-                if !flight.delivery_ended() {
-                    return Ok(());
-                }
-                let dead = flight.read(Record::any_dead);
-                self.land(&flight, if dead { "dead_lettered" } else { "delivered" })
+            Done::Delivery { lane, state, end } => self.delivery_ended(lane, &state, end),
+            Done::Parking(done) => {
+                self.parking_done(done);
+                None
             }
-            Done::Whole { flight, buried: true, reason } => self.land_for(&flight, "dead_lettered", Some(reason)),
-            Done::Whole { buried: false, .. } | Done::Poison => None,
+            Done::DeadLetter { record, written: None, .. } => self.abandoned(record.event.as_deref().map(Event::id)),
+            Done::DeadLetter { record, reason, written: Some(_under_way) } => {
+                self.complete_record(record, None, Outcome::DeadLettered, Some(reason))
+            }
         };
         self.admit_all(next)
     }
 
-    /// The event has its outcome: its offset may be committed. Returns the event that waited for it.
-    fn land(&mut self, flight: &Flight, outcome: &'static str) -> Waiter {
-        self.land_for(flight, outcome, None)
+    /// Starts the next delivery of the lane, and completes the event after its last delivery.
+    ///
+    /// The next one may belong to a later assignment of the partition; one that is given up too ends at once.
+    fn delivery_ended(&mut self, lane: LaneKey, state: &Arc<EventState>, end: DeliveryEnd) -> Waiter {
+        let under_way = match end {
+            DeliveryEnd::Recorded(guard) => guard,
+            DeliveryEnd::Abandoned => {
+                state.abandon();
+                None
+            }
+        };
+        if let Some(runtime) = self.context.agents.get(&lane.agent) {
+            runtime.add_pending(-1);
+        }
+        if let Some(next) = self.lanes.pop(&lane)
+            && !self.context.shutdown.is_cancelled()
+        {
+            self.start(lane, next);
+        }
+        let waiter = match (state.end_delivery(), state.is_abandoned()) {
+            (false, _) => None,
+            (true, false) => {
+                let rest = state.take_up_rest();
+                if rest.is_empty() {
+                    self.complete(state)
+                } else {
+                    self.queue(state, rest);
+                    None
+                }
+            }
+            (true, true) => {
+                // Dropped, it refunds the budget and leaves the offset open.
+                drop(state.take_ticket());
+                if state.is_fed() { None } else { self.abandoned(Some(state.event.id())) }
+            }
+        };
+        // After the ticket: the partition is released when its offset may be committed.
+        if let Some(guard) = under_way {
+            state.acks().keep(guard);
+        }
+        waiter
     }
 
-    fn land_for(&mut self, flight: &Flight, outcome: &'static str, reason: Option<&'static str>) -> Waiter {
-        if let Some(ticket) = flight.take_ticket() {
-            ticket.settle();
+    /// An event ended without an outcome. Another with its id, from a partition that is still owned, is looked up in the
+    /// ledger now.
+    fn abandoned(&mut self, event_id: Option<&str>) -> Waiter {
+        if self.context.shutdown.is_cancelled() { None } else { self.in_flight.end(event_id?) }
+    }
+
+    /// Completes an event whose deliveries have all ended. Returns the event that waited for it.
+    fn complete(&mut self, state: &EventState) -> Waiter {
+        if state.is_fed() {
+            // Its event had its outcome when it was parked.
+            if let Some(ticket) = state.take_ticket() {
+                ticket.complete_after(state.acks());
+            }
+            return None;
         }
-        counter!(telemetry::EVENTS, "outcome" => outcome).increment(1);
-        self.shared.observe(|| Outcome {
-            event_id: Some(flight.event.id().to_owned()),
-            origin: flight.received.origin.clone(),
+        let outcome = if state.read(Record::any_dead) {
+            Outcome::DeadLettered
+        } else if state.read(Record::any_parked) {
+            Outcome::Parked
+        } else {
+            Outcome::Delivered
+        };
+        self.context.complete(state.take_ticket(), Some(state.acks()), outcome, |outcome| CompletedEvent {
+            event_id: Some(state.event.id().to_owned()),
+            origin: state.received.origin.clone(),
             outcome,
-            deliveries: flight.read(|record| record.deliveries().to_vec()),
+            deliveries: state.read(|record| record.deliveries().to_vec()),
+            reason: None,
+        });
+        self.in_flight.end(state.event.id())
+    }
+
+    /// Completes a record of which nothing is to be delivered.
+    fn complete_record(
+        &mut self,
+        record: WholeRecord,
+        acks: Option<&Acks>,
+        outcome: Outcome,
+        reason: Option<&'static str>,
+    ) -> Waiter {
+        let WholeRecord { event, received, ticket } = record;
+        self.context.complete(Some(ticket), acks, outcome, |outcome| CompletedEvent {
+            event_id: event.as_ref().map(|event| event.id().to_owned()),
+            origin: received.origin,
+            outcome,
+            deliveries: Vec::new(),
             reason,
         });
-        self.in_flight.end(flight.event.id())
-    }
-
-    /// The same id with other content is never a duplicate.
-    fn conflict(&mut self, arrival: Arrival, digest: u64) {
-        let error = format!(
-            "event_id `{}` was seen before with another type, source, workflow or run: \
-             give every event an id of its own and publish this one again",
-            arrival.event.id()
-        );
-        self.bury_whole(arrival, digest, "id_conflict", error);
+        self.in_flight.end(event?.id())
     }
 
     /// Dead-letters an event before anything of it is delivered; the ledger keeps what it has.
-    fn bury_whole(&mut self, arrival: Arrival, digest: u64, reason: &'static str, error: String) {
-        let flight = Arc::new(grounded(arrival, digest));
-        let shared = Arc::clone(&self.shared);
-        self.spawn(async move {
-            let letter = letter(&flight.received, reason, error);
-            let buried = shared.dead_letters.deliver(&letter, shared.stop.stopping()).await.is_ok();
-            if buried {
-                warn!(event_id = flight.event.id(), origin = %letter.origin, reason, error = letter.error, "dead letter");
-            }
-            Ok(Done::Whole { flight, buried, reason })
-        });
+    fn dead_letter_event(&mut self, arrival: Arrival, cause: Cause) {
+        self.dead_letter_record(arrival.into(), cause);
     }
 
-    fn poison(&mut self, poisoned: Box<Poisoned>) {
-        let shared = Arc::clone(&self.shared);
+    fn poison(&mut self, poisoned: Poisoned) {
+        let cause = Cause::poison(&poisoned.poison);
+        let record = WholeRecord { event: None, received: poisoned.received, ticket: poisoned.ticket };
+        self.dead_letter_record(record, cause);
+    }
+
+    fn dead_letter_record(&mut self, record: WholeRecord, cause: Cause) {
+        let context = Arc::clone(&self.context);
         self.spawn(async move {
-            let Poisoned { received, ticket, poison } = *poisoned;
-            let letter = letter(&received, poison.kind(), poison.to_string());
-            if shared.dead_letters.deliver(&letter, shared.stop.stopping()).await.is_ok() {
-                warn!(origin = %letter.origin, reason = letter.reason, error = letter.error, "dead letter");
-                counter!(telemetry::EVENTS, "outcome" => "dead_lettered").increment(1);
-                shared.observe(|| Outcome {
-                    event_id: None,
-                    origin: letter.origin.clone(),
-                    outcome: "dead_lettered",
-                    deliveries: Vec::new(),
-                    reason: Some(letter.reason),
-                });
-                ticket.settle();
+            let ownership = record.ticket.ownership();
+            let mut written = begin_attempt(&context.shutdown, ownership).await;
+            let event = record.event.as_deref();
+            let subject = Subject { event_id: event.map(Event::id), event, ..Subject::default() };
+            if written.is_some() && !dead_letter(&context, &record.received, ownership, &cause, subject).await {
+                written = None;
             }
-            Ok(Done::Poison)
+            Ok(Done::DeadLetter { record, reason: cause.reason(), written })
         });
     }
 }
 
-/// An event without deliveries.
-fn grounded(arrival: Arrival, digest: u64) -> Flight {
-    Flight::new(arrival, Record::new(digest, 0, &[]), 0)
+impl From<Arrival> for WholeRecord {
+    fn from(arrival: Arrival) -> Self {
+        Self { event: Some(arrival.event), received: arrival.received, ticket: arrival.ticket }
+    }
 }

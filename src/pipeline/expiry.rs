@@ -1,31 +1,31 @@
 //! When and how fast records leave the ledger.
 //!
-//! Owns the passes over the ledger, cut into steps that are short enough for the dispatcher, between
-//! whose other work they are made. Its invariants: a step ends soon after [`STEP`], and between two
-//! steps the dispatcher has at least as long for everything else. What may leave is not decided here
-//! (see `uncommitted`).
+//! Owns the passes over the ledger. A pass consists of short steps, which the dispatcher makes between
+//! its other work. Invariants: a step ends soon after [`STEP`], and between two
+//! steps the dispatcher has at least as long for everything else. Which records may leave is decided in
+//! `uncommitted`.
 
-use std::{cell::Cell, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use super::Shared;
-use crate::dedup::{Cursor, InFlight, LedgerError};
+use super::context::PipelineContext;
+use crate::dedup::{ExpiryCursor, ExpiryRules, InFlightRegistry, LedgerError};
 
-/// How long a step goes on, and how many records it takes on between two looks at the clock.
+/// How long a step takes, and how many records it checks between two readings of the clock.
 const STEP: Duration = Duration::from_millis(2);
 const CHUNK: usize = 64;
-/// How often what was committed is taken in while no pass is made.
-const TAKE_IN: Duration = Duration::from_secs(1);
-/// How long nothing is tried while nothing may leave.
+/// How often committed records are forgotten while no pass is made.
+const FORGET: Duration = Duration::from_secs(1);
+/// How long to wait while nothing may leave.
 const IDLE: Duration = Duration::from_millis(100);
 /// The shortest and the longest rest between two passes; in between it is a hundredth of the window.
 const REST: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(600));
 
 /// The expiry of one ledger.
 pub(super) struct Expiry {
-    cursor: Option<Cursor>,
+    cursor: Option<ExpiryCursor>,
     due: Instant,
     /// No pass is made before.
     resting_until: Instant,
@@ -45,26 +45,32 @@ impl Expiry {
     }
 
     /// One step of the pass; a new pass begins when the last one has ended.
-    pub(super) fn step<T>(&mut self, shared: &Shared, in_flight: &InFlight<T>) -> Result<(), LedgerError> {
+    pub(super) fn step<T>(
+        &mut self,
+        context: &PipelineContext,
+        in_flight: &InFlightRegistry<T>,
+    ) -> Result<(), LedgerError> {
         let began = Instant::now();
         if began < self.resting_until {
-            shared.take_in_commits();
-            self.due = Instant::now() + TAKE_IN;
+            context.forget_committed();
+            self.due = Instant::now() + FORGET;
             return Ok(());
         }
-        let Some(now) = shared.ledger_now_ms() else {
+        let Some((clock, progress)) = context.expiry_clock() else {
             self.due = began + IDLE;
             return Ok(());
         };
-        let found = Cell::new(false);
-        let held = |event_id: &str| {
-            let held = shared.uncommitted.contains(event_id) || in_flight.contains(event_id);
-            found.set(found.get() || !held);
-            held
+        let mut found = false;
+        let is_needed = |event_id: &str| context.uncommitted.contains(event_id) || in_flight.contains(event_id);
+        let is_owned = |topic: &str, partition| {
+            progress.assigned.iter().any(|(name, number)| **name == *topic && *number == partition)
         };
+        let rules = ExpiryRules { is_needed: &is_needed, is_owned: &is_owned };
         loop {
-            let chunk = shared.ledger.expire_chunk(self.cursor.take(), now, &held, CHUNK)?;
+            let chunk = context.ledger.expire_step(self.cursor.take(), clock, &rules, CHUNK)?;
             self.expired += chunk.expired;
+            found |= chunk.expired > 0;
+            context.append_again(chunk.rewrite_due)?;
             if chunk.unreadable > 0 && !self.unreadable_logged {
                 self.unreadable_logged = true;
                 error!(
@@ -78,21 +84,21 @@ impl Expiry {
                     info!(expired = self.expired, "ledger records left the dedup window");
                 }
                 self.expired = 0;
-                self.resting_until = Instant::now() + rest(shared.ledger.window());
-                self.due = Instant::now() + TAKE_IN.min(rest(shared.ledger.window()));
+                self.resting_until = Instant::now() + rest(context.ledger.window());
+                self.due = Instant::now() + FORGET.min(rest(context.ledger.window()));
                 return Ok(());
             }
             let took = began.elapsed();
             if took >= STEP {
-                self.due = Instant::now() + pause(took, found.get());
+                self.due = Instant::now() + pause(took, found);
                 return Ok(());
             }
         }
     }
 }
 
-/// How long the dispatcher is left alone after a step. While records leave, as long as the step took:
-/// so the ledger gets rid of them faster than it takes new ones in. Else four times as long.
+/// How long the dispatcher has for other work after a step. While records leave, as long as the step took, so that
+/// the ledger removes records faster than new ones arrive. Otherwise four times as long.
 fn pause(took: Duration, found: bool) -> Duration {
     took.max(Duration::from_millis(1)) * if found { 1 } else { 4 }
 }

@@ -1,165 +1,172 @@
-//! The consumer loop's end of the pipeline: decode, route, and settle at once what nobody wants.
+//! The consumer loop's end of the pipeline: decode, route, and complete at once what no rule matches.
 
 use std::{
-    borrow::Cow,
-    collections::HashSet,
     sync::{Arc, atomic::Ordering},
+    time::Instant,
 };
 
 use bytes::Bytes;
-use metrics::counter;
 use tokio::sync::mpsc::{self, error::TrySendError};
-use tracing::{debug, error, warn};
+use tracing::{error, warn};
 
 use super::{
-    Outcome, Poisoned, Shared,
+    clock::now_ms,
+    context::PipelineContext,
     cost::{self, EventCost},
-    dispatch::Message,
-    flight::{Arrival, Received},
-    now_ms,
+    event_state::{Arrival, Message, Poisoned, Received},
+    outcome::{CompletedEvent, Outcome},
+    outcome_log::{UnmatchedEvent, excerpt},
 };
 use crate::{
-    event::{Event, EventType, Limits, Origin, Poison, Raw},
+    event::{Event, EventType, Limits, Origin, Poison, Projected, Raw},
     kafka::{Incoming, Receive, Ticket},
-    telemetry,
+    routing::Rule,
+    throttle::Throttle,
 };
 
-/// Takes in records on the consumer's thread. Never blocks.
-pub struct Intake {
-    shared: Arc<Shared>,
+/// Receives records on the consumer's thread. Never blocks.
+pub(crate) struct Intake {
+    context: Arc<PipelineContext>,
     sender: mpsc::Sender<Message>,
     limits: Limits,
-    unknown_types: HashSet<Box<str>>,
+    unknown_types: Throttle<String>,
+}
+
+/// What a record is.
+enum Read {
+    /// An event that no rule matches, and that the ledger does not know.
+    Unmatched(Projected),
+    /// An event, and the rules that match it.
+    Event(Event, Vec<Arc<Rule>>),
 }
 
 /// Unknown event types that are logged, once each.
 const MAX_UNKNOWN_TYPES: usize = 100;
-/// How much of an unknown event type is logged and kept, in characters: it may be as long as a record.
-const MAX_TYPE_CHARS: usize = 100;
 
 impl Intake {
-    pub(super) fn new(shared: Arc<Shared>, sender: mpsc::Sender<Message>, limits: Limits) -> Self {
-        Self { shared, sender, limits, unknown_types: HashSet::new() }
+    pub(super) fn new(context: Arc<PipelineContext>, sender: mpsc::Sender<Message>, limits: Limits) -> Self {
+        Self { context, sender, limits, unknown_types: Throttle::once(MAX_UNKNOWN_TYPES) }
     }
 
-    /// A misspelt type matches no rule, and its events would vanish without a word.
-    fn unmatched(&mut self, event: &Event, origin: &Origin) {
-        let name = excerpt(event.event_type().as_str());
-        debug!(event_id = event.id(), %origin, event_type = %name, "unmatched");
-        if matches!(event.event_type(), EventType::Other(_))
-            && self.unknown_types.len() < MAX_UNKNOWN_TYPES
-            && !self.unknown_types.contains(&*name)
-        {
-            self.unknown_types.insert(name.as_ref().into());
+    /// Logs an event that no rule matches. A misspelt type matches no rule, and its events would vanish silently.
+    fn log_unmatched(&mut self, event: &UnmatchedEvent<'_>, origin: &Origin) {
+        self.context.outcome_log.unmatched(event, origin, false);
+        if !matches!(event.event_type, EventType::Other(_)) {
+            return;
+        }
+        let name = excerpt(event.event_type.as_str());
+        if self.unknown_types.admit(&*name, Instant::now()).is_some() {
             let known = EventType::NAMES;
-            warn!(event_type = %name, ?known, %origin, "no rule matched an event whose event_type this version does not know (logged once for each type)");
+            warn!(
+                event_type = %name, ?known, topic = %origin.topic, partition = origin.partition, offset = origin.offset,
+                "no rule matched an event whose event_type this version does not know (logged once for each type)"
+            );
         }
     }
 
-    /// Reads a record as an event. Its size is looked at before anything of it is copied or parsed.
-    fn read(&self, record: &Incoming<'_>) -> Result<Event, Poison> {
+    /// Reads a record. Its size is checked before anything of it is copied or parsed. What no rule matches is never decoded
+    /// as a whole.
+    fn read(&self, record: &Incoming<'_>) -> Result<Read, Poison> {
         self.limits.check(&record.size())?;
         let headers: Vec<_> = record.headers.iter().collect();
-        self.limits.decode(Raw {
-            key: record.key,
-            value: record.value,
-            headers: &headers,
-            timestamp_ms: record.timestamp_ms,
-        })
+        let raw = Raw { key: record.key, value: record.value, headers: &headers, timestamp_ms: record.timestamp_ms };
+        let router = self.context.routing.router();
+        let rules = match self.limits.project(&raw, router.fields()) {
+            Some(projected) => {
+                let rules = router.matches(projected.document());
+                if rules.is_empty() && !self.is_known(projected.id()) {
+                    return Ok(Read::Unmatched(projected));
+                }
+                Some(rules)
+            }
+            None => None,
+        };
+        let event = self.limits.decode(raw)?;
+        let rules = rules.unwrap_or_else(|| router.matches(event.document()));
+        Ok(Read::Event(event, rules))
+    }
+
+    /// An event that no rule matches may still be partly delivered by rules that are gone.
+    fn is_known(&self, event_id: &str) -> bool {
+        !matches!(self.context.ledger.get(event_id), Ok(None))
+    }
+
+    fn unmatched(&mut self, event: &UnmatchedEvent<'_>, origin: Origin, ticket: Ticket) {
+        self.log_unmatched(event, &origin);
+        self.context.complete(Some(ticket), None, Outcome::Unmatched, |outcome| CompletedEvent {
+            event_id: Some(event.id.to_owned()),
+            origin,
+            outcome,
+            deliveries: Vec::new(),
+            reason: None,
+        });
     }
 
     fn send(&self, message: Message) {
         match self.sender.try_send(message) {
-            // Stopping: the ticket is dropped, and the record is read again by the next start.
+            // Shutdown: the ticket is dropped, and the record is read again by the next start.
             Ok(()) | Err(TrySendError::Closed(_)) => {}
-            Err(TrySendError::Full(Message::Arrival(arrival))) => full(&arrival.received),
-            Err(TrySendError::Full(Message::Poison(poisoned))) => full(&poisoned.received),
+            Err(TrySendError::Full(Message::Arrival(arrival))) => log_full(&arrival.received),
+            Err(TrySendError::Full(Message::Poison(poisoned))) => log_full(&poisoned.received),
         }
-    }
-}
-
-/// The beginning of a name.
-fn excerpt(name: &str) -> Cow<'_, str> {
-    match name.char_indices().nth(MAX_TYPE_CHARS) {
-        Some((end, _)) => format!("{}…", &name[..end]).into(),
-        None => name.into(),
     }
 }
 
 impl Receive for Intake {
     fn receive(&mut self, mut record: Incoming<'_>) {
         if let Some(ms) = record.timestamp_ms.and_then(|ms| u64::try_from(ms).ok()) {
-            // A time in the future must not switch the guard of the expiry off.
-            self.shared.newest_record_ms.fetch_max(ms.min(now_ms()), Ordering::Relaxed);
+            // A time in the future must not disable the guard of the expiry.
+            self.context.newest_record_ms.fetch_max(ms.min(now_ms()), Ordering::Relaxed);
         }
-        let event = match self.read(&record) {
-            Ok(event) => event,
+        let (event, rules) = match self.read(&record) {
+            Ok(Read::Event(event, rules)) => (event, rules),
+            Ok(Read::Unmatched(event)) => {
+                return self.unmatched(&(&event).into(), record.origin, record.ticket);
+            }
             Err(poison) => {
                 record.ticket.charge(cost::poison(record.copy_cost()));
-                let (received, ticket) = own(record);
+                let (received, ticket) = into_owned(record);
                 return self.send(Message::Poison(Box::new(Poisoned { received, ticket, poison })));
             }
         };
-        let takes = EventCost::of(&event, &record);
-        let mut charge = takes.event();
+        let cost = EventCost::of(&event, &record);
+        let mut charge = cost.event();
         let mut plan = Vec::new();
-        for rule in self.shared.routing.router().matches(event.document()) {
+        for rule in rules {
             for agent in rule.agents() {
                 plan.push((Arc::clone(rule.name()), Arc::clone(agent)));
                 charge +=
-                    self.shared.agents.get(agent).map_or(0, |runtime| takes.delivery(&rule, &runtime.spec.endpoint));
+                    self.context.agents.get(agent).map_or(0, |runtime| cost.delivery(&rule, &runtime.spec.endpoint));
             }
         }
-        // An event that nobody wants now may still be half delivered by rules that are gone.
-        if plan.is_empty() && matches!(self.shared.ledger.get(event.id()), Ok(None)) {
-            counter!(telemetry::EVENTS, "outcome" => "unmatched").increment(1);
-            self.unmatched(&event, &record.origin);
-            self.shared.observe(|| Outcome {
-                event_id: Some(event.id().to_owned()),
-                origin: record.origin.clone(),
-                outcome: "unmatched",
-                deliveries: Vec::new(),
-                reason: None,
-            });
-            return record.ticket.settle();
+        if plan.is_empty() && !self.is_known(event.id()) {
+            return self.unmatched(&(&event).into(), record.origin, record.ticket);
         }
         record.ticket.charge(charge);
 
-        // Before anything can be decided on it: what the ledger knows of it stays until it is committed.
-        self.shared.uncommitted.received(&record.origin, event.id());
-        let (received, ticket) = own(record);
+        // Before anything is decided: its ledger record must stay until the event is committed.
+        self.context.uncommitted.received(&record.origin, event.id());
+        let (received, ticket) = into_owned(record);
         self.send(Message::Arrival(Box::new(Arrival { event: Arc::new(event), received, ticket, plan })));
     }
 }
 
-/// Cannot be: every message holds a place in the budget, and the queue has that length.
-fn full(received: &Received) {
+/// A defect: every message is charged to the budget, and the queue has that length.
+fn log_full(received: &Received) {
+    let origin = &received.origin;
     error!(
-        origin = %received.origin,
+        topic = %origin.topic, partition = origin.partition, offset = origin.offset,
         "the queue to the lanes is full: this record is read again after a restart; this is a defect, please report it"
     );
 }
 
-fn own(record: Incoming<'_>) -> (Received, Ticket) {
+fn into_owned(record: Incoming<'_>) -> (Received, Ticket) {
     let received = Received {
         key: record.key.map(Bytes::copy_from_slice),
         value: record.value.map(Bytes::copy_from_slice),
-        headers: record.headers.to_owned().into(),
+        headers: record.headers.to_owned_list().into(),
         timestamp_ms: record.timestamp_ms.and_then(|ms| u64::try_from(ms).ok()),
         origin: record.origin,
     };
     (received, record.ticket)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_name_is_kept_and_logged_as_its_beginning() {
-        assert_eq!(excerpt("WORKFLOW_EXPLODED"), "WORKFLOW_EXPLODED");
-        let long = excerpt(&"é".repeat(500_000)).into_owned();
-        assert_eq!(long.chars().count(), MAX_TYPE_CHARS + 1);
-        assert!(long.ends_with('…'));
-    }
 }

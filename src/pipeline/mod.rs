@@ -1,213 +1,183 @@
-//! From a received record to its outcome: what ties routing, the ledger and the agents together.
+//! From a received record to its outcome: connects routing, the ledger and the agents.
 //!
 //! Owns the lanes, the retries, each agent's limits and breaker, and the rule that an offset is
-//! settled only when every delivery of its event has its end in the ledger. It knows records and
-//! tickets, not how Kafka is read: [`Intake`] is what the consumer loop calls.
+//! completed only when every delivery of its event has ended in the ledger. It knows records and
+//! tickets, not how Kafka is read: the consumer loop calls [`Intake`].
+//!
+//! | file | subject |
+//! |---|---|
+//! | `intake` | decode and route a record |
+//! | `dispatch`, `lanes` | look an event up in the ledger, queue its deliveries, complete it |
+//! | `deliver`, `attempts`, `wait` | one delivery: its attempts, and its end |
+//! | `next_step` | what happens after an attempt (pure) |
+//! | `retry` | backoff, `give_up_after` and `max_attempts` (pure) |
+//! | `compose`, `render` | build the request of an attempt |
+//! | `dead_letter`, `cause` | write a dead letter, and its texts |
+//! | `outcome`, `outcome_log` | what became of an event: the labels, the log |
+//! | `parking` | deliveries to an agent that is down wait in a topic of their own |
+//! | `limiter`, `breaker`, `probe_queue`, `rate` | when an agent may be called |
+//! | `under_way` | one attempt of a delivery at a time |
+//! | `known_event` | what is known of one event |
+//! | `replica` | the ledger topic: what is appended to it, and merged from it |
+//! | `uncommitted`, `expiry` | when a ledger record may be removed |
 
+mod attempts;
 mod breaker;
+mod cause;
+mod clock;
+mod compose;
+mod context;
 mod cost;
+mod dead_letter;
 mod deliver;
 mod dispatch;
-mod door;
+mod error;
+mod event_state;
 mod expiry;
-mod flight;
+mod instruments;
 mod intake;
+mod known_event;
+mod lanes;
+mod limiter;
+mod next_step;
+mod outcome;
+mod outcome_log;
+mod parking;
+mod probe_queue;
 mod rate;
 mod render;
+mod replica;
+#[cfg(test)]
+mod replica_model;
 mod retry;
 mod runtime;
-mod stop;
-mod turns;
 mod uncommitted;
-mod verdict;
+mod under_way;
+mod wait;
 
 use std::{
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
-use jiff::Timestamp;
 use tokio::{sync::mpsc, task::JoinHandle};
 
-pub use intake::Intake;
-pub use runtime::AgentStatus;
-pub use stop::{Stop, Stopper, stop};
+pub(crate) use breaker::BreakerState;
+pub(crate) use error::PipelineError;
+pub(crate) use intake::Intake;
+pub(crate) use known_event::{KnownEvent, KnownEvents};
+pub(crate) use outcome::{CompletedEvent, DeadLetterReason, Observer, Outcome};
+pub(crate) use outcome_log::OutcomeLog;
+pub(crate) use replica::{Replication, replicate};
+pub(crate) use runtime::AgentStatus;
+pub(crate) use tokio_util::sync::CancellationToken;
 
 use crate::{
-    agents::{ClaimPolicy, ConnectError},
-    dedup::{Delivery, Ledger, LedgerError, ledger_now},
-    event::{Limits, Origin, Poison},
-    kafka::{DeadLetters, ReadProgress, StatusView, Ticket},
+    agents::ConnectError,
+    dedup::Ledger,
+    event::Limits,
+    kafka::{ConsumerView, DeadLetters, ParkedTopics},
     routing::Routing,
 };
+use context::PipelineContext;
 use dispatch::Dispatcher;
-use flight::Received;
+use instruments::OutcomeCounters;
+use parking::Parking;
 use render::Renderer;
-use runtime::Agents;
+use runtime::ConnectedAgents;
 use uncommitted::Uncommitted;
-
-/// Why an event or a delivery is a dead letter, beside the kinds of poison.
-pub const REASONS: &[&str] =
-    &["refused", "gave_up", "max_attempts", "template", "plan_gone", "id_conflict", "ledger_record"];
-
-/// What became of one event, for whoever asked to be told.
-#[derive(Debug, Clone)]
-pub struct Outcome {
-    /// The event's id; `None` for poison.
-    pub event_id: Option<String>,
-    /// Where its record stands.
-    pub origin: Origin,
-    /// `delivered`, `duplicate`, `unmatched` or `dead_lettered`.
-    pub outcome: &'static str,
-    /// Each delivery, as the ledger has it.
-    pub deliveries: Vec<Delivery>,
-    /// Why the whole record is a dead letter, if it is.
-    pub reason: Option<&'static str>,
-}
-
-/// Told of every outcome.
-pub type Observer = Arc<dyn Fn(Outcome) + Send + Sync>;
+use under_way::UnderWay;
 
 /// What the pipeline is built from.
-pub struct Parts {
+pub(crate) struct Parts {
     /// The rules and agents in force.
     pub routing: Arc<Routing>,
     /// The dedup ledger.
     pub ledger: Ledger,
+    /// Appends the ledger's records to the ledger topic. `None` when that is off.
+    pub replication: Option<Replication>,
     /// Where dead letters go.
     pub dead_letters: DeadLetters,
     /// The most events in flight: the size of the queue between the consumer loop and the lanes.
     pub max_events: usize,
-    /// How large a record may be that is read as an event.
+    /// The most memory of events in flight, in bytes.
+    pub max_bytes: u64,
+    /// The largest record that is read as an event.
     pub limits: Limits,
-    /// Told of outcomes, for the demo.
+    /// Which outcomes are logged.
+    pub outcome_log: OutcomeLog,
+    /// Called with every completed event, for the demo.
     pub observer: Option<Observer>,
-    /// The rules of claim-then-look; all of them hold but in tests that prove that they are needed.
-    #[doc(hidden)]
-    pub claim_policy: ClaimPolicy,
-    /// The consumer, once it is started: how far it has read and committed decides what leaves the ledger.
-    pub consumer: Arc<OnceLock<StatusView>>,
-}
-
-/// A record that is no event, on its way to the dead-letter topic.
-struct Poisoned {
-    received: Received,
-    ticket: Ticket,
-    poison: Poison,
-}
-
-/// What every task of the pipeline shares.
-struct Shared {
-    routing: Arc<Routing>,
-    agents: Agents,
-    renderer: Renderer,
-    ledger: Ledger,
-    dead_letters: DeadLetters,
-    stop: Stop,
-    newest_record_ms: AtomicU64,
-    uncommitted: Uncommitted,
-    observer: Option<Observer>,
-    consumer: Arc<OnceLock<StatusView>>,
-}
-
-/// The local clock, ms since 1970.
-fn now_ms() -> u64 {
-    u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default()
-}
-
-/// For a log: JSON has no numbers of 128 bits.
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-impl Shared {
-    /// The clock that ages ledger records: the moment through which every assigned partition has been
-    /// read, and no later than the local clock or the newest record, so that a clock that jumps ahead
-    /// expires nothing. `None` while records wait to be read. Takes in what is committed by then.
-    fn ledger_now_ms(&self) -> Option<u64> {
-        let progress = self.take_in_commits()?;
-        let newest = self.newest_record_ms.load(Ordering::Relaxed);
-        ledger_now(now_ms().min(progress.through_ms?), (newest > 0).then_some(newest))
-    }
-
-    /// Forgets the records that are committed by now: no restart reads them again.
-    fn take_in_commits(&self) -> Option<ReadProgress> {
-        let progress = self.consumer.get()?.read_progress();
-        for (topic, partition, offset) in &progress.committed {
-            self.uncommitted.committed(topic, *partition, *offset);
-        }
-        Some(progress)
-    }
-
-    fn observe(&self, outcome: impl FnOnce() -> Outcome) {
-        if let Some(observer) = &self.observer {
-            observer(outcome());
-        }
-    }
+    /// How far the consumer has read and committed: it decides what leaves the ledger.
+    pub consumer: ConsumerView,
+    /// Where deliveries are parked.
+    pub parked_topics: ParkedTopics,
+    /// How long the breaker of an agent is open before its deliveries are parked; never when absent.
+    pub park_after: Option<Duration>,
 }
 
 /// The running pipeline.
-pub struct Pipeline {
-    shared: Arc<Shared>,
+pub(crate) struct Pipeline {
+    context: Arc<PipelineContext>,
     task: JoinHandle<Result<(), PipelineError>>,
 }
 
 impl Pipeline {
-    /// Connects the agents and starts the lanes. The [`Intake`] goes to the consumer loop.
-    pub fn start(parts: Parts, stop: Stop) -> Result<(Self, Intake), ConnectError> {
-        let shared = Arc::new(Shared {
-            agents: Agents::connect(parts.routing.agents(), parts.claim_policy)?,
+    /// Connects the agents and starts the lanes. The [`Intake`] goes to the consumer loop. After `shutdown` is
+    /// cancelled no new work starts.
+    pub(crate) fn start(parts: Parts, shutdown: CancellationToken) -> Result<(Self, Intake), ConnectError> {
+        let agents = ConnectedAgents::connect(parts.routing.agents())?;
+        let names: Vec<_> = agents.names().cloned().collect();
+        let parking = Parking::new(parts.parked_topics, names, parts.park_after, (parts.max_events, parts.max_bytes));
+        let context = Arc::new(PipelineContext {
+            agents,
             renderer: Renderer::start().map_err(|error| ConnectError::Threads { error })?,
             routing: parts.routing,
             ledger: parts.ledger,
+            replication: parts.replication,
             dead_letters: parts.dead_letters,
-            stop,
+            parking,
+            limits: parts.limits,
+            shutdown,
             newest_record_ms: AtomicU64::new(0),
             uncommitted: Uncommitted::default(),
+            under_way: UnderWay::default(),
+            outcomes: OutcomeCounters::new(),
+            outcome_log: parts.outcome_log,
             observer: parts.observer,
             consumer: parts.consumer,
         });
-        // Every message holds a place in the budget, so a queue of the budget's size is never full.
+        // Every message is charged to the budget, so a queue of the budget's size is never full.
         let (sender, receiver) = mpsc::channel(parts.max_events + 1);
-        let task = tokio::spawn(Dispatcher::new(Arc::clone(&shared), receiver).run());
-        let intake = Intake::new(Arc::clone(&shared), sender, parts.limits);
-        Ok((Self { shared, task }, intake))
+        let task = tokio::spawn(Dispatcher::new(Arc::clone(&context), receiver).run());
+        let intake = Intake::new(Arc::clone(&context), sender, parts.limits);
+        Ok((Self { context, task }, intake))
     }
 
-    /// Each agent as it is now.
-    pub fn agents(&self) -> Vec<AgentStatus> {
-        self.shared.agents.status()
+    /// The current status of each agent, for the tests.
+    #[cfg(test)]
+    pub(crate) fn agents(&self) -> Vec<AgentStatus> {
+        self.context.agents.status(&self.context.parking)
     }
 
     /// A view for the status API that outlives the pipeline.
-    pub fn agents_view(&self) -> impl Fn() -> Vec<AgentStatus> + Send + Sync + 'static {
-        let shared = Arc::clone(&self.shared);
-        move || shared.agents.status()
+    pub(crate) fn agents_view(&self) -> impl Fn() -> Vec<AgentStatus> + Send + Sync + 'static {
+        let context = Arc::clone(&self.context);
+        move || context.agents.status(&context.parking)
     }
 
-    /// Resolves when nothing is under way after a stop, or with the error that ended it.
-    pub async fn ended(&mut self) -> Result<(), PipelineError> {
+    /// Answers questions about single events, after the end of the pipeline too.
+    pub(crate) fn known_events(&self) -> KnownEvents {
+        KnownEvents::new(Arc::clone(&self.context))
+    }
+
+    /// Resolves when nothing is in flight after a shutdown, or with the error that ended the pipeline.
+    pub(crate) async fn ended(&mut self) -> Result<(), PipelineError> {
         match (&mut self.task).await {
             Ok(result) => result,
             Err(error) => Err(PipelineError::Lost(error.to_string())),
         }
     }
-}
-
-/// Why the pipeline ended by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum PipelineError {
-    /// The ledger cannot be written: going on could run an agent twice.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// A defect of the bridge.
-    #[error(
-        "{0}: this is a defect of the bridge: start it again (nothing unfinished is committed) and report it with the log"
-    )]
-    Lost(String),
 }
 
 #[cfg(test)]

@@ -1,17 +1,19 @@
-//! Templates are rendered on threads of their own, which serve nothing else.
+//! The threads that render templates, and do nothing else.
 //!
 //! A render is bounded in work and memory (see `routing`), but may still take most of a second, and
-//! the threads of the runtime serve `/healthz` and every other delivery. The queue is short because an
-//! agent has one render in it at a time, so no agent waits for more than one render of each other one.
+//! the threads of the runtime serve `/healthz` and every other delivery. An agent has one render in the queue at a
+//! time, so no agent waits for more than one render of each other agent.
 
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     thread,
 };
 
 use tokio::sync::{mpsc, oneshot};
+
+use crate::sync::Mutex;
 
 /// Two, so that a slow render of one agent does not stop those of the others.
 const THREADS: usize = 2;
@@ -19,7 +21,7 @@ const THREADS: usize = 2;
 /// Room for deeply nested values, which are dropped by recursion.
 const STACK_BYTES: usize = 16 << 20;
 
-/// Jobs that wait for a thread; whoever has one more waits for room.
+/// Jobs that wait for a thread; a further one waits for room.
 const QUEUE: usize = 64;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -29,9 +31,9 @@ pub(super) struct Renderer {
     jobs: mpsc::Sender<Job>,
 }
 
-/// A job ended in a panic, or could not be run.
+/// A job panicked, or could not be run.
 #[derive(Debug)]
-pub(super) struct Failed;
+pub(super) struct RenderFailed;
 
 impl Renderer {
     pub(super) fn start() -> io::Result<Self> {
@@ -41,10 +43,10 @@ impl Renderer {
             let queue = Arc::clone(&queue);
             thread::Builder::new().name(format!("render-{number}")).stack_size(STACK_BYTES).spawn(move || {
                 loop {
-                    // The one that holds the lock waits for a job, the others for the lock.
-                    let job = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+                    // The owner of the lock waits for a job, the other threads for the lock.
+                    let job = queue.lock().blocking_recv();
                     let Some(job) = job else { return };
-                    // A defect of the engine is the failure of one delivery: its sender is dropped.
+                    // A panic of the engine fails one delivery: its sender is dropped.
                     let _ = catch_unwind(AssertUnwindSafe(job));
                 }
             })?;
@@ -52,12 +54,15 @@ impl Renderer {
         Ok(Self { jobs })
     }
 
-    /// Does something on one of the threads.
-    pub(super) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failed> {
+    /// Runs a job on one of the threads.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, RenderFailed> {
         let (sender, result) = oneshot::channel();
         let job: Job = Box::new(move || drop(sender.send(work())));
-        self.jobs.send(job).await.map_err(|_| Failed)?;
-        result.await.map_err(|_| Failed)
+        self.jobs.send(job).await.map_err(|_| RenderFailed)?;
+        result.await.map_err(|_| RenderFailed)
     }
 }
 

@@ -1,108 +1,93 @@
-//! When a failed delivery is tried again, and when the bridge gives it up.
+//! When a failed delivery is retried, and the limits after which it is given up. Pure.
 //!
-//! The one file that knows the `backoff` crate. Its traps are avoided here: the crate's own
-//! `Retry-After` ignores the elapsed time and it counts no attempts, so both ends are decided by
-//! [`given_up`], from numbers that survive a restart.
+//! The only file that uses the `backoff` crate. The crate's own limits are not used: its `Retry-After` ignores the
+//! elapsed time and it counts no attempts. Both limits are functions here, of numbers that survive a restart.
 
 use std::time::Duration;
 
-use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, backoff::Backoff};
+use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, backoff::Backoff as _};
 
+use super::outcome::DeadLetterReason;
 use crate::agents::RetrySpec;
 
-/// The jittered, doubling waits of one delivery, or of one agent's probes.
-pub(super) struct Waits {
-    backoff: ExponentialBackoff,
+/// The jittered, doubling waits of one delivery, or of the probes of one agent.
+pub(super) struct Backoff {
+    exponential: ExponentialBackoff,
     initial: Duration,
     max: Duration,
 }
 
-impl Waits {
-    /// Waits as the agent wants them, after `failures` that have been already.
+impl Backoff {
+    /// The backoff of the routing file, after this many failures.
     pub(super) fn after(spec: &RetrySpec, failures: u32) -> Self {
-        let backoff = ExponentialBackoffBuilder::new()
+        let exponential = ExponentialBackoffBuilder::new()
             .with_initial_interval(spec.initial)
             .with_max_interval(spec.max)
             .with_multiplier(2.0)
             .with_randomization_factor(0.5)
             .with_max_elapsed_time(None)
             .build();
-        let mut waits = Self { backoff, initial: spec.initial, max: spec.max };
-        // 64 doublings reach any maximum.
+        let mut backoff = Self { exponential, initial: spec.initial, max: spec.max };
+        // More doublings than 64 change nothing: the maximum is reached before.
         for _ in 0..failures.min(64) {
-            waits.next();
+            backoff.next();
         }
-        waits
+        backoff
     }
 
     /// The next wait, never longer than the maximum.
     pub(super) fn next(&mut self) -> Duration {
-        self.backoff.next_backoff().map_or(self.max, |wait| wait.min(self.max))
+        self.exponential.next_backoff().map_or(self.max, |wait| wait.min(self.max))
     }
 
-    /// The wait that the others grow from.
+    /// The shortest wait.
     pub(super) fn initial(&self) -> Duration {
         self.initial
     }
 
-    /// Begins again at the initial wait.
+    /// Starts again at the initial wait.
     pub(super) fn reset(&mut self) {
-        self.backoff.reset();
+        self.exponential.reset();
     }
 }
 
 /// Why a delivery is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum GivenUp {
+pub(super) enum GiveUpReason {
     /// Its first attempt is longer ago than `give_up_after`.
-    TooLate,
+    GiveUpAfter,
     /// It was answered ambiguously `max_attempts` times.
-    TooOften,
+    MaxAttempts,
 }
 
-impl GivenUp {
-    /// What happened, for whoever reads the dead letter.
-    pub(super) fn says(self, failures: u32) -> String {
+impl GiveUpReason {
+    /// The sentence in the dead letter.
+    pub(super) fn describe(self, failed_attempts: u32) -> String {
         match self {
-            Self::TooLate => "its first attempt is longer ago than give_up_after".to_owned(),
-            Self::TooOften => format!("it was answered ambiguously {failures} times, which is max_attempts"),
+            Self::GiveUpAfter => "its first attempt is longer ago than give_up_after".to_owned(),
+            Self::MaxAttempts => format!("it was answered ambiguously {failed_attempts} times, which is max_attempts"),
         }
     }
 
-    pub(super) fn reason(self) -> &'static str {
+    pub(super) fn reason(self) -> DeadLetterReason {
         match self {
-            Self::TooLate => "gave_up",
-            Self::TooOften => "max_attempts",
+            Self::GiveUpAfter => DeadLetterReason::GaveUp,
+            Self::MaxAttempts => DeadLetterReason::MaxAttempts,
         }
     }
 }
 
-/// A delivery is not given up for its age before this process has tried it for so long: after an outage
-/// of the bridge, or a jump of the clock, the agent gets a chance to come up too.
-const FAIR_CHANCE: Duration = Duration::from_secs(300);
+/// No delivery is too late before this process has tried it for 5 minutes: after an outage of the bridge, or a jump of
+/// the clock, the agent gets time to recover.
+const MIN_TRIED_FOR: Duration = Duration::from_secs(300);
 
-/// Whether a delivery that has no answer that decides on it ends here. `counted` is how many attempts
-/// count towards `max_attempts`, if the last one does; the first attempt of any process was at
-/// `first_attempt_ms`, the first of this process `tried_for` ago.
-pub(super) fn given_up(
-    spec: &RetrySpec,
-    counted: Option<u32>,
-    first_attempt_ms: Option<u64>,
-    now_ms: u64,
-    tried_for: Duration,
-) -> Option<GivenUp> {
-    if counted.is_some_and(|counted| too_often(spec, counted)) {
-        return Some(GivenUp::TooOften);
-    }
-    too_late_in(spec, first_attempt_ms, now_ms, tried_for).filter(Duration::is_zero).map(|_| GivenUp::TooLate)
+/// Whether as many attempts were answered ambiguously as `max_attempts` allows.
+pub(super) fn max_attempts_reached(spec: &RetrySpec, failed_attempts: u32) -> bool {
+    spec.max_attempts.is_some_and(|max| failed_attempts >= max)
 }
 
-/// Whether the attempts that count are as many as there may be.
-pub(super) fn too_often(spec: &RetrySpec, counted: u32) -> bool {
-    spec.max_attempts.is_some_and(|max| counted >= max)
-}
-
-/// How long until a delivery is too late: zero when it is, `None` when it has had no attempt.
+/// How long until a delivery is too late: zero when it is, `None` when it has had no attempt. The first attempt of
+/// any process was at `first_attempt_ms`, the first of this process `tried_for` ago.
 pub(super) fn too_late_in(
     spec: &RetrySpec,
     first_attempt_ms: Option<u64>,
@@ -110,7 +95,7 @@ pub(super) fn too_late_in(
     tried_for: Duration,
 ) -> Option<Duration> {
     let age = Duration::from_millis(now_ms.saturating_sub(first_attempt_ms?));
-    let fair = FAIR_CHANCE.min(spec.give_up_after).saturating_sub(tried_for);
+    let fair = MIN_TRIED_FOR.min(spec.give_up_after).saturating_sub(tried_for);
     Some(spec.give_up_after.saturating_sub(age).max(fair))
 }
 
@@ -129,7 +114,7 @@ mod tests {
 
     #[test]
     fn waits_double_with_jitter_up_to_the_maximum() {
-        let mut waits = Waits::after(&spec(), 0);
+        let mut waits = Backoff::after(&spec(), 0);
         let first = waits.next();
         assert!((50..=150).contains(&first.as_millis()), "{first:?}");
         for _ in 0..20 {
@@ -142,28 +127,32 @@ mod tests {
 
     #[test]
     fn waits_resume_where_a_restart_left_them() {
-        assert!(Waits::after(&spec(), 10).next() >= Duration::from_secs(1));
+        assert!(Backoff::after(&spec(), 10).next() >= Duration::from_secs(1));
     }
 
     #[test]
-    fn a_delivery_is_given_up_by_age_or_by_count() {
-        let spec = RetrySpec { max_attempts: Some(3), ..spec() };
+    fn the_age_is_counted_from_the_first_attempt() {
         let long = Duration::from_secs(60);
-        assert_eq!(given_up(&spec, Some(0), None, u64::MAX, long), None);
-        assert_eq!(given_up(&spec, Some(2), Some(1_000), 2_000, long), None);
-        assert_eq!(given_up(&spec, Some(3), Some(1_000), 2_000, Duration::ZERO), Some(GivenUp::TooOften));
-        assert_eq!(given_up(&spec, Some(0), Some(1_000), 61_000, long), Some(GivenUp::TooLate));
-        assert_eq!(given_up(&spec, Some(1), Some(9_000), 1_000, long), None, "a clock that went back gives nothing up");
-        assert_eq!(given_up(&spec, None, Some(1_000), 2_000, long), None, "an answer that does not count");
-        assert_eq!(given_up(&spec, None, Some(1_000), 61_000, long), Some(GivenUp::TooLate), "age counts for all");
-        assert_eq!(too_late_in(&spec, Some(1_000), 21_000, long), Some(Duration::from_secs(40)));
+        let left = |first, now| too_late_in(&spec(), first, now, long);
+        assert_eq!(left(None, u64::MAX), None);
+        assert_eq!(left(Some(1_000), 21_000), Some(Duration::from_secs(40)));
+        assert_eq!(left(Some(1_000), 61_000), Some(Duration::ZERO));
+        assert_eq!(left(Some(9_000), 1_000), Some(long), "a clock that went back gives nothing up");
     }
 
     #[test]
     fn after_an_outage_the_agent_gets_a_fair_chance_before_a_delivery_is_too_late() {
         let spec = RetrySpec { give_up_after: Duration::from_secs(86_400), ..spec() };
         let two_days = 2 * 86_400_000;
-        assert_eq!(given_up(&spec, Some(1), Some(0), two_days, Duration::from_secs(1)), None);
-        assert_eq!(given_up(&spec, Some(1), Some(0), two_days, FAIR_CHANCE), Some(GivenUp::TooLate));
+        let left = |tried_for| too_late_in(&spec, Some(0), two_days, tried_for);
+        assert_eq!(left(Duration::from_secs(1)), Some(Duration::from_secs(299)));
+        assert_eq!(left(MIN_TRIED_FOR), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn max_attempts_is_reached_by_as_many_failed_attempts() {
+        let limited = RetrySpec { max_attempts: Some(3), ..spec() };
+        assert_eq!([0, 2, 3, 4].map(|failed| max_attempts_reached(&limited, failed)), [false, false, true, true]);
+        assert!(!max_attempts_reached(&spec(), u32::MAX), "without a limit");
     }
 }

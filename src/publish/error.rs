@@ -1,4 +1,4 @@
-//! What became of an event that is not in Kafka, in words for whoever has to act.
+//! What became of an event that is not in Kafka, and what to do about it.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -9,12 +9,12 @@ use crate::connection::SettingError;
 pub struct Ack {
     /// The partition that it was written to.
     pub partition: i32,
-    /// Its offset there; -1 with `acks=0`, where the broker says nothing.
+    /// Its offset there; -1 with `acks=0`, where the broker confirms nothing.
     pub offset: i64,
 }
 
 impl Ack {
-    /// Whether a broker has said so: with `acks=0` none does.
+    /// Whether a broker confirmed it: with `acks=0` none does.
     pub fn is_heard(&self) -> bool {
         self.offset >= 0
     }
@@ -29,7 +29,7 @@ pub enum PublishError {
     /// No broker was found in time.
     #[error("no broker at {servers} answered within {within:?}: {reason}: {advice}")]
     NoBroker {
-        /// The addresses that were asked.
+        /// The addresses that were tried.
         servers: String,
         /// How long.
         within: Duration,
@@ -38,7 +38,7 @@ pub enum PublishError {
         /// What to do.
         advice: &'static str,
     },
-    /// Not in Kafka yet, but safe on disk: it is published when Kafka is back.
+    /// Not in Kafka yet, but safe on disk: it is published once Kafka is back.
     #[error("event {event_id} was not acknowledged by topic {topic} and waits in the spool, in {}: {reason}", path.display())]
     Spooled {
         /// The event.
@@ -50,7 +50,7 @@ pub enum PublishError {
         /// Why it is not in Kafka, and what to do.
         reason: String,
     },
-    /// Neither Kafka nor the spool took it. Only the caller has it now.
+    /// Neither Kafka nor the spool took it: only the caller has it.
     #[error(
         "event {event_id} is LOST unless it is published again: topic {topic} did not acknowledge it ({reason}), and the spool did not take it ({spool})"
     )]
@@ -75,12 +75,12 @@ pub enum PublishError {
         topic: String,
         /// What librdkafka says, and what to do.
         reason: String,
-        /// Whether the topic alone is at fault, so that others may take events.
+        /// Whether the topic alone is at fault: other topics may take events.
         of_topic: bool,
         /// The event itself, in JSON.
         event: String,
     },
-    /// Kafka will never take it as it is.
+    /// Kafka will never accept it as it is.
     #[error(
         "event {event_id} is too large for topic {topic} ({bytes} bytes): raise the topic's max.message.bytes, or put a reference into the payload{}",
         where_kept(kept)
@@ -97,12 +97,12 @@ pub enum PublishError {
         /// The event itself, in JSON.
         event: String,
     },
-    /// Not everything was acknowledged in time. It stays under way.
+    /// Not everything was acknowledged in time. It stays in flight.
     #[error("{pending} events are not acknowledged after {within:?}: {reason}")]
     FlushTimedOut {
         /// How many.
         pending: usize,
-        /// How long it was waited.
+        /// How long the wait was.
         within: Duration,
         /// What librdkafka says, and what to do.
         reason: String,
@@ -112,7 +112,7 @@ pub enum PublishError {
     Closed,
 }
 
-/// Where an event is that its topic will never take.
+/// Where an event is that its topic will never accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kept {
     /// In this file of the spool's quarantine.

@@ -1,7 +1,7 @@
 //! An event as it goes over the wire.
 //!
-//! Owns the record's key and headers, and the promise that the value is an event in the canonical
-//! spelling: what cannot be decoded never becomes a [`Record`].
+//! Owns the record's key and headers. Its invariant: the value is an event in the canonical spelling; what cannot be
+//! decoded never becomes a [`Record`].
 
 use std::sync::Arc;
 
@@ -37,11 +37,10 @@ impl Record {
             value: event.encode(),
             traceparent: traceparent.map(Into::into),
         }
-        .tried()
+        .with_size_warning()
     }
 
-    /// Reads an event in JSON, as liberally as the bridge does, and writes it in the canonical
-    /// spelling.
+    /// Reads an event in JSON, as liberally as the bridge does, and writes it in the canonical spelling.
     ///
     /// # Errors
     /// [`Poison`] when the bridge could not read it either.
@@ -55,14 +54,14 @@ impl Record {
                 value: value.to_vec(),
                 traceparent: traceparent.map(Into::into),
             }
-            .tried());
+            .with_size_warning());
         }
         decode(Some(value)).map(|event| Self::new(&event, topic, traceparent))
     }
 
-    /// Warns of an event that Kafka may take and a bridge does not. It is published all the same: the
-    /// limit is a setting of the bridge.
-    fn tried(self) -> Self {
+    /// Warns of an event that Kafka may accept and a bridge does not. It is published all the same: the limit is a setting
+    /// of the bridge.
+    fn with_size_warning(self) -> Self {
         let size = RecordSize { key: self.key.len(), value: self.value.len(), ..RecordSize::default() };
         if let Some(reason) = Limits::default().refuses(&size, &self.value) {
             tracing::warn!(

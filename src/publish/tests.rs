@@ -1,4 +1,8 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     mocking::MockCluster,
@@ -6,10 +10,10 @@ use rdkafka::{
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
 
-use super::*;
-use crate::event::decode;
+use super::{spool::Spool, *};
+use crate::{cases::cases, event::decode};
 
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn broker() -> MockCluster<'static, DefaultProducerContext> {
     let cluster = MockCluster::new(1).unwrap();
@@ -45,7 +49,7 @@ fn a_record_that_is_refused_names_the_remedy() {
         (RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, "too_large", "max.message.bytes"),
         (RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, "not_acknowledged", "WRITE"),
     ] {
-        // Once in company, and once alone.
+        // Once in a batch, and once alone.
         broker.request_errors(RDKafkaApiKey::Produce, &[code; 2]);
         let error = publisher.publish_record(record(&publisher, "e-1"), PATIENCE).unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
@@ -73,15 +77,15 @@ fn threads_share_a_client_and_a_close_waits_for_what_they_enqueued() {
         }
     });
     assert!(publisher.close(PATIENCE).is_empty());
-    assert!(publisher.close(PATIENCE).is_empty(), "closing twice is nothing");
+    assert!(publisher.close(PATIENCE).is_empty(), "closing twice does nothing");
 }
 
 #[test]
-fn a_deadline_that_no_clock_can_express_is_a_long_one() {
+fn a_deadline_that_the_clock_cannot_express_is_a_long_one() {
     let broker = broker();
     let publisher = Publisher::builder().bootstrap_servers(broker.bootstrap_servers()).build().unwrap();
     publisher.publish_record(record(&publisher, "e-1"), Duration::MAX).unwrap();
-    publisher.flush(Some(Duration::MAX)).unwrap();
+    publisher.flush(Some(Duration::MAX), Interrupt::never()).unwrap();
 }
 
 #[test]
@@ -104,17 +108,26 @@ fn an_event_is_written_as_the_bridge_reads_it() {
 const TOO_LARGE: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
 
 pub(super) fn spooling(broker: &MockCluster<'static, DefaultProducerContext>) -> (tempfile::TempDir, Publisher) {
+    spooling_after(broker, Duration::from_millis(200))
+}
+
+/// What is handed over within `linger` is sent together.
+fn spooling_after(
+    broker: &MockCluster<'static, DefaultProducerContext>,
+    linger: Duration,
+) -> (tempfile::TempDir, Publisher) {
     let dir = tempfile::tempdir().unwrap();
-    let builder = Publisher::builder().bootstrap_servers(broker.bootstrap_servers()).linger(Duration::from_millis(200));
+    let builder = Publisher::builder().bootstrap_servers(broker.bootstrap_servers()).linger_ms(linger);
     let spool = Spool::new(spool::SpoolSettings::new(dir.path().join("spool")));
     (dir, builder.spool(spool).build().unwrap())
 }
 
 #[test]
-fn what_is_refused_as_too_large_in_company_is_tried_alone() {
+fn a_record_refused_as_too_large_in_a_batch_is_sent_alone() {
     let broker = broker();
-    let (_dir, publisher) = spooling(&broker);
-    publisher.connect(PATIENCE).unwrap();
+    // Long enough for three records on a machine that stands still for a moment.
+    let (_dir, publisher) = spooling_after(&broker, Duration::from_secs(1));
+    publisher.connect(PATIENCE, Interrupt::never()).unwrap();
     // One batch is refused, then one record alone.
     broker.request_errors(RDKafkaApiKey::Produce, &[TOO_LARGE, TOO_LARGE]);
     let records = ["e-1", "e-2", "e-3"].map(|id| record(&publisher, id));
@@ -130,7 +143,7 @@ fn what_is_refused_as_too_large_in_company_is_tried_alone() {
         publisher.spool().unwrap().put(record, publisher.bootstrap_servers(), "a test").unwrap();
     }
     broker.request_errors(RDKafkaApiKey::Produce, &[TOO_LARGE, TOO_LARGE]);
-    let drained = publisher.drain(Budget { time: PATIENCE, ..Budget::ALL }).unwrap();
+    let drained = publisher.drain(Budget { time: PATIENCE, ..Budget::ALL }, Interrupt::never()).unwrap();
     assert_eq!((drained.published, drained.quarantined, drained.left), (2, 1, 0), "{drained:?}");
 }
 
@@ -148,11 +161,11 @@ fn an_event_that_is_too_large_is_kept_and_says_where() {
 }
 
 #[test]
-fn a_close_beside_threads_that_enqueue_is_quick_and_each_event_has_its_place() {
+fn a_close_beside_threads_that_enqueue_is_quick_and_loses_no_event() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::new(spool::SpoolSettings::new(dir.path().join("spool")));
     let mut kept = 0;
-    for turn in 0..20 {
+    for round in 0..cases(20) {
         let builder = Publisher::builder().bootstrap_servers("127.0.0.1:1").spool(spool.clone());
         let publisher = builder.build().unwrap();
         let go = std::sync::Barrier::new(4);
@@ -161,7 +174,7 @@ fn a_close_beside_threads_that_enqueue_is_quick_and_each_event_has_its_place() {
                 .map(|thread| {
                     let (publisher, go) = (&publisher, &go);
                     scope.spawn(move || {
-                        let enqueue = |n| publisher.enqueue(&record(publisher, &format!("e-{turn}-{thread}-{n}")));
+                        let enqueue = |n| publisher.enqueue(&record(publisher, &format!("e-{round}-{thread}-{n}")));
                         let taken = |answer: &Result<(), PublishError>| match answer {
                             Ok(()) => true,
                             Err(error) => error.kind() == "spooled",
@@ -179,10 +192,10 @@ fn a_close_beside_threads_that_enqueue_is_quick_and_each_event_has_its_place() {
             kept += threads.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>();
             closing
         });
-        assert!(closing < PATIENCE, "turn {turn}: {closing:?}");
+        assert!(closing < PATIENCE, "round {round}: {closing:?}");
         drop(publisher);
     }
-    // What was handed over at the last moment is rescued a moment later.
+    // What was handed over last is spooled a moment later.
     let until = Instant::now() + PATIENCE;
     while spool.stats().unwrap().events < kept as u64 && Instant::now() < until {
         thread::sleep(Duration::from_millis(20));
@@ -190,24 +203,41 @@ fn a_close_beside_threads_that_enqueue_is_quick_and_each_event_has_its_place() {
     assert_eq!(spool.stats().unwrap().events, kept as u64);
 }
 
-#[test]
-fn a_flush_that_was_acknowledged_brings_what_waits_in_the_spool_along() {
-    let broker = broker();
-    let (_dir, publisher) = spooling(&broker);
-    publisher.publish_record(record(&publisher, "e-1"), Duration::ZERO).unwrap_err();
-    publisher.flush(Some(PATIENCE)).unwrap();
-    assert_eq!(publisher.spool().unwrap().stats().unwrap().events, 1, "nothing says that Kafka is there");
-    publisher.enqueue(&record(&publisher, "e-2")).unwrap();
-    publisher.flush(Some(PATIENCE)).unwrap();
-    assert_eq!(publisher.spool().unwrap().stats().unwrap().events, 0);
+/// Publishes until nothing is in the spool. A drain on the way has a second: when the machine stands still for so
+/// long, it is the next one that empties the spool.
+#[track_caller]
+fn until_drained(publisher: &Publisher, publish: impl Fn()) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        publish();
+        let events = publisher.spool().unwrap().stats().unwrap().events;
+        if events == 0 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{events} are still in the spool");
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 #[test]
-fn settings_of_which_no_client_can_be_made_are_told_as_settings() {
+fn a_flush_with_an_acknowledgement_drains_the_spool() {
+    let broker = broker();
+    let (_dir, publisher) = spooling(&broker);
+    publisher.publish_record(record(&publisher, "e-1"), Duration::ZERO).unwrap_err();
+    publisher.flush(Some(PATIENCE), Interrupt::never()).unwrap();
+    assert_eq!(publisher.spool().unwrap().stats().unwrap().events, 1, "nothing shows that Kafka is reachable");
+    until_drained(&publisher, || {
+        publisher.enqueue(&record(&publisher, "e-2")).unwrap();
+        publisher.flush(Some(PATIENCE), Interrupt::never()).unwrap();
+    });
+}
+
+#[test]
+fn settings_that_librdkafka_refuses_are_reported_as_settings() {
     // Each is allowed by itself.
     let builder = Publisher::builder().bootstrap_servers("127.0.0.1:1").property("linger.ms", "200000");
     let publisher = builder.build().unwrap();
-    let error = publisher.connect(PATIENCE).unwrap_err();
+    let error = publisher.connect(PATIENCE, Interrupt::never()).unwrap_err();
     assert_eq!(error.kind(), "settings");
     assert!(error.to_string().contains("linger.ms"), "{error}");
 }
@@ -230,7 +260,49 @@ fn a_listing_that_was_slow_once_is_tried_again() {
     let broker = broker();
     let (_dir, publisher) = spooling(&broker);
     publisher.publish_record(record(&publisher, "e-1"), Duration::ZERO).unwrap_err();
-    publisher.spool().unwrap().listed_in(PATIENCE);
-    publisher.publish_record(record(&publisher, "e-2"), PATIENCE).unwrap();
-    assert_eq!(publisher.spool().unwrap().stats().unwrap().events, 0);
+    publisher.spool().unwrap().set_listing_time(PATIENCE);
+    until_drained(&publisher, || {
+        publisher.publish_record(record(&publisher, "e-2"), PATIENCE).unwrap();
+    });
+}
+
+/// The first of two requests is refused, and the second, which was under way by then, is not.
+#[test]
+fn a_record_whose_request_was_refused_is_not_published_although_a_later_one_was_acknowledged() {
+    let broker = broker();
+    let publisher = Publisher::builder()
+        .bootstrap_servers(broker.bootstrap_servers())
+        .max_in_flight_requests_per_connection(5)
+        .property("batch.num.messages", "1")
+        .build()
+        .unwrap();
+    publisher.publish_record(record(&publisher, "before"), PATIENCE).unwrap();
+    broker.broker_round_trip_time(1, Duration::from_millis(500)).unwrap();
+    broker.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS]);
+    let answers = publisher.publish_many(["first", "second"].map(|id| record(&publisher, id)).to_vec(), PATIENCE);
+    let kinds: Vec<&str> =
+        answers.iter().map(|answer| answer.as_ref().map_or_else(PublishError::kind, |_| "ok")).collect();
+    assert_eq!(kinds, ["not_acknowledged", "ok"]);
+}
+
+#[test]
+fn a_closed_client_refuses_what_is_new_and_spools_what_was_accepted_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::new(spool::SpoolSettings::new(folder.path().join("spool")));
+    let builder = Publisher::builder().bootstrap_servers("127.0.0.1:1");
+    let publisher = builder.spool(spool).build().unwrap();
+    assert!(publisher.close(Duration::ZERO).is_empty());
+    let end = |mut batch: PublishBatch, id: &str| {
+        publisher.add(&mut batch, vec![record(&publisher, id)]);
+        publisher.finish(batch, Interrupt::never()).pop().unwrap().unwrap_err()
+    };
+    assert_eq!(end(publisher.begin(PATIENCE), "new").kind(), "closed");
+    assert_eq!(publisher.enqueue(&record(&publisher, "new")).unwrap_err().kind(), "closed");
+    assert_eq!(end(publisher.begin_accepted(PATIENCE), "accepted").kind(), "spooled");
+    // As a thread does that found it open, and stood still until it was closed: no producer had been made before.
+    let failure = publisher.client().enqueue(&record(&publisher, "late"), wait::after(PATIENCE)).unwrap_err();
+    assert!(failure.reason.contains("closed meanwhile"), "{}", failure.reason);
+    let error = publisher.enqueue_accepted(&record(&publisher, "accepted-2")).unwrap_err();
+    assert_eq!(error.kind(), "spooled");
+    assert!(error.to_string().contains("closed meanwhile"), "{error}");
 }

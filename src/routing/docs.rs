@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{
-    Pattern,
+    pattern,
     problem::Report,
     tests::{load_with, problems_of},
 };
@@ -88,7 +88,7 @@ fn every_operator_of_the_docs_matches_what_the_docs_say() {
     for row in rows {
         let cells: Vec<_> = row.trim_matches('|').split(" | ").map(cell).collect();
         let [Some(operator), yes, no] = &cells[..] else { panic!("{row}") };
-        let pattern = Pattern::from_json(&serde_json::json!({"f": [operator]}).to_string());
+        let pattern = pattern::compile_json(&serde_json::json!({"f": [operator]}).to_string());
         let pattern = pattern.unwrap_or_else(|error| panic!("{row}: {error}"));
         assert!(pattern.matches(&event(yes)), "{row}");
         assert!(!pattern.matches(&event(no)), "{row}");

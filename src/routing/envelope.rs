@@ -1,11 +1,13 @@
-//! What the fields of every event always are, and the patterns that can therefore never match.
+//! The types of the fields that every event has, and the patterns that can therefore never match.
 //!
-//! An event is refused unless its six names are strings and its two sections objects, and it is
-//! brought to the canonical spelling before it is matched. A list of which no item can match any event
-//! is an error; an item that cannot, beside others that can, or that matches no value which is known, is
-//! a warning. Nothing that some event could match is refused.
+//! An event is refused unless its six names are strings and its two sections are objects, and its values are
+//! normalized before it is matched. A list is an error if no item of it can match any event. An item is a
+//! warning if it cannot match while others can, or if it matches no known value. A pattern that
+//! some event could match is never refused.
 
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+mod time;
+mod verdict;
+
 use serde_json::json;
 
 use super::{
@@ -16,17 +18,7 @@ use crate::{
     event::{EventType, MAX_EVENT_ID_BYTES, Source},
     yaml::{Data, Entry, Node, Position, quoted, suggestion},
 };
-
-/// What may be said of one item of a list.
-enum Verdict {
-    Fine,
-    /// Some event could match it, but it is probably a mistake.
-    Odd(String),
-    /// No event can match it.
-    Never(String),
-}
-
-use Verdict::{Fine, Never, Odd};
+use verdict::Verdict::{self, Fine, Never, Odd};
 
 /// A field that every event has, as a string.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,7 +31,7 @@ enum Field {
     Name,
 }
 
-/// What is said of one place of a pattern.
+/// A report about one position of a pattern.
 struct Finding {
     at: Option<Position>,
     what: String,
@@ -48,8 +40,8 @@ struct Finding {
     never: bool,
 }
 
-/// Reports what a pattern says in vain of the fields that every event has. `compiles` says that the pattern is
-/// one: then objects below a string are looked at too.
+/// Reports the parts of a pattern that cannot match the fields that every event has. Objects below a string are
+/// checked only if the pattern `compiles`.
 pub(super) fn check(what: &str, node: &Node, compiles: bool, report: &mut Report) {
     for Finding { at, what, message, never } in findings(what, node, compiles) {
         let message = format!("{what}: {message}");
@@ -96,7 +88,7 @@ fn findings(what: &str, node: &Node, compiles: bool) -> Vec<Finding> {
     found
 }
 
-/// Of alternatives, those that can never match are a mistake only when none can match.
+/// Alternatives that can never match are an error only if none can match.
 fn any(alternatives: Vec<Vec<Finding>>) -> Vec<Finding> {
     let none_matches = alternatives.iter().all(|found| found.iter().any(|finding| finding.never));
     let mut all: Vec<_> = alternatives.into_iter().flatten().collect();
@@ -129,7 +121,7 @@ fn below_a_string(what: String, entry: &Entry) -> Finding {
     Finding { at: entry.value.at, what, message, never }
 }
 
-/// Whether a part of a pattern holds where none of its fields is there.
+/// Whether a part of a pattern matches if none of its fields is present.
 fn content_with_absence(node: &Node) -> bool {
     match &node.data {
         Data::List(items) => items.iter().any(asks_for_absence),
@@ -145,7 +137,7 @@ fn asks_for_absence(item: &Node) -> bool {
     matches!(item.get("exists").map(|operand| &operand.data), Some(Data::Bool(false)))
 }
 
-/// `payload` and `metadata` are always objects, and an object is no value.
+/// `payload` and `metadata` are always objects, and an object does not count as a value.
 fn section(item: &Node) -> Verdict {
     if asks_for_absence(item) {
         return Odd("this field is always an object, which counts as no value, so this holds for every event: \
@@ -155,7 +147,7 @@ fn section(item: &Node) -> Verdict {
     Never("this field is always an object, which no value equals: name a field below it".into())
 }
 
-/// What publishers write as strings, and YAML reads as numbers.
+/// Values that publishers write as strings, and YAML reads as numbers.
 fn metadata(what: &str, field: &Entry) -> Vec<Finding> {
     let Data::List(items) = &field.value.data else { return Vec::new() };
     if !matches!(field.key.as_str(), "environment" | "version") {
@@ -215,12 +207,12 @@ fn operator(field: Field, entry: &Entry) -> Verdict {
         ("equals-ignore-case", Some(text)) if field == Field::Timestamp => exact(field, &text.to_uppercase()),
         ("cidr", _) if field == Field::Timestamp => Never("a time is no address".into()),
         ("prefix", text) if field == Field::Timestamp => {
-            text.map(str::to_owned).or(caseless).map_or(Fine, |text| begins(&text))
+            text.map(str::to_owned).or(caseless).map_or(Fine, |text| time::begins(&text))
         }
         ("suffix", text) if field == Field::Timestamp => {
-            text.map(str::to_owned).or(caseless).map_or(Fine, |text| ends(&text))
+            text.map(str::to_owned).or(caseless).map_or(Fine, |text| time::ends(&text))
         }
-        ("wildcard", Some(text)) if field == Field::Timestamp => wildcard(text),
+        ("wildcard", Some(text)) if field == Field::Timestamp => time::wildcard(text),
         ("anything-but", _) => anything_but(field, operand),
         _ => Fine,
     }
@@ -246,11 +238,7 @@ fn exact(field: Field, text: &str) -> Verdict {
             Never("an event_id has no control characters, found one".into())
         }
         Field::EventId => Fine,
-        Field::Timestamp => match time(text) {
-            Some(time) if time == text => Fine,
-            Some(time) => Never(format!("events write this time as {time}, found {}: write that", quoted(text))),
-            None => Never(format!("expected a time as events write it, such as {EXAMPLE}, found {}", quoted(text))),
-        },
+        Field::Timestamp => time::exact(text),
     }
 }
 
@@ -299,7 +287,7 @@ fn nearest(field: Field, text: &str, names: &[&str]) -> String {
     suggestion(&text.to_uppercase(), names.iter().copied())
 }
 
-/// `anything-but` what is never there excludes nothing.
+/// `anything-but` a value that is never present excludes nothing.
 fn anything_but(field: Field, operand: &Node) -> Verdict {
     let items = match &operand.data {
         Data::List(items) => items.as_slice(),
@@ -322,62 +310,6 @@ fn anything_but(field: Field, operand: &Node) -> Verdict {
         }
     }
     Fine
-}
-
-const EXAMPLE: &str = "2026-01-31T12:00:00Z";
-
-/// A time in the form that events have, whatever form it is given in.
-fn time(text: &str) -> Option<String> {
-    let time = text.parse::<Timestamp>().or_else(|_| {
-        text.parse::<DateTime>().and_then(|naive| naive.to_zoned(TimeZone::UTC)).map(|zoned| zoned.timestamp())
-    });
-    time.ok().map(|time| time.to_string())
-}
-
-/// Whether a time may begin so: `2026-01-31T12:00:00` with a fraction or without one, and `Z`.
-fn begins(text: &str) -> Verdict {
-    const SHAPE: &[u8] = b"dddd-dd-ddTdd:dd:dd";
-    // A year before 0 has a sign and six digits.
-    if text.starts_with('-') {
-        return Fine;
-    }
-    let (whole, rest) = text.as_bytes().split_at(text.len().min(SHAPE.len()));
-    let fits = whole.iter().zip(SHAPE).all(|(byte, shape)| match shape {
-        b'd' => byte.is_ascii_digit(),
-        other => byte == other,
-    });
-    let rest = std::str::from_utf8(rest).unwrap_or("?");
-    let fraction = rest.strip_suffix('Z').unwrap_or(rest);
-    let fits = fits
-        && match fraction.strip_prefix('.') {
-            Some(digits) => digits.len() <= 9 && digits.bytes().all(|byte| byte.is_ascii_digit()),
-            None => fraction.is_empty(),
-        };
-    if fits { Fine } else { Never(format!("no event's time begins so: they look like {EXAMPLE}, in UTC")) }
-}
-
-fn ends(text: &str) -> Verdict {
-    let fits = text.is_empty() || (text.ends_with('Z') && written_with(text));
-    if fits { Fine } else { Never(format!("no event's time ends so: they look like {EXAMPLE}, in UTC")) }
-}
-
-fn written_with(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b':' | b'.' | b'T' | b'Z'))
-}
-
-fn wildcard(text: &str) -> Verdict {
-    let parts: Vec<_> = text.split('*').collect();
-    let [first, middle @ .., last] = parts.as_slice() else { return Fine };
-    if text.contains('\\') || !middle.iter().all(|part| written_with(part)) {
-        return Never(format!("no event's time looks so: they look like {EXAMPLE}, in UTC"));
-    }
-    if parts.len() == 1 {
-        return exact(Field::Timestamp, text);
-    }
-    match (begins(first), ends(last)) {
-        (Fine, Fine) => Fine,
-        (Fine, other) | (other, _) => other,
-    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ pub(super) struct Fields<'n> {
     pub(super) at: Option<Position>,
     entries: &'n [Entry],
     known: Vec<&'static str>,
+    /// Former names of keys: accepted, but not listed in messages.
+    former: Vec<&'static str>,
 }
 
 impl<'n> Fields<'n> {
@@ -17,7 +19,7 @@ impl<'n> Fields<'n> {
     pub(super) fn open(node: &'n Node, what: impl Into<String>, report: &mut Report) -> Option<Self> {
         let what = what.into();
         if let Data::Map(entries) = &node.data {
-            return Some(Self { what, at: node.at, entries, known: Vec::new() });
+            return Some(Self { what, at: node.at, entries, known: Vec::new(), former: Vec::new() });
         }
         // The value is not shown: it may be a secret in the wrong place.
         report.error(node.at, format!("{what}: expected a map, found {}: write keys with values", node.found_type()));
@@ -27,6 +29,29 @@ impl<'n> Fields<'n> {
     /// The entry of an optional key.
     pub(super) fn take(&mut self, key: &'static str) -> Option<&'n Entry> {
         self.known.push(key);
+        self.find(key)
+    }
+
+    /// The entry of an optional key that had another name. The former name is accepted with a warning.
+    pub(super) fn take_renamed(
+        &mut self,
+        key: &'static str,
+        former: &'static str,
+        report: &mut Report,
+    ) -> Option<&'n Entry> {
+        let entry = self.take(key);
+        let Some(old) = self.find(former) else { return entry };
+        self.former.push(former);
+        if entry.is_some() {
+            let message = format!("expected `{key}`, found it and its former name `{former}`: remove `{former}`");
+            report.error(old.at, format!("{}: {message}", self.what));
+            return entry;
+        }
+        report.warn(old.at, format!("{}: the key `{former}` is now called `{key}`: rename it", self.what));
+        Some(old)
+    }
+
+    fn find(&self, key: &str) -> Option<&'n Entry> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
@@ -41,7 +66,8 @@ impl<'n> Fields<'n> {
 
     /// Reports the keys that nobody asked for.
     pub(super) fn finish(self, report: &mut Report) {
-        for entry in self.entries.iter().filter(|entry| !self.known.contains(&entry.key.as_str())) {
+        let expected = |key: &str| self.known.contains(&key) || self.former.contains(&key);
+        for entry in self.entries.iter().filter(|entry| !expected(&entry.key)) {
             let close = suggestion(&entry.key, self.known.iter().copied());
             let mut known = self.known.clone();
             known.sort_unstable();

@@ -1,6 +1,5 @@
-//! A folder of files to agents and rules: reads everything, then reports everything.
+//! Loads a folder of files into agents and rules. All files are read, then all mistakes are reported.
 
-use crate::yaml::{self, Node, Position};
 use std::{
     collections::{BTreeMap, btree_map},
     fs, io,
@@ -9,14 +8,15 @@ use std::{
 };
 
 use super::{
-    LoadOptions, Routing,
     agent::{self, Context, Declared},
     fields::Fields,
-    problem::{Problem, ProblemKind, Problems, Report, sorted},
+    loaded::{LoadOptions, Routing},
+    problem::{Problem, Problems, Report, sorted},
     router::Router,
     rule::{self, Draft},
     template::Compiler,
 };
+use crate::yaml::{self, Node, Position};
 
 /// The largest file, and the largest folder, in bytes.
 const MAX_BYTES: u64 = 32 << 20;
@@ -35,45 +35,73 @@ struct File {
     root: Option<Node>,
 }
 
-pub(super) fn load(folder: &Path, options: &LoadOptions) -> Result<Routing, Problems> {
-    let paths = list(folder).map_err(|error| {
-        let found = if error.kind() == io::ErrorKind::NotFound { "none there".into() } else { error.to_string() };
-        let message = format!("expected a readable routing folder, found {found}: create it, and {ADVICE}");
-        Problems::folder(folder, message)
-    })?;
-    if paths.is_empty() {
-        let message = format!("expected routing files (*.yaml, *.yml), found none: {ADVICE}");
-        return Err(Problems::folder(folder, message));
+impl Routing {
+    /// Loads a folder.
+    ///
+    /// # Errors
+    /// Every mistake of every file at once.
+    pub(crate) fn load(folder: &Path, options: &LoadOptions) -> Result<Self, Problems> {
+        let paths = list(folder).map_err(|error| {
+            let message = match error.kind() {
+                io::ErrorKind::NotFound => {
+                    format!("expected a readable routing folder, found none there: create it, and {ADVICE}")
+                }
+                io::ErrorKind::NotADirectory => {
+                    "expected a routing folder, found a file: name the folder that it is in; every *.yaml and *.yml of a \
+                     folder is read"
+                        .to_owned()
+                }
+                io::ErrorKind::PermissionDenied => {
+                    format!("expected a readable routing folder, found {error}: let this user read it")
+                }
+                _ => format!("expected a readable routing folder, found {error}"),
+            };
+            Problems::folder(folder, message)
+        })?;
+        if paths.is_empty() {
+            let message = format!("expected routing files (*.yaml, *.yml), found none: {ADVICE}");
+            return Err(Problems::folder(folder, message));
+        }
+        let mut left = MAX_BYTES;
+        let files = paths.into_iter().map(|path| read(path, &mut left)).collect();
+        Self::assemble(folder, files, options)
     }
-    let mut left = MAX_BYTES;
-    let mut files: Vec<_> = paths.into_iter().map(|path| read(path, &mut left)).collect();
-    let sections: Vec<_> = files.iter_mut().map(sections).collect();
 
-    let mut templates = Compiler::new();
-    let mut agents = BTreeMap::new();
-    for (file, (section, _)) in files.iter_mut().zip(&sections) {
-        let Some(section) = section else { continue };
-        let mut context = Context {
-            env: &*options.env,
-            dedup_window: options.dedup_window,
-            report: &mut file.report,
-            templates: &mut templates,
-        };
-        let declared = agent::read(section, &mut context);
-        unique("agent", declared, |agent| (Arc::clone(&agent.name), agent.at), &mut agents, &mut file.report);
+    /// As [`Routing::load`], for a folder whose one file has this text.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn from_text(text: &str, options: &LoadOptions) -> Result<Self, Problems> {
+        Self::assemble(Path::new("routing"), vec![parse(Report::new("routing/rules.yaml".into()), text)], options)
     }
-    let kinds = agents.iter().map(|(name, (agent, ..))| (Arc::clone(name), agent.kind)).collect();
 
-    let mut rules = BTreeMap::new();
-    for (file, (_, section)) in files.iter_mut().zip(&sections) {
-        let Some(section) = section else { continue };
-        let drafts = rule::read(section, &kinds, &mut templates, &mut file.report);
-        unique("rule", drafts, |rule| (Arc::clone(&rule.name), rule.at), &mut rules, &mut file.report);
+    fn assemble(folder: &Path, mut files: Vec<File>, options: &LoadOptions) -> Result<Self, Problems> {
+        let sections: Vec<_> = files.iter_mut().map(sections).collect();
+
+        let mut templates = Compiler::new();
+        let mut agents = BTreeMap::new();
+        for (file, (section, _)) in files.iter_mut().zip(&sections) {
+            let Some(section) = section else { continue };
+            let mut context = Context {
+                env: &*options.env,
+                dedup_window: options.dedup_window,
+                report: &mut file.report,
+                templates: &mut templates,
+            };
+            let declared = agent::read(section, &mut context);
+            unique("agent", declared, |agent| (Arc::clone(&agent.name), agent.at), &mut agents, &mut file.report);
+        }
+        let kinds = agents.iter().map(|(name, (agent, ..))| (Arc::clone(name), agent.kind)).collect();
+
+        let mut rules = BTreeMap::new();
+        for (file, (_, section)) in files.iter_mut().zip(&sections) {
+            let Some(section) = section else { continue };
+            let drafts = rule::read(section, &kinds, &mut templates, &mut file.report);
+            unique("rule", drafts, |rule| (Arc::clone(&rule.name), rule.at), &mut rules, &mut file.report);
+        }
+        finish(folder, files, agents, rules, templates)
     }
-    finish(folder, files, agents, rules, templates)
 }
 
-/// What is declared, and the place: for the message when it is declared again.
+/// What is declared, and its position: for the message if it is declared again.
 type Named<T> = BTreeMap<Arc<str>, (T, PathBuf, Option<Position>)>;
 
 fn finish(
@@ -98,11 +126,11 @@ fn finish(
             warnings.push(Problem {
                 file: file.as_path().into(),
                 position: *position,
-                part: ProblemKind::Agent,
                 message: format!("no rule sends to the agent `{name}`: name it in a rule's `to`, or take it out"),
             });
         }
     }
+    warnings.extend(repeated(&rules));
     for (what, found, limit) in [("agents", agents.len(), MAX_AGENTS), ("rules", rules.len(), MAX_RULES)] {
         if found > limit {
             let message =
@@ -124,7 +152,37 @@ fn finish(
     Ok(Routing { agents: specs, templates, router: Router::new(rules), warnings: sorted(warnings) })
 }
 
-/// Enters what a file declares; a name that is taken is a mistake.
+/// Rules that send the same events to the same agent as another one.
+fn repeated(rules: &Named<Draft>) -> Vec<Problem> {
+    let mut first: BTreeMap<(&str, &str), (&str, &PathBuf, Option<Position>)> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (name, (rule, file, position)) in rules {
+        let Some(sends) = &rule.sends else { continue };
+        for agent in &rule.uses {
+            match first.entry((sends, agent)) {
+                btree_map::Entry::Vacant(entry) => {
+                    entry.insert((name, file, *position));
+                }
+                btree_map::Entry::Occupied(entry) => {
+                    let (other, other_file, at) = entry.get();
+                    let place =
+                        format!("{}{}", other_file.display(), at.map(|at| format!(":{at}")).unwrap_or_default());
+                    found.push(Problem {
+                        file: file.as_path().into(),
+                        position: *position,
+                        message: format!(
+                            "rule `{name}` has the pattern of rule `{other}` ({place}), and both send to `{agent}`: it gets each of \
+                             these events twice: take one of them out"
+                        ),
+                    });
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Adds the declarations of a file; a name that exists already is a mistake.
 fn unique<T>(
     what: &str,
     declared: Vec<T>,
@@ -144,14 +202,13 @@ fn unique<T>(
                 let place = format!("{}{line}", file.display());
                 let message =
                     format!("names are unique over the folder, and the {what} `{}` is also in {place}", entry.key());
-                report.part = if what == "rule" { ProblemKind::Rule } else { ProblemKind::Agent };
                 report.error(at, format!("{message}: rename one of them"));
             }
         }
     }
 }
 
-/// The routing files of a folder, sorted; hidden and other files are nobody's business.
+/// The routing files of a folder, sorted; hidden and other files are ignored.
 fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -167,7 +224,7 @@ fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Reads a file, of which the folder has `left` bytes left.
+/// Reads a file of at most `left` bytes, the rest of the folder's limit.
 fn read(path: PathBuf, left: &mut u64) -> File {
     let mut report = Report::new(path);
     let text = crate::files::read_text_within(report.file(), *left).inspect(|text| *left -= text.len() as u64).map_err(
@@ -178,14 +235,17 @@ fn read(path: PathBuf, left: &mut u64) -> File {
             io::Error::new(error.kind(), format!("more than the {MAX_BYTES} bytes that all files together may have"))
         },
     );
-    let root = match text {
-        Ok(text) => yaml::read(text.strip_prefix('\u{feff}').unwrap_or(&text), &mut report),
+    match text {
+        Ok(text) => parse(report, &text),
         Err(error) => {
-            report.part = ProblemKind::Folder;
             report.error(None, format!("the file cannot be read: {error}"));
-            None
+            File { report, root: None }
         }
-    };
+    }
+}
+
+fn parse(mut report: Report, text: &str) -> File {
+    let root = yaml::read(text.strip_prefix('\u{feff}').unwrap_or(text), &mut report);
     File { report, root }
 }
 

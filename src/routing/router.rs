@@ -1,8 +1,7 @@
-//! Which rules an event goes by.
+//! Which rules match an event.
 //!
-//! A rule that can only match through exact strings is found by one of them, the rarest, so it costs
-//! nothing while that string is not in the event. The rest are looked at one by one. How it is done
-//! stays behind [`Router::matches`].
+//! A rule that can only match through exact strings is indexed by one of them, the rarest, so it costs
+//! nothing for an event without that string. All other rules are tried one by one.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,40 +11,28 @@ use std::{
 use serde_json::Value;
 
 use super::rule::Rule;
+use crate::event::FieldSet;
 
-/// The rules of a folder, ready to be asked.
+/// The rules of a folder, with their indexes.
 #[derive(Debug)]
-pub struct Router {
+pub(crate) struct Router {
     /// By name.
     rules: Vec<Arc<Rule>>,
-    /// One index for each path that some rule is found by.
+    /// One index for each path.
     indexes: Vec<Index>,
-    /// What the indexes find: rules as positions in `rules`, rising.
+    /// The entries of the indexes: rules as positions in `rules`, ascending.
     lists: Vec<Vec<usize>>,
-    /// Rules that no index finds, as positions in `rules`.
+    /// The rules without an index, as positions in `rules`.
     scanned: Vec<usize>,
+    /// The fields that any rule reads.
+    fields: FieldSet,
 }
 
-/// The rules that are found by a string at one path, as positions in `lists`.
+/// From a string at one path to its rules, as a position in `lists`.
 #[derive(Debug)]
 struct Index {
     path: Vec<String>,
     lists: HashMap<String, usize>,
-}
-
-/// The rules that match one event, and the room to find them in: reused, it costs no allocation.
-#[derive(Debug, Default)]
-pub struct Matches {
-    rules: Vec<Arc<Rule>>,
-    lists: Vec<usize>,
-    candidates: Vec<usize>,
-}
-
-impl Matches {
-    /// The rules, by name.
-    pub fn rules(&self) -> &[Arc<Rule>] {
-        &self.rules
-    }
 }
 
 impl Router {
@@ -53,7 +40,7 @@ impl Router {
         rules.sort_by(|a, b| a.name().cmp(b.name()));
         let anchors: Vec<_> = rules.iter().map(|rule| rule.pattern().anchors()).collect();
 
-        // How many alternatives would be found by each string at each path.
+        // How many alternatives each string at each path would select.
         let mut frequency: HashMap<(&[&str], &str), usize> = HashMap::new();
         for anchor in anchors.iter().flatten().flatten() {
             for value in &anchor.values {
@@ -91,35 +78,34 @@ impl Router {
             }
         }
         let indexes = indexes.into_iter().map(|(path, lists)| Index { path, lists }).collect();
-        Self { rules, indexes, lists, scanned }
+        let mut fields = FieldSet::default();
+        for rule in &rules {
+            rule.pattern().add_fields(&mut fields);
+        }
+        Self { rules, indexes, lists, scanned, fields }
     }
 
-    /// The rules that match an event's document, by name.
-    pub fn matches(&self, document: &Value) -> Vec<Arc<Rule>> {
-        let mut matches = Matches::default();
-        self.matches_into(document, &mut matches);
-        matches.rules
+    /// The fields of a document that matching reads.
+    pub(crate) fn fields(&self) -> &FieldSet {
+        &self.fields
     }
 
-    /// As [`matches`](Self::matches), in room that the caller keeps from one event to the next.
-    pub fn matches_into(&self, document: &Value, matches: &mut Matches) {
-        let Matches { rules, lists, candidates } = matches;
-        rules.clear();
-        lists.clear();
-        candidates.clear();
+    /// The rules that match an event's document, by name. A document with these [`fields`](Self::fields) is enough.
+    pub(crate) fn matches(&self, document: &Value) -> Vec<Arc<Rule>> {
+        let mut lists = Vec::new();
         for index in &self.indexes {
             strings_at(document, &index.path, &mut |text| {
-                // An array may hold one string a million times: each list is looked at once.
+                // An array may have the same string a million times: it is looked up once in a row.
                 lists.extend(index.lists.get(text).filter(|list| lists.last() != Some(*list)));
             });
         }
         lists.sort_unstable();
         lists.dedup();
-        candidates.extend(lists.iter().flat_map(|list| &self.lists[*list]).chain(&self.scanned));
+        let mut candidates: Vec<_> = lists.iter().flat_map(|list| &self.lists[*list]).chain(&self.scanned).collect();
         candidates.sort_unstable();
         candidates.dedup();
-        let matching = candidates.iter().map(|rule| &self.rules[*rule]).filter(|rule| rule.pattern().matches(document));
-        rules.extend(matching.cloned());
+        let rules = candidates.into_iter().map(|rule| &self.rules[*rule]);
+        rules.filter(|rule| rule.pattern().matches(document)).cloned().collect()
     }
 
     /// The rules, by name.

@@ -1,6 +1,5 @@
 //! The `rules:` of a routing file, and what a rule is.
 
-use crate::yaml::{Data, Entry, Node, Position, one_line, quoted, suggestion};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -11,25 +10,24 @@ use minijinja::Environment;
 use serde_json::Value;
 
 use super::{
-    agent::{Kind, check_name},
+    agent::{EndpointKind, check_name},
     envelope,
     fields::Fields,
     pattern::{self, Pattern},
-    problem::{ProblemKind, Report},
+    places,
+    problem::Report,
     template::{Compiler, Template, TemplateError},
 };
-use crate::event::Event;
+use crate::{
+    event::Event,
+    yaml::{Data, Entry, Node, Position, misspelling, one_line, quoted, suggestion},
+};
 
-/// The fields that every event has.
-const FIELDS: &[&str] =
-    &["event_id", "event_type", "timestamp", "source", "workflow_id", "workflow_run_id", "payload", "metadata"];
-
-/// A rule: which events, and where to send them.
-pub struct Rule {
+/// A rule: which events match, and which agents get them.
+pub(crate) struct Rule {
     name: Arc<str>,
-    /// As messages name it.
+    /// Its name in messages.
     label: String,
-    description: Option<String>,
     agents: Box<[Arc<str>]>,
     pattern: Pattern,
     input: Option<Template>,
@@ -39,22 +37,17 @@ pub struct Rule {
 
 impl Rule {
     /// Unique over the folder; part of every delivery's identity.
-    pub fn name(&self) -> &Arc<str> {
+    pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// What its author says that it is for.
-    pub fn description(&self) -> Option<&str> {
-        self.description.as_deref()
-    }
-
     /// The names of the agents that it sends to, at least one, in the order of the file.
-    pub fn agents(&self) -> &[Arc<str>] {
+    pub(crate) fn agents(&self) -> &[Arc<str>] {
         &self.agents
     }
 
-    /// The events that it takes.
-    pub fn pattern(&self) -> &Pattern {
+    /// The pattern of the events that it matches.
+    pub(crate) fn pattern(&self) -> &Pattern {
         &self.pattern
     }
 
@@ -63,22 +56,22 @@ impl Rule {
     /// # Errors
     /// The event lacks what the template names, or the result is too large: with this rule it can
     /// never be delivered.
-    pub fn render_input(&self, event: &Arc<Event>) -> Result<Option<Value>, TemplateError> {
+    pub(crate) fn render_input(&self, event: &Arc<Event>) -> Result<Option<Value>, TemplateError> {
         self.input.as_ref().map(|template| template.render(&self.label, event, &self.engine)).transpose()
     }
 
     /// Whether the input depends on the event.
-    pub fn has_input_template(&self) -> bool {
+    pub(crate) fn has_input_template(&self) -> bool {
         self.input.as_ref().is_some_and(|template| template.literal().is_none())
     }
 
     /// Whether the body depends on the event.
-    pub fn has_body_template(&self) -> bool {
+    pub(crate) fn has_body_template(&self) -> bool {
         self.body.as_ref().is_some_and(|template| template.literal().is_none())
     }
 
     /// Whether the rule has a template for the body of its HTTP agents.
-    pub fn has_body(&self) -> bool {
+    pub(crate) fn has_body(&self) -> bool {
         self.body.is_some()
     }
 
@@ -86,7 +79,7 @@ impl Rule {
     ///
     /// # Errors
     /// As [`render_input`](Self::render_input).
-    pub fn render_body(&self, event: &Arc<Event>) -> Result<Option<Value>, TemplateError> {
+    pub(crate) fn render_body(&self, event: &Arc<Event>) -> Result<Option<Value>, TemplateError> {
         self.body.as_ref().map(|template| template.render(&self.label, event, &self.engine)).transpose()
     }
 }
@@ -97,17 +90,18 @@ impl fmt::Debug for Rule {
     }
 }
 
-/// A rule without the engine that its templates need, which is complete only after the last rule.
+/// A rule without the template engine, which is complete only after the last rule was read.
 pub(super) struct Draft {
     pub(super) name: Arc<str>,
     pub(super) at: Option<Position>,
-    /// What the rule says to use, wrong or not.
+    /// The agents that the rule names, whether they exist or not.
     pub(super) uses: BTreeSet<String>,
+    /// Its pattern and its templates, as a text that is the same for each order of the fields.
+    pub(super) sends: Option<String>,
     parts: Option<Parts>,
 }
 
 struct Parts {
-    description: Option<String>,
     agents: Box<[Arc<str>]>,
     pattern: Pattern,
     input: Option<Template>,
@@ -117,18 +111,17 @@ struct Parts {
 impl Draft {
     /// The rule, when it had no mistakes.
     pub(super) fn finish(self, engine: &Arc<Environment<'static>>) -> Option<Rule> {
-        let Parts { description, agents, pattern, input, body } = self.parts?;
+        let Parts { agents, pattern, input, body } = self.parts?;
         let label = format!("rule `{}`", self.name);
-        Some(Rule { name: self.name, label, description, agents, pattern, input, body, engine: Arc::clone(engine) })
+        Some(Rule { name: self.name, label, agents, pattern, input, body, engine: Arc::clone(engine) })
     }
 }
 
-/// The agents of the whole folder, with their kinds where those could be told.
-pub(super) type Agents = BTreeMap<Arc<str>, Option<Kind>>;
+/// The agents of the whole folder, with their kinds if known.
+pub(super) type AgentKinds = BTreeMap<Arc<str>, Option<EndpointKind>>;
 
 /// Reads the list of rules.
-pub(super) fn read(node: &Node, agents: &Agents, templates: &mut Compiler, report: &mut Report) -> Vec<Draft> {
-    report.part = ProblemKind::Rule;
+pub(super) fn read(node: &Node, agents: &AgentKinds, templates: &mut Compiler, report: &mut Report) -> Vec<Draft> {
     let Data::List(items) = &node.data else {
         report.error(
             node.at,
@@ -136,16 +129,10 @@ pub(super) fn read(node: &Node, agents: &Agents, templates: &mut Compiler, repor
         );
         return Vec::new();
     };
-    items
-        .iter()
-        .filter_map(|item| {
-            report.part = ProblemKind::Rule;
-            rule(item, agents, templates, report)
-        })
-        .collect()
+    items.iter().filter_map(|item| rule(item, agents, templates, report)).collect()
 }
 
-fn rule(node: &Node, agents: &Agents, templates: &mut Compiler, report: &mut Report) -> Option<Draft> {
+fn rule(node: &Node, agents: &AgentKinds, templates: &mut Compiler, report: &mut Report) -> Option<Draft> {
     let before = report.problems.len();
     let mut fields = Fields::open(node, "rule", report)?;
     let name = fields.require("name", "give the rule a name that says what it is for", report);
@@ -159,7 +146,9 @@ fn rule(node: &Node, agents: &Agents, templates: &mut Compiler, report: &mut Rep
         }
     }
     fields.what = format!("rule `{label}`");
-    let description = fields.take("description").and_then(|entry| description(&label, entry, report));
+    if let Some(entry) = fields.take("description") {
+        check_description(&label, entry, report);
+    }
     let when = fields.require("when", "say which events it takes, event_type at least", report);
     let to = fields.require("to", "name the agents, as in `to: [analyst]`", report);
     let input = fields.take("input");
@@ -167,29 +156,19 @@ fn rule(node: &Node, agents: &Agents, templates: &mut Compiler, report: &mut Rep
     fields.finish(report);
 
     let targets = to.map(|entry| targets(&label, &entry.value, agents, report));
-    for (entry, kind, kind_name) in [(input, Kind::LangGraph, "LangGraph"), (body, Kind::Http, "http")] {
-        let (Some(entry), Some(targets)) = (entry, &targets) else { continue };
-        let mut kinds = targets.iter().map(|name| agents.get(name.as_str()).copied().flatten());
-        if !targets.is_empty() && kinds.all(|other| other.is_some_and(|other| other != kind)) {
-            let message = format!("`{}` is for {kind_name} agents, and the rule sends to none", entry.key);
-            report.error(entry.at, format!("rule `{label}`: {message}: take it out, or use the other key"));
-        }
-    }
+    refuse_unused_templates(
+        &label,
+        [(input, EndpointKind::LangGraph, "LangGraph"), (body, EndpointKind::Http, "http")],
+        targets.as_deref(),
+        agents,
+        report,
+    );
     let pattern = when.and_then(|entry| pattern(&label, entry, report));
     let names = when.map(|entry| top_level_names(&entry.value)).unwrap_or_default();
-    if let Some(Data::Map(entries)) = when.map(|entry| &entry.value.data) {
-        for entry in entries.iter().filter(|entry| !FIELDS.contains(&entry.key.as_str()) && entry.key != "$or") {
-            let close = suggestion(&entry.key, FIELDS.iter().copied());
-            if !close.is_empty() {
-                let message = format!("rule `{label}`, when: events have no field `{}` of their own{close}", entry.key);
-                report.warn(entry.at, message);
-            }
-        }
-    }
+    let sends = when.map(|when| places::canonical([Some(when), input, body]));
     let mut template = |entry: Option<&Entry>| {
         let entry = entry?;
         if matches!(entry.value.data, Data::Null) {
-            report.part = ProblemKind::Template;
             report.error(
                 entry.at,
                 format!("rule `{label}`, {}: expected a template, found nothing: fill it in", entry.key),
@@ -205,28 +184,53 @@ fn rule(node: &Node, agents: &Agents, templates: &mut Compiler, report: &mut Rep
         .iter()
         .filter_map(|name| agents.get_key_value(name.as_str()).map(|(name, _)| Arc::clone(name)))
         .collect();
-    let parts = pattern.filter(|_| report.problems.len() == before).map(|pattern| Parts {
-        description,
-        agents,
-        pattern,
-        input,
-        body,
-    });
-    // A rule without a name is reported, and has none to be known by.
+    let parts =
+        pattern.filter(|_| report.problems.len() == before).map(|pattern| Parts { agents, pattern, input, body });
+    // A rule without a name was reported above.
     let name = name.filter(|entry| entry.value.text().is_some())?;
-    Some(Draft { name: label.into(), at: name.value.at, uses: targets.into_iter().collect(), parts })
+    Some(Draft { name: label.into(), at: name.value.at, uses: targets.into_iter().collect(), sends, parts })
 }
 
-fn description(rule: &str, entry: &Entry, report: &mut Report) -> Option<String> {
-    let text = entry.value.text();
-    if text.is_none() {
+/// Refuses a template for a kind of agent that the rule does not send to.
+fn refuse_unused_templates(
+    rule: &str,
+    templates: [(Option<&Entry>, EndpointKind, &str); 2],
+    targets: Option<&[String]>,
+    agents: &AgentKinds,
+    report: &mut Report,
+) {
+    for (entry, kind, kind_name) in templates {
+        let (Some(entry), Some(targets)) = (entry, targets) else { continue };
+        let mut kinds = targets.iter().map(|name| agents.get(name.as_str()).copied().flatten());
+        if !targets.is_empty() && kinds.all(|other| other.is_some_and(|other| other != kind)) {
+            let message = format!("`{}` is for {kind_name} agents, and the rule sends to none", entry.key);
+            report.error(entry.at, format!("rule `{rule}`: {message}: take it out, or use the other key"));
+        }
+    }
+}
+
+/// Warns of top-level fields that no event has of its own, if the name is close to one that it has.
+fn warn_of_misspelt_fields(rule: &str, when: &Node, report: &mut Report) {
+    let Data::Map(entries) = &when.data else { return };
+    for entry in entries.iter().filter(|entry| !Event::FIELDS.contains(&entry.key.as_str()) && entry.key != pattern::OR)
+    {
+        let close = misspelling(&entry.key, Event::FIELDS.iter().copied());
+        if !close.is_empty() {
+            let message = format!("rule `{rule}`, when: events have no field `{}` of their own{close}", entry.key);
+            report.warn(entry.at, message);
+        }
+    }
+}
+
+/// A description is documentation in the file: it is checked and not kept.
+fn check_description(rule: &str, entry: &Entry, report: &mut Report) {
+    if entry.value.text().is_none() {
         let message = format!("expected a string, found {}", entry.value.found_type());
         report.error(entry.value.at, format!("rule `{rule}`, description: {message}"));
     }
-    text.map(str::to_owned)
 }
 
-fn targets(rule: &str, node: &Node, agents: &Agents, report: &mut Report) -> Vec<String> {
+fn targets(rule: &str, node: &Node, agents: &AgentKinds, report: &mut Report) -> Vec<String> {
     let what = format!("rule `{rule}`, to");
     let items = match &node.data {
         Data::List(items) if !items.is_empty() => items,
@@ -263,10 +267,11 @@ fn targets(rule: &str, node: &Node, agents: &Agents, report: &mut Report) -> Vec
 }
 
 fn pattern(rule: &str, entry: &Entry, report: &mut Report) -> Option<Pattern> {
-    report.part = ProblemKind::Pattern;
     let what = format!("rule `{rule}`, when");
     let compiled = Pattern::compile(&entry.value);
     envelope::check(&what, &entry.value, compiled.is_ok(), report);
+    warn_of_misspelt_fields(rule, &entry.value, report);
+    places::check(&what, &entry.value, report);
     let pattern = match compiled {
         Ok(pattern) => pattern,
         Err(error) => {

@@ -1,11 +1,18 @@
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::event::{self, Event};
 
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
+
+/// Processor time of this thread: on a busy machine the wall clock says little about the work.
+pub(super) fn cpu_time() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec.try_into().unwrap(), now.tv_nsec.try_into().unwrap())
+}
 
 /// A folder with these files, and an environment.
 pub(super) fn load_with(
@@ -170,7 +177,6 @@ fn an_agent_that_no_rule_uses_is_a_warning() {
     let routing = load(&with_rules("  - {name: r, when: {event_type: [WORKFLOW_FAILED]}, to: [audit]}\n"));
     let warnings: Vec<_> = routing.warnings().iter().map(ToString::to_string).collect();
     assert_problems(&warnings, &["a.yaml:2:3: no rule sends to the agent `analyst`"]);
-    assert_eq!(routing.warnings()[0].kind(), "agent");
 }
 
 #[test]

@@ -1,25 +1,21 @@
-//! A tree of values that knows where each key and scalar stands: what YAML and JSON are read into
-//! before anything is made of them.
+//! A tree of values with the position of each key and value.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use super::{Position, quoted};
 
-/// A value and its place. JSON has no places.
+/// A value and its position.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Node {
-    /// Where it begins.
+pub(crate) struct Node {
+    /// Its position.
     pub at: Option<Position>,
-    /// What it is.
+    /// The value.
     pub data: Data,
 }
 
 /// The types of JSON.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Data {
+pub(crate) enum Data {
     /// `null`, `~` or nothing.
     Null,
     /// `true` or `false`.
@@ -34,20 +30,20 @@ pub enum Data {
     Map(Vec<Entry>),
 }
 
-/// A key with its value. Keys of a map may repeat until somebody has refused that.
+/// A key with its value.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The key.
     pub key: String,
-    /// Where the key begins.
+    /// The position of the key.
     pub at: Option<Position>,
     /// The value.
     pub value: Node,
 }
 
 impl Node {
-    /// What stands here, for a message.
-    pub fn found(&self) -> String {
+    /// The value, for a message.
+    pub(crate) fn found(&self) -> String {
         match &self.data {
             Data::Null => "null".into(),
             Data::Bool(value) => value.to_string(),
@@ -60,8 +56,8 @@ impl Node {
         }
     }
 
-    /// What stands here, without its value.
-    pub fn found_type(&self) -> &'static str {
+    /// The type of the value, for a message that must not show it.
+    pub(crate) fn found_type(&self) -> &'static str {
         match &self.data {
             Data::Null => "null",
             Data::Bool(_) => "a boolean",
@@ -72,8 +68,8 @@ impl Node {
         }
     }
 
-    /// The string that stands here.
-    pub fn text(&self) -> Option<&str> {
+    /// The string, if it is one.
+    pub(crate) fn text(&self) -> Option<&str> {
         match &self.data {
             Data::Text(text) => Some(text),
             _ => None,
@@ -81,15 +77,15 @@ impl Node {
     }
 
     /// The value of a key of a map.
-    pub fn get(&self, key: &str) -> Option<&Node> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         match &self.data {
             Data::Map(entries) => entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value),
             _ => None,
         }
     }
 
-    /// The same value without its places.
-    pub fn to_json(&self) -> Value {
+    /// The value as JSON, without positions.
+    pub(crate) fn to_json(&self) -> Value {
         match &self.data {
             Data::Null => Value::Null,
             Data::Bool(value) => Value::Bool(*value),
@@ -104,62 +100,5 @@ impl Node {
     }
 }
 
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor).map(|data| Self { at: None, data })
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Data;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Data, E> {
-        Ok(Data::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Data, E> {
-        Ok(Data::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Data, E> {
-        Ok(Data::Number(value.into()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Data, E> {
-        Ok(Data::Number(value.into()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Data, E> {
-        Ok(Number::from_f64(value).map_or(Data::Null, Data::Number))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Data, E> {
-        Ok(Data::Text(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Data, E> {
-        Ok(Data::Text(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Data, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element()? {
-            list.push(item);
-        }
-        Ok(Data::List(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Data, A::Error> {
-        let mut entries = Vec::new();
-        while let Some((key, value)) = fields.next_entry()? {
-            entries.push(Entry { key, at: None, value });
-        }
-        Ok(Data::Map(entries))
-    }
-}
+#[cfg(test)]
+mod json;

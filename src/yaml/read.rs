@@ -13,7 +13,7 @@ const MAX_DEPTH: usize = 64;
 
 /// Reads the one document of a file. What is wrong goes into the report; `None` when it cannot be
 /// read on, or holds nothing.
-pub fn read(text: &str, report: &mut impl Faults) -> Option<Node> {
+pub(crate) fn read(text: &str, report: &mut impl Faults) -> Option<Node> {
     let mut builder = Builder { stack: Vec::new(), root: None, documents: 0 };
     for event in Parser::new_from_str(text) {
         match event {

@@ -9,15 +9,12 @@ use std::{
 };
 
 use serde_json::Value;
-use workflow_bridge::{telemetry, yaml};
+use workflow_bridge::testing;
 
 use self::promql::{Labels, Series};
 
 fn yaml(path: &str) -> Value {
-    let mut faults = Vec::new();
-    let read = yaml::read(&super::read(path), &mut faults);
-    assert!(faults.is_empty(), "{path}: {faults:?}");
-    read.unwrap_or_else(|| panic!("{path} is empty")).to_json()
+    testing::yaml(&super::read(path)).unwrap_or_else(|faults| panic!("{path}: {faults}"))
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
@@ -103,7 +100,7 @@ fn promtool_says_the_same_where_it_is_installed() {
 
 #[test]
 fn the_alerts_know_only_metrics_that_there_are_and_the_page_shows_the_file() {
-    let known: BTreeSet<_> = telemetry::ALL.iter().map(|metric| metric.name).collect();
+    let known: BTreeSet<_> = testing::metrics().into_iter().map(|metric| metric.name).collect();
     for (alert, (expression, _)) in alerts() {
         let words = expression.split(|c: char| !c.is_alphanumeric() && c != '_');
         for word in words.filter(|word| word.starts_with("workflow_bridge_")) {

@@ -1,8 +1,6 @@
 //! The admin pages of a running bridge.
 
-use std::time::Duration;
-
-use crate::kit::{BridgeSetup, HttpAgent, TestEvent, event, kafka, poll, unique, when};
+use crate::kit::{BridgeSetup, HttpAgent, PATIENCE, TestEvent, event, kafka, poll, unique, when};
 
 #[test]
 fn metrics_health_and_status_say_what_happened() {
@@ -18,15 +16,15 @@ rules:
             agent.url()
         ))
         .start();
-    bridge.wait_ready(Duration::from_secs(30));
+    bridge.wait_ready(PATIENCE);
     assert_eq!(bridge.probe("/healthz"), Ok(200));
     let prefix = unique("admin");
     let delivered: Vec<_> = (0..5).map(|n| event(&format!("{prefix}-{n}"))).collect();
     let unmatched = event(&unique("admin")).event_type("WORKFLOW_TRIGGERED");
     let records = delivered.iter().chain(&delivered[..2]).chain([&unmatched]).map(TestEvent::record);
     kafka().produce_all(&topic, records);
-    kafka().wait_committed(bridge.group(), &topic, Duration::from_secs(30));
-    poll(Duration::from_secs(10), "the metrics count every record", || {
+    kafka().wait_committed(bridge.group(), &topic, PATIENCE);
+    poll(PATIENCE, "the metrics count every record", || {
         let metrics = bridge.metrics();
         let seen = [
             metrics.sum("records_consumed_total", &[("topic", &topic)]),
@@ -50,9 +48,9 @@ rules:
     let status = bridge.status();
     assert_eq!(status["group"], bridge.group());
     assert_eq!(status["agents"][0]["agent"], "audit");
-    assert_eq!(status["agents"][0]["held"], false);
+    assert_eq!(status["agents"][0]["breaker"], "closed");
     assert_eq!(status["ledger"]["records"], 5);
-    let documented: Vec<&str> = workflow_bridge::telemetry::ALL.iter().map(|metric| metric.name).collect();
+    let documented: Vec<&str> = workflow_bridge::testing::metrics().iter().map(|metric| metric.name).collect();
     for sample in bridge.metrics().0 {
         let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| sample.name.strip_suffix(end));
         assert!(

@@ -12,7 +12,9 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::kit::{
-    self, BridgeSetup, HttpAgent, Reply, event, kafka, poll,
+    self, BridgeSetup, HttpAgent, PATIENCE, Reply,
+    bridge::LONG_SESSION,
+    event, kafka, poll,
     process::{Process, Scratch},
     unique, when,
 };
@@ -81,15 +83,72 @@ fn usage_mistakes_exit_with_64() {
 #[test]
 fn help_names_every_environment_variable() {
     let folder = Scratch::new("help");
-    for command in
-        [&["--help"][..], &["run", "--help"], &["check", "--help"], &["publish", "--help"], &["spool", "--help"]]
-    {
+    for command in [
+        &["--help"][..],
+        &["run", "--help"],
+        &["check", "--help"],
+        &["explain", "--help"],
+        &["publish", "--help"],
+        &["spool", "--help"],
+    ] {
         let help = stdout(&run(&folder, command));
-        let settings = workflow_bridge::config::ALL.iter().map(|key| key.env);
+        let settings = workflow_bridge::testing::settings().into_iter().map(|key| key.env);
         for name in settings.chain(["RUST_LOG", "NO_COLOR", "SSL_CERT_FILE"]) {
             assert!(help.contains(name), "{command:?}: {name} is missing in\n{help}");
         }
     }
+}
+
+/// docs/routing.md shows this output.
+#[test]
+fn explain_says_which_condition_an_event_fails() {
+    let rules = "agents:
+  audit: {http: {url: 'http://127.0.0.1:9/events'}}
+rules:
+  - {name: orders-ok, when: {event_type: [WORKFLOW_COMPLETED], workflow_id: [{prefix: etl_}], payload: {data: {status: [success]}}}, to: [audit]}
+  - {name: big-loads, when: {event_type: [WORKFLOW_COMPLETED], payload: {data: {rows: [{numeric: ['>', 1000]}]}}}, to: [audit]}
+";
+    let event = event("e-1").workflow("etl_orders").run("manual__1");
+    let event = event.data(serde_json::json!({"status": "failed", "row": 5}));
+    let event = event.json();
+    let text = serde_json::to_string_pretty(event).expect("JSON can be written");
+    let two = format!("{event}\n{event}\n");
+    let folder = folder_with(&[("routing/rules.yaml", rules), ("event.json", &text), ("events.jsonl", &two)]);
+    let output = run(&folder, &["explain", "event.json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/routing.md")).expect("the page is there");
+    assert!(page.contains(&stdout(&output)), "docs/routing.md shows another output than\n{}", stdout(&output));
+
+    let output = run(&folder, &["explain", "--rule", "orders-ok", "-o", "json", "event.json"]);
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("the result is JSON");
+    assert_eq!((&found["event_id"], &found["matching"], &found["not_shown"]), (&"e-1".into(), &0.into(), &0.into()));
+    let failed = &found["rules"][0]["conditions"][1];
+    assert_eq!(failed["path"], "payload.data.status");
+    assert_eq!((&failed["holds"], &failed["found"]["values"][0]), (&false.into(), &"\"failed\"".into()));
+
+    let output = run(&folder, &["explain", "--rule", "orders-okay", "event.json"]);
+    assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
+    assert!(stderr(&output).contains("did you mean `orders-ok`?"), "{}", stderr(&output));
+    for (file, wanted) in [
+        ("events.jsonl", "The file seems to have several events: give it one of them"),
+        ("routing/rules.yaml", "a dead letter with the reason `not_json`"),
+        ("nothing.json", "No such file"),
+    ] {
+        let output = run(&folder, &["explain", file]);
+        assert_eq!(output.status.code(), Some(65), "{file}: {}", stderr(&output));
+        assert!(stderr(&output).contains(wanted), "{file}: {}", stderr(&output));
+    }
+    let mut piped = bridge(&folder, &["explain", "--all", "-"]);
+    piped.stdin(fs::File::open(folder.join("event.json")).expect("it is there"));
+    let output = piped.output().expect("the binary starts");
+    assert!(stdout(&output).contains("0 of 2 rules match"), "{}", stderr(&output));
+    let mut piped = bridge(&folder, &["explain", "-"]);
+    let large = fs::File::create(folder.join("large")).expect("the folder can be written");
+    large.set_len((64 << 20) + 1).expect("a file with a hole");
+    piped.stdin(fs::File::open(folder.join("large")).expect("it is there"));
+    let output = piped.output().expect("the binary starts");
+    assert_eq!(output.status.code(), Some(65), "{}", stderr(&output));
+    assert!(stderr(&output).contains("at most 64 MiB, found more"), "{}", stderr(&output));
 }
 
 #[test]
@@ -140,6 +199,7 @@ fn publish_publishes_although_nobody_reads_what_it_says() {
     let folder = folder_with(&[("mix.jsonl", &mix)]);
     let publish = |stdout: Stdio, stderr: Stdio| {
         bridge(&folder, &["publish", "mix.jsonl", "--topic", &topic, "--brokers", kafka().bootstrap()])
+            .args(["--timeout", "120s"])
             .stdout(stdout)
             .stderr(stderr)
             .status()
@@ -153,18 +213,54 @@ fn publish_publishes_although_nobody_reads_what_it_says() {
     assert_eq!(kafka().read_all(&topic).len(), 4);
 }
 
+/// A broker that creates topics on request needs some seconds for it on a busy machine.
+#[test]
+fn publish_waits_for_a_topic_that_is_being_created() {
+    let (topic, id) = (unique("late-topic"), unique("late-topic"));
+    let folder = folder_with(&[("events.jsonl", &format!("{}\n", event(&id).json()))]);
+    let publish = |arguments: &[&str]| {
+        let all =
+            [&["publish", "events.jsonl", "--topic", &topic, "--brokers", kafka().bootstrap()], arguments].concat();
+        let mut command = bridge(&folder, &all);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("the binary starts")
+    };
+    // A quarter of it is left for the answer after the wait for the topic: 5 s, or 20 s if the machine stood still for them.
+    let says_it = |output: &Output| stderr(output).contains("the topic does not exist yet: create it");
+    let give_up_after = |timeout: &str| publish(&["--timeout", timeout]).wait_with_output().expect("it ends");
+    let mut output = give_up_after("20s");
+    if !says_it(&output) {
+        output = give_up_after("80s");
+    }
+    assert_eq!(output.status.code(), Some(69), "{}", stderr(&output));
+    assert!(says_it(&output), "{}", stderr(&output));
+
+    let started = Instant::now();
+    let mut waiting = publish(&["--timeout", "120s"]);
+    while started.elapsed() < Duration::from_secs(5) {
+        assert_eq!(waiting.try_wait().expect("its status"), None, "it ended after {:?}", started.elapsed());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    kafka().create_topic(&topic, 1, &[]);
+    let output = waiting.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(kafka().read_all(&topic).len(), 1);
+}
+
 #[test]
 fn publish_gives_up_within_seconds_where_nothing_listens() {
     let folder = folder_with(&[("events.jsonl", &format!("{}\n", event(&unique("nobody")).json()))]);
     let nobody = format!("127.0.0.1:{}", kit::free_port());
-    for (arguments, limit) in [(&[][..], 20), (&["--timeout", "500ms"], 15)] {
+    for (arguments, within) in [(&[][..], "within 5s"), (&["--timeout", "500ms"], "within 500ms")] {
         let started = Instant::now();
         let all = [&["publish", "events.jsonl", "--brokers", &nobody], arguments].concat();
         let output = run(&folder, &all);
         let (text, took) = (stderr(&output), started.elapsed());
         assert_eq!(output.status.code(), Some(69), "{text}");
         assert!(text.contains(&nobody) && text.contains("0 events were published"), "{text}");
-        assert!(took < Duration::from_secs(limit), "{arguments:?} took {took:?}");
+        assert!(text.contains(within), "{text}");
+        // Without the limit for the connection it would be the 30 s that Kafka has for an answer.
+        assert!(took < Duration::from_secs(28), "{arguments:?} took {took:?}");
     }
     let output = run(&folder, &["publish", "events.jsonl", "--timeout", "soon"]);
     assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
@@ -181,12 +277,12 @@ fn a_bridge_whose_log_cannot_be_written_runs_and_stops_in_order() {
     shell.env("KAFKA_TOPIC", &topic).env("KAFKA_CONSUMER_GROUP_ID", unique("full")).env("RUST_LOG", "debug");
     let mut process = Process::spawn("a bridge on a full disk", &shell, Arc::default());
     kafka().produce(&topic, event(&unique("full")).record());
-    poll(Duration::from_secs(60), "the agent has the event", || {
+    poll(PATIENCE, "the agent has the event", || {
         assert_eq!(process.exit_status(), None, "the bridge ended");
-        when(agent.count() == 1, agent.count())
+        when(agent.count() >= 1, agent.count())
     });
     process.signal(Signal::HUP);
-    assert_eq!(process.wait_exit(Duration::from_secs(30)).code(), Some(0), "SIGHUP drains");
+    assert_eq!(process.wait_exit(PATIENCE).code(), Some(0), "SIGHUP drains");
 }
 
 #[test]
@@ -194,18 +290,21 @@ fn sighup_drains_a_second_one_ends_and_nohup_is_left_alone() {
     let agent = HttpAgent::start();
     agent.reply(Reply::Hang);
     let topic = kafka().topic("hangup", 1);
-    let mut bridge =
-        BridgeSetup::new(kafka(), &topic).routing(&RULES.replace("http://127.0.0.1:9", &agent.url())).start();
+    // The drain does not end by itself before the second signal comes.
+    let mut bridge = BridgeSetup::new(kafka(), &topic)
+        .config(&format!("{LONG_SESSION}drain_timeout: 30s\n"))
+        .routing(&RULES.replace("http://127.0.0.1:9", &agent.url()))
+        .start();
     let started = &bridge.logged("starting")[0];
     assert_eq!(started["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(started["brokers"], kafka().bootstrap());
     assert_eq!((&started["topics"], &started["group"]), (&topic.as_str().into(), &bridge.group().into()));
     assert_eq!((&started["rules"], &started["agents"]), (&1.into(), &1.into()), "numbers are JSON numbers");
     kafka().produce(&topic, event(&unique("hangup")).record());
-    poll(Duration::from_secs(30), "the attempt is under way", || when(agent.count() == 1, agent.count()));
+    poll(PATIENCE, "the attempt is under way", || when(agent.count() >= 1, agent.count()));
     let pid = Pid::from_raw(i32::try_from(bridge.pid()).expect("a pid is an i32")).expect("a pid is not 0");
     // Signals of the first half second count as the first one.
-    poll(Duration::from_secs(30), "a later SIGHUP ends it", || {
+    poll(PATIENCE, "a later SIGHUP ends it", || {
         let _ = kill_process(pid, Signal::HUP);
         when(!bridge.runs(), ())
     });
@@ -218,7 +317,7 @@ fn sighup_drains_a_second_one_ends_and_nohup_is_left_alone() {
     shell.args(["-c", &program]).current_dir(&*folder).env("KAFKA_BOOTSTRAP_SERVERS", kafka().bootstrap());
     shell.env("KAFKA_TOPIC", &topic).env("KAFKA_CONSUMER_GROUP_ID", unique("nohup"));
     let mut process = Process::spawn("a bridge under nohup", &shell, Arc::default());
-    poll(Duration::from_secs(60), "it has started", || {
+    poll(PATIENCE, "it has started", || {
         when(process.log().tail(20).contains("admin listening"), process.log().tail(3))
     });
     let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).expect("the process runs");
@@ -226,7 +325,7 @@ fn sighup_drains_a_second_one_ends_and_nohup_is_left_alone() {
     let caught = u64::from_str_radix(caught.trim(), 16).expect("a mask");
     assert_eq!(caught & 1, 0, "SIGHUP is ignored and stays so");
     process.signal(Signal::TERM);
-    assert!(process.wait_exit(Duration::from_secs(30)).success(), "{}", process.log().tail(20));
+    assert!(process.wait_exit(PATIENCE).success(), "{}", process.log().tail(20));
 }
 
 #[test]
@@ -261,7 +360,10 @@ rules:
     fs::write(folder.join("routing/rules.yaml"), RULES).expect("a scratch folder can be written");
     let output = run(&folder, &["check", "--strict"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(stdout(&output), "ok: 1 rules, 1 agents\n");
+    assert_eq!(stdout(&output), "ok: 1 rule, 1 agent\n");
+    let output = run(&folder, &["check", "--routing", "routing/rules.yaml"]);
+    assert_eq!(output.status.code(), Some(78), "{}", stderr(&output));
+    assert!(stderr(&output).contains("found a file: name the folder"), "{}", stderr(&output));
 }
 
 #[test]
@@ -328,14 +430,14 @@ fn a_ledger_of_another_cluster_is_refused_before_anything_is_read() {
     let topic = kafka().topic("cluster", 1);
     let rules = RULES.replace("http://127.0.0.1:9", &agent.url());
     let mut bridge = BridgeSetup::new(kafka(), &topic).routing(&rules).start();
-    bridge.wait_ready(Duration::from_secs(30));
+    bridge.wait_ready(PATIENCE);
     bridge.stop();
-    let other = workflow_bridge::kafka::EmbeddedBroker::start(&[(&topic, 1)]).expect("a broker in this process");
+    let other = workflow_bridge::testing::EmbeddedBroker::start(&[(&topic, 1)]).expect("a broker in this process");
     kit::block_on(other.publish(&topic, "key", event(&unique("cluster")).json().to_string().as_bytes()))
         .expect("it takes the event");
     bridge.set_env("KAFKA_BOOTSTRAP_SERVERS", &other.bootstrap_servers());
     bridge.launch();
-    assert_eq!(bridge.wait_exit(Duration::from_secs(30)).code(), Some(74), "{}", bridge.log().tail(20));
+    assert_eq!(bridge.wait_exit(PATIENCE).code(), Some(74), "{}", bridge.log().tail(20));
     assert!(bridge.log().tail(10).contains("cluster"), "{}", bridge.log().tail(10));
     assert_eq!(agent.count(), 0);
 }
@@ -348,7 +450,7 @@ fn publish_writes_what_run_reads_and_reports_bad_lines_by_number() {
     let (one, two) = (unique("publish"), unique("publish"));
     let mut liberal = event(&two).event_type("workflow.completed").json().clone();
     liberal["timestamp"] = "2026-01-02T03:04:05".into();
-    let mut child = bridge(&folder, &["publish", "-", "--topic", &topic])
+    let mut child = bridge(&folder, &["publish", "-", "--topic", &topic, "--timeout", "120s"])
         .env("KAFKA_BOOTSTRAP_SERVERS", kafka().bootstrap())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -373,6 +475,6 @@ fn publish_writes_what_run_reads_and_reports_bad_lines_by_number() {
 
     let mut bridge =
         BridgeSetup::new(kafka(), &topic).routing(&RULES.replace("http://127.0.0.1:9", &agent.url())).start();
-    agent.wait_accepted(2, Duration::from_secs(30));
+    agent.wait_accepted(2, PATIENCE);
     bridge.stop();
 }

@@ -105,7 +105,8 @@ fn the_image_has_every_file_that_the_build_reads() {
     }
     let script = repository().join("build.rs");
     assert!(!script.exists() || is_copied(&script), "the Dockerfile does not copy build.rs");
-    for source in sources(&repository().join("src")) {
+    let is_code = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    for source in sources(&repository().join("src")).into_iter().filter(is_code) {
         let folder = source.parent().expect("a file has a folder");
         for file in includes(&fs::read_to_string(&source).expect("source is UTF-8")) {
             let wanted = folder.join(&file).canonicalize();

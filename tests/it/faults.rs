@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::kit::{BridgeSetup, Broker, HttpAgent, Reply, TestEvent, event, kafka, poll, unique, when};
+use crate::kit::{
+    BridgeSetup, Broker, HttpAgent, PATIENCE, Reply, Stored, TestEvent, event, kafka, poll, unique, when,
+};
 
 fn rule(agent: &str) -> String {
     format!("agents:\n{agent}\nrules:\n  - {{name: all, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [audit]}}\n")
@@ -35,6 +37,17 @@ fn accepted(agent: &HttpAgent) -> BTreeSet<String> {
     agent.accepted_by_event().into_keys().collect()
 }
 
+/// The offset and the reason of each dead letter, once: dead letters are at least once.
+fn offsets_and_reasons(letters: &[Stored]) -> BTreeSet<(String, String)> {
+    let header = |letter: &Stored, name| letter.header(name).unwrap_or_default();
+    letters.iter().map(|letter| (header(letter, "dlq-offset"), header(letter, "dlq-reason"))).collect()
+}
+
+/// The same of a topic with one dead letter.
+fn one(offset: &str, reason: &str) -> BTreeSet<(String, String)> {
+    BTreeSet::from([(offset.to_owned(), reason.to_owned())])
+}
+
 #[test]
 fn a_rotated_key_holds_a_backlog_and_dead_letters_nothing() {
     let agent = HttpAgent::start();
@@ -47,25 +60,25 @@ fn a_rotated_key_holds_a_backlog_and_dead_letters_nothing() {
     std::fs::write(bridge.folder().join("key.txt"), "old\n").expect("the scratch folder can be written");
     bridge.start_again();
     let mut ids = publish(kafka(), &topic, &unique("a-before"), 100);
-    agent.wait_accepted(100, Duration::from_secs(60));
+    agent.wait_accepted(100, PATIENCE);
 
     agent.require_key(Some("new"));
     ids.extend(publish(kafka(), &topic, &unique("b-after"), 1_000));
-    poll(Duration::from_secs(30), "the agent is held", || {
-        let held = bridge.metric("breaker_open", &[("agent", "audit")]);
-        when(held > 0.5, held)
+    poll(PATIENCE, "the breaker is open", || {
+        let open = bridge.metric("breaker_open", &[("agent", "audit")]);
+        when(open > 0.5, open)
     });
     // Probes go out one at a time, and nothing is given up meanwhile.
     let before = agent.count();
-    poll(Duration::from_secs(30), "ten probes went out", || when(agent.count() > before + 10, agent.count()));
+    poll(PATIENCE, "ten probes went out", || when(agent.count() > before + 10, agent.count()));
     assert!(agent.count() < before + 200, "only probes go out, not {} requests", agent.count() - before);
-    let readiness = bridge.probe("/readyz");
-    assert_eq!(readiness, Ok(200), "the bridge itself is well");
+    // The bridge itself is well, though a broker that stands still may hide it.
+    bridge.wait_ready(PATIENCE);
     assert_eq!(bridge.metric("dead_letters_total", &[]), 0.0);
 
     std::fs::write(bridge.folder().join("key.txt"), "new\n").expect("the scratch folder can be written");
-    agent.wait_accepted(1_100, Duration::from_secs(60));
-    kafka().wait_committed(bridge.group(), &topic, Duration::from_secs(30));
+    agent.wait_accepted(1_100, PATIENCE);
+    kafka().wait_committed(bridge.group(), &topic, PATIENCE);
     assert_eq!(accepted(&agent), ids);
     assert_in_order(&agent);
     assert_eq!(bridge.metric("breaker_open", &[("agent", "audit")]), 0.0);
@@ -86,19 +99,18 @@ fn an_event_that_the_agent_alone_refuses_is_dead_lettered_and_holds_nobody() {
         .routing(&rule(&format!("  audit: {{http: {{url: '{}/events'}}}}", agent.url())))
         .start();
     publish(kafka(), &topic, &prefix, 30);
-    agent.wait_accepted(29, Duration::from_secs(30));
-    kafka().wait_committed(bridge.group(), &topic, Duration::from_secs(30));
+    agent.wait_accepted(29, PATIENCE);
+    kafka().wait_committed(bridge.group(), &topic, PATIENCE);
     assert_eq!(agent.sent_by_event()[&bad], 1, "it is not tried again");
     bridge.stop();
     let letters = kafka().read_all(&format!("{topic}.dlq"));
-    assert_eq!(letters.len(), 1);
+    assert_eq!(offsets_and_reasons(&letters), one("5", "refused"));
     let letter = &letters[0];
     let header = |name: &str| letter.header(name).unwrap_or_default();
-    assert_eq!(header("dlq-reason"), "refused");
     assert_eq!((header("dlq-rule"), header("dlq-agent")), ("all".to_owned(), "audit".to_owned()));
     assert_eq!((header("dlq-status"), header("dlq-topic")), ("400".to_owned(), topic.clone()));
     assert_eq!(header("dlq-attempts"), "1", "one attempt was made");
-    assert_eq!((header("dlq-partition"), header("dlq-offset")), ("0".to_owned(), "5".to_owned()));
+    assert_eq!(header("dlq-partition"), "0");
     assert!(!header("dlq-error").is_empty() && !header("dlq-time").is_empty());
     assert_eq!(header("event_id"), bad, "the original headers are kept");
     assert!(letter.text().contains(&bad), "the original value is kept");
@@ -132,7 +144,7 @@ fn the_log_says_which_run_an_event_became_and_counts_the_attempts() {
         )))
         .start();
     kafka().produce(&topic, event(&id).record());
-    kafka().wait_committed(bridge.group(), &topic, Duration::from_secs(30));
+    kafka().wait_committed(bridge.group(), &topic, PATIENCE);
     bridge.stop();
     let delivered = bridge.logged("delivered");
     assert_eq!(delivered.len(), 1, "one line for each delivery: {delivered:?}");
@@ -141,12 +153,12 @@ fn the_log_says_which_run_an_event_became_and_counts_the_attempts() {
     assert_eq!((&line["run_id"], &line["attempt"], &line["level"]), (&runs.into(), &3.into(), &"INFO".into()));
     let thread = agent.requests().iter().find_map(|request| request.json()["thread_id"].as_str().map(str::to_owned));
     assert_eq!(line["thread_id"].as_str(), thread.as_deref());
-    let failed = bridge.logged("attempt failed: it is tried again");
+    let failed = bridge.logged("attempt failed: retrying");
     let attempts: Vec<_> = failed.iter().map(|line| (&line["attempt"], &line["status"])).collect();
     assert_eq!(attempts, [(&1.into(), &503.into()), (&2.into(), &503.into())]);
     assert!(failed[0]["url"].as_str().is_some_and(|url| url.starts_with(&agent.url())), "{failed:?}");
-    assert!(failed[0]["reason"].as_str().is_some_and(|reason| reason.contains("the pool is exhausted")), "{failed:?}");
-    assert!(failed[0]["again_in_ms"].is_u64(), "{failed:?}");
+    assert!(failed[0]["error"].as_str().is_some_and(|reason| reason.contains("the pool is exhausted")), "{failed:?}");
+    assert!(failed[0]["retry_in_ms"].is_u64(), "{failed:?}");
 }
 
 #[test]
@@ -159,12 +171,16 @@ fn an_id_used_for_other_content_is_a_conflict_and_no_duplicate() {
         .start();
     let first = event(&id);
     kafka().produce_all(&topic, [first.record(), first.record(), event(&id).run("another").record()]);
-    kafka().wait_committed(bridge.group(), &topic, Duration::from_secs(30));
+    kafka().wait_committed(bridge.group(), &topic, PATIENCE);
     assert_eq!(agent.count(), 1);
-    assert_eq!(bridge.metric("events_total", &[("outcome", "duplicate")]), 1.0);
+    // An event is counted a moment after its offset can be committed, and once more if it is read again.
+    poll(PATIENCE, "the second is a duplicate", || {
+        let duplicates = bridge.metric("events_total", &[("outcome", "duplicate")]);
+        when(duplicates >= 1.0, duplicates)
+    });
     bridge.stop();
     let letters = kafka().read_all(&format!("{topic}.dlq"));
-    assert_eq!(letters.iter().filter_map(|letter| letter.header("dlq-reason")).collect::<Vec<_>>(), ["id_conflict"]);
+    assert_eq!(offsets_and_reasons(&letters), one("2", "id_conflict"));
 }
 
 #[test]
@@ -186,8 +202,8 @@ fn a_rule_removed_from_under_a_half_delivered_event_is_plan_gone() {
     );
     let mut bridge = BridgeSetup::new(kafka(), &topic).routing(&both).start();
     kafka().produce(&topic, event(&id).record());
-    steady.wait_accepted(1, Duration::from_secs(30));
-    poll(Duration::from_secs(30), "the failing agent was tried", || when(failing.count() > 0, failing.count()));
+    steady.wait_accepted(1, PATIENCE);
+    poll(PATIENCE, "the failing agent was tried", || when(failing.count() > 0, failing.count()));
     bridge.stop();
     bridge.write_routing(
         "rules.yaml",
@@ -196,11 +212,10 @@ fn a_rule_removed_from_under_a_half_delivered_event_is_plan_gone() {
         ),
     );
     bridge.start_again();
-    kafka().wait_committed(bridge.group(), &topic, Duration::from_secs(30));
+    kafka().wait_committed(bridge.group(), &topic, PATIENCE);
     bridge.stop();
     let letters = kafka().read_all(&format!("{topic}.dlq"));
-    assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0].header("dlq-reason").as_deref(), Some("plan_gone"));
+    assert_eq!(offsets_and_reasons(&letters), one("0", "plan_gone"));
     assert_eq!(letters[0].header("dlq-agent").as_deref(), Some("failing"));
     assert_eq!(steady.count(), 1, "the half that was done is not done again");
 }
@@ -223,16 +238,20 @@ rules:
     );
     let mut bridge = BridgeSetup::new(kafka(), &topic).routing(&rules).start();
     let ids = publish(kafka(), &topic, &unique("busy"), 300);
-    other.wait_accepted(300, Duration::from_secs(25));
+    other.wait_accepted(300, PATIENCE);
     assert_eq!(busy.accepted().len(), 0, "the other agent was done while this one was busy");
-    let asked = poll(Duration::from_secs(15), "the busy agent was asked", || busy.requests().pop().ok_or(())).at;
+    let asked = poll(PATIENCE, "the busy agent was asked", || busy.requests().pop().ok_or(())).at;
+    // Not from the start of the bridge, which may take long.
+    let (busy_from, done) = (busy.requests()[0].at, other.accepted().last().map(|request| request.at));
+    let waited = done.expect("300 were accepted").saturating_duration_since(busy_from);
+    assert!(waited < Duration::from_secs(25), "the other agent was done {waited:?} after this one was asked first");
     let asked_so_far = busy.count();
     assert!(asked_so_far <= 16, "at most what was under way before the first answer: {asked_so_far}");
     busy.reply(Reply::Status(200));
-    busy.wait_accepted(300, Duration::from_secs(60));
+    busy.wait_accepted(300, PATIENCE);
     let first = busy.accepted().first().map(|request| request.at).expect("300 were accepted");
     assert!(first - asked >= Duration::from_secs(29), "the next request came after {:?}", first - asked);
-    kafka().wait_committed(bridge.group(), &topic, Duration::from_secs(30));
+    kafka().wait_committed(bridge.group(), &topic, PATIENCE);
     bridge.stop();
     assert_eq!(accepted(&busy), ids);
     assert_in_order(&busy);
@@ -256,15 +275,21 @@ rules:
         other.url()
     );
     let mut bridge = BridgeSetup::new(kafka(), &topic).routing(&rules).start();
-    bridge.wait_ready(Duration::from_secs(60));
+    bridge.wait_ready(PATIENCE);
     let ids = publish(kafka(), &topic, &unique("hanging"), 500);
-    other.wait_accepted(500, Duration::from_secs(30));
-    poll(Duration::from_secs(30), "the agent is held", || {
-        let held = bridge.metric("breaker_open", &[("agent", "hanging")]);
-        when(held > 0.5, held)
+    other.wait_accepted(500, PATIENCE);
+    poll(PATIENCE, "the breaker is open", || {
+        let open = bridge.metric("breaker_open", &[("agent", "hanging")]);
+        when(open > 0.5, open)
     });
-    assert!(bridge.metric("held_deliveries", &[("agent", "hanging")]) > 499.0, "a metric says who holds what");
-    assert_eq!(bridge.metric("held_deliveries", &[("agent", "other")]), 0.0);
+    poll(PATIENCE, "a metric shows which agent they wait for", || {
+        let pending = bridge.metric("pending_deliveries", &[("agent", "hanging")]);
+        when(pending > 499.0, pending)
+    });
+    poll(PATIENCE, "nothing waits for the other one", || {
+        let pending = bridge.metric("pending_deliveries", &[("agent", "other")]);
+        when(pending == 0.0, pending)
+    });
     // While the other hung (a request takes its time-out of 1 s), this one was served as if alone.
     let metrics = bridge.metrics();
     let served = [("agent", "other")];
@@ -273,11 +298,12 @@ rules:
     let waited = metrics.sum("acceptance_latency_seconds_sum", &served)
         / metrics.sum("acceptance_latency_seconds_count", &served);
     println!("beside a hanging agent: mean attempt {mean:.3} s, mean from append to acceptance {waited:.3} s");
-    assert!(waited < 10.0, "the other agent's events waited {waited} s on average");
+    // Behind the other one, eight at a time, it would be some 30 s.
+    assert!(waited < 20.0, "the other agent's events waited {waited} s on average");
     assert!(metrics.sum("in_flight_bytes", &[]) <= 67_108_864.0, "the budget holds");
     hanging.reply(Reply::Status(200));
-    hanging.wait_accepted(500, Duration::from_secs(60));
-    kafka().wait_committed(bridge.group(), &topic, Duration::from_secs(30));
+    hanging.wait_accepted(500, PATIENCE);
+    kafka().wait_committed(bridge.group(), &topic, PATIENCE);
     bridge.stop();
     assert_eq!(accepted(&hanging), ids);
     assert_in_order(&hanging);
@@ -293,16 +319,16 @@ fn a_broker_that_is_away_for_twenty_seconds_loses_nothing() {
     let mut bridge = BridgeSetup::new(&broker, &topic)
         .routing(&rule(&format!("  audit: {{http: {{url: '{}/events'}}, concurrency: 4}}", agent.url())))
         .start();
-    agent.wait_accepted(200, Duration::from_secs(60));
+    agent.wait_accepted(200, PATIENCE);
     broker.stop();
     let away = Instant::now();
-    poll(Duration::from_secs(60), "the broker was away for 20 s", || {
+    poll(PATIENCE, "the broker was away for 20 s", || {
         when(away.elapsed() >= Duration::from_secs(20), bridge.probe("/healthz"))
     });
     assert_eq!(bridge.probe("/healthz"), Ok(200), "the loop goes on without a broker");
     broker.start_again();
-    agent.wait_accepted(2_000, Duration::from_secs(90));
-    broker.wait_committed(bridge.group(), &topic, Duration::from_secs(60));
+    agent.wait_accepted(2_000, PATIENCE);
+    broker.wait_committed(bridge.group(), &topic, PATIENCE);
     assert_eq!(accepted(&agent), ids);
     assert_in_order(&agent);
     let repeated = agent.accepted_by_event().values().filter(|count| **count > 1).count();
@@ -324,8 +350,8 @@ fn a_bridge_that_starts_before_its_broker_and_its_topic_waits_for_both() {
     broker.start_again();
     broker.create_topic(&topic, 2, &[]);
     let ids = publish(&broker, &topic, &unique("later"), 20);
-    agent.wait_accepted(20, Duration::from_secs(90));
-    bridge.wait_ready(Duration::from_secs(10));
+    agent.wait_accepted(20, PATIENCE);
+    bridge.wait_ready(PATIENCE);
     assert_eq!(accepted(&agent), ids);
     bridge.stop();
 }

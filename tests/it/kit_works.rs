@@ -4,13 +4,14 @@ use std::{
     collections::BTreeMap,
     process::Command,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
 use serde_json::json;
 
 use crate::kit::{
-    self, Broker, FaultPlan, FaultProxy, HttpAgent, LangGraph, Record, Reply,
+    self, Broker, FaultPlan, FaultProxy, HttpAgent, LangGraph, Link, PATIENCE, Record, Reply, TcpLink,
     bridge::Metrics,
     event, http, poll,
     process::{Log, Process},
@@ -74,7 +75,7 @@ fn both_graphs_count_one_execution_for_one_run() {
         let event = event(&id).json().clone();
         let message = json!({"role": "user", "content": event.to_string()});
         run_on(&langgraph.url(), assistant, &json!({"event": event, "messages": [message]}));
-        let counted = poll(Duration::from_secs(30), "the graph has run", || {
+        let counted = poll(PATIENCE, "the graph has run", || {
             let counted = langgraph.executions_of(&id);
             if counted.is_empty() { Err(langgraph.executions()) } else { Ok(counted) }
         });
@@ -83,7 +84,7 @@ fn both_graphs_count_one_execution_for_one_run() {
         assert_eq!(execution["graph"], assistant);
         assert_eq!(execution["run_id"].as_str().map(str::len), Some(36), "{execution}");
     }
-    langgraph.wait_idle(Duration::from_secs(30));
+    langgraph.wait_idle(PATIENCE);
 }
 
 #[test]
@@ -104,18 +105,63 @@ fn a_dropped_request_never_arrives_and_a_dropped_response_does() {
 }
 
 #[test]
+fn a_link_refuses_loses_holds_and_slows() {
+    let agent = HttpAgent::start();
+    let link = TcpLink::start(agent.address());
+    let post = |id: &str, within: Duration| {
+        let request = http::client().post(format!("http://{}/", link.address())).json(&json!({"event_id": id}));
+        http::send_within(within, request).map(|answer| answer.status().as_u16())
+    };
+    let (soon, late) = (Duration::from_millis(500), Duration::from_secs(20));
+    assert_eq!(post("open", late).ok(), Some(200));
+
+    link.set(Link::Refused);
+    poll(PATIENCE, "a connection is refused", || {
+        let answer = post("refused", late);
+        when(answer.as_ref().is_err_and(reqwest::Error::is_connect), format!("{answer:?}"))
+    });
+    link.set(Link::Open);
+    poll(PATIENCE, "it is open again", || when(post("again", late).is_ok(), ()));
+
+    link.set(Link::Lossy);
+    assert!(post("lost", soon).is_err_and(|error| error.is_timeout()));
+    link.set(Link::Held);
+    thread::scope(|scope| {
+        // A server may drop a request whose client has gone when it arrives, so this client waits.
+        let held = scope.spawn(|| post("held", late));
+        let began = Instant::now();
+        poll(late, "it has had time to arrive", || when(began.elapsed() >= soon, ()));
+        let before = agent.sent_by_event();
+        assert!(!before.contains_key("held"), "{before:?}");
+        link.set(Link::Open);
+        assert_eq!(held.join().expect("no panic").ok(), Some(200), "what was held arrives");
+    });
+    link.set(Link::Slow(Duration::from_millis(150)));
+    let start = Instant::now();
+    assert_eq!(post("slow", late).ok(), Some(200));
+    assert!(start.elapsed() >= Duration::from_millis(300), "a read for each direction: {:?}", start.elapsed());
+    let sent = agent.sent_by_event();
+    assert!(!sent.contains_key("lost") && !sent.contains_key("refused"), "what was lost stays lost: {sent:?}");
+}
+
+#[test]
 fn a_held_run_post_arrives_after_its_client_has_gone() {
     let agent = HttpAgent::start();
-    let hold_for = Duration::from_millis(600);
+    // So long that the client has gone before its end, although the machine may stand still.
+    let hold_for = Duration::from_secs(10);
     let proxy = FaultProxy::start(&agent.url(), FaultPlan { hold_runs: 1.0, hold_for, ..FaultPlan::default() }, 1);
     let start = Instant::now();
     let run_post = http::client().post(format!("{}/threads/x/runs", proxy.url())).json(&json!({"event_id": "held"}));
-    let answer = http::send_within(Duration::from_millis(200), run_post);
-    assert!(answer.is_err_and(|error| error.is_timeout()));
-    assert_eq!((agent.count(), proxy.faults().holding), (0, 1));
-    agent.wait_accepted(1, Duration::from_secs(10));
-    assert!(start.elapsed() >= hold_for);
-    poll(Duration::from_secs(5), "nothing is held any more", || {
+    let client = kit::runtime().spawn(run_post.send());
+    poll(PATIENCE, "the request is held", || {
+        let faults = proxy.faults();
+        when(faults.holding == 1, faults)
+    });
+    client.abort();
+    assert!(agent.count() == 0 || start.elapsed() >= hold_for, "it arrived after {:?}", start.elapsed());
+    agent.wait_accepted(1, PATIENCE);
+    assert!(start.elapsed() >= hold_for, "it arrived after {:?}", start.elapsed());
+    poll(PATIENCE, "nothing is held any more", || {
         let faults = proxy.faults();
         when(faults.holding == 0 && faults.abandoned == 1 && faults.runs_held == 1, faults)
     });
@@ -161,8 +207,11 @@ fn the_agent_answers_as_it_is_told_and_keeps_every_request() {
     assert_eq!((busy.status().as_u16(), &busy.headers()["retry-after"]), (503, &20.into()));
     assert!(http::post(&url, &json!({"event_id": "closed"})).is_err());
     agent.reply(Reply::Hang);
-    let hung = http::client().post(&url).json(&json!({"event_id": "hung"}));
-    assert!(http::send_within(Duration::from_millis(100), hung).is_err_and(|error| error.is_timeout()));
+    let hung = kit::runtime().spawn(http::client().post(&url).json(&json!({"event_id": "hung"})).send());
+    poll(PATIENCE, "the request has come", || when(agent.sent_by_event().contains_key("hung"), agent.count()));
+    thread::sleep(Duration::from_millis(200));
+    assert!(!hung.is_finished(), "it has no answer");
+    hung.abort();
     agent.close();
     assert!(http::post(&url, &json!({"event_id": "away"})).is_err());
     agent.open();
@@ -190,7 +239,7 @@ fn metrics_are_read_with_their_labels() {
 fn a_poll_that_fails_tells_what_it_saw() {
     let mut asked = 0;
     let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        poll(Duration::from_millis(200), "a number that never comes", || {
+        poll(Duration::from_secs(2), "a number that never comes", || {
             asked += 1;
             when(false, format!("{} so far", asked.min(2)))
         });
@@ -211,7 +260,7 @@ fn wait_to_be_killed() {
     let child = Process::spawn("sleeper", &sleeper, Arc::new(Log::default()));
     let folder = kit::process::Scratch::new("killed");
     println!("child {} {}", child.pid(), folder.display());
-    std::thread::sleep(Duration::from_secs(600));
+    thread::sleep(Duration::from_secs(600));
 }
 
 #[test]
@@ -223,7 +272,7 @@ fn no_child_outlives_a_killed_test_process() {
     inner.args(["--exact", "--nocapture", "kit_works::no_child_outlives_a_killed_test_process"]).env(INNER, "1");
     let log = Arc::new(Log::default());
     let mut tests = Process::spawn("the inner tests", &inner, Arc::clone(&log));
-    let said = poll(Duration::from_secs(30), "the inner tests start their child", || {
+    let said = poll(PATIENCE, "the inner tests start their child", || {
         let lines = log.since(0);
         lines.iter().find_map(|line| line.split_once("child ").map(|(_, rest)| rest.to_owned())).ok_or(lines)
     });
@@ -232,7 +281,7 @@ fn no_child_outlives_a_killed_test_process() {
     let folder = std::path::Path::new(folder);
     assert!(alive() && folder.exists());
     tests.kill();
-    poll(Duration::from_secs(10), "the child and its folder are gone", || {
+    poll(PATIENCE, "the child and its folder are gone", || {
         when(!alive() && !folder.exists(), format!("alive: {}, folder: {}", alive(), folder.exists()))
     });
 }

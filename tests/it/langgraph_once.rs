@@ -7,20 +7,21 @@ use std::{
 };
 
 use crate::kit::{
-    Bridge, BridgeSetup, FaultPlan, FaultProxy, LangGraph, TestEvent,
-    embedded::{EmbeddedBridge, Rules},
-    event, kafka,
-    once::{EVENTS, HOLD, SETTLE, all_committed, histogram, publish_twice, routing, runs_reach, settled},
+    Bridge, BridgeSetup, FaultPlan, FaultProxy, LangGraph, PATIENCE, TestEvent, event, kafka,
+    once::{
+        EVENTS, HOLD, MAX_REQUEST_LIFETIME, TIMEOUT, all_committed, histogram, publish_twice, routing, routing_with,
+        runs_reach, settled,
+    },
     poll, unique, when,
 };
 
-/// What the same network does to rules that are `rules`.
-fn executions_with(rules: Rules) -> (BTreeMap<usize, usize>, crate::kit::Faults) {
+/// How often the graphs run behind a network with these faults, for an agent with this `max_request_lifetime`.
+fn executions_through(plan: FaultPlan, max_request_lifetime: Duration) -> (BTreeMap<usize, usize>, crate::kit::Faults) {
     let (kafka, langgraph) = (kafka(), LangGraph::start());
     let topic = kafka.topic("once", 4);
-    let proxy = FaultProxy::start(&langgraph.url(), FaultPlan::hostile(HOLD), 7);
+    let proxy = FaultProxy::start(&langgraph.url(), plan, 7);
     let prefix = publish_twice(kafka, &topic);
-    let bridge = EmbeddedBridge::start(kafka, &topic, &routing(&proxy.url()), rules);
+    let mut bridge = BridgeSetup::new(kafka, &topic).routing(&routing_with(&proxy.url(), max_request_lifetime)).start();
     all_committed(kafka, bridge.group(), &topic);
     bridge.stop();
     settled(&proxy, &langgraph);
@@ -31,23 +32,26 @@ fn executions_with(rules: Rules) -> (BTreeMap<usize, usize>, crate::kit::Faults)
 
 #[test]
 fn every_graph_runs_once_through_lost_and_held_requests() {
-    let (executions, faults) = executions_with(Rules::default());
-    println!("claim, then look: executions -> events {executions:?}, {faults:?}");
+    let (executions, faults) = executions_through(FaultPlan::hostile(HOLD), MAX_REQUEST_LIFETIME);
+    println!("claim, then find: executions -> events {executions:?}, {faults:?}");
     assert!(faults.requests_dropped > 50 && faults.responses_dropped > 50 && faults.runs_held > 20, "{faults:?}");
     assert_eq!(executions, BTreeMap::from([(1, EVENTS)]));
 }
 
 #[test]
-fn without_the_look_graphs_run_twice() {
-    let (executions, faults) = executions_with(Rules { look: false, ..Rules::default() });
-    println!("without the look: executions -> events {executions:?}, {faults:?}");
+fn behind_a_server_that_lists_no_run_graphs_run_twice() {
+    let plan = FaultPlan { hide_runs: true, ..FaultPlan::hostile(HOLD) };
+    // Shorter than above, for an event waits for it several times, and it does not matter here if the machine stands still.
+    let (executions, faults) = executions_through(plan, 2 * HOLD);
+    println!("no run is listed: executions -> events {executions:?}, {faults:?}");
     assert!(executions.keys().any(|count| *count > 1), "the test above could not fail: {executions:?}");
 }
 
 #[test]
-fn without_settle_graphs_run_twice() {
-    let (executions, faults) = executions_with(Rules { settle: false, ..Rules::default() });
-    println!("without settle: executions -> events {executions:?}, {faults:?}");
+fn where_requests_outlive_their_lifetime_graphs_run_twice() {
+    // The shortest that is allowed, and half of how long the network holds a request.
+    let (executions, faults) = executions_through(FaultPlan::hostile(2 * HOLD), 2 * TIMEOUT);
+    println!("requests outlive max_request_lifetime: executions -> events {executions:?}, {faults:?}");
     assert!(executions.keys().any(|count| *count > 1), "the test above could not fail: {executions:?}");
 }
 
@@ -68,7 +72,7 @@ fn every_graph_runs_once_through_five_kills_and_a_long_stop() {
         if kill == 3 {
             bridge.start_again();
             runs_reach(&langgraph, &prefix, kill * EVENTS / 8 + 5);
-            stop_for_longer_than_settle(&mut bridge);
+            stop_for_longer_than_a_request_lives(&mut bridge);
         } else {
             bridge.start_again();
         }
@@ -87,10 +91,10 @@ fn every_graph_runs_once_through_five_kills_and_a_long_stop() {
 }
 
 /// The pause itself is what is tested, so this waits on the clock.
-fn stop_for_longer_than_settle(bridge: &mut Bridge) {
+fn stop_for_longer_than_a_request_lives(bridge: &mut Bridge) {
     bridge.sigstop();
-    let until = Instant::now() + SETTLE + Duration::from_secs(2);
-    poll(Duration::from_secs(60), "the stop is over", || when(Instant::now() >= until, ()));
+    let until = Instant::now() + MAX_REQUEST_LIFETIME + Duration::from_secs(2);
+    poll(PATIENCE, "the stop is over", || when(Instant::now() >= until, ()));
     bridge.sigcont();
 }
 
@@ -104,7 +108,7 @@ fn a_ledger_that_was_deleted_doubles_no_graph() {
     let mut bridge = BridgeSetup::new(kafka, &topic).routing(&routing(&langgraph.url())).start();
     all_committed(kafka, bridge.group(), &topic);
     bridge.stop();
-    langgraph.wait_idle(Duration::from_secs(60));
+    langgraph.wait_idle(PATIENCE);
     assert_eq!(histogram(&langgraph.executions_of(&prefix)), BTreeMap::from([(1, 50)]));
 
     // A new group with no ledger reads the topic from its start.
@@ -112,9 +116,9 @@ fn a_ledger_that_was_deleted_doubles_no_graph() {
     all_committed(kafka, again.group(), &topic);
     let found = again.metric("attempts_total", &[("agent", "analyst"), ("result", "found")]);
     again.stop();
-    langgraph.wait_idle(Duration::from_secs(60));
+    langgraph.wait_idle(PATIENCE);
     assert_eq!(histogram(&langgraph.executions_of(&prefix)), BTreeMap::from([(1, 50)]));
-    assert!((found - 50.0).abs() < 0.5, "all 50 were found by a look, not {found}");
+    assert!((found - 50.0).abs() < 0.5, "all 50 were found on the server, not {found}");
 
     // The same group, its folder deleted: the offsets are kept, and what comes again is known to the server.
     bridge.delete_data();
@@ -122,7 +126,7 @@ fn a_ledger_that_was_deleted_doubles_no_graph() {
     bridge.start_again();
     all_committed(kafka, bridge.group(), &topic);
     bridge.stop();
-    langgraph.wait_idle(Duration::from_secs(60));
+    langgraph.wait_idle(PATIENCE);
     assert_eq!(histogram(&langgraph.executions_of(&prefix)), BTreeMap::from([(1, 50)]));
 }
 
@@ -144,7 +148,7 @@ rules:
     kafka.produce(&topic, event(&format!("{prefix}-1")).record());
     all_committed(kafka, bridge.group(), &topic);
     bridge.stop();
-    langgraph.wait_idle(Duration::from_secs(60));
+    langgraph.wait_idle(PATIENCE);
     let mut graphs: Vec<String> = langgraph
         .executed()
         .into_iter()

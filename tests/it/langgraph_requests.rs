@@ -59,6 +59,10 @@ rules:
     );
     let mut bridge = BridgeSetup::new(kafka, &topic).routing(&rules).start();
     kafka.wait_committed(bridge.group(), &topic, Duration::from_secs(120));
+    let page = ask(&format!("{}/api/events/{}", bridge.admin(), traced.id()));
+    let delivery = &page["deliveries"][0];
+    let run = ask(delivery["run_url"].as_str().unwrap_or_default());
+    assert_eq!((&page["state"], &run["run_id"]), (&"delivered".into(), &delivery["run_id"]), "{page} {run}");
     bridge.stop();
     let accepted = bridge.logged("delivered");
     assert_eq!(accepted.len(), 2, "{accepted:?}\n{}", bridge.log().tail(40));

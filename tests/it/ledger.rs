@@ -1,49 +1,88 @@
-//! The ledger as whoever is on call meets it.
+//! The ledger as an operator sees it.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, fs};
 
-use crate::kit::{BridgeSetup, HttpAgent, TestEvent, event, kafka, unique};
+use crate::kit::{Bridge, BridgeSetup, HttpAgent, PATIENCE, TestEvent, event, kafka, unique};
 
-#[test]
-fn a_damaged_ledger_is_refused_and_moved_aside_as_the_docs_say() {
-    let agent = HttpAgent::start();
-    let topic = kafka().topic("damaged", 1);
-    let prefix = unique("damaged");
-    let events: Vec<_> = (0..20).map(|n| event(&format!("{prefix}-{n:02}"))).collect();
-    kafka().produce_all(&topic, events.iter().map(TestEvent::record));
-    let mut bridge = BridgeSetup::new(kafka(), &topic)
-        .routing(&format!(
-            "agents:
+/// A bridge with an agent, whose 20 events were delivered and committed, and whose data folder was then damaged.
+struct Damaged {
+    agent: HttpAgent,
+    topic: String,
+    events: Vec<TestEvent>,
+    bridge: Bridge,
+}
+
+impl Damaged {
+    fn with(config: &str) -> Self {
+        let agent = HttpAgent::start();
+        let topic = kafka().topic("damaged", 1);
+        let prefix = unique("damaged");
+        let events: Vec<_> = (0..20).map(|n| event(&format!("{prefix}-{n:02}"))).collect();
+        kafka().produce_all(&topic, events.iter().map(TestEvent::record));
+        let mut bridge = BridgeSetup::new(kafka(), &topic)
+            .config(config)
+            .routing(&format!(
+                "agents:
   audit: {{http: {{url: '{}/events'}}}}
 rules:
   - {{name: all, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [audit]}}
 ",
-            agent.url()
-        ))
-        .start();
-    agent.wait_accepted(20, Duration::from_secs(30));
-    kafka().wait_committed(bridge.group(), &topic, Duration::from_secs(30));
-    bridge.stop();
-
-    let data = bridge.data_dir();
-    fs::write(data.join("conf"), b"not what sled wrote").expect("the data folder can be written");
-    bridge.launch();
-    assert_eq!(bridge.wait_exit(Duration::from_secs(30)).code(), Some(74));
-    let said = bridge.log().tail(20);
-    for word in ["data", "mv ", "Idempotency-Key"] {
-        assert!(said.contains(word), "no `{word}` in\n{said}");
+                agent.url()
+            ))
+            .start();
+        agent.wait_accepted(20, PATIENCE);
+        kafka().wait_committed(bridge.group(), &topic, PATIENCE);
+        bridge.stop();
+        fs::write(bridge.data_dir().join("conf"), b"not what sled wrote").expect("the data folder can be written");
+        Self { agent, topic, events, bridge }
     }
-    assert!(data.join("db").exists(), "nothing is deleted by itself");
+
+    /// Publishes these and one more, and checks that each event was accepted once.
+    fn goes_on(&mut self, published_again: &[TestEvent]) {
+        let later = event(&unique("later"));
+        let records = published_again.iter().chain([&later]).map(TestEvent::record);
+        kafka().produce_all(&self.topic, records);
+        self.agent.wait_accepted(21, PATIENCE);
+        kafka().wait_committed(self.bridge.group(), &self.topic, PATIENCE);
+        self.bridge.stop();
+        let once: BTreeMap<_, _> = self.events.iter().chain([&later]).map(|event| (event.id().to_owned(), 1)).collect();
+        assert_eq!(self.agent.accepted_by_event(), once);
+    }
+}
+
+#[test]
+fn a_damaged_ledger_without_a_ledger_topic_is_refused_and_moved_aside_as_the_docs_say() {
+    let mut damaged = Damaged::with("dedup: {ledger_topic: off}\n");
+    let data = damaged.bridge.data_dir();
+    damaged.bridge.launch();
+    assert_eq!(damaged.bridge.wait_exit(PATIENCE).code(), Some(74));
+    let log = damaged.bridge.log().tail(20);
+    for word in ["data", "mv ", "Idempotency-Key"] {
+        assert!(log.contains(word), "no `{word}` in\n{log}");
+    }
+    assert!(data.join("db").exists(), "the bridge deletes nothing");
 
     fs::rename(&data, data.with_extension("bad")).expect("`mv data data.bad`");
-    bridge.start_again();
-    let later = event(&format!("{prefix}-later"));
-    kafka().produce(&topic, later.record());
-    agent.wait_accepted(21, Duration::from_secs(30));
-    kafka().wait_committed(bridge.group(), &topic, Duration::from_secs(30));
-    bridge.stop();
-    let once: BTreeMap<_, _> = events.iter().chain([&later]).map(|event| (event.id().to_owned(), 1)).collect();
-    assert_eq!(agent.accepted_by_event(), once, "the offsets were kept, so nothing was repeated");
+    damaged.bridge.start_again();
+    // The offsets were kept, so nothing is repeated.
+    damaged.goes_on(&[]);
+}
+
+#[test]
+fn a_damaged_ledger_is_replaced_and_filled_again_from_the_ledger_topic() {
+    let mut damaged = Damaged::with("");
+    damaged.bridge.start_again();
+    assert_eq!(damaged.bridge.metric("ledger_replaced_total", &[]), 1.0);
+    let message = "the ledger is damaged and was replaced by an empty one, to be filled from the ledger topic";
+    assert_eq!(damaged.bridge.logged(message).len(), 1);
+    let kept: Vec<_> = fs::read_dir(damaged.bridge.data_dir())
+        .expect("the data folder can be read")
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "bad"))
+        .collect();
+    assert!(matches!(&kept[..], [folder] if folder.join("db").exists()), "{kept:?}");
+    let again = damaged.events.clone();
+    damaged.goes_on(&again);
 }
 
 #[test]
@@ -63,14 +102,14 @@ rules:
             agent.url()
         ))
         .start();
-    agent.wait_accepted(10, Duration::from_secs(30));
-    kafka().wait_committed(bridge.group(), &topic, Duration::from_secs(30));
+    agent.wait_accepted(10, PATIENCE);
+    kafka().wait_committed(bridge.group(), &topic, PATIENCE);
     bridge.stop();
     kafka().produce_all(&topic, events[10..].iter().map(TestEvent::record));
     kafka().delete_records(&topic, 0, 20);
     bridge.start_again();
-    agent.wait_accepted(20, Duration::from_secs(30));
-    crate::kit::poll(Duration::from_secs(30), "the loss is counted", || {
+    agent.wait_accepted(20, PATIENCE);
+    crate::kit::poll(PATIENCE, "the loss is counted", || {
         let lost = bridge.metric("records_lost_total", &[("topic", &topic)]);
         crate::kit::when(lost == 10.0, lost)
     });

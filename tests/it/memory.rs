@@ -6,10 +6,12 @@ use std::time::Duration;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use serde_json::json;
 
-use crate::kit::{Bridge, BridgeSetup, HttpAgent, Record, Reply, event, kafka, poll, unique, when};
+use crate::kit::{
+    Bridge, BridgeSetup, HttpAgent, Record, Reply, bridge::LONG_SESSION, event, kafka, poll, unique, when,
+};
 
 const MIB: u64 = 1 << 20;
-const DEADLINE: Duration = Duration::from_secs(90);
+const DEADLINE: Duration = Duration::from_secs(240);
 /// Where nobody listens.
 const DOWN: &str = "http://127.0.0.1:1";
 
@@ -74,6 +76,8 @@ fn records_of_48_mb_and_of_99999_headers_are_dead_letters_and_memory_stays_bound
 
     let mut letters = kafka().read_all(&format!("{topic}.dlq"));
     letters.sort_by_key(|letter| letter.header("dlq-offset").and_then(|offset| offset.parse::<i64>().ok()));
+    // Dead letters are at least once.
+    letters.dedup_by_key(|letter| letter.header("dlq-offset"));
     assert_eq!(letters.len(), 24);
     for letter in letters.split_off(4) {
         let error = letter.header("dlq-error").unwrap_or_default();
@@ -100,7 +104,9 @@ fn records_of_48_mb_and_of_99999_headers_are_dead_letters_and_memory_stays_bound
 fn held(name: &str, agents: &[String], records: impl IntoIterator<Item = Record>) -> u64 {
     let topic = kafka().topic("held", 1);
     let count = kafka().produce_all(&topic, records).len();
-    let mut bridge = BridgeSetup::new(kafka(), &topic).routing(&routing(agents)).start();
+    // What is parked, on a machine that needs long for the backlog, would not be held.
+    let config = format!("{LONG_SESSION}park_after: off\n");
+    let mut bridge = BridgeSetup::new(kafka(), &topic).config(&config).routing(&routing(agents)).start();
     let idle = bridge.rss_bytes();
     let events = wait_paused(&bridge);
     let (peak, charged) = (bridge.peak_rss_bytes(), bridge.metric("in_flight_bytes", &[]));

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 use serde_json::json;
 
 use crate::kit::{
-    BridgeSetup, FaultPlan, FaultProxy, HttpAgent, Reply, TestEvent, event, http, kafka, poll,
+    BridgeSetup, FaultPlan, FaultProxy, HttpAgent, PATIENCE, Reply, TestEvent, event, http, kafka, poll,
     stub::{Lack, StubLangGraph},
     unique, when,
 };
@@ -19,7 +19,7 @@ fn routing(urls: &[(String, String)]) -> String {
         let _ = write!(
             agents,
             "  {name}:
-    langgraph: {{url: '{url}', assistant: analyst, settle: 6s}}
+    langgraph: {{url: '{url}', assistant: analyst, max_request_lifetime: 12s}}
     timeout: 1s
     retry: {{initial: 100ms, max: 1s, give_up_after: 1h}}
 "
@@ -35,7 +35,8 @@ fn routing(urls: &[(String, String)]) -> String {
     )
 }
 
-/// Two bridges deliver each event at the same time, through a network that loses and holds.
+/// Two bridges deliver each event at the same time, through a network that loses and holds: for 2 s, so that a machine may
+/// stand still for 10 s and no request outlives `max_request_lifetime`.
 #[test]
 fn no_server_runs_an_event_twice_whatever_its_answers_lack() {
     let topic = kafka().topic("lacking", 4);
@@ -53,10 +54,10 @@ fn no_server_runs_an_event_twice_whatever_its_answers_lack() {
     kafka().produce_all(&topic, events.iter().map(TestEvent::record));
     let bridges = [0, 1].map(|_| BridgeSetup::new(kafka(), &topic).routing(&routing(&urls)).start());
     for mut bridge in bridges {
-        poll(Duration::from_secs(240), "every delivery has come to its end", || {
+        poll(Duration::from_secs(480), "every delivery has come to its end", || {
             let waiting: Vec<_> = urls
                 .iter()
-                .map(|(name, _)| (name, bridge.metric("held_deliveries", &[("agent", name)])))
+                .map(|(name, _)| (name, bridge.metric("pending_deliveries", &[("agent", name)])))
                 .filter(|(_, waiting)| *waiting > 0.5)
                 .collect();
             let lag = kafka().lag(bridge.group(), &topic);
@@ -64,7 +65,7 @@ fn no_server_runs_an_event_twice_whatever_its_answers_lack() {
         });
         bridge.stop();
     }
-    poll(Duration::from_secs(30), "no request is held any more", || {
+    poll(PATIENCE, "no request is held any more", || {
         let holding: u64 = proxies.iter().map(|proxy| proxy.faults().holding).sum();
         when(holding == 0, holding)
     });
@@ -101,7 +102,7 @@ fn a_list_of_four_megabytes_costs_little_more_than_its_bytes() {
     let mut bridge = BridgeSetup::new(kafka(), &topic).routing(&routing(&urls)).start();
     let before = bridge.rss_bytes();
     kafka().produce(&topic, event(&unique("big")).record());
-    poll(Duration::from_secs(60), "the list was read five times, and counts as an unknown run", || {
+    poll(PATIENCE, "the list was read five times, and counts as an unknown run", || {
         let attempts = bridge.metric("attempts_total", &[("agent", "analyst"), ("result", "unknown_run")]);
         when(attempts >= 5.0, attempts)
     });

@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::kit::{
-    free_port, http, poll,
+    PATIENCE, free_port, http, poll,
     process::{Process, Scratch},
     when,
 };
@@ -99,22 +99,8 @@ fn every_command_in_the_documents_is_one_that_a_test_runs() {
         ),
     ]);
     let makefile = read("Makefile");
-    let mut documents = vec![
-        "README.md",
-        "CONTRIBUTING.md",
-        "SECURITY.md",
-        "examples/langgraph-app/README.md",
-        "examples/airflow/README.md",
-    ]
-    .into_iter()
-    .map(str::to_owned)
-    .collect::<Vec<_>>();
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    for entry in fs::read_dir(docs).expect("docs/ can be listed") {
-        documents.push(format!("docs/{}", entry.expect("docs/ can be listed").file_name().to_string_lossy()));
-    }
     let mut seen = 0;
-    for document in documents {
+    for document in documents() {
         for command in commands(&document) {
             seen += 1;
             match command.strip_prefix("make ") {
@@ -132,25 +118,64 @@ fn every_command_in_the_documents_is_one_that_a_test_runs() {
 #[test]
 fn every_link_in_the_documents_leads_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut documents = vec![root.join("README.md"), root.join("ARCHITECTURE.md"), root.join("CONTRIBUTING.md")];
-    for entry in fs::read_dir(root.join("docs")).expect("docs/ can be listed") {
-        documents.push(entry.expect("docs/ can be listed").path());
-    }
     let mut seen = 0;
-    for document in documents {
-        let text = fs::read_to_string(&document).expect("a document can be read");
+    for name in documents() {
+        let text = read(&name);
         for (at, _) in text.match_indices("](") {
             let link = text[at + 2..].split(')').next().unwrap_or_default();
-            let file = link.split('#').next().unwrap_or_default();
-            if file.is_empty() || link.starts_with("http") {
+            if link.starts_with("http") {
                 continue;
             }
             seen += 1;
-            let target = document.parent().expect("a file has a folder").join(file);
-            assert!(target.exists(), "{}: {link} leads nowhere", document.display());
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => root.join(&name),
+                file => root.join(&name).parent().expect("a file has a folder").join(file),
+            };
+            assert!(target.exists(), "{name}: {link} leads nowhere");
+            if !anchor.is_empty() {
+                let target = fs::read_to_string(&target).expect("a document can be read");
+                assert!(anchors(&target).any(|found| found == anchor), "{name}: {link}: there is no such heading");
+            }
         }
     }
     assert!(seen > 10, "only {seen} links were found");
+}
+
+/// The pages for people, by their path from the root.
+fn documents() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found: Vec<String> = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "examples/langgraph-app/README.md",
+        "examples/airflow/README.md",
+    ]
+    .map(str::to_owned)
+    .into();
+    for folder in ["docs", "docs/decisions"] {
+        for entry in fs::read_dir(root.join(folder)).expect("docs/ can be listed") {
+            let name = entry.expect("docs/ can be listed").file_name().to_string_lossy().into_owned();
+            if Path::new(&name).extension().is_some_and(|extension| extension == "md") {
+                found.push(format!("{folder}/{name}"));
+            }
+        }
+    }
+    found
+}
+
+/// The anchors of a document's headings, as GitHub makes them.
+fn anchors(text: &str) -> impl Iterator<Item = String> {
+    text.lines().filter(|line| line.starts_with('#')).map(|line| {
+        let heading = line.trim_start_matches('#').trim().to_lowercase();
+        heading
+            .chars()
+            .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+            .map(|c| if c == ' ' { '-' } else { c })
+            .collect()
+    })
 }
 
 /// The fenced blocks between two headings, in their order: language and text.
@@ -226,7 +251,11 @@ fn the_first_rule_of_the_readme_runs_the_agent_once() {
         command
     };
     let run = |script: &str| {
-        let output = shell(script).stdin(Stdio::null()).output().expect("bash starts");
+        // A broker that stands still for the five seconds of a publish cannot be reached: 69.
+        let output = poll(PATIENCE, script, || {
+            let output = shell(script).stdin(Stdio::null()).output().expect("bash starts");
+            if output.status.code() == Some(69) { Err(output) } else { Ok(output) }
+        });
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{script}\n{text}\n{}", String::from_utf8_lossy(&output.stderr));
         text
@@ -258,7 +287,7 @@ fn the_first_rule_of_the_readme_runs_the_agent_once() {
                 let service = Process::spawn(last, &shell(last), Arc::default());
                 services.push(service);
                 let service = services.last_mut().expect("it was pushed");
-                poll(Duration::from_secs(120), last, || {
+                poll(Duration::from_secs(240), last, || {
                     assert!(service.exit_status().is_none(), "{last} ended:\n{}", service.log().tail(40));
                     let answers = if ready.starts_with("http") {
                         matches!(http::get(&ready), Ok((200, _)))
@@ -272,17 +301,17 @@ fn the_first_rule_of_the_readme_runs_the_agent_once() {
         }
     }
     let ran = || fs::read_to_string(&executions).unwrap_or_default().lines().count();
-    poll(Duration::from_secs(60), "the agent runs", || when(ran() == 1, ran()));
+    poll(2 * PATIENCE, "the agent runs", || when(ran() == 1, ran()));
     println!("from `make kafka` to the agent's run: {:.0} s", started.elapsed().as_secs_f64());
 
     // As the page says: published again, it is a duplicate, and the state of the thread tells of the event.
     let publish = publish.expect("the section publishes the event");
     let summary = "etl_orders (scheduled__2026-01-31) completed";
-    poll(Duration::from_secs(60), "the thread shows what the agent made of the event", || {
+    poll(PATIENCE, "the thread shows what the agent made of the event", || {
         let shown = run(&publish);
         when(shown.contains(summary), shown)
     });
-    poll(Duration::from_secs(60), "the second copy is a duplicate", || {
+    poll(PATIENCE, "the second copy is a duplicate", || {
         let metrics = http::get(&format!("http://127.0.0.1:{admin}/metrics"));
         let seen = metrics.as_ref().is_ok_and(|(_, text)| {
             text.lines().any(|line| line.contains("outcome=\"duplicate\"") && !line.ends_with(" 0"))

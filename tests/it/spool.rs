@@ -13,12 +13,12 @@ use std::{
 
 use rand::RngExt as _;
 use workflow_bridge::publish::{
-    Budget, PublishError, Publisher, Record,
+    Budget, Interrupt, PublishError, Publisher, Record,
     spool::{Spool, SpoolSettings},
 };
 
 use crate::kit::{
-    Bridge, BridgeSetup, Broker, Kafka, TestEvent, event,
+    BridgeSetup, Broker, Kafka, PATIENCE, TestEvent, event,
     events::events,
     kafka, poll,
     process::{Log, Process, Scratch},
@@ -50,11 +50,9 @@ fn put(spool: &Spool, topic: &str, servers: &str, events: &[TestEvent]) {
 fn command(action: &str, folder: &Path, servers: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_workflow-bridge"));
     for (name, _) in std::env::vars_os() {
-        if name
-            .to_str()
-            .is_some_and(|name| ["KAFKA_", "BRIDGE_", "WORKFLOW_EVENTS_"].iter().any(|p| name.starts_with(p)))
-        {
-            command.env_remove(name);
+        let name = name.to_string_lossy();
+        if ["KAFKA_", "BRIDGE_", "WORKFLOW_EVENTS_"].iter().any(|prefix| name.starts_with(prefix)) {
+            command.env_remove(&*name);
         }
     }
     command
@@ -67,10 +65,19 @@ fn command(action: &str, folder: &Path, servers: &str) -> Command {
 }
 
 fn run(action: &str, folder: &Path, servers: &str) -> (Option<i32>, String) {
-    told(&command(action, folder, servers).output().expect("the binary starts"))
+    output_of(&command(action, folder, servers).output().expect("the binary starts"))
 }
 
-fn told(output: &Output) -> (Option<i32>, String) {
+/// `spool drain`, again while it ends with 69: a broker that stands still is away for it.
+#[track_caller]
+fn drain(folder: &Path, servers: &str) -> (Option<i32>, String) {
+    poll(PATIENCE, "Kafka takes what waits", || match run("drain", folder, servers) {
+        (Some(69), text) => Err(text),
+        done => Ok(done),
+    })
+}
+
+fn output_of(output: &Output) -> (Option<i32>, String) {
     let text = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
     (output.status.code(), text.concat())
 }
@@ -98,7 +105,7 @@ fn a_drain_publishes_every_event_to_its_own_topic_as_it_would_have_been() {
     let oldest = format!("the oldest: event {} for topic {}: ", first[0].id(), topics[0]);
     assert!(text.contains(&oldest), "no `{oldest}` in {text}");
 
-    let (code, text) = run("drain", &folder, kafka().bootstrap());
+    let (code, text) = drain(&folder, kafka().bootstrap());
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("35 events published to"), "{text}");
     assert!(text.contains("5 events of them had been spooled for elsewhere:9092"), "{text}");
@@ -126,7 +133,7 @@ fn without_kafka_a_drain_says_what_is_left_and_exits_with_69() {
     // The flag goes before the variable.
     let mut command = command("drain", &folder, "127.0.0.1:1");
     let command = command.args(["--spool", "spool"]).env("WORKFLOW_EVENTS_SPOOL_DIR", "nowhere");
-    let (code, text) = told(&command.output().expect("the binary starts"));
+    let (code, text) = output_of(&command.output().expect("the binary starts"));
     assert_eq!(code, Some(69), "{text}");
     assert!(text.contains("3 events left in") && text.contains("127.0.0.1:1"), "{text}");
     let stats = spool(&folder).stats().expect("the folder can be read");
@@ -144,7 +151,7 @@ fn what_can_never_be_published_is_in_the_quarantine_and_exits_with_65() {
     put(&spool(&folder), &format!("{topic}-small"), kafka().bootstrap(), &[large]);
     fs::write(folder.join("spool/0000000000001-00000000-0000000000000000-0-0.event"), "half an ev")
         .expect("the folder can be written");
-    let (code, text) = run("drain", &folder, kafka().bootstrap());
+    let (code, text) = drain(&folder, kafka().bootstrap());
     assert_eq!(code, Some(65), "{text}");
     assert!(text.contains("2 events moved to") && text.contains("quarantine"), "{text}");
     assert_eq!(ids(kafka(), &topic), ids_of(&good));
@@ -159,7 +166,7 @@ fn what_can_never_be_published_is_in_the_quarantine_and_exits_with_65() {
     assert!(reasons.iter().any(|reason| reason.contains("too large")), "{reasons:?}");
     assert!(reasons.iter().any(|reason| reason.contains("header line")), "{reasons:?}");
 
-    // What is mended is moved back, and goes out.
+    // What is fixed is moved back, and published.
     for entry in fs::read_dir(folder.join("spool/quarantine")).expect("it is there").flatten() {
         let small =
             fs::read_to_string(entry.path()).expect("it can be read").replace(&format!("{topic}-small"), &topic);
@@ -168,7 +175,7 @@ fn what_can_never_be_published_is_in_the_quarantine_and_exits_with_65() {
             fs::rename(entry.path(), folder.join("spool").join(entry.file_name())).expect("it can be moved");
         }
     }
-    let (code, text) = run("drain", &folder, kafka().bootstrap());
+    let (code, text) = drain(&folder, kafka().bootstrap());
     assert_eq!((code, text.contains("1 event published")), (Some(0), true), "{text}");
 }
 
@@ -179,7 +186,10 @@ fn a_topic_that_does_not_exist_holds_up_no_other() {
     let (bad, good) = (events("bad", 120), events("good", 120));
     put(&spool(&folder), &absent, kafka().bootstrap(), &bad);
     put(&spool(&folder), &topic, kafka().bootstrap(), &good);
-    let (code, text) = run("drain", &folder, kafka().bootstrap());
+    let (code, text) = poll(PATIENCE, "a broker answers", || {
+        let (code, text) = run("drain", &folder, kafka().bootstrap());
+        if text.contains("none published") { Err(text) } else { Ok((code, text)) }
+    });
     assert_eq!(code, Some(69), "{text}");
     assert!(
         text.contains("120 events published") && text.contains("120 events left") && text.contains(&absent),
@@ -201,21 +211,13 @@ fn settings_and_folders_that_are_wrong_exit_with_78() {
     }
     let mut off = Command::new(env!("CARGO_BIN_EXE_workflow-bridge"));
     let off = off.args(["spool", "drain"]).current_dir(&*folder).env("WORKFLOW_EVENTS_SPOOL_DIR", "off");
-    let (code, text) = told(&off.stdin(Stdio::null()).output().expect("the binary starts"));
+    let (code, text) = output_of(&off.stdin(Stdio::null()).output().expect("the binary starts"));
     assert_eq!((code, text.contains("--spool")), (Some(78), true), "{text}");
 }
 
 fn bridge_on(kafka: &Kafka, topic: &str, folder: &Path) -> BridgeSetup {
     let spool = folder.join("spool").display().to_string();
     BridgeSetup::new(kafka, topic).routing(RULES).env("WORKFLOW_EVENTS_SPOOL_DIR", &spool)
-}
-
-fn wait_drained(bridge: &Bridge, spool: &Spool) {
-    poll(Duration::from_secs(60), "the bridge has emptied the spool", || {
-        let stats = spool.stats().map_err(|error| error.to_string())?;
-        let waiting = bridge.metric("spool_waiting_events", &[]);
-        when(stats.events == 0 && waiting == 0.0, format!("{stats:?}, the metric says {waiting}"))
-    });
 }
 
 #[test]
@@ -225,23 +227,27 @@ fn a_bridge_that_is_pointed_at_a_folder_empties_it_when_kafka_is_back() {
     let folder = Scratch::new("spool");
     let spool = spool(&folder);
     let mut bridge = bridge_on(&broker, &topic, &folder).start();
-    bridge.wait_ready(Duration::from_secs(60));
+    bridge.wait_ready(PATIENCE);
     assert_eq!(bridge.metric("spool_events_total", &[("outcome", "published")]), 0.0);
     assert_eq!(bridge.status()["spool"]["waiting"], 0);
 
     broker.stop();
     let all = events("away", 40);
     put(&spool, &topic, broker.bootstrap(), &all);
-    poll(Duration::from_secs(60), "the bridge sees them, cannot publish them, and says so", || {
+    poll(PATIENCE, "the bridge sees them, cannot publish them, and says so", || {
         let status = bridge.status()["spool"].clone();
         when(status["waiting"] == 40 && status["last_error"].is_string(), status)
     });
     broker.start_again();
-    wait_drained(&bridge, &spool);
+    poll(PATIENCE, "the bridge has emptied the spool", || {
+        let stats = spool.stats().map_err(|error| error.to_string())?;
+        let waiting = bridge.metric("spool_waiting_events", &[]);
+        when(stats.events == 0 && waiting == 0.0, format!("{stats:?}, the metric says {waiting}"))
+    });
     assert_eq!(ids(&broker, &topic), ids_of(&all));
     assert_eq!(bridge.metric("spool_events_total", &[("outcome", "published")]), 40.0);
     // They are the bridge's own events now, and some of them twice, if an acknowledgement was lost.
-    poll(Duration::from_secs(60), "each of them has its outcome", || {
+    poll(PATIENCE, "each of them has its outcome", || {
         let unmatched = bridge.metric("events_total", &[("outcome", "unmatched")]);
         when(unmatched >= 40.0, unmatched)
     });
@@ -250,28 +256,38 @@ fn a_bridge_that_is_pointed_at_a_folder_empties_it_when_kafka_is_back() {
 
 #[test]
 fn a_bridge_that_stops_while_kafka_is_silent_puts_back_what_it_took() {
+    // A thread that stands still for a second at the stop leaves its claims to the next drain, as the log says.
+    assert!((0..3).any(|_| is_put_back_at_a_stop()), "the spool's thread never ended in time");
+}
+
+/// `false` when the spool's thread did not end in time. Nothing is lost in any case.
+fn is_put_back_at_a_stop() -> bool {
     let mut broker = Broker::start();
-    let topic = broker.topic("spool", 1);
-    let folder = Scratch::new("spool");
+    let (topic, folder, all) = (broker.topic("spool", 1), Scratch::new("spool"), events("silent", 10));
     let spool = spool(&folder);
     let mut bridge = bridge_on(&broker, &topic, &folder).start();
-    bridge.wait_ready(Duration::from_secs(60));
+    bridge.wait_ready(PATIENCE);
     broker.freeze();
-    put(&spool, &topic, broker.bootstrap(), &events("silent", 10));
-    poll(Duration::from_secs(30), "the bridge has taken them", || {
+    put(&spool, &topic, broker.bootstrap(), &all);
+    poll(PATIENCE, "the bridge has taken them", || {
         let stats = spool.stats().map_err(|error| error.to_string())?;
         when(stats.claimed == 10, format!("{stats:?}"))
     });
     bridge.stop();
     let stats = spool.stats().expect("the folder can be read");
-    assert_eq!((stats.events, stats.claimed), (10, 0));
+    let late = bridge.logged("the spool's thread has not ended yet: the next drain takes over what it claimed");
+    assert!(stats.events == 10 && (stats.claimed == 0 || !late.is_empty()), "{stats:?}");
     broker.thaw();
+    let (code, text) = drain(&folder, broker.bootstrap());
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(ids(&broker, &topic), ids_of(&all), "nothing is lost");
+    stats.claimed == 0
 }
 
 const CHILD_FOLDER: &str = "WORKFLOW_BRIDGE_TEST_CHAOS";
 /// Processes at once.
 const PROCESSES: usize = 20;
-/// How long they are killed and started again.
+/// How long they are killed and started again, at least.
 const CHAOS: Duration = Duration::from_secs(20);
 
 /// A child of the test below: spools, publishes and drains, until it is killed. It notes each event that
@@ -292,7 +308,7 @@ fn child_that_spools_and_drains_until_it_is_killed() {
     let draining = || {
         let budget = Budget { events: 50, time: Duration::from_secs(5) };
         loop {
-            publisher.drain(budget).expect("the folder can be used");
+            publisher.drain(budget, Interrupt::never()).expect("the folder can be used");
             thread::sleep(Duration::from_millis(5));
         }
     };
@@ -318,6 +334,14 @@ fn child_that_spools_and_drains_until_it_is_killed() {
     });
 }
 
+/// What the children were promised so far.
+fn promised(folder: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(folder).expect("it can be listed").flatten();
+    let notes = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("promised-"));
+    let texts = notes.map(|entry| fs::read_to_string(entry.path()).expect("it can be read"));
+    texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
 #[test]
 fn twenty_processes_that_spool_and_drain_and_are_killed_lose_nothing() {
     let folder = Scratch::new("chaos");
@@ -332,14 +356,14 @@ fn twenty_processes_that_spool_and_drain_and_are_killed_lose_nothing() {
     let mut children: Vec<Process> = (0..PROCESSES).map(|_| start()).collect();
     let begin = Instant::now();
     let mut kills = 0;
-    while begin.elapsed() < CHAOS {
+    // Longer on a slow disk, until there is enough to lose.
+    while begin.elapsed() < CHAOS || (begin.elapsed() < PATIENCE && promised(&folder).len() <= 500) {
         thread::sleep(Duration::from_millis(rand::rng().random_range(20..200)));
         let index = rand::rng().random_range(0..PROCESSES);
         let victim = &mut children[index];
         if let Some(status) = victim.exit_status() {
             panic!("a child ended by itself ({status}):\n{}", victim.log().tail(40));
         }
-        // SIGKILL.
         victim.kill();
         kills += 1;
         *victim = start();
@@ -348,18 +372,12 @@ fn twenty_processes_that_spool_and_drain_and_are_killed_lose_nothing() {
         assert!(child.exit_status().is_none(), "a child ended by itself:\n{}", child.log().tail(40));
         child.kill();
     }
+    let took = begin.elapsed();
     let spool = spool(&folder);
     let at_the_end = spool.stats().expect("the folder can be read");
-    let (code, text) = run("drain", &folder, kafka().bootstrap());
+    let (code, text) = drain(&folder, kafka().bootstrap());
     assert_eq!(code, Some(0), "{text}");
-
-    let mut promised = BTreeSet::new();
-    for entry in fs::read_dir(&*folder).expect("it can be listed").flatten() {
-        if entry.file_name().to_string_lossy().starts_with("promised-") {
-            let text = fs::read_to_string(entry.path()).expect("it can be read");
-            promised.extend(text.lines().map(str::to_owned));
-        }
-    }
+    let promised = promised(&folder);
     let mut found: BTreeMap<String, u64> = BTreeMap::new();
     for stored in kafka().read_all(&topic) {
         *found.entry(stored.header("event_id").expect("every record has it")).or_default() += 1;
@@ -367,7 +385,7 @@ fn twenty_processes_that_spool_and_drain_and_are_killed_lose_nothing() {
     let lost: Vec<&String> = promised.iter().filter(|id| !found.contains_key(*id)).collect();
     let copies: u64 = found.values().map(|copies| copies - 1).sum();
     println!(
-        "{PROCESSES} processes, {kills} killed in {CHAOS:?}: {} events promised, {} lost, {} in the topic, {copies} of them \
+        "{PROCESSES} processes, {kills} killed in {took:.1?}: {} events promised, {} lost, {} in the topic, {copies} of them \
          again; {} waited at the end, {} of them in dead hands",
         promised.len(),
         lost.len(),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::kit::{BridgeSetup, HttpAgent, LangGraph, TestEvent, event, http, kafka, poll, unique, when};
+use crate::kit::{BridgeSetup, HttpAgent, LangGraph, PATIENCE, TestEvent, event, http, kafka, poll, unique, when};
 
 #[test]
 fn config_context_and_metadata_arrive_as_the_event_fills_them_in() {
@@ -33,8 +33,8 @@ rules:
     let id = unique("settings");
     let completed = event(&id).workflow("etl_orders").data(json!({"rows": 37, "files": ["a", "b"]}));
     kafka().produce_all(&topic, [completed.record()]);
-    kafka().wait_committed(bridge.group(), &topic, Duration::from_secs(60));
-    langgraph.wait_idle(Duration::from_secs(60));
+    kafka().wait_committed(bridge.group(), &topic, PATIENCE);
+    langgraph.wait_idle(PATIENCE);
 
     let fetch = |path: String| -> Value {
         let (status, body) = http::get(&format!("{}{path}", langgraph.url())).expect("the server answers");
@@ -97,7 +97,7 @@ rules:
             quick.url()
         ))
         .start();
-    bridge.wait_ready(Duration::from_secs(30));
+    bridge.wait_ready(PATIENCE);
     let done: Vec<_> = (0..27_000).map(|n| format!("task-{n:06}")).collect();
     let prefix = unique("costly");
     let events: Vec<_> = (0..10).map(|n| event(&format!("{prefix}-{n}")).data(json!({"done": done}))).collect();

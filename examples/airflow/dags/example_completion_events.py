@@ -1,4 +1,4 @@
-"""Events without a line in any task: a decorator for tasks, callbacks for what no task can say.
+"""Events without code in the tasks: a decorator for tasks, and callbacks for tasks and the DAG.
 
 ``load`` publishes its own completion with what it returned, or its failure with the error. The DAG's callbacks publish
 the end of the whole run (``metadata.scope`` is ``dag``), which is what an agent usually waits for.

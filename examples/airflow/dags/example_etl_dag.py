@@ -1,4 +1,4 @@
-"""Extract, transform, load, and say so: the last task publishes that the run is complete.
+"""Extract, transform, load: the last task publishes the completion of the run.
 
 ``publish_completion`` passes its whole ``**context``: the DAG, the run and the attempt are taken from there.
 """

@@ -1,6 +1,6 @@
-"""The ids said outright: ``publish_workflow_event`` takes the DAG, the run and a payload.
+"""Explicit ids: ``publish_workflow_event`` takes the DAG, the run and a payload.
 
-Inside a task it still knows which attempt publishes, so a retry repeats the event's id and a clear does not.
+Inside a task it still knows the attempt, so a retry repeats the event's id and a clear does not.
 """
 
 from datetime import datetime

@@ -40,7 +40,7 @@ class LangGraph:
         command += ["--n-jobs-per-worker", "10", "--port", str(port)]
         self.process = Process("the LangGraph server", command, folder / "server.log", folder / "app", environment)
         try:
-            poll(120, "the LangGraph server answers", self._answers, every=0.2)
+            poll(300, "the LangGraph server answers", self._answers, every=0.2)
         except BaseException:
             self.close()
             raise
@@ -54,7 +54,7 @@ class LangGraph:
         """How many of its threads have a run that is not over, one at most."""
         body = json.dumps({"status": "busy", "limit": 1}).encode()
         request = urllib.request.Request(f"{self.url}/threads/search", body, {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return len(json.load(answer))
 
     def close(self) -> None:
@@ -63,5 +63,5 @@ class LangGraph:
 
     def _answers(self) -> bool:
         assert self.process.status() is None, self.process.tail()
-        with urllib.request.urlopen(f"{self.url}/ok", timeout=5) as answer:
+        with urllib.request.urlopen(f"{self.url}/ok", timeout=30) as answer:
             return answer.status == 200

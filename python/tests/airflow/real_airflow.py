@@ -17,6 +17,7 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from kit.poll import poll
 from kit.process import ROOT, Process, Scratch, free_port, prepared
+from kit.programs import PATIENT
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = ROOT / "examples" / "airflow" / "dags"
@@ -52,8 +53,12 @@ class Airflow:
         self.dags.mkdir()
         for source in (*EXAMPLES.glob("*.py"), *(HERE / "dags").glob("*.py")):
             shutil.copy(str(source), str(self.dags))
+        # Python imports it at its start, where it is on the path.
+        self._patient = self.folder / "patient"
+        self._patient.mkdir()
+        (self._patient / "sitecustomize.py").write_text("import patient\n\npatient.install()\n")
         self.port = free_port()
-        self.run("db", "migrate", within=300)
+        self.run("db", "migrate")
 
     def env(self, **more: str) -> Dict[str, str]:
         """The environment of a process of this Airflow: nothing of ours but what is passed."""
@@ -62,17 +67,31 @@ class Airflow:
         }
         clean.update(
             AIRFLOW_HOME=str(self.home),
+            # How long a process waits for another's lock of the database: 5 s by default, which a slow disk exceeds.
+            AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{self.home / 'airflow.db'}?timeout=60",
             AIRFLOW__CORE__LOAD_EXAMPLES="False",
             AIRFLOW__CORE__DAGS_FOLDER=str(self.dags),
             AIRFLOW__CORE__UNIT_TEST_MODE="False",
             AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC="1",
             AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL="300",
+            # What else a machine that stands still for a while would exceed: a scheduler that takes itself for dead, or
+            # a DAG for gone.
+            AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD="600",
             PATH="{}{}{}".format(self.bin, os.pathsep, clean.get("PATH", "")),
             PYTHONUNBUFFERED="1",
             PYTHONDONTWRITEBYTECODE="1",
             NO_COLOR="1",
             TEST_FOLDER=str(self.folder),
         )
+        if self.version == 2:
+            clean.update(
+                # A task's process that still publishes when its success is in the database (the listener, a callback)
+                # is ended at the second heartbeat after that: 5 s each by default.
+                AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC="60",
+                AIRFLOW__SCHEDULER__STALE_DAG_THRESHOLD="600",
+                AIRFLOW__CORE__DAG_FILE_PROCESSOR_TIMEOUT="600",
+                AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT="300",
+            )
         if self.version == 3:
             url = f"http://127.0.0.1:{self.port}"
             clean.update(
@@ -83,37 +102,59 @@ class Airflow:
                 AIRFLOW__CORE__EXECUTION_API_SERVER_URL=url + "/execution/",
                 AIRFLOW__API_AUTH__JWT_SECRET="a-secret-of-the-tests-and-of-nobody-else",
                 AIRFLOW__CORE__PARALLELISM="2",
+                AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT="300",
+                # As the heartbeat of version 2: what a task's process has left after its success.
+                AIRFLOW__CORE__TASK_SUCCESS_OVERTIME="120",
+                AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT="60",
+                AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS="20",
+                AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT="600",
+                AIRFLOW__DAG_PROCESSOR__STALE_DAG_THRESHOLD="600",
                 AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES="1",
                 AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL="300",
             )
         clean.update(more)
         return clean
 
-    def run(self, *arguments: str, within: float = 180, check: bool = True, **env: str) -> Ended:
+    def run(self, *arguments: str, within: float = 600, check: bool = True, **env: str) -> Ended:
         """Runs ``airflow`` with these arguments to its end."""
-        return self._end("airflow " + " ".join(arguments), [str(self.bin / "airflow"), *arguments], within, check, env)
+        what, command = "airflow " + " ".join(arguments), [str(self.bin / "airflow"), *arguments]
+        if not check or arguments[:2] in (("dags", "test"), ("tasks", "run")):  # These publish, and are run once.
+            return self._end(what, command, within, check, env)
+        for _ in range(4):
+            ended = self._end(what, command, within, False, env)
+            # A limit of SQLite, not of ours: where waiting could not help, another's lock is an error at once, however
+            # long the time-out is.
+            if ended.status == 0 or "database is locked" not in ended.text:
+                break
+        assert ended.status == 0, f"{what} ended with {ended.status}:\n{ended.text[-6000:]}"
+        return ended
 
-    def python(self, *arguments: str, within: float = 60, **env: str) -> Ended:
+    def python(self, *arguments: str, within: float = 180, **env: str) -> Ended:
         """Runs this Airflow's own Python to its end."""
         return self._end("python " + " ".join(arguments), [str(self.bin / "python"), *arguments], within, True, env)
 
-    def dags_test(self, dag_id: str, **env: str) -> Ended:
-        """``airflow dags test``: the whole run, in one process."""
-        return self.run("dags", "test", dag_id, DATE, **env)
+    def patience(self) -> Dict[str, str]:
+        """The environment of a process whose producers have the patience of programs/patient.py."""
+        return {"PYTHONPATH": os.pathsep.join([str(self._patient), str(PATIENT.parent)])}
+
+    def dags_test(self, dag_id: str, patient: bool = True, check: bool = True, **env: str) -> Ended:
+        """``airflow dags test``: the whole run, in one process. Patient with its broker, which is to be there."""
+        return self.run("dags", "test", dag_id, DATE, check=check, **(self.patience() if patient else {}), **env)
 
     def trigger(self, dag_id: str, run_id: str) -> None:
         """Makes a run. On Airflow 3 with a date: ``airflow tasks clear`` finds no run that has none."""
         dated = ("-l", TRIGGERED) if self.version == 3 else ()
         self.run("dags", "trigger", "-r", run_id, *dated, dag_id)
 
-    def tasks_run(self, dag_id: str, task_id: str, run_id: str, **env: str) -> Ended:
-        """``airflow tasks run --local`` of Airflow 2: the task in a fork, left by ``os._exit``."""
+    def tasks_run(self, dag_id: str, task_id: str, run_id: str, patient: bool = True, **env: str) -> Ended:
+        """``airflow tasks run --local`` of Airflow 2: the task in a fork, left by ``os._exit``. As patient."""
         flags = ("--local", "--ignore-all-dependencies", "--force")
-        return self.run("tasks", "run", dag_id, task_id, run_id, *flags, **env)
+        return self.run("tasks", "run", dag_id, task_id, run_id, *flags, **(self.patience() if patient else {}), **env)
 
     def state(self, table: str, **where: str) -> str:
         """The ``state`` of a row of Airflow's database, read without asking Airflow, which takes seconds to answer."""
-        database = sqlite3.connect(f"file:{self.home / 'airflow.db'}?mode=ro", uri=True, timeout=10)
+        # Not read-only: a reader that comes upon the journal of a process that was killed has to put it right first.
+        database = sqlite3.connect(f"file:{self.home / 'airflow.db'}?mode=rw", uri=True, timeout=60)
         try:
             names = " and ".join(f"{name} = ?" for name in where)
             rows = database.execute(f"select state from {table} where {names}", list(where.values())).fetchall()
@@ -133,12 +174,12 @@ class Airflow:
                 # A task that starts before the API server listens is a failed attempt.
                 started[name] = Process("airflow " + name, command, log, self.folder, self.env(**env))
                 if name == "api-server":
-                    poll(120, "the API server answers", self._api_answers, every=0.2)
+                    poll(300, "the API server answers", self._api_answers, every=0.2)
             yield started
         finally:
             for process in reversed(list(started.values())):
                 process.signal(signal.SIGTERM)
-            ends = time.monotonic() + 15
+            ends = time.monotonic() + 60
             while time.monotonic() < ends and any(process.status() is None for process in started.values()):
                 time.sleep(0.1)
             for process in started.values():
@@ -146,7 +187,7 @@ class Airflow:
             self._end_children()
 
     def _api_answers(self) -> bool:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v2/version", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v2/version", timeout=30) as answer:
             return bool(answer.status == 200)
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ def test_an_argument_of_the_task_is_a_parameter_only_when_it_is_passed_on(
     assert sorted(one["number"] for one in mapped) == [2, 4, 6, 8]
     assert len(set(ids["mapped"])) == 2, "two lists, two events"
     assert len(set(ids["open"])) == 2, "the key of op_kwargs is not the helper's: two payloads, two events"
-    assert len(set(ids["named"])) == 1, "the function passes its key on: one event, told twice"
+    assert len(set(ids["named"])) == 1, "the function passes its key on: one event, published twice"
     assert len(set(ids["taskflow"])) == 2, "one with the key, one without"
     assert "key= of publish_workflow_event is ignored" in ended.text
     assert spool.everything() == []

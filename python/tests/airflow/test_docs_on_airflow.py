@@ -35,7 +35,7 @@ CALLBACKS = [block for block in blocks("python") if "dag_id=" not in block]
 
 
 @pytest.mark.parametrize("name", DAGS)
-def test_a_dag_of_the_page_runs_as_it_stands(
+def test_a_dag_of_the_page_runs_unchanged(
     name: str, airflow2: Airflow, kafka: Kafka, topic: str, spool: SpoolFolder
 ) -> None:
     (airflow2.dags / f"{name}.py").write_text(DAGS[name])
@@ -50,13 +50,13 @@ def test_a_dag_of_the_page_runs_as_it_stands(
         "my_first_events": [("task", "process")],
         "my_callbacks": [("task", "load"), ("task", "report"), ("dag", None)],
     }
-    told = [(event["metadata"]["scope"], event["metadata"].get("task_id")) for event in events]
-    assert told == scopes[name], ended.text[-4000:]
+    published = [(event["metadata"]["scope"], event["metadata"].get("task_id")) for event in events]
+    assert published == scopes[name], ended.text[-4000:]
     assert f"published WORKFLOW_COMPLETED {events[0]['event_id']} of {name}/" in ended.text
 
 
 def test_the_callbacks_of_the_page_publish_a_missed_deadline(
-    kafka: Kafka, topic: str, monkeypatch: pytest.MonkeyPatch
+    kafka: Kafka, topic: str, monkeypatch: pytest.MonkeyPatch, patient: None
 ) -> None:
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap)
     monkeypatch.setenv("KAFKA_TOPIC", topic)

@@ -5,7 +5,7 @@ Neither exit handlers nor daemon threads run to their end there, so what a helpe
 
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 from kit.broker import Broker
@@ -25,11 +25,11 @@ def ready(airflow2: Airflow) -> Airflow:
     return airflow2
 
 
-def run_task(airflow: Airflow, run_id: str, env: Dict[str, str]) -> Dict[str, Any]:
+def run_task(airflow: Airflow, run_id: str, env: Dict[str, str], patient: bool = False) -> Dict[str, Any]:
     """Makes a run, runs its task in a fork, and returns what the task wrote down."""
     airflow.trigger("fork_probe", run_id)
     before = len(seen(airflow, "fork.jsonl"))
-    ended = airflow.tasks_run("fork_probe", "publish", run_id, **env)
+    ended = airflow.tasks_run("fork_probe", "publish", run_id, patient=patient, **env)
     lines = seen(airflow, "fork.jsonl")[before:]
     assert len(lines) == 1, ended.text[-4000:]
     line: Dict[str, Any] = json.loads(lines[0])
@@ -43,7 +43,7 @@ def environment(bootstrap: str, topic: str, spool: SpoolFolder) -> Dict[str, str
 
 
 def test_the_event_of_a_forked_task_is_in_kafka(ready: Airflow, kafka: Kafka, topic: str, spool: SpoolFolder) -> None:
-    line = run_task(ready, "forked", environment(kafka.bootstrap, topic, spool))
+    line = run_task(ready, "forked", environment(kafka.bootstrap, topic, spool), patient=True)
     assert line["published"] is True
     (event,) = kafka.events(topic)
     assert event["payload"]["data"] == {"pid": line["pid"]}
@@ -51,7 +51,7 @@ def test_the_event_of_a_forked_task_is_in_kafka(ready: Airflow, kafka: Kafka, to
 
 
 @pytest.mark.parametrize("away", [Broker.kill, Broker.freeze], ids=["no broker", "a broker that never answers"])
-def test_a_task_succeeds_without_kafka_and_its_event_comes_later(
+def test_a_task_succeeds_without_kafka_and_its_event_is_published_later(
     away: Callable[[Broker], None], ready: Airflow, broker: Broker, spool: SpoolFolder, tmp_path: Path
 ) -> None:
     topic = broker.kafka.topic()
@@ -60,7 +60,7 @@ def test_a_task_succeeds_without_kafka_and_its_event_comes_later(
     runs = [f"{away.__name__}-{tmp_path.name}"]
     line = run_task(ready, runs[0], env)
     assert line["published"] is False
-    assert line["seconds"] < DEADLINE + 4.0  # of a slow machine
+    assert line["seconds"] < DEADLINE + 20.0  # of a slow machine, and far less than a client tries to deliver
     (spooled,) = spool.events()
     assert spooled["workflow_run_id"] == runs[0]
 
@@ -69,24 +69,20 @@ def test_a_task_succeeds_without_kafka_and_its_event_comes_later(
     else:
         broker.thaw()
 
-    def next_publish() -> List[str]:
+    def next_publish() -> Tuple[bool, List[str]]:
         runs.append(f"{runs[0]}-back-{len(runs)}")
-        assert run_task(ready, runs[-1], env)["published"] is True
-        return broker.kafka.event_ids(topic)
+        published = run_task(ready, runs[-1], env)["published"]
+        return published, broker.kafka.event_ids(topic)
 
-    # The next publish, of any task on this host, takes it along; or one after it, if Kafka needs more than a second
-    # for it. Two may do so then ...
-    if spooled["event_id"] not in next_publish():
-        poll(120, "the event was taken along", next_publish, lambda ids: spooled["event_id"] in ids)
-    assert {event["workflow_run_id"] for event in broker.kafka.events(topic)} == set(runs)
-    # ... and nothing is left for a drain.
+    # The next publish that Kafka acknowledges, of any task on this host, takes it along; or one after it, if Kafka
+    # needs more than a second for it. Two may do so then. A broker that just came back may not acknowledge the first.
+    poll(300, "the event was taken along", next_publish, lambda seen: seen[0] and spooled["event_id"] in seen[1])
     ready.python("-m", "workflow_events", "drain", **env)
     assert spool.files() == []
+    assert {event["workflow_run_id"] for event in broker.kafka.events(topic)} == set(runs)
 
 
-def test_a_drain_by_hand_publishes_what_waits(
-    ready: Airflow, broker: Broker, spool: SpoolFolder, tmp_path: Path
-) -> None:
+def test_a_manual_drain_publishes_the_spool(ready: Airflow, broker: Broker, spool: SpoolFolder, tmp_path: Path) -> None:
     topic = broker.kafka.topic()
     env = environment(broker.bootstrap, topic, spool)
     broker.kill()

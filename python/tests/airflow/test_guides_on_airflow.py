@@ -33,14 +33,17 @@ def test_each_dag_of_the_guides_is_run() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(PROMISES))
-def test_a_dag_of_the_guides_publishes_what_it_says(
+def test_a_dag_of_the_guides_publishes_its_events(
     name: str, airflow: Airflow, kafka: Kafka, bridge: Bridge, spool: SpoolFolder
 ) -> None:
     shutil.copy(str(GUIDES / f"{name}.py"), str(airflow.dags))
     before = len(kafka.read("workflow-events"))
-    env = {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap, "WORKFLOW_EVENTS_SPOOL_DIR": str(spool.path)}
+    env = {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
+        "WORKFLOW_EVENTS_SPOOL_DIR": str(spool.path),
+    }
     failing = name == "guide_task_failure"
-    ended = airflow.run("dags", "test", name, "2025-01-01", check=not failing, **env)
+    ended = airflow.dags_test(name, check=not failing, **env)
     records = kafka.read("workflow-events")[before:]
     assert len(records) == 1, ended.text[-4000:]
     event = records[0].event

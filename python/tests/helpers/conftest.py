@@ -1,4 +1,4 @@
-"""The recorder, and the variables of a task process taken away."""
+"""The recording producer, and an environment without the variables of a task process."""
 
 import pytest
 from recording import Recording

@@ -1,4 +1,4 @@
-"""Stand-ins for what the helpers meet: a producer that records, and Airflow's objects of both versions.
+"""Test doubles for the helpers: a producer that records, and Airflow's objects of both versions.
 
 A producer is passed as ``producer=``, as anybody may; the objects have the attributes that were measured on Airflow
 2.8.4 and 3.3.2, and raise for those that a version does not have.

@@ -1,4 +1,4 @@
-"""What a callback of Airflow is given as a mapping, where others are given an object: a missed deadline's DAG run."""
+"""The callback of a missed deadline: its DAG run is a mapping where other callbacks get an object."""
 
 from collections import UserDict
 from types import MappingProxyType, SimpleNamespace
@@ -51,7 +51,7 @@ def test_each_missed_deadline_is_one_event_however_often_its_callback_runs(publi
     assert first == again != other
 
 
-def test_the_callback_says_of_the_run_what_the_mapping_says(producer):
+def test_the_callback_publishes_the_facts_of_a_run_from_a_mapping(producer):
     assert dag_failure_callback(context(), producer=producer)
     data = producer.event["payload"]["data"]
     assert (data["run_type"], data["logical_date"]) == ("manual", "2026-01-02T00:00:00Z")

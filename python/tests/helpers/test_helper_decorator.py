@@ -103,7 +103,7 @@ def test_a_skip_a_reschedule_and_a_deferral_are_no_failures(running, producer, n
         (type("AirflowTaskTimeout", (BaseException,), {})(), "FAILED"),
     ],
 )
-def test_an_exit_and_a_timeout_are_what_airflow_takes_them_for(running, producer, raised, event_type):
+def test_an_exit_and_a_timeout_have_the_outcome_that_airflow_gives_them(running, producer, raised, event_type):
     @publishes_completion(producer=producer)
     def load():
         raise raised
@@ -133,7 +133,7 @@ def test_a_coroutine_function_stays_one(running, producer):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_coroutine_function_does_not_hold_up_the_loop(running, producer, fails):
+def test_a_coroutine_function_does_not_block_the_loop(running, producer, fails):
     """The publish returns only when another coroutine of the same loop has gone on."""
     went_on = threading.Event()
     publish = producer.publish_event_outcome
@@ -170,7 +170,7 @@ def test_a_coroutine_that_no_loop_runs_publishes_too(running, producer):
     assert producer.event["event_type"] == "WORKFLOW_COMPLETED"
 
 
-def test_a_coroutine_that_is_thrown_away_publishes_nothing(running, producer):
+def test_an_abandoned_coroutine_publishes_nothing(running, producer):
     @publishes_completion(producer=producer)
     async def load():
         await asyncio.sleep(60)

@@ -55,7 +55,7 @@ def test_each_failed_attempt_is_an_event(kind):
     assert len(set(ids(publish_task_completion_event, *tries, task_status="failed"))) == 2
 
 
-def test_mapped_instances_and_tasks_are_told_apart():
+def test_mapped_instances_and_tasks_have_different_ids():
     several = [
         context(TaskInstance2(map_index=0)),
         context(TaskInstance2(map_index=1)),
@@ -66,7 +66,7 @@ def test_mapped_instances_and_tasks_are_told_apart():
     assert len(set(generic)) == 3
 
 
-def test_several_generic_publishes_are_told_apart_by_payload_or_key():
+def test_generic_publishes_differ_by_payload_or_key():
     def publish(**arguments):
         return ids(publish_event_from_taskflow_context, context(), event_type="WORKFLOW_TRIGGERED", **arguments)[0]
 
@@ -79,7 +79,7 @@ def test_several_generic_publishes_are_told_apart_by_payload_or_key():
     )
 
 
-def test_a_task_completion_is_one_event_whoever_publishes_it(producer):
+def test_a_task_completion_is_one_event_for_all_publishers(producer):
     publish_task_completion_event(producer=producer, ti=TaskInstance2())
     task_success_callback(context(TaskInstance2(running=False)), producer=producer)
     publish_task_completion_event(task_status="failed", producer=producer, ti=TaskInstance2())
@@ -88,7 +88,7 @@ def test_a_task_completion_is_one_event_whoever_publishes_it(producer):
     assert producer.ids[2] == producer.ids[3] != producer.ids[0]
 
 
-def test_a_dag_completion_is_one_event_per_clear_whoever_publishes_it(producer):
+def test_a_dag_completion_is_one_event_per_clear_for_all_publishers(producer):
     publish_dag_completion_event(
         dag_id="etl", dag_run_id="run-1", producer=producer, dag_run=dag_run(0), ti=TaskInstance2()
     )
@@ -168,7 +168,7 @@ def test_explicit_arguments_of_another_type_count():
 
 
 @pytest.mark.parametrize("odd", ["one", True, 1.5, object(), Recording])
-def test_a_number_that_is_none_is_told_and_the_event_is_published(odd, producer, caplog):
+def test_an_invalid_number_is_logged_and_the_event_is_published(odd, producer, caplog):
     assert publish_task_completion_event("load", map_index=odd, producer=producer, ti=TaskInstance2(map_index=3))
     assert producer.event["metadata"]["map_index"] == 3
     assert [record.levelname for record in caplog.records if "map_index" in record.getMessage()] == ["ERROR"]

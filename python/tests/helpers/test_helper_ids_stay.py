@@ -1,4 +1,4 @@
-"""An upgrade between an attempt and its retry changes no event id: the digests of the release that came first."""
+"""An upgrade between an attempt and its retry changes no event id: the digests of the first release."""
 
 import pytest
 from airflow_integration.identity import digest
@@ -43,5 +43,5 @@ DIGESTS = {
 
 
 @pytest.mark.parametrize("name", list(CORPUS))
-def test_a_payload_has_the_digest_that_it_always_had(name):
+def test_the_digest_of_a_payload_has_not_changed(name):
     assert digest(to_json({"data": CORPUS[name]})[0])[:16] == DIGESTS[name]

@@ -1,4 +1,4 @@
-"""The keywords of the helpers: a mistake is told, and no success is published for one who said failed."""
+"""The keywords of the helpers: a mistake is logged, and a call that said failed never publishes a success."""
 
 import inspect
 import logging
@@ -44,8 +44,8 @@ HELPERS = [
 
 
 @pytest.fixture(autouse=True)
-def nothing_told(monkeypatch):
-    monkeypatch.setattr(keywords, "_told", set())
+def no_warnings_yet(monkeypatch):
+    monkeypatch.setattr(keywords, "_warned", set())
 
 
 def a_context(names=("dag_run", "ti", "run_id", "task"), **op_kwargs):
@@ -63,7 +63,7 @@ def a_context(names=("dag_run", "ti", "run_id", "task"), **op_kwargs):
     return {**{name: known.get(name, "something") for name in names}, **op_kwargs}
 
 
-def told(caplog):
+def logged(caplog):
     return [(record.levelname, record.getMessage()) for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -74,7 +74,7 @@ def test_a_whole_context_and_the_tasks_own_arguments_are_no_mistake(publish, giv
     producer = Recording()
     assert publish(**given, producer=producer, **context)
     assert producer.event["event_type"] == "WORKFLOW_COMPLETED"
-    assert told(caplog) == []
+    assert logged(caplog) == []
 
 
 @pytest.mark.parametrize(("publish", "given"), HELPERS)
@@ -85,7 +85,7 @@ def test_a_misspelt_keyword_is_an_error_that_names_the_right_one(publish, given,
     for _ in range(2):
         assert publish(**given, **{keyword: "failed"}, **a_context(), producer=Recording())
     line = "{}= is no keyword of {} and is ignored: did you mean {}=?".format(keyword, publish.__name__, parameter)
-    assert told(caplog) == [("ERROR", line)] * 2
+    assert logged(caplog) == [("ERROR", line)] * 2
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_keyword_of_another_helper_or_of_the_event_is_an_error_that_names_the_
     publish, keyword, parameter, caplog
 ):
     assert publish(**dict(HELPERS)[publish], **{keyword: "boom"}, **a_context(), producer=Recording())
-    ((level, line),) = told(caplog)
+    ((level, line),) = logged(caplog)
     assert (level, line.endswith("did you mean {}=?".format(parameter))) == ("ERROR", True), line
 
 
@@ -118,7 +118,7 @@ def test_any_other_keyword_is_a_warning_and_that_once(publish, given, caplog):
     for _ in range(3):
         assert publish(**given, bucket="b", **a_context(), producer=Recording())
     line = "bucket= is no keyword of {} and is ignored".format(publish.__name__)
-    assert told(caplog) == [("WARNING", line)]
+    assert logged(caplog) == [("WARNING", line)]
 
 
 @pytest.mark.parametrize(
@@ -131,24 +131,24 @@ class TestTheStatus:
         assert publish(status=value, error="boom", **a_context(), producer=producer)
         assert producer.event["event_type"] == "WORKFLOW_FAILED"
         assert producer.event["payload"]["data"]["error_message"] == "boom"
-        assert told(caplog) == []
+        assert logged(caplog) == []
 
     @pytest.mark.parametrize("keyword", ["staus", "Status", "task_satus", "dag_status_", "state", "task_state"])
-    def test_a_misspelling_that_says_failed_publishes_no_success(self, publish, own, keyword, caplog):
+    def test_a_misspelt_status_that_is_failed_publishes_no_success(self, publish, own, keyword, caplog):
         producer = Recording()
         assert publish(**{keyword: "failed"}, **a_context(), producer=producer)
         assert producer.event["event_type"] == "WORKFLOW_FAILED"
         line = "{}= is no keyword of {}: it is taken for {}=".format(keyword, publish.__name__, own)
-        assert told(caplog) == [("ERROR", line)]
+        assert logged(caplog) == [("ERROR", line)]
 
     def test_the_status_of_the_other_helper_publishes_no_success(self, publish, own, caplog):
         other = {"task_status": "dag_status", "dag_status": "task_status"}[own]
         producer = Recording()
         assert publish(**{other: "failed"}, **a_context(), producer=producer)
         assert producer.event["event_type"] == "WORKFLOW_FAILED"
-        assert [level for level, _ in told(caplog)] == ["ERROR"]
+        assert [level for level, _ in logged(caplog)] == ["ERROR"]
 
-    def test_a_status_that_nobody_knows_is_no_success_either(self, publish, own, caplog):
+    def test_a_status_that_is_not_known_is_no_success_either(self, publish, own, caplog):
         producer = Recording()
         assert publish(status="kaputt", **a_context(), producer=producer)
         assert producer.event["event_type"] == "WORKFLOW_FAILED"
@@ -161,7 +161,7 @@ class TestTheStatus:
         assert publish(*place, status="failed", **a_context(), producer=producer)
         assert [event["event_type"] for event, _, _ in producer.calls] == ["WORKFLOW_COMPLETED"] * 2
         assert (
-            told(caplog)
+            logged(caplog)
             == [("ERROR", "status= of {} is ignored: {}= was passed as well".format(publish.__name__, own))] * 2
         )
 
@@ -175,7 +175,7 @@ class TestTheStatus:
         assert publish(**a_context(status=of_the_task, result=7, error="no"), producer=producer)
         assert producer.event["event_type"] == event_type
         assert not {"result", "error_message"} & set(producer.event["payload"]["data"])
-        assert told(caplog) == []
+        assert logged(caplog) == []
 
 
 def test_result_and_error_are_other_names_for_a_task(producer, caplog):
@@ -184,7 +184,7 @@ def test_result_and_error_are_other_names_for_a_task(producer, caplog):
     )
     data = {"task_id": "load", "status": "failed", "result": {"rows": 3}, "error_message": "boom"}
     assert producer.event["payload"]["data"] == data
-    assert told(caplog) == []
+    assert logged(caplog) == []
 
 
 def test_the_arguments_are_found_through_the_task_instance_and_in_a_context_passed_whole(producer, caplog):
@@ -192,7 +192,7 @@ def test_the_arguments_are_found_through_the_task_instance_and_in_a_context_pass
     ti.task = SimpleNamespace(op_kwargs={"topics": 1}, retries=2)
     assert publish_dag_completion_event(ti=ti, topics=1, producer=producer)
     assert publish_dag_completion_event(context={"ti": ti}, topics=1, producer=producer)
-    assert told(caplog) == []
+    assert logged(caplog) == []
 
 
 class Odd:
@@ -256,7 +256,7 @@ class TestAnArgumentOfTheTasksFunctionWithTheNameOfAParameter:
         given, _ = running(work, key="s3://b/f.csv")
         work(**given)
         assert len(set(producer.ids)) == 2
-        assert told(caplog) == [ignored("key", publish_event_from_taskflow_context)]
+        assert logged(caplog) == [ignored("key", publish_event_from_taskflow_context)]
 
     @pytest.mark.parametrize(("publish", "given"), HELPERS)
     def test_is_no_topic_no_deadline_and_no_other_dag(self, publish, given, caplog):
@@ -273,7 +273,7 @@ class TestAnArgumentOfTheTasksFunctionWithTheNameOfAParameter:
         assert (topic, timeout) == (None, 5.0)
         for field in ("event_id", "workflow_id", "workflow_run_id", "metadata"):
             assert event[field] == expected[field]
-        assert sorted(told(caplog)) == sorted(ignored(name, publish) for name in others)
+        assert sorted(logged(caplog)) == sorted(ignored(name, publish) for name in others)
 
     def test_counts_when_the_function_names_it_and_passes_it_on(self, producer, caplog):
         def work(topic, key, **context):
@@ -284,7 +284,7 @@ class TestAnArgumentOfTheTasksFunctionWithTheNameOfAParameter:
         (event, topic, _) = producer.calls[0]
         assert publish_workflow_event("X", "etl", "run-1", {}, producer=producer, key="k", **a_context())
         assert (topic, producer.ids[1]) == ("sales", event["event_id"])
-        assert [line for line in told(caplog) if "ignored" in line[1]] == []
+        assert [line for line in logged(caplog) if "ignored" in line[1]] == []
 
     def test_counts_when_the_context_is_passed_whole(self, producer, caplog):
         def work(**context):
@@ -292,7 +292,7 @@ class TestAnArgumentOfTheTasksFunctionWithTheNameOfAParameter:
 
         work(**running(work, topic="sales")[0])
         assert producer.calls[0][1] == "sales"
-        assert told(caplog) == []
+        assert logged(caplog) == []
 
     def test_does_not_count_when_airflows_own_context_is_unpacked(self, producer, caplog):
         def work(topic):
@@ -301,7 +301,7 @@ class TestAnArgumentOfTheTasksFunctionWithTheNameOfAParameter:
         given, current = running(work, topic="sales")
         work(**given)
         assert producer.calls[0][1] is None
-        assert told(caplog) == [ignored("topic", publish_dag_completion_event)]
+        assert logged(caplog) == [ignored("topic", publish_dag_completion_event)]
 
     def test_counts_when_a_function_without_a_context_passes_it_on(self, producer, caplog):
         def work(topic, ti, run_id):
@@ -309,14 +309,14 @@ class TestAnArgumentOfTheTasksFunctionWithTheNameOfAParameter:
 
         work(**running(work, topic="sales")[0])
         assert producer.calls[0][1] == "sales"
-        assert told(caplog) == []
+        assert logged(caplog) == []
 
     def test_counts_when_the_helper_itself_is_the_function(self, producer, caplog):
         given, _ = running(publish_dag_completion_event, topic="sales", dag_status="failed", producer=producer)
         assert publish_dag_completion_event(**given)
         (event, topic, _) = producer.calls[0]
         assert (topic, event["event_type"]) == ("sales", "WORKFLOW_FAILED")
-        assert told(caplog) == []
+        assert logged(caplog) == []
 
     def test_leaves_one_that_was_passed_by_its_place_alone(self, producer, caplog):
         def work(**context):
@@ -325,7 +325,7 @@ class TestAnArgumentOfTheTasksFunctionWithTheNameOfAParameter:
         work(**running(work, topic="sales", payload=[1])[0])
         (event, topic, _) = producer.calls[0]
         assert (topic, event["payload"]) == ("runs", {"data": {}})
-        assert {line for line in told(caplog) if "ignored" in line[1]} == {
+        assert {line for line in logged(caplog) if "ignored" in line[1]} == {
             ignored(name, publish_workflow_event) for name in ("topic", "payload")
         }
 
@@ -344,4 +344,4 @@ class TestAnArgumentOfTheTasksFunctionWithTheNameOfAParameter:
 
         work(**running(work, **own)[0])
         assert producer.event["workflow_run_id"] == "run-1"
-        assert told(caplog) == [ignored(name, publish_task_completion_event) for name in own]
+        assert logged(caplog) == [ignored(name, publish_task_completion_event) for name in own]

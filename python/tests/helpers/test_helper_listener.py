@@ -76,7 +76,7 @@ class AirflowSensorTimeout(Exception):
     pass
 
 
-def test_a_failed_attempt_is_told_with_the_exception_that_airflow_2_handles_and_airflow_3_passes(producer):
+def test_a_failed_attempt_has_the_exception_that_airflow_2_handles_and_airflow_3_passes(producer):
     listener = WorkflowEventsListener({}, producer)
     ti = TaskInstance2()
     try:
@@ -91,7 +91,7 @@ def test_a_failed_attempt_is_told_with_the_exception_that_airflow_2_handles_and_
 
 
 @pytest.mark.parametrize(("state", "again"), [("up_for_retry", True), ("failed", False)])
-def test_what_airflow_has_decided_counts_for_more_than_the_number_of_tries(producer, state, again):
+def test_the_state_that_airflow_set_overrides_the_number_of_tries(producer, state, again):
     ti = TaskInstance2(attempt=1, max_tries=2)
     ti.state = state
     WorkflowEventsListener({}, producer).task_failed(ti, ValueError("x"))

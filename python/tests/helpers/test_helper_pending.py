@@ -67,7 +67,7 @@ ASYNC = [wrapped, Callable, AsyncCallable, lambda f: functools.partial(f), await
 
 @pytest.mark.parametrize("way", ASYNC)
 @pytest.mark.parametrize("fails", [False, True])
-def test_what_is_awaited_completes_when_its_work_ends(running, producer, way, fails):  # noqa: F811
+def test_an_awaitable_completes_when_its_work_ends(running, producer, way, fails):  # noqa: F811
     seen = []
 
     async def load(rows):
@@ -139,7 +139,7 @@ def test_an_async_generator_completes_when_it_is_exhausted(running, producer, wa
     assert producer.event["event_type"] == ("WORKFLOW_FAILED" if fails else "WORKFLOW_COMPLETED")
 
 
-def test_what_is_thrown_away_publishes_nothing(running, producer):  # noqa: F811
+def test_abandoned_work_publishes_nothing(running, producer):  # noqa: F811
     decorated = publishes_completion(producer=producer)
     closed = decorated(numbers)(False)
     next(closed)

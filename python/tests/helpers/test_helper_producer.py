@@ -8,7 +8,7 @@ import warnings
 import pytest
 from airflow_integration import get_kafka_producer, publish_dag_completion_event, publish_workflow_event
 from airflow_integration import producer as shared
-from airflow_integration.producer import NOWHERE, get_spooling_producer
+from airflow_integration.producer import INVALID_SERVERS, get_spooling_producer
 from kit.spool import SpoolFolder
 from workflow_events import KafkaConfigurationError
 
@@ -96,7 +96,7 @@ def test_without_a_usable_address_the_event_waits_for_no_broker_in_the_world(spo
     for wrong in ("no port here:x", "nonsense:::"):
         monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", wrong)
         assert publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {"a": wrong}) is False
-    assert [waiting.header["bootstrap_servers"] for waiting in spool.spooled()] == [NOWHERE, NOWHERE]
+    assert [waiting.header["bootstrap_servers"] for waiting in spool.spooled()] == [INVALID_SERVERS, INVALID_SERVERS]
     assert "KAFKA_BOOTSTRAP_SERVERS" in caplog.text
     assert "LOST" not in caplog.text
 

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 from airflow_integration import (
     dag_success_callback,
+    event_types,
     publish_dag_completion_event,
     publish_event_from_taskflow_context,
     publish_task_completion_event,
     publish_workflow_event,
-    shaping,
     task_success_callback,
 )
 from recording import Recording, RuntimeTaskInstance, TaskInstance2, context, dag_run
@@ -95,7 +95,7 @@ def test_a_task_is_named_in_the_metadata(ti, producer, monkeypatch):
     assert completion["payload"] == {"data": {"task_id": "load", "status": "success", "result": {"n": 1}}}
 
 
-def test_a_dag_completion_says_dag_also_from_within_a_task(producer):
+def test_a_dag_completion_has_the_scope_dag_also_inside_a_task(producer):
     publish_dag_completion_event("etl", "run-1", "success", {"t": "success"}, producer=producer, context=context())
     publish_event_from_taskflow_context("WORKFLOW_COMPLETED", scope="dag", producer=producer, context=context())
     for event, _, _ in producer.calls:
@@ -129,12 +129,12 @@ def test_the_status_decides_the_type(status, event_type, producer):
         assert event["payload"]["data"]["error_message"] == "boom"
 
 
-def test_the_page_lists_what_each_status_becomes():
+def test_the_page_lists_the_event_type_of_each_status():
     rows = re.findall(
         r"^\| (`success`.*|`failed`.*|`triggered`.*) \| (WORKFLOW_\w+) \|$", AIRFLOW_PAGE.read_text(), re.M
     )
     listed = {word: event_type for words, event_type in rows for word in re.findall("`(.*?)`", words)}
-    assert {**listed, **{name.lower(): name for name in shaping.EVENT_TYPES}} == shaping._TYPE_OF_STATUS
+    assert {**listed, **{name.lower(): name for name in event_types.EVENT_TYPES}} == event_types._TYPE_OF_STATUS
 
 
 @pytest.mark.parametrize(

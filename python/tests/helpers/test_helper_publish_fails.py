@@ -1,4 +1,4 @@
-"""The helpers when something is wrong: what they say and give back, and that nothing whatever makes them raise."""
+"""The helpers when something is wrong: what they log and return, and that nothing makes them raise."""
 
 import datetime
 import itertools
@@ -59,7 +59,7 @@ def test_an_event_too_large_is_published_without_its_large_values(caplog):
             "spooled",
             "is in the spool under this id. The original in /spool/quarantine/a is only",
         ),
-        (None, "published", "is published under this id. The original is kept nowhere"),
+        (None, "published", "is published under this id. The original is not kept"),
     ],
 )
 def test_the_original_of_a_shortened_event_is_said_to_be_only_for_reading(path, then, words, caplog):
@@ -139,7 +139,7 @@ def test_a_producer_that_raises_is_logged_with_its_traceback(caplog):
     assert "ValueError: boom" in caplog.text
 
 
-def test_an_exception_that_is_none_of_ours_passes(producer):
+def test_a_foreign_exception_passes(producer):
     class Timeout(BaseException):
         """As Airflow's AirflowTaskTimeout, raised by a signal."""
 
@@ -148,7 +148,7 @@ def test_an_exception_that_is_none_of_ours_passes(producer):
         publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {}, producer=producer)
 
 
-def test_callbacks_say_what_happened(producer):
+def test_callbacks_publish_the_outcome(producer):
     failed = Context(ti=TaskInstance2(attempt=2, running=False), dag_run=dag_run(), exception=ValueError("boom"))
     task_failure_callback(failed, producer=producer)
     event = producer.event
@@ -175,16 +175,16 @@ def test_callbacks_say_what_happened(producer):
     assert producer.event["metadata"]["scope"] == "dag"
 
 
-def test_a_topic_that_is_none_is_the_default_one(caplog):
+def test_an_invalid_topic_is_replaced_by_the_default(caplog):
     for topic in ("a b", "", ".", 7, Bad()):
         producer = Recording()
         assert publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {}, topic=topic, producer=producer)
         assert producer.calls[0][1] is None
-        assert "the default one" in caplog.text
+        assert "the default topic" in caplog.text
         caplog.clear()
 
 
-def test_a_scope_or_a_keyword_that_is_none_is_told_and_left_out(producer, caplog):
+def test_a_scope_or_a_keyword_that_is_none_is_logged_and_ignored(producer, caplog):
     assert publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {}, scope=Bad(), producer=producer)
     assert producer.event["metadata"]["scope"] == "dag"
     producer.calls.clear()
@@ -194,7 +194,7 @@ def test_a_scope_or_a_keyword_that_is_none_is_told_and_left_out(producer, caplog
     assert "bogus: no such keyword" in caplog.text
 
 
-def test_what_utf8_cannot_carry_loses_no_event(spool, monkeypatch):
+def test_text_that_is_not_utf8_loses_no_event(spool, monkeypatch):
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
     monkeypatch.setenv("ENVIRONMENT", os.fsdecode(b"\xff"))
     publish_workflow_event("WORKFLOW_\ud800", "etl\ud800", "run\ud800", {"\ud800": "\ud800"}, timeout=0)
@@ -209,7 +209,7 @@ class Unwritable(logging.Handler):
         raise RuntimeError("no line")
 
 
-def test_a_log_that_raises_costs_no_event(producer, monkeypatch, spool):
+def test_a_log_that_raises_loses_no_event(producer, monkeypatch, spool):
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
     handler = Unwritable()
     for name in ("airflow_integration", "workflow_events"):

@@ -1,4 +1,4 @@
-"""publishes_completion in a sensor: the last poke is its completion, and failures that no poke sees are told too."""
+"""publishes_completion in a sensor: the last poke is its completion, and failures outside a poke are published too."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -107,7 +107,7 @@ def test_a_timeout_of_the_sensor_is_a_failure_that_is_not_retried(sensor, produc
 
 
 @pytest.mark.parametrize("error", [AirflowSensorTimeout("late"), AirflowFailException("never")])
-def test_what_airflow_does_not_retry_is_not_said_to_be_retried(sensor, producer, error):
+def test_a_failure_that_airflow_does_not_retry_has_will_retry_false(sensor, producer, error):
     @publishes_completion(producer=producer)
     def wait():
         raise error
@@ -118,7 +118,7 @@ def test_what_airflow_does_not_retry_is_not_said_to_be_retried(sensor, producer,
 
 
 @pytest.mark.parametrize("lenient", ["soft_fail", "silent_fail", "never_fail"])
-def test_airflow_says_what_a_failure_is_where_the_sensor_is_lenient(sensor, producer, lenient):
+def test_airflow_decides_about_failures_of_a_lenient_sensor(sensor, producer, lenient):
     setattr(sensor, lenient, True)
     error = ValueError("boom")
 
@@ -134,7 +134,7 @@ def test_airflow_says_what_a_failure_is_where_the_sensor_is_lenient(sensor, prod
 
 
 @pytest.mark.parametrize("name", ["AirflowRescheduleException", "TaskDeferred", "AirflowSkipException"])
-def test_what_ends_a_poke_and_not_the_sensor_publishes_nothing(sensor, producer, name):
+def test_the_end_of_a_poke_that_is_not_the_last_publishes_nothing(sensor, producer, name):
     error = type(name, (BaseException,), {})()
 
     @publishes_completion(producer=producer)
@@ -146,7 +146,7 @@ def test_what_ends_a_poke_and_not_the_sensor_publishes_nothing(sensor, producer,
     assert producer.calls == []
 
 
-def test_whoever_decorates_execute_decorates_the_whole_sensor(sensor, producer):
+def test_a_decorated_execute_is_the_whole_sensor(sensor, producer):
     @publishes_completion(producer=producer)
     def execute(self, context):
         return None

@@ -1,4 +1,4 @@
-"""What a signal's handler raises ends the task, although it is an ``Exception``; the event is safe before that."""
+"""An exception of a signal's handler ends the task, although it is an ``Exception``; the event is safe before that."""
 
 import functools
 import os
@@ -11,6 +11,7 @@ from airflow_integration import (
     task_success_callback,
 )
 from airflow_integration.producer import get_kafka_producer
+from armed import Armed
 from kit.spool import SpoolFolder
 from recording import Recording, context
 from workflow_events import WorkflowEventProducer
@@ -65,7 +66,7 @@ def test_a_killed_task_does_not_go_on_and_its_event_is_safe(publish, spool: Spoo
 @pytest.mark.parametrize(
     ("module", "name"), [("airflow.models.taskinstance", "signal_handler"), ("airflow.utils.timeout", "handle_timeout")]
 )
-def test_airflows_handlers_are_known_by_name_also_when_they_are_in_place_no_more(module, name):
+def test_airflows_handlers_are_recognised_by_name_after_they_were_replaced(module, name):
     namespace = {"__name__": module, "Ended": Ended}
     exec(f"def {name}(*_, **__):\n    raise Ended()", namespace)
     producer = Recording()
@@ -74,7 +75,7 @@ def test_airflows_handlers_are_known_by_name_also_when_they_are_in_place_no_more
         publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {}, producer=producer)
 
 
-def test_an_exception_of_ours_is_none_of_a_handlers():
+def test_our_own_exception_is_not_taken_for_a_handlers():
     producer = Recording()
     producer.publish_event_outcome = None
     assert publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {}, producer=producer) is False
@@ -143,9 +144,10 @@ def resets_itself(number, frame):
 )
 def test_it_passes_out_of_a_wait_whatever_the_handler_is(handler, silent, spool: SpoolFolder, monkeypatch):
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", silent.bootstrap)
+    producer = get_kafka_producer()  # The one that the helper uses.
+    monkeypatch.setattr(producer, "_native", Armed(producer._native))
     before = signal.signal(signal.SIGALRM, handler)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.3)
         with pytest.raises(Ended):
             publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", {}, timeout=60)
     finally:

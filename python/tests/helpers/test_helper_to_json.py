@@ -1,4 +1,4 @@
-"""What JSON cannot carry is carried anyway, and the log says where."""
+"""Values without a JSON form are converted, and the log says where."""
 
 import datetime
 import decimal
@@ -17,7 +17,8 @@ from unittest.mock import MagicMock
 
 import numpy
 import pytest
-from airflow_integration import publish_workflow_event, shaping
+from airflow_integration import publish_workflow_event
+from airflow_integration.payload import result_data
 from recording import TaskInstance2, context
 from workflow_events.text import steady_text
 from workflow_events.to_json import CUT, MAX_NODES, MAX_NOTES, to_json
@@ -139,7 +140,7 @@ def shared(depth):
     ],
     ids=["shared", "shared and deep", "endless", "long", "a long array", "several"],
 )
-def test_whatever_is_too_much_is_cut_and_said(value):
+def test_a_value_that_is_too_large_is_cut_with_a_note(value):
     plain, notes = to_json(value)
     assert CUT in json.dumps(plain)
     assert len(json.dumps(plain)) < 20 * MAX_NODES
@@ -161,7 +162,7 @@ def test_keys_of_one_text_get_a_number_and_the_notes_are_counted():
     assert notes[-1] == "and 39989 more"
 
 
-def test_an_object_that_says_nothing_of_itself_is_the_same_in_each_attempt():
+def test_an_object_without_a_text_of_its_own_is_the_same_in_each_attempt():
     class Plain:
         pass
 
@@ -200,10 +201,10 @@ def test_a_warning_names_the_path(producer, caplog):
 
 
 def test_a_result_that_is_large_or_has_no_form_in_json_is_left_out_with_the_reason():
-    assert shaping.result_of({"rows": 3}, 100) == {"result": {"rows": 3}}
-    assert shaping.result_of("x" * 200, 100)["result_omitted"] == {"reason": "too large", "type": "str", "bytes": 202}
-    assert shaping.result_of(object(), 100)["result_omitted"] == {"reason": "no form in JSON", "type": "object"}
-    assert shaping.result_of(datetime.date(2026, 1, 2), 100) == {"result": "2026-01-02"}
+    assert result_data({"rows": 3}, 100) == {"result": {"rows": 3}}
+    assert result_data("x" * 200, 100)["result_omitted"] == {"reason": "too large", "type": "str", "bytes": 202}
+    assert result_data(object(), 100)["result_omitted"] == {"reason": "no form in JSON", "type": "object"}
+    assert result_data(datetime.date(2026, 1, 2), 100) == {"result": "2026-01-02"}
 
 
 def test_a_context_as_payload_is_carried_too(producer):
@@ -227,7 +228,7 @@ def test_the_text_of_pythons_own_containers_is_the_same_in_each_process(value, w
     assert steady_text(value) == words
 
 
-def test_what_one_payload_is_does_not_depend_on_the_hashes_of_a_process():
+def test_the_form_of_a_payload_does_not_depend_on_a_processs_hashes():
     program = (
         "from workflow_events.to_json import to_json; from airflow_integration.identity import digest\n"
         "letters = frozenset('abcdefgh')\n"
@@ -241,6 +242,6 @@ def test_what_one_payload_is_does_not_depend_on_the_hashes_of_a_process():
 
 
 @pytest.mark.parametrize("value", [object(), {NumpyLike(): 1}])
-def test_what_only_became_its_text_is_told_with_what_that_may_mean(value):
+def test_a_value_that_became_its_text_is_noted_with_the_consequence(value):
     _, (note,) = to_json(value)
     assert note.endswith("(when it differs in a retry, so does the id of a generic event: pass key=)")

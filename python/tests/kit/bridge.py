@@ -76,7 +76,7 @@ class Bridge:
         command += ["--group", "bridge-of-{}".format(folder.name), "--admin", "127.0.0.1:0", "--log-format", "json"]
         self.process = Process("the bridge", command, folder / "bridge.log", folder, kept)
         try:
-            line = json.loads(self.process.wait_line("admin listening", 60))
+            line = json.loads(self.process.wait_line("admin listening", 180))
         except BaseException:
             self.close()
             raise
@@ -84,12 +84,12 @@ class Bridge:
 
     def metric(self, name: str, label: str = "") -> float:
         """The sum of the samples of this name that bear this label (``outcome="delivered"``)."""
-        with urllib.request.urlopen("{}/metrics".format(self.admin), timeout=10) as answer:
+        with urllib.request.urlopen("{}/metrics".format(self.admin), timeout=60) as answer:
             lines = answer.read().decode().splitlines()
         samples = [line for line in lines if line.startswith(name) and label in line]
         return sum(float(line.rsplit(" ", 1)[1]) for line in samples)
 
-    def accepted(self, event_id: str, within: float = 30.0) -> Dict[str, Any]:
+    def accepted(self, event_id: str, within: float = 120.0) -> Dict[str, Any]:
         """The event as the agent got it. Fails when it does not come, with the dead letters counted."""
 
         def look() -> Any:

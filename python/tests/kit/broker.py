@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Optional
 from .process import ROOT, Process, Scratch, free_port, prepared
 from .reader import Kafka
 
-READY = 90.0
+READY = 240.0
 
 SCRAM_USER, SCRAM_PASSWORD = "alice", "alice-in-a-scram-secret"
 PLAIN_USER, PLAIN_PASSWORD = "bob", "bob-in-a-plain-secret"
@@ -60,7 +60,7 @@ class Broker:
             raise
 
     def kill(self) -> None:
-        """SIGKILL: nothing is flushed, no client is told."""
+        """SIGKILL: nothing is flushed, no client is notified."""
         self._process.kill()
 
     def stop(self) -> None:

@@ -3,6 +3,7 @@
 Knows nothing of what runs in it.
 """
 
+import fcntl
 import os
 import random
 import shutil
@@ -28,11 +29,12 @@ os.execvp(sys.argv[2], sys.argv[2:])
 """
 
 _given: Set[int] = set()
+_PORTS = Path(tempfile.gettempdir()) / "workflow-events-ports-{}".format(os.getuid())
 
 
 def free_port() -> int:
     """A loopback port that nobody listens on and that no outgoing connection takes: a server can be stopped and
-    started again on it."""
+    started again on it. No other test process gets it while this one runs."""
     for _ in range(1000):
         port = random.SystemRandom().randrange(15000, 32000)  # Linux gives outgoing connections ports from 32768
         if port in _given:
@@ -42,9 +44,23 @@ def free_port() -> int:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+        if not _locked(port):
+            continue
         _given.add(port)
         return port
     raise AssertionError("no free port between 15000 and 32000")
+
+
+def _locked(port: int) -> bool:
+    """Whether the port's lock is ours, until this process ends: between two starts of a server nobody listens."""
+    _PORTS.mkdir(mode=0o700, exist_ok=True)
+    file = os.open(str(_PORTS / str(port)), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        return False
+    return True
 
 
 def prepared(path: str) -> Path:
@@ -88,10 +104,12 @@ class Process:
         return self._child.poll()
 
     def lines(self) -> List[str]:
-        """What it has written, both streams."""
+        """What it has written, both streams. While it runs, without a line that it has not ended yet."""
+        has_ended = self.status() is not None
         with open(str(self.log), "rb") as file:
             file.seek(self._began_at)
-            return file.read().decode("utf-8", "replace").splitlines()
+            text = file.read().decode("utf-8", "replace")
+        return (text if has_ended else text[: text.rfind("\n") + 1]).splitlines()
 
     def tail(self, count: int = 40) -> str:
         return "\n".join(self.lines()[-count:])

@@ -4,17 +4,20 @@ A journal is how a program says what it was promised, even when it is killed or 
 one line for each event, written by one call.
 """
 
+import contextlib
 import faulthandler
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
+PATIENT = PROGRAMS / "patient.py"
 
 
 class Journal:
@@ -32,10 +35,11 @@ class Journal:
             os.close(file)
 
     def ids(self, *statuses: str) -> List[str]:
-        """The ids of these statuses; of all without one."""
+        """The ids of these statuses; of all without one. A line that is being written is not there yet."""
         if not self.path.exists():
             return []
-        lines = [line.split(" ", 1) for line in self.path.read_text().splitlines()]
+        whole, _, _ = self.path.read_text().rpartition("\n")
+        lines = [line.split(" ", 1) for line in whole.split("\n") if line]
         return [event_id for status, event_id in lines if not statuses or status in statuses]
 
 
@@ -47,34 +51,70 @@ class Ended(NamedTuple):
     printed: str
 
 
-def start(program: str, *arguments: str, environment: Optional[Mapping[str, str]] = None) -> "subprocess.Popen[str]":
-    """Starts ``programs/NAME.py``; both streams go to its pipe."""
+class Running(subprocess.Popen):  # type: ignore[type-arg]
+    """A program that was started. What it prints is read all the time: a pipe that nobody reads would stop it."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        super().__init__(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+        self._printed: List[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.stdout is not None
+        self._printed.extend(self.stdout)
+
+    def wait_all(self, within: float) -> bool:
+        """Whether it ends in time, and so does everything that it started, which has its pipe."""
+        until = time.monotonic() + within
+        self._reader.join(within)
+        while self.poll() is None:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.01)
+        return not self._reader.is_alive()
+
+    def end(self) -> str:
+        """Kills its process group, waits for its end, and gives what it printed."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.wait()
+        self._reader.join(60)
+        assert self.stdout is not None
+        self.stdout.close()
+        return "".join(self._printed)
+
+
+def start(program: str, *arguments: str, environment: Optional[Mapping[str, str]] = None) -> Running:
+    """Starts ``programs/NAME.py``."""
     variables: Dict[str, str] = {**os.environ, **(environment or {})}
     variables["PYTHONPATH"] = str(PROGRAMS.parent)
     variables["PYTHONUNBUFFERED"] = "1"
     command = [sys.executable, str(PROGRAMS / "{}.py".format(program)), *arguments]
-    return subprocess.Popen(
-        command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+    return Running(command, variables)
 
 
-def finish(process: "subprocess.Popen[str]", within: float) -> Ended:
-    """Waits for its end. One that hangs is a failure, with the stacks of everything that it started."""
+def finish(process: Running, within: float) -> Ended:
+    """Waits for its end, and that of what it started. One that hangs is a failure, with the stacks of all of these."""
     began = time.monotonic()
-    try:
-        printed, _ = process.communicate(timeout=within)
-    except subprocess.TimeoutExpired:
+    if not process.wait_all(within):
         stuck = "\n".join(where(pid) for pid in family(process.pid))
-        os.killpg(process.pid, signal.SIGABRT)  # faulthandler writes the Python stacks
-        try:
-            printed, _ = process.communicate(timeout=5)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            printed, _ = process.communicate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGABRT)  # faulthandler writes the Python stacks
+        process.wait_all(30)
         raise AssertionError(
-            "{} had not ended after {} s.\n{}\nIt printed:\n{}".format(process.args, within, stuck, printed)
-        ) from None
-    return Ended(process.returncode, time.monotonic() - began, printed)
+            "{} had not ended after {} s.\n{}\nIt printed:\n{}".format(process.args, within, stuck, process.end())
+        )
+    seconds = time.monotonic() - began
+    return Ended(process.returncode, seconds, process.end())
 
 
 def run(program: str, *arguments: str, within: float, environment: Optional[Mapping[str, str]] = None) -> Ended:
@@ -86,14 +126,15 @@ def run(program: str, *arguments: str, within: float, environment: Optional[Mapp
 
 
 def family(group: int) -> List[int]:
-    """The processes of a process group."""
+    """The processes of a process group that have not ended."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if os.getpgid(int(entry.name)) == group:
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+                if os.getpgid(int(entry.name)) == group and state != "Z":
                     found.append(int(entry.name))
-            except ProcessLookupError:
+            except (ProcessLookupError, FileNotFoundError):
                 continue
     return sorted(found)
 
@@ -122,7 +163,7 @@ def under_alarm(within: float) -> None:
     signal.alarm(int(within))
 
 
-def forked(child: Callable[[], None], within: float = 30.0) -> int:
+def forked(child: Callable[[], None], within: float = 120.0) -> int:
     """Forks; the child runs the function under an alarm and leaves by ``os._exit``: 0, or 3 when it raised. Its pid."""
     pid = os.fork()
     if pid:
@@ -137,7 +178,7 @@ def forked(child: Callable[[], None], within: float = 30.0) -> int:
     os._exit(0)
 
 
-def reap(pids: Sequence[int], within: float = 60.0) -> None:
+def reap(pids: Sequence[int], within: float = 180.0) -> None:
     """Waits for children; one that hangs or ends badly is an ``AssertionError`` that says which and where."""
     until = time.monotonic() + within
     bad: List[str] = []

@@ -3,19 +3,19 @@
 import json
 import secrets
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from .poll import poll
 
-CALL = 30.0
+CALL = 60.0
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A record as it stands in a topic."""
+    """A record of a topic."""
 
     partition: int
     offset: int
@@ -52,13 +52,19 @@ class Kafka:
     def create_topic(self, name: str, partitions: int = 1, settings: Optional[Dict[str, str]] = None) -> None:
         """Creates it and waits until each partition has a leader. One that is there already is left as it is."""
         admin = AdminClient(self.client)
-        made = admin.create_topics([NewTopic(name, partitions, 1, config=settings or {})], operation_timeout=CALL)
-        try:
-            made[name].result(CALL)
-        except Exception as error:
-            code = error.args[0].code() if error.args and isinstance(error.args[0], KafkaError) else None
-            if code != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise
+
+        def create() -> bool:
+            made = admin.create_topics([NewTopic(name, partitions, 1, config=settings or {})], operation_timeout=CALL)
+            try:
+                made[name].result(CALL)
+            except Exception as error:
+                code = error.args[0].code() if error.args and isinstance(error.args[0], KafkaError) else None
+                if code != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+            return True
+
+        # A broker that stood still is fenced for a moment, and then there is none to put the topic on.
+        poll(120, "topic {} is created".format(name), create, every=0.5)
 
         def leaders() -> List[int]:
             # Asked without the topic's name: a question about a topic may create it.
@@ -68,7 +74,7 @@ class Kafka:
         poll(CALL, "topic {} has leaders".format(name), leaders, lambda ids: len(ids) > 0 and min(ids) >= 0)
 
     def read(self, topic: str) -> List[Stored]:
-        """Every record up to the end as it stands now, by partition and offset. A topic that is not there has none."""
+        """Every record up to the current end, by partition and offset. A missing topic has none."""
         consumer = Consumer(
             {
                 **self.client,
@@ -91,7 +97,7 @@ class Kafka:
     def event_ids(self, topic: str) -> List[str]:
         return [stored.event_id for stored in self.read(topic)]
 
-    def wait_ids(self, topic: str, wanted: List[str], within: float = 30.0) -> List[Stored]:
+    def wait_ids(self, topic: str, wanted: List[str], within: float = 120.0) -> List[Stored]:
         """Waits until each of these events is in the topic, and returns all that it holds."""
         missing = set(wanted)
 
@@ -111,7 +117,7 @@ def _read(consumer: Consumer, topic: str) -> List[Stored]:
         return []
     ends = {}
     for number in known.partitions:
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=CALL)
+        low, high = _watermarks(consumer, TopicPartition(topic, number))
         if low < high:
             ends[number] = high
     records: List[Stored] = []
@@ -122,12 +128,26 @@ def _read(consumer: Consumer, topic: str) -> List[Stored]:
         error = message.error()
         if error is not None:
             assert error.code() == KafkaError._PARTITION_EOF, "{} cannot be read: {}".format(topic, error)
-            ends.pop(message.partition(), None)
+            # A broker that just came back may name an end that is behind the one that it named before.
+            if message.offset() >= ends.get(message.partition(), 0):
+                ends.pop(message.partition(), None)
             continue
         records.append(_stored(message))
         if message.offset() + 1 >= ends.get(message.partition(), 0):
             ends.pop(message.partition(), None)
     return sorted(records, key=lambda record: (record.partition, record.offset))
+
+
+def _watermarks(consumer: Consumer, partition: TopicPartition) -> Tuple[int, int]:
+    """Its first offset and its end. A broker that was away may have no leader for it yet, so this waits for one."""
+
+    def look() -> Tuple[int, int]:
+        # A client that has heard of a topic without a leader calls its partitions unknown until it asks again.
+        consumer.list_topics(partition.topic, timeout=CALL)
+        low, high = consumer.get_watermark_offsets(partition, timeout=CALL)
+        return low, high
+
+    return poll(CALL, "{} [{}] has watermarks".format(partition.topic, partition.partition), look, lambda _: True)
 
 
 def _stored(message: Any) -> Stored:

@@ -1,4 +1,4 @@
-"""What test_fork.py runs: ``fork.py SCENE JOURNAL [NUMBER]``. Each scene publishes and writes down what it was told.
+"""What test_fork.py runs: ``fork.py SCENE JOURNAL [NUMBER]``. Each scene publishes and records the results.
 
 The broker, the topic and the credentials come from the environment.
 """
@@ -17,8 +17,10 @@ from typing import Any, Callable, Dict, Iterator, List, Optional
 from kit import events
 from kit.programs import Journal, forked, reap, under_alarm
 from workflow_events import WorkflowEventProducer
+from workflow_events import producer as producer_module
 
-DEADLINE = 10.0
+# Of a publish to a broker that is there.
+DEADLINE = 30.0
 
 journal = Journal(Path(sys.argv[2]))
 number = int(sys.argv[3]) if len(sys.argv) > 3 else 0
@@ -30,7 +32,7 @@ def an_event(note: str) -> Dict[str, Any]:
 
 def connected(**settings: Any) -> WorkflowEventProducer:
     """A client that has found its broker, however long a busy machine takes for that."""
-    return WorkflowEventProducer(connect_timeout=30, **settings)
+    return WorkflowEventProducer(connect_timeout=60, **settings)
 
 
 def publish(producer: WorkflowEventProducer, note: str, timeout: float = DEADLINE) -> str:
@@ -103,7 +105,7 @@ def two_hundred() -> None:
     began = time.monotonic()
     try:
         for _ in range(20):
-            reap([forked(lambda: publish(producer, "child") and None, within=60) for _ in range(10)], within=90)
+            reap([forked(lambda: publish(producer, "child") and None) for _ in range(10)])
     finally:
         stop.set()
         for thread in threads:
@@ -126,16 +128,17 @@ def while_constructing() -> None:
 
     def child() -> None:
         producer = WorkflowEventProducer(connect_timeout=None)
-        publish(producer, "child", timeout=5.0)
+        publish(producer, "child")
         began = time.monotonic()
         producer.close()
-        assert time.monotonic() - began < 5, "a close took {:.1f} s".format(time.monotonic() - began)
+        seconds = time.monotonic() - began
+        assert seconds < 60, "a close took {:.1f} s".format(seconds)
 
     thread = threading.Thread(target=make)
     thread.start()
     try:
         for _ in range(20):
-            reap([forked(child, within=30) for _ in range(5)])
+            reap([forked(child) for _ in range(5)])
     finally:
         stop.set()
         thread.join()
@@ -144,7 +147,7 @@ def while_constructing() -> None:
 
 
 def in_iterable() -> None:
-    """The iterable of a publish_many forks: the parent's events are published, the child is told that it has none."""
+    """The iterable of a publish_many forks: the parent's events are published, the child has no outcomes."""
     producer = connected()
     pids: List[int] = []
 
@@ -153,7 +156,7 @@ def in_iterable() -> None:
             yield an_event("before")
         pids.append(os.fork())
         if pids == [0]:
-            under_alarm(30)
+            under_alarm(120)
         for _ in range(2600):
             yield an_event("after")
 
@@ -169,16 +172,15 @@ def in_iterable() -> None:
 def while_waiting() -> None:
     """Forks while a thread waits for a broker that does not answer: the child is not held up by the parent's wait."""
     producer = WorkflowEventProducer(connect_timeout=None)
-    waiting = threading.Thread(target=lambda: publish(producer, "parent", timeout=8.0))
+    waiting = threading.Thread(target=lambda: publish(producer, "parent", timeout=150.0))
     waiting.start()
-    began = time.monotonic()
-    pids = []
-    while waiting.is_alive() and time.monotonic() - began < 4:
+    pids: List[int] = []
+    while waiting.is_alive() and len(pids) < 3:
         pids.append(forked(lambda: publish(producer, "child", timeout=1.0) and None))
         reap(pids[-1:])
+    assert len(pids) == 3, "the parent's publish had ended after {} children".format(len(pids))
+    producer.close(timeout=0)  # It ends the parent's wait.
     waiting.join()
-    assert len(pids) >= 2
-    producer.close(timeout=1.0)
 
 
 def child_closes() -> None:
@@ -199,12 +201,12 @@ def child_closes() -> None:
     reap([forked(close), forked(drop)])
     pid = os.fork()
     if pid == 0:
-        under_alarm(20)
+        under_alarm(60)
         sys.exit(0)  # atexit and the interpreter's end, in the child
     reap([pid])
     pid = os.fork()
     if pid == 0:
-        under_alarm(20)
+        under_alarm(60)
         must(producer, "child that leaves by sys.exit")
         sys.exit(0)
     reap([pid])
@@ -213,7 +215,7 @@ def child_closes() -> None:
 
 
 def with_enqueued() -> None:
-    """Forks with events under way in the parent: the parent's come once, the child's too."""
+    """Forks with pending events in the parent: the parent's arrive once, the child's too."""
     producer = connected(linger_ms=200)
     # A child that is forked beside a look-up of the broker's host can look up none: the first event ends that.
     must(producer, "parent before")
@@ -223,7 +225,7 @@ def with_enqueued() -> None:
         journal.write("enqueued", event["event_id"])
         if turn % 10 == 5:
             reap([forked(lambda: must(producer, "child"))])
-    producer.flush(timeout=DEADLINE)
+    producer.flush(timeout=60)
     producer.close()
 
 
@@ -234,12 +236,15 @@ def exit_after_publish() -> None:
 
 
 def exit_after_enqueue() -> None:
-    """The same with events that nobody has waited for."""
+    """The same with enqueued events. NUMBER: how many seconds the exit has for them, when it is not the default."""
+    if number:
+        producer_module.EXIT_TIMEOUT = float(number)
     producer = WorkflowEventProducer(connect_timeout=None)
     for turn in range(100):
         event = an_event("enqueued {}".format(turn))
-        assert producer.enqueue_event(event)
-        journal.write("enqueued", event["event_id"])
+        # Until the client is made, which has a second, an event may go straight into the spool.
+        status = "enqueued" if producer.enqueue_event(event) else "spooled"
+        journal.write(status, event["event_id"])
 
 
 def hard_exit() -> None:

@@ -1,386 +1,271 @@
-//! Claim, then look: how a LangGraph run is created once although run creation is not idempotent.
+//! Claim, then find: how a LangGraph run is created once although run creation is not idempotent.
 //!
-//! A pure state machine: what was seen goes in with the time, the next step comes out. Its
-//! invariant, given that no request outlives `settle` and that claim threads are not deleted: over
-//! all sessions of all processes, at most one post of a delivery is ever accepted. `model.rs` checks
+//! A pure state machine: an observation goes in with the time, the next step comes out. Its
+//! invariant, given that no request outlives `max_request_lifetime` and that claim threads are not deleted: over
+//! all sessions of all processes, at most one run request of a delivery is ever accepted. `model.rs` checks
 //! it against servers that lose and hold requests, do not find threads that they have, and lack what
 //! others show or refuse. It knows nothing of HTTP.
 //!
-//! Why it holds. A *turn* is the right to post once. Turn 0 is the delivery's own thread, turn n + 1
-//! another thread whose id is derived from it; creating the thread is atomic, so a turn has one
-//! holder. The holder posts at most once in a turn, and starts to no later than `right` after it
-//! first asked for the turn: asking again, because the server once did not show a thread, renews
-//! nothing. Nobody asks for turn n + 1 before every post of turn n has arrived or is lost: its holder
-//! waits `settle` from its post, anybody else `right + settle` from when it first saw the turn taken.
-//! So whoever holds turn n + 1 looks when nothing older is on its way, and posts only if there is no
-//! run, nor one that may be ours.
+//! Why it holds. A *round* grants the right to send one run request. Round 0 is the delivery's own thread,
+//! round n + 1 another thread whose id is derived from it. Creating a thread is atomic, so a round has one
+//! owner. The owner sends at most one run request in a round, and no later than `lease` after it
+//! first requested the round: requesting it again, because the server once did not show a thread, does not renew
+//! the lease. Nobody requests round n + 1 before every run request of round n has arrived or is lost: its owner
+//! waits `max_request_lifetime` from its request, any other process `lease + max_request_lifetime` from when it
+//! first observed that the round was taken. So the owner of round n + 1 lists the runs when no older request is
+//! under way, and creates one only if there is no run, nor one that may be ours.
 
-use std::time::Duration;
-
-use super::super::clock::Boottime;
-
-/// Which safeguards are on. Both, but in the tests that prove that they are needed.
-#[doc(hidden)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClaimPolicy {
-    /// Look for a run before posting again.
-    pub look: bool,
-    /// Wait until a request can no longer arrive.
-    pub settle: bool,
-}
-
-impl Default for ClaimPolicy {
-    fn default() -> Self {
-        Self { look: true, settle: true }
-    }
-}
-
-/// The times of the protocol.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rules {
-    /// The longest that a request can be on its way.
-    pub settle: Duration,
-    /// How long after a turn was asked for its post may still start.
-    pub right: Duration,
-    /// How long another's turn is left alone from when it was first seen.
-    pub takeover: Duration,
-    /// Whether looks are made.
-    pub look: bool,
-}
-
-impl Rules {
-    /// From the agent's request time-out and `settle`. The right to post outlives one lost answer to
-    /// the claim, so that this common case needs no second turn.
-    pub fn new(timeout: Duration, settle: Duration, policy: ClaimPolicy) -> Self {
-        let right = timeout.saturating_mul(2);
-        let (settle, takeover) =
-            if policy.settle { (settle, settle.saturating_add(right)) } else { (Duration::ZERO, Duration::ZERO) };
-        Self { settle, right, takeover, look: policy.look }
-    }
-}
-
-/// What to do next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Create the thread of this turn with our nonce, and have it refused if it exists.
-    Claim(u32),
-    /// Ask for the runs on the delivery's thread.
-    Look,
-    /// Ask whose nonce the thread of this turn carries.
-    Whose(u32),
-    /// Create the run, if its first byte can be written by then.
-    Post {
-        /// The end of the right to post.
-        until: Boottime,
-    },
-    /// Nothing can be done before this time has passed.
-    Wait(Duration),
-    /// There is a run.
-    Accepted {
-        /// Its id, where it is known.
-        run_id: Option<String>,
-        /// A look found it.
-        found: bool,
-    },
-    /// Give up this attempt.
-    Fail(Why),
-}
-
-/// Why an attempt was given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
-    /// The last request was not answered as it should be.
-    Request,
-    /// The post was not accepted, or may or may not have been.
-    Post,
-    /// The thread is busy with a run that is not ours.
-    Busy,
-    /// The thread exists when it is claimed, and does not when it is looked at.
-    Invisible,
-    /// There is a run that may be ours, and nobody can tell.
-    UnknownRun,
-    /// Too many steps without an end.
-    Unsettled,
-    /// It was to end, and nothing is on its way any more: there is no run, and none will come.
-    Over,
-}
-
-/// What the step's request showed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// Claim: the thread is new and ours.
-    Claimed,
-    /// Claim: the thread was there before.
-    Taken,
-    /// Look: a run is ours.
-    Run(Option<String>),
-    /// Look: there is no run, but of others.
-    NoRun,
-    /// Look: there is a run, and nothing shows whose.
-    UnknownRun,
-    /// Whose: the thread's nonce is ours, or it is not.
-    Thread {
-        /// It is ours.
-        ours: bool,
-    },
-    /// Look, whose: there is no such thread.
-    NoThread,
-    /// Post: accepted.
-    Posted(Option<String>),
-    /// Post: its first byte could not be written in time, so none was.
-    TooLate,
-    /// Post: refused for good, or never sent.
-    Refused,
-    /// Post: refused because the thread is busy.
-    Conflict,
-    /// Post: may or may not have been accepted.
-    Unknown {
-        /// When its first byte was written.
-        at: Boottime,
-    },
-    /// Claim: not one byte of it was sent.
-    Unsent,
-    /// Claim, look, whose: no usable answer.
-    Failed,
-}
-
-/// Who holds the latest turn that we know of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Holder {
-    /// No turn is known to be taken.
-    Nobody,
-    /// It is taken; by whom we have yet to see.
-    Somebody,
-    /// We do, and asked for it then.
-    Us { since: Boottime },
-    /// Another process does: seen first then.
-    Another { seen: Boottime },
-}
-
-/// The most requests in one attempt; what was learnt is kept for the next.
-const MAX_STEPS: u16 = 256;
-/// The most posts in one attempt that came too late to be written.
-const MAX_LATE: u8 = 2;
-
-/// The memory of one delivery in one process.
-#[derive(Debug, Clone)]
-pub(super) struct Claim {
-    rules: Rules,
-    turn: u32,
-    holder: Holder,
-    /// The latest turn that we asked for, and when first: a lost answer may have granted it. Our right
-    /// to an earlier turn has ended by then.
-    asked: Option<(u32, Boottime)>,
-    /// In every turn so far that anybody held, we did, and no post of ours may have been accepted.
-    unposted: bool,
-    /// The post of ours whose fate is unknown.
-    posted: Option<Boottime>,
-    /// No further post is to be started.
-    ending: bool,
-    attempt: Attempt,
-}
-
-/// What matters within one attempt only.
-#[derive(Debug, Clone, Copy, Default)]
-struct Attempt {
-    /// The turn that was last claimed or asked about.
-    about: u32,
-    /// The turn that was asked for for the first time.
-    newly_asked: Option<u32>,
-    steps: u16,
-    late: u8,
-    vanished: bool,
-    conflict: bool,
-    ambiguous: bool,
-}
-
-impl Claim {
-    pub fn new(rules: Rules) -> Self {
-        Self {
-            rules,
-            turn: 0,
-            holder: Holder::Nobody,
-            asked: None,
-            unposted: true,
-            posted: None,
-            ending: false,
-            attempt: Attempt::default(),
-        }
-    }
-
-    /// From here on nothing is posted any more: what is on its way is settled and looked for, and then
-    /// it is over.
-    pub fn end(&mut self) {
-        self.ending = true;
-    }
-
-    /// A post that was started at `at`, and whose attempt was dropped before it knew its fate.
-    pub fn dropped_post(&mut self, at: Boottime) {
-        self.posted = Some(at);
-        self.unposted = false;
-    }
-
-    /// The first step of an attempt.
-    pub fn begin(&mut self, now: Boottime) -> Step {
-        self.attempt = Attempt::default();
-        match self.holder {
-            Holder::Nobody => self.claim(0, now),
-            _ => self.look(now),
-        }
-    }
-
-    /// What the last step showed, and so the next one.
-    pub fn saw(&mut self, seen: Seen, now: Boottime) -> Step {
-        self.attempt.steps += 1;
-        if self.attempt.steps > MAX_STEPS {
-            return Step::Fail(Why::Unsettled);
-        }
-        let about = self.attempt.about;
-        match seen {
-            Seen::Claimed => {
-                self.turn = about;
-                self.holder = Holder::Us { since: self.first_asked(about) };
-                // A new turn is claimed only when no post of ours can arrive any more. Turn 0 is also
-                // claimed anew when its thread was deleted under us: then one still can.
-                if about > 0 {
-                    self.posted = None;
-                    return self.look(now);
-                }
-                if self.posted.is_none() { self.post(now) } else { self.look(now) }
-            }
-            Seen::Taken if about == 0 => {
-                self.turn = 0;
-                self.holder = Holder::Somebody;
-                self.look(now)
-            }
-            Seen::Taken => self.whose(about),
-            Seen::Run(run_id) => Step::Accepted { run_id, found: true },
-            Seen::NoRun => self.no_run(now),
-            // While we hold the only turns that there were and have posted in none, nobody of us has: within
-            // the right to a turn nobody claims the next one, and after it the claim of the next one says so.
-            Seen::UnknownRun if self.unposted && matches!(self.holder, Holder::Us { .. }) => self.no_run(now),
-            Seen::UnknownRun => Step::Fail(Why::UnknownRun),
-            Seen::Thread { ours: true } => {
-                self.turn = about;
-                self.holder = Holder::Us { since: self.first_asked(about) };
-                if about == 0 { self.no_run(now) } else { self.look(now) }
-            }
-            Seen::Thread { ours: false } => {
-                self.turn = about;
-                self.holder = Holder::Another { seen: now };
-                self.unposted = false;
-                self.whose(about.saturating_add(1))
-            }
-            Seen::NoThread if about == self.turn + 1 && matches!(self.holder, Holder::Another { .. }) => {
-                self.no_run(now)
-            }
-            Seen::NoThread if self.attempt.vanished => Step::Fail(Why::Invisible),
-            Seen::NoThread => {
-                self.attempt.vanished = true;
-                self.unposted = false;
-                self.claim(0, now)
-            }
-            Seen::Posted(run_id) => Step::Accepted { run_id, found: false },
-            Seen::TooLate if self.attempt.late >= MAX_LATE => Step::Fail(Why::Unsettled),
-            Seen::TooLate => {
-                self.attempt.late += 1;
-                self.look(now)
-            }
-            Seen::Refused => Step::Fail(Why::Post),
-            Seen::Conflict if !self.rules.look => Step::Fail(Why::Busy),
-            Seen::Conflict => {
-                self.attempt.conflict = true;
-                self.look(now)
-            }
-            Seen::Unknown { at } => {
-                self.posted = Some(at);
-                self.unposted = false;
-                self.attempt.ambiguous = true;
-                self.look(now)
-            }
-            Seen::Unsent => {
-                if self.attempt.newly_asked == Some(about) {
-                    self.asked = None;
-                }
-                Step::Fail(Why::Request)
-            }
-            Seen::Failed if self.attempt.ambiguous => Step::Fail(Why::Post),
-            Seen::Failed => Step::Fail(Why::Request),
-        }
-    }
-
-    /// What follows from a look that showed no run.
-    fn no_run(&mut self, now: Boottime) -> Step {
-        if self.attempt.conflict {
-            return Step::Fail(Why::Busy);
-        }
-        if self.attempt.ambiguous {
-            return Step::Fail(Why::Post);
-        }
-        match self.holder {
-            Holder::Nobody => self.claim(0, now),
-            Holder::Somebody => self.whose(self.turn),
-            Holder::Us { .. } => match self.posted.map(|at| at + self.rules.settle) {
-                Some(settled) if now < settled => Step::Wait(settled - now),
-                Some(_) => self.next_turn(now),
-                None => self.post(now),
-            },
-            Holder::Another { seen } => {
-                let free = seen + self.rules.takeover;
-                if now < free { Step::Wait(free - now) } else { self.next_turn(now) }
-            }
-        }
-    }
-
-    /// Post while we have the right to; when it has run out, ask for the next turn: we did not post
-    /// in this one, so nothing has to settle.
-    fn post(&mut self, now: Boottime) -> Step {
-        if self.ending {
-            return Step::Fail(Why::Over);
-        }
-        match self.holder {
-            Holder::Us { since } if now <= since + self.rules.right => Step::Post { until: since + self.rules.right },
-            _ => self.claim(self.turn.saturating_add(1), now),
-        }
-    }
-
-    /// Every post of this turn has arrived or is lost, and there is no run.
-    fn next_turn(&mut self, now: Boottime) -> Step {
-        if self.ending { Step::Fail(Why::Over) } else { self.claim(self.turn.saturating_add(1), now) }
-    }
-
-    fn claim(&mut self, turn: u32, now: Boottime) -> Step {
-        if turn == 0 {
-            self.turn = 0;
-            self.holder = Holder::Nobody;
-        }
-        // Only forwards: a turn that is asked for again, because the server once did not show its thread, is
-        // not a new right.
-        let newly = self.asked.is_none_or(|(asked, _)| asked < turn);
-        self.attempt.newly_asked = newly.then_some(turn);
-        if newly {
-            self.asked = Some((turn, now));
-        }
-        self.attempt.about = turn;
-        Step::Claim(turn)
-    }
-
-    /// When this turn was first asked for; long ago, when a later one was asked for since.
-    fn first_asked(&self, turn: u32) -> Boottime {
-        self.asked.filter(|(asked, _)| *asked == turn).map_or(Boottime::default(), |(_, at)| at)
-    }
-
-    fn whose(&mut self, turn: u32) -> Step {
-        self.attempt.about = turn;
-        Step::Whose(turn)
-    }
-
-    fn look(&mut self, now: Boottime) -> Step {
-        if self.rules.look { Step::Look } else { self.no_run(now) }
-    }
-}
+mod step;
 
 #[cfg(test)]
 mod model;
 #[cfg(test)]
 mod tests;
+
+use super::super::clock::Boottime;
+
+pub(super) use step::{ClaimStep, FailReason, Observed, Timing};
+
+/// Who owns the latest round that we know of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// No round is known to be taken.
+    Nobody,
+    /// It is taken; by whom is not known yet.
+    Unknown,
+    /// We own it, and requested it then.
+    Us { since: Boottime },
+    /// Another process owns it: first observed then.
+    Other { since: Boottime },
+}
+
+/// The most requests in one attempt; what was observed is kept for the next.
+const MAX_STEPS: u16 = 256;
+/// The most run requests in one attempt whose lease ended before they were written.
+const MAX_LATE: u8 = 2;
+
+/// The claim of one delivery, as one process knows it.
+#[derive(Debug, Clone)]
+pub(super) struct Claim {
+    timing: Timing,
+    round: u32,
+    owner: Owner,
+    /// The latest round that we requested, and when first: a lost answer may have granted it. Our lease
+    /// of an earlier round has ended by then.
+    requested: Option<(u32, Boottime)>,
+    /// No run of ours can exist: every round so far that anybody owned is ours, and no run request of
+    /// ours may have been accepted.
+    no_run_possible: bool,
+    /// When the run request of ours was sent whose outcome is unknown.
+    unresolved: Option<Boottime>,
+    /// No further run request is to be sent.
+    ending: bool,
+    attempt: AttemptState,
+}
+
+/// What matters within one attempt only.
+#[derive(Debug, Clone, Copy, Default)]
+struct AttemptState {
+    /// The round that was last claimed or read.
+    round: u32,
+    /// The round that this attempt was the first to request.
+    newly_requested: Option<u32>,
+    steps: u16,
+    late: u8,
+    thread_missing: bool,
+    conflict: bool,
+    ambiguous: bool,
+}
+
+impl Claim {
+    pub(super) fn new(timing: Timing) -> Self {
+        Self {
+            timing,
+            round: 0,
+            owner: Owner::Nobody,
+            requested: None,
+            no_run_possible: true,
+            unresolved: None,
+            ending: false,
+            attempt: AttemptState::default(),
+        }
+    }
+
+    /// From here on no run is created any more: the delivery ends when no request is under way and none of
+    /// them has created a run.
+    pub(super) fn end(&mut self) {
+        self.ending = true;
+    }
+
+    /// A run request was sent, and its attempt was dropped before the answer.
+    pub(super) fn run_request_dropped(&mut self, sent_at: Boottime) {
+        self.unresolved = Some(sent_at);
+        self.no_run_possible = false;
+    }
+
+    /// The first step of an attempt.
+    pub(super) fn start_attempt(&mut self, now: Boottime) -> ClaimStep {
+        self.attempt = AttemptState::default();
+        match self.owner {
+            Owner::Nobody => self.claim(0, now),
+            _ => ClaimStep::FindRun,
+        }
+    }
+
+    /// Takes what the last step observed, and returns the next one.
+    pub(super) fn observe(&mut self, observed: Observed, now: Boottime) -> ClaimStep {
+        self.attempt.steps += 1;
+        if self.attempt.steps > MAX_STEPS {
+            return ClaimStep::Fail(FailReason::Contended);
+        }
+        match observed {
+            Observed::Claimed => self.claimed(now),
+            Observed::Taken if self.attempt.round == 0 => {
+                self.round = 0;
+                self.owner = Owner::Unknown;
+                ClaimStep::FindRun
+            }
+            Observed::Taken => self.read_owner(self.attempt.round),
+            Observed::Unsent => {
+                if self.attempt.newly_requested == Some(self.attempt.round) {
+                    self.requested = None;
+                }
+                ClaimStep::Fail(FailReason::Request)
+            }
+            Observed::Run(run_id) => ClaimStep::Accepted { run_id, found: true },
+            Observed::NoRun => self.no_run(now),
+            // While we own every round so far and have sent no run request, no run is ours: nobody claims the
+            // next round within our lease, and after it the claim of the next round tells us.
+            Observed::UnknownRun if self.no_run_possible && matches!(self.owner, Owner::Us { .. }) => self.no_run(now),
+            Observed::UnknownRun => ClaimStep::Fail(FailReason::UnknownRun),
+            Observed::Owner { ours } => self.owner_read(ours, now),
+            Observed::NoThread => self.no_thread(now),
+            Observed::Created(run_id) => ClaimStep::Accepted { run_id, found: false },
+            Observed::TooLate if self.attempt.late >= MAX_LATE => ClaimStep::Fail(FailReason::Contended),
+            Observed::TooLate => {
+                self.attempt.late += 1;
+                ClaimStep::FindRun
+            }
+            Observed::Refused => ClaimStep::Fail(FailReason::RunRequest),
+            Observed::Conflict => {
+                self.attempt.conflict = true;
+                ClaimStep::FindRun
+            }
+            Observed::Ambiguous { sent_at } => {
+                self.unresolved = Some(sent_at);
+                self.no_run_possible = false;
+                self.attempt.ambiguous = true;
+                ClaimStep::FindRun
+            }
+            Observed::Failed if self.attempt.ambiguous => ClaimStep::Fail(FailReason::RunRequest),
+            Observed::Failed => ClaimStep::Fail(FailReason::Request),
+        }
+    }
+
+    /// The round that was claimed is ours.
+    fn claimed(&mut self, now: Boottime) -> ClaimStep {
+        let round = self.attempt.round;
+        self.round = round;
+        self.owner = Owner::Us { since: self.first_requested(round) };
+        if round > 0 {
+            // A new round is claimed only when no run request of ours is under way.
+            self.unresolved = None;
+            return ClaimStep::FindRun;
+        }
+        // Round 0 is also claimed again when its thread was deleted: then one may be under way.
+        if self.unresolved.is_none() { self.create_run(now) } else { ClaimStep::FindRun }
+    }
+
+    fn owner_read(&mut self, ours: bool, now: Boottime) -> ClaimStep {
+        let round = self.attempt.round;
+        self.round = round;
+        if ours {
+            self.owner = Owner::Us { since: self.first_requested(round) };
+            return if round == 0 { self.no_run(now) } else { ClaimStep::FindRun };
+        }
+        self.owner = Owner::Other { since: now };
+        self.no_run_possible = false;
+        self.read_owner(round.saturating_add(1))
+    }
+
+    fn no_thread(&mut self, now: Boottime) -> ClaimStep {
+        // There is no later round than the one that another process owns.
+        if self.attempt.round == self.round + 1 && matches!(self.owner, Owner::Other { .. }) {
+            return self.no_run(now);
+        }
+        if self.attempt.thread_missing {
+            return ClaimStep::Fail(FailReason::Invisible);
+        }
+        self.attempt.thread_missing = true;
+        self.no_run_possible = false;
+        self.claim(0, now)
+    }
+
+    /// The next step when no run of ours is listed.
+    fn no_run(&mut self, now: Boottime) -> ClaimStep {
+        if self.attempt.conflict {
+            return ClaimStep::Fail(FailReason::Busy);
+        }
+        if self.attempt.ambiguous {
+            return ClaimStep::Fail(FailReason::RunRequest);
+        }
+        match self.owner {
+            Owner::Nobody => self.claim(0, now),
+            Owner::Unknown => self.read_owner(self.round),
+            Owner::Us { .. } => match self.unresolved.map(|sent_at| sent_at + self.timing.max_request_lifetime) {
+                Some(gone) if now < gone => ClaimStep::Wait(gone - now),
+                Some(_) => self.next_round(now),
+                None => self.create_run(now),
+            },
+            Owner::Other { since } => {
+                let free = since + self.timing.takeover;
+                if now < free { ClaimStep::Wait(free - now) } else { self.next_round(now) }
+            }
+        }
+    }
+
+    /// Creates the run while our lease lasts. When it has ended, claims the next round at once: no run request
+    /// was sent in this one, so none is under way.
+    fn create_run(&mut self, now: Boottime) -> ClaimStep {
+        if self.ending {
+            return ClaimStep::Fail(FailReason::Ended);
+        }
+        match self.owner {
+            Owner::Us { since } if now <= since + self.timing.lease => {
+                ClaimStep::CreateRun { until: since + self.timing.lease }
+            }
+            _ => self.claim(self.round.saturating_add(1), now),
+        }
+    }
+
+    /// Every run request of this round has arrived or is lost, and there is no run.
+    fn next_round(&mut self, now: Boottime) -> ClaimStep {
+        if self.ending { ClaimStep::Fail(FailReason::Ended) } else { self.claim(self.round.saturating_add(1), now) }
+    }
+
+    fn claim(&mut self, round: u32, now: Boottime) -> ClaimStep {
+        if round == 0 {
+            self.round = 0;
+            self.owner = Owner::Nobody;
+        }
+        // Only forwards: a round that is requested again, because the server once did not show its thread, is
+        // not a new lease.
+        let newly = self.requested.is_none_or(|(requested, _)| requested < round);
+        self.attempt.newly_requested = newly.then_some(round);
+        if newly {
+            self.requested = Some((round, now));
+        }
+        self.attempt.round = round;
+        ClaimStep::Claim(round)
+    }
+
+    /// When this round was first requested; long ago if a later one was requested since.
+    fn first_requested(&self, round: u32) -> Boottime {
+        self.requested.filter(|(requested, _)| *requested == round).map_or(Boottime::default(), |(_, at)| at)
+    }
+
+    fn read_owner(&mut self, round: u32) -> ClaimStep {
+        self.attempt.round = round;
+        ClaimStep::ReadOwner(round)
+    }
+}

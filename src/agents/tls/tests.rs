@@ -135,7 +135,7 @@ async fn a_private_ca_vouches_for_its_servers_and_for_no_others() {
         for answer in attempts(host, addr, ca).await {
             let failure = failed(answer);
             assert_eq!(
-                (failure.class, failure.kind),
+                (failure.class, failure.kind.as_str()),
                 (Class::AgentFault, "connect"),
                 "{host} {ca:?}: {}",
                 failure.reason

@@ -1,7 +1,7 @@
-//! A log line as one JSON object: `timestamp`, `level`, the fields, `message` and `target`.
+//! Formats a log line as one JSON object: `timestamp`, `level`, the fields, `message` and `target`.
 //!
-//! Its invariant: a number is a JSON number, 128-bit ones such as `Duration::as_millis` included, which
-//! tracing-subscriber's own format writes as text; and no key stands in a line twice.
+//! Invariant: a number is a JSON number, also with 128 bits such as `Duration::as_millis`, which
+//! tracing-subscriber's own format writes as text; and no key is in a line twice.
 
 use std::{error::Error, fmt};
 
@@ -123,9 +123,9 @@ mod tests {
         tracing::subscriber::with_default(logger, || {
             let error = io::Error::other("broken");
             info!(
-                wait_ms = Duration::from_secs(2).as_millis(), count = 3_usize, below = -1_i64, share = 0.5, held = true,
-                id = "007", shown = %"text", nothing = None::<u64>, some = Some(4_u64),
-                %error, level = "a field", "told"
+                wait_ms = Duration::from_secs(2).as_millis(), count = 3_usize, below = -1_i64, share = 0.5, open = true,
+                id = "007", displayed = %"text", nothing = None::<u64>, some = Some(4_u64),
+                %error, level = "a field", "logged"
             );
         });
         let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
@@ -134,12 +134,12 @@ mod tests {
         assert_eq!(line["count"], 3);
         assert_eq!(line["below"], -1);
         assert_eq!(line["share"], 0.5);
-        assert_eq!(line["held"], true);
+        assert_eq!(line["open"], true);
         assert_eq!(line["some"], 4);
         assert_eq!(line["id"], "007");
-        assert_eq!(line["shown"], "text");
+        assert_eq!(line["displayed"], "text");
         assert_eq!(line["error"], "broken");
-        assert_eq!(line["message"], "told");
+        assert_eq!(line["message"], "logged");
         assert!(line.get("nothing").is_none(), "{line}");
         assert_eq!(text.matches("\"level\"").count(), 1, "{text}");
     }

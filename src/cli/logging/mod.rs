@@ -1,6 +1,7 @@
-//! Log lines to stderr, as text or JSON; `RUST_LOG` chooses what is shown.
+//! Log lines on stderr, as text or JSON, filtered by `RUST_LOG`.
 //!
-//! A stderr that is closed or full loses lines and stops nothing: the default of tracing-subscriber would panic.
+//! A closed stderr, or one on a full disk, loses lines but stops nothing; the default of tracing-subscriber would panic. A pipe
+//! that nobody reads blocks whoever logs.
 
 mod json;
 
@@ -25,19 +26,19 @@ pub(super) fn install(format: LogFormat, default: &str) {
         EnvFilter::new(default)
     });
     let builder = fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
-    // An error says that a logger is there already.
+    // It fails only if there is a logger already.
     let _ = match format {
         LogFormat::Text => builder.with_ansi(is_coloured(&|name| env::var(name).ok())).try_init(),
         LogFormat::Json => builder.with_ansi(false).event_format(json::Json).try_init(),
     };
 }
 
-/// Colour is for a terminal, unless its user wants none.
+/// Colour is used on a terminal, unless the user disabled it.
 fn is_coloured(env: &dyn Fn(&str) -> Option<String>) -> bool {
     allows_colour(env) && io::stderr().is_terminal()
 }
 
-/// What <https://no-color.org> says, and a terminal that says that it has none.
+/// Follows <https://no-color.org>, and a terminal without colours.
 fn allows_colour(env: &dyn Fn(&str) -> Option<String>) -> bool {
     env("NO_COLOR").is_none_or(|value| value.is_empty()) && env("TERM").as_deref() != Some("dumb")
 }

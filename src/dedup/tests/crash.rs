@@ -20,9 +20,9 @@ fn child_that_is_killed() {
                 for n in 0_u64.. {
                     let id = format!("{round}-{writer}-{n}");
                     let mut record = Record::new(n, 1, &plan(&[("rule", "agent"), ("rule", "other")]));
-                    ledger.put(&id, &record).unwrap();
-                    record.finish("rule", "agent", Status::Delivered);
-                    ledger.put(&id, &record).unwrap();
+                    ledger.merge(&id, &record).unwrap();
+                    record.finish("rule", "agent", DeliveryStatus::Delivered, 9_000);
+                    ledger.merge(&id, &record).unwrap();
                     ledger.durable().await.unwrap();
                     // One write, so that a line is whole or absent.
                     std::io::stdout().write_all(format!("\nack {id} {n}\n").as_bytes()).unwrap();
@@ -66,7 +66,7 @@ fn nothing_acknowledged_is_missing_after_kills_at_random_moments() {
         for (id, n) in &acknowledged {
             let record = ledger.get(id).unwrap();
             let found = record.as_ref().map(|record| (record.digest(), record.state()));
-            assert_eq!(found, Some((*n, State::Partial)), "round {round}, killed after {lines} lines: {id}");
+            assert_eq!(found, Some((*n, RecordState::Partial)), "round {round}, killed after {lines} lines: {id}");
         }
         assert!(opened.records >= acknowledged.len() as u64);
     }

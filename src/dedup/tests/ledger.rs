@@ -1,6 +1,6 @@
 use super::*;
 use crate::dedup::store::StoreError;
-use Status::{Delivered, Pending};
+use DeliveryStatus::{Delivered, Pending};
 
 #[tokio::test]
 async fn what_is_durable_is_found_again_after_a_reopen() {
@@ -8,14 +8,14 @@ async fn what_is_durable_is_found_again_after_a_reopen() {
     let record = record(&[Delivered, Pending]);
     {
         let (ledger, opened) = Ledger::open(dir.path(), &options()).unwrap();
-        assert_eq!(opened, Opened { recovered: false, records: 0 });
+        assert_eq!(opened, Opened { recovered: false, records: 0, replaced: None });
         assert_eq!(ledger.get("event").unwrap(), None);
-        ledger.put("event", &record).unwrap();
+        ledger.merge("event", &record).unwrap();
         ledger.durable().await.unwrap();
         assert_eq!(ledger.get("event").unwrap().as_ref(), Some(&record));
     }
     let (ledger, opened) = Ledger::open(dir.path(), &options()).unwrap();
-    assert_eq!(opened, Opened { recovered: true, records: 1 });
+    assert_eq!(opened, Opened { recovered: true, records: 1, replaced: None });
     assert_eq!(ledger.get("event").unwrap(), Some(record));
 }
 
@@ -23,11 +23,11 @@ async fn what_is_durable_is_found_again_after_a_reopen() {
 fn a_record_that_is_written_again_counts_once() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path());
-    assert!(ledger.is_empty());
+    assert!(ledger.len() == 0);
     for _ in 0..3 {
-        ledger.put("event", &record(&[Pending])).unwrap();
+        ledger.merge("event", &record(&[Pending])).unwrap();
     }
-    ledger.put(&"x".repeat(255), &record(&[Pending])).unwrap();
+    ledger.merge(&"x".repeat(255), &record(&[Pending])).unwrap();
     assert_eq!(ledger.len(), 2);
 }
 
@@ -37,32 +37,32 @@ fn a_corrupt_record_names_its_event_and_harms_no_other() {
     let ledger = open(dir.path());
     ledger.spoil("bad");
     let error = ledger.get("bad").unwrap_err();
-    assert_eq!(error.kind(), "corrupt_record");
+    assert!(matches!(error, LedgerError::CorruptRecord { .. }), "{error:?}");
     let text = error.to_string();
     assert!(text.contains("\"bad\"") && text.contains("found 9") && text.contains(".bad`"), "{text}");
-    ledger.put("good", &record(&[Pending])).unwrap();
+    ledger.merge("good", &record(&[Pending])).unwrap();
     assert!(ledger.get("good").unwrap().is_some());
-    assert_eq!(ledger.failure(), None);
+    assert_eq!(ledger.store().check(), Ok(()));
 }
 
 #[tokio::test]
 async fn the_first_failure_is_for_good_and_for_every_call() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path());
-    ledger.put("event", &record(&[Pending])).unwrap();
+    ledger.merge("event", &record(&[Pending])).unwrap();
     let full = StoreError::Io(std::io::ErrorKind::StorageFull.into());
-    let first = ledger.disk().fail("flush", full);
-    assert_eq!(first.kind(), "disk_full");
+    let first = ledger.store().fail("flush", full);
+    assert!(matches!(first, LedgerError::DiskFull { .. }), "{first:?}");
     // A later failure of another kind does not take its place.
-    assert_eq!(ledger.disk().fail("flush", StoreError::Corrupt("late".into())), first);
+    assert_eq!(ledger.store().fail("flush", StoreError::Corrupt("late".into())), first);
 
     assert_eq!(ledger.get("event").unwrap_err(), first);
-    assert_eq!(ledger.put("event", &record(&[Pending])).unwrap_err(), first);
+    assert_eq!(ledger.merge("event", &record(&[Pending])).unwrap_err(), first);
     assert_eq!(ledger.durable().await.unwrap_err(), first);
     assert_eq!(ledger.flush_blocking().unwrap_err(), first);
-    assert_eq!(ledger.expire_chunk(None, 0, &|_| false, 1).unwrap_err(), first);
+    assert_eq!(ledger.expire_step(None, at(0), &rules(&|_| false), 1).unwrap_err(), first);
     assert_eq!(ledger.bind_cluster("cluster").unwrap_err(), OpenError::Failed(first.clone()));
-    assert_eq!(ledger.failure(), Some(first));
+    assert_eq!(ledger.store().check(), Err(first));
 }
 
 /// The child of the test below: writes until it fails, and says how.
@@ -75,8 +75,8 @@ fn child_that_fills_its_disk() {
         let mut acknowledged = 0;
         let failure = loop {
             let id = format!("event-{acknowledged}");
-            match ledger.put(&id, &record(&[Pending; 40])) {
-                Ok(()) => match ledger.durable().await {
+            match ledger.merge(&id, &record(&[Pending; 40])) {
+                Ok(_) => match ledger.durable().await {
                     Ok(()) => acknowledged += 1,
                     Err(error) => break error,
                 },
@@ -85,12 +85,13 @@ fn child_that_fills_its_disk() {
         };
         let after = [
             ledger.get("event-0").map(|_| ()).unwrap_err(),
-            ledger.put("event", &record(&[Pending])).unwrap_err(),
+            ledger.merge("event", &record(&[Pending])).map(|_| ()).unwrap_err(),
             ledger.durable().await.unwrap_err(),
             ledger.flush_blocking().unwrap_err(),
         ];
         assert!(after.iter().all(|error| *error == failure), "{failure:?}, then {after:?}");
-        println!("acknowledged {acknowledged} {}", failure.kind());
+        let reason = if matches!(failure, LedgerError::DiskFull { .. }) { "disk_full" } else { "other" };
+        println!("acknowledged {acknowledged} {reason}");
         drop(ledger);
         println!("dropped");
     });
@@ -111,9 +112,9 @@ fn a_disk_that_fills_up_fails_every_call_and_loses_nothing_acknowledged() {
     let history = format!("{text}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && text.contains("dropped"), "{history}");
     let line = text.lines().find_map(|line| line.split("acknowledged ").nth(1)).expect(&history);
-    let (acknowledged, kind) = line.split_once(' ').unwrap();
+    let (acknowledged, reason) = line.split_once(' ').unwrap();
     let acknowledged: u64 = acknowledged.parse().unwrap();
-    assert_eq!(kind, "disk_full", "{history}");
+    assert_eq!(reason, "disk_full", "{history}");
     assert!(acknowledged > 10, "{history}");
 
     let ledger = open(dir.path());

@@ -1,13 +1,19 @@
 //! The ledger's tests, a file for each of its promises.
 
+mod batch;
 mod codec;
 mod commit;
 mod crash;
 mod decide;
+mod entry;
 mod expire;
 mod inflight;
 mod ledger;
+mod merge;
 mod open;
+mod replace;
+mod speed;
+mod upgrade;
 
 use std::{
     path::Path,
@@ -15,14 +21,15 @@ use std::{
     time::Duration,
 };
 
-use super::*;
+use super::{batch::MergeSummary, bytes::DecodeError, open::Opened, *};
 
-fn options() -> Options {
-    Options {
+fn options() -> LedgerOptions {
+    LedgerOptions {
         group: "workflow-bridge".into(),
         window: Duration::from_secs(60),
         cache_bytes: 8 << 20,
         flush_delay: Duration::from_millis(3),
+        replace_damaged: false,
     }
 }
 
@@ -30,17 +37,27 @@ fn open(dir: &Path) -> Ledger {
     Ledger::open(dir, &options()).unwrap().0
 }
 
-fn plan(names: &[(&str, &str)]) -> Vec<Planned> {
-    names.iter().map(|&(rule, agent)| Planned { rule: rule.into(), agent: agent.into() }).collect()
+/// Both clocks at the same time.
+fn at(now_ms: u64) -> ExpiryClock {
+    ExpiryClock { owned_ms: now_ms, others_ms: now_ms, local_ms: now_ms }
+}
+
+/// What a process that owns every partition keeps.
+fn rules(is_needed: &dyn Fn(&str) -> bool) -> ExpiryRules<'_> {
+    ExpiryRules { is_needed, is_owned: &|_, _| true }
+}
+
+fn plan(names: &[(&str, &str)]) -> Vec<PlannedDelivery> {
+    names.iter().map(|&(rule, agent)| PlannedDelivery { rule: rule.into(), agent: agent.into() }).collect()
 }
 
 /// A record with one delivery for each status.
-fn record(statuses: &[Status]) -> Record {
+fn record(statuses: &[DeliveryStatus]) -> Record {
     let names: Vec<_> = (0..statuses.len()).map(|n| (format!("rule-{n}"), "agent")).collect();
     let names: Vec<_> = names.iter().map(|(rule, agent)| (rule.as_str(), *agent)).collect();
     let mut record = Record::new(7, 1_000, &plan(&names));
-    for (status, (rule, agent)) in statuses.iter().zip(&names) {
-        record.finish(rule, agent, *status);
+    for (status, delivery) in statuses.iter().zip(&mut record.deliveries) {
+        delivery.status = *status;
     }
     record
 }

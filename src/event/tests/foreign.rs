@@ -1,4 +1,4 @@
-//! What other systems write: read where it can only mean one thing, and explained where it is no event.
+//! Records of other systems: accepted where their meaning is clear, and explained where they are not events.
 
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ fn the_headers_of_a_cloudevent_are_read_in_any_case() {
 }
 
 #[test]
-fn headers_that_a_client_wrote_as_json_strings_are_read_without_the_quotes() {
+fn quotes_are_removed_from_headers_written_as_json_strings() {
     let envelope = json!({
         "specversion": "1.0", "type": "workflow.completed", "source": "/airflow", "id": "7", "subject": "etl/run",
         "time": "2026-01-31T12:00:00Z", "data": {"rows": 1},
@@ -119,7 +119,7 @@ fn a_number_that_json_does_not_have_is_named() {
 }
 
 #[test]
-fn what_python_prints_is_named() {
+fn a_python_repr_is_named() {
     for text in ["{'event_id': '1'}", "{\"a\": None}", "{\"a\": True}", "{\"a\": 'b'}"] {
         let (kind, error) = said(text);
         assert!(kind == "not_json" && error.contains("json.dumps(event)"), "{text}: {error}");
@@ -144,7 +144,7 @@ fn the_frame_of_a_schema_registry_is_explained_with_the_schema() {
 }
 
 #[test]
-fn what_another_system_wraps_around_a_message_is_named() {
+fn the_envelope_of_another_system_is_named() {
     let dapr = json!({
         "id": "1", "source": "orders", "type": "com.dapr.event.sent", "specversion": "1.0", "pubsubname": "kafka",
         "topic": "workflow-events", "datacontenttype": "text/plain", "data": native().to_string(),
@@ -165,7 +165,7 @@ fn what_another_system_wraps_around_a_message_is_named() {
 }
 
 #[test]
-fn a_byte_order_mark_before_the_event_does_no_harm() {
+fn a_byte_order_mark_before_the_event_is_ignored() {
     let value = [&b"\xef\xbb\xbf"[..], native().to_string().as_bytes()].concat();
     assert_eq!(decode(&*value).unwrap().document(), &native());
     assert_eq!(said("\u{feff} ").0, "empty");

@@ -1,14 +1,14 @@
-//! What the metrics say of each partition, and that they stop saying it when the partition goes.
+//! The gauges of each partition.
 
-use super::super::partitions::PartitionStatus;
+use super::super::partition::PartitionStatus;
 use crate::telemetry;
 
-fn labels(topic: &str, number: i32) -> [(&'static str, String); 2] {
-    [("topic", topic.to_owned()), ("partition", number.to_string())]
+fn labels(topic: &str, partition: i32) -> [(&'static str, String); 2] {
+    [("topic", topic.to_owned()), ("partition", partition.to_string())]
 }
 
-/// Shows a partition as it is.
-pub(super) fn show(status: &PartitionStatus) {
+/// Sets the gauges of a partition.
+pub(super) fn set(status: &PartitionStatus) {
     let labels = labels(&status.topic, status.partition);
     if let Some(lag) = status.lag {
         metrics::gauge!(telemetry::LAG, &labels).set(lag as f64);
@@ -22,10 +22,10 @@ pub(super) fn show(status: &PartitionStatus) {
     metrics::gauge!(telemetry::PARTITION_STUCK, &labels).set(if status.stuck.is_some() { 1.0 } else { 0.0 });
 }
 
-/// The partition is another's by now: a series cannot be taken back, so it says what is true of us, 0. (The
-/// committed offset stays: the largest of all replicas is the right one.)
-pub(super) fn forget(topic: &str, number: i32) {
-    let labels = labels(topic, number);
+/// The partition was revoked: a series cannot be removed, so it is 0. The committed offset stays, because the largest of
+/// all replicas is the right one.
+pub(super) fn clear(topic: &str, partition: i32) {
+    let labels = labels(topic, partition);
     for gauge in [telemetry::LAG, telemetry::UNREAD, telemetry::PARTITION_STUCK] {
         metrics::gauge!(gauge, &labels).set(0.0);
     }

@@ -1,12 +1,10 @@
-//! The loop: poll, hand over, make room, commit.
+//! The consumer loop: poll, hand over, wait for room, commit.
 //!
-//! When the budget is used up the loop first waits for room, without polling, for at most 1.5 s in
-//! all since a poll last came back empty; then it pauses every partition and goes on polling, so
-//! that rebalances and heartbeats are served. (A pause costs librdkafka's queue and 0.8 s at the
-//! end of it, so a short squeeze is better waited out.) It resumes when 20 % of the budget are
-//! free, or, after 2 s, when there is any room at all: a stalled agent may hold nine tenths for
-//! ever, and the others must have the last one. A partition whose span is at its cap is paused
-//! alone.
+//! When the budget is used up the loop first waits for room, without polling, for at most 1.5 s in all since a poll last
+//! came back empty. Then it pauses every partition and polls on, so that rebalances and heartbeats are served. (A pause
+//! costs librdkafka's queue and 0.8 s at its end, so it pays to wait out a short one.) It resumes when 20 % of the budget
+//! are free or, after 2 s, when there is any room at all: a stalled agent may hold nine tenths for ever, and the others
+//! must have the last one. A partition whose span is at its cap is paused alone.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -17,35 +15,46 @@ use std::{
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
-    error::{KafkaError as RdError, KafkaResult, RDKafkaErrorCode as Code},
+    error::{KafkaError as RdError, RDKafkaErrorCode as Code},
     message::BorrowedMessage,
 };
 
 use super::{
     super::{
-        BudgetSettings, Headers, Incoming, KafkaError, KafkaSettings, Receive, Ticket, anchor::Anchor, budget,
-        partitions::Partition, record,
+        anchor::Anchor,
+        budget::{self, BudgetSettings},
+        error::KafkaError,
+        ledger_topic::Reader,
+        partition::Partition,
+        record::{self, Headers, Incoming, OnCluster, Receive},
+        settings::KafkaSettings,
+        ticket::Ticket,
     },
-    OnCluster,
-    context::{self, Context, Shared},
-    gauges, watch,
+    context::Context,
+    gauges, ledger_gate,
+    renewal::Renewer,
+    requests::{self, partition_list},
+    state::ConsumerState,
+    watermarks,
 };
 use crate::{event::Origin, telemetry};
 
 const POLL: Duration = Duration::from_millis(100);
+/// While attempts for revoked partitions are waited for.
+const RELEASE_POLL: Duration = Duration::from_millis(10);
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const WAIT_FOR_ROOM: Duration = Duration::from_millis(1_500);
 const PAUSE_AT_LEAST: Duration = Duration::from_secs(2);
 const METADATA_TIMEOUT: Duration = Duration::from_millis(500);
 const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the last commit is waited for before the group is left.
-const LAST_COMMIT: Duration = Duration::from_secs(2);
-/// Records handed over between two looks at the clock.
+const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Records handed over between two reads of the clock.
 const BATCH: u32 = 64;
 
 pub(super) struct Loop {
     consumer: Arc<BaseConsumer<Context>>,
-    shared: Arc<Shared>,
+    state: Arc<ConsumerState>,
     receiver: Box<dyn Receive>,
     limits: BudgetSettings,
     settings: KafkaSettings,
@@ -55,18 +64,21 @@ pub(super) struct Loop {
     committed_at: Instant,
     since_tick: u32,
     some_capped: bool,
+    /// Reads the ledger topic; taken when it is started.
+    ledger: Option<Reader>,
 }
 
 impl Loop {
     pub(super) fn new(
         consumer: BaseConsumer<Context>,
-        shared: Arc<Shared>,
+        state: Arc<ConsumerState>,
         receiver: Box<dyn Receive>,
         settings: KafkaSettings,
+        ledger: Option<Reader>,
     ) -> Self {
         Self {
             consumer: Arc::new(consumer),
-            shared,
+            state,
             receiver,
             limits: settings.budget,
             settings,
@@ -75,6 +87,7 @@ impl Loop {
             committed_at: Instant::now(),
             since_tick: 0,
             some_capped: false,
+            ledger,
         }
     }
 
@@ -82,22 +95,29 @@ impl Loop {
         if !self.wait_for_cluster(on_cluster)? {
             return Ok(());
         }
-        let topics: Vec<&str> = self.shared.topics.iter().map(AsRef::as_ref).collect();
+        let ledger = self.ledger.take().map(|reader| ledger_gate::start(reader, &self.state)).transpose()?;
+        let topics: Vec<&str> = self.state.topics.iter().map(AsRef::as_ref).collect();
+        self.state.joining.began();
         self.consumer.subscribe(&topics).map_err(|error| KafkaError::Subscribe {
             topics: topics.iter().map(ToString::to_string).collect(),
             reason: error.to_string(),
         })?;
-        let watch = watch::spawn(&self.consumer, &self.shared, &self.settings)?;
-        let result = self.consume();
-        self.leave(watch);
+        let watermarks = watermarks::spawn(&self.consumer, &self.state, &self.settings)?;
+        let following = self.state.ledger.get().cloned();
+        let renewer = following.map(|following| Renewer::start(&self.consumer, &self.state, following)).transpose()?;
+        let result = self.consume(&|| {
+            ledger.as_ref().is_some_and(ledger_gate::Running::has_ended)
+                || renewer.as_ref().is_some_and(Renewer::has_ended)
+        });
+        self.leave(watermarks, renewer, ledger.as_ref());
         result
     }
 
-    /// Polls until a broker has told the cluster's id; `false` when the bridge closes first.
+    /// Polls until a broker answers with the cluster's id; `false` when the bridge closes first.
     fn wait_for_cluster(&mut self, on_cluster: OnCluster) -> Result<bool, KafkaError> {
-        let Some(topic) = self.shared.topics.first().cloned() else { return Ok(false) };
-        while !self.shared.is_closing() {
-            self.shared.polled(Instant::now());
+        let Some(topic) = self.state.topics.first().cloned() else { return Ok(false) };
+        while !self.state.is_closing() {
+            self.state.polled(Instant::now());
             if let Some(Err(error)) = self.consumer.poll(POLL) {
                 self.check_fatal(&error)?;
             }
@@ -105,10 +125,10 @@ impl Loop {
                 // A proxy in front of Kafka may not name its cluster.
                 let cluster =
                     self.consumer.client().fetch_cluster_id(METADATA_TIMEOUT).unwrap_or_else(|| "unknown".into());
-                tracing::info!(cluster, "Kafka answers");
+                tracing::info!(cluster, "connected to Kafka");
                 on_cluster(&cluster)
-                    .map_err(|reason| KafkaError::ClusterRefused { cluster: cluster.clone(), reason })?;
-                self.shared.set_cluster_id(&cluster);
+                    .map_err(|source| KafkaError::ClusterRefused { cluster: cluster.clone(), source })?;
+                self.state.set_cluster_id(&cluster);
                 metrics::gauge!(telemetry::KAFKA_REACHABLE).set(1.0);
                 return Ok(true);
             }
@@ -116,12 +136,16 @@ impl Loop {
         Ok(false)
     }
 
-    fn consume(&mut self) -> Result<(), KafkaError> {
+    /// `is_broken` says that a thread without which deliveries would wait for ever has ended by itself.
+    fn consume(&mut self, is_broken: &dyn Fn() -> bool) -> Result<(), KafkaError> {
         let consumer = Arc::clone(&self.consumer);
-        let budget = Arc::clone(&self.shared.budget);
-        while !self.shared.is_closing() {
+        let budget = Arc::clone(&self.state.budget);
+        while !self.state.is_closing() {
             let now = (self.since_tick == 0).then(Instant::now);
             if let Some(now) = now {
+                if is_broken() && !self.state.is_closing() {
+                    return Err(KafkaError::Died);
+                }
                 self.tick(now);
             }
             if budget.is_full() && self.paused_since.is_none() {
@@ -131,10 +155,10 @@ impl Loop {
                 }
             }
             if let Some(now) = now {
-                self.shared.polled(now);
+                self.state.polled(now);
             }
             self.since_tick = (self.since_tick + 1) % BATCH;
-            match consumer.poll(POLL) {
+            match consumer.poll(if self.state.is_releasing() { RELEASE_POLL } else { POLL }) {
                 None => {
                     self.waited = Duration::ZERO;
                     self.since_tick = 0;
@@ -147,45 +171,47 @@ impl Loop {
     }
 
     fn hand_over(&mut self, message: &BorrowedMessage<'_>) {
-        let place = self.shared.table(|table| table.find(message.topic(), message.partition()).cloned());
-        let Some(place) = place else {
-            // Taken away between the fetch and the poll: its next owner reads it.
+        let partition =
+            self.state.assignment(|assignment| assignment.find(message.topic(), message.partition()).cloned());
+        let Some(partition) = partition.filter(|partition| !partition.is_given_up()) else {
+            // Revoked between the fetch and the poll: its next owner reads the record.
             return;
         };
         let offset = message.offset();
-        let headers = Headers::native(message.headers());
-        let size = record::size(message.key(), message.payload(), &headers);
-        let charge = self.shared.budget.charge(budget::cost(&size));
+        let headers = Headers::new(message.headers());
+        let size = record::size(message.key(), message.payload(), headers);
+        let charge = self.state.budget.charge(budget::cost(&size));
         let timestamp_ms = message.timestamp().to_millis();
         let identify = || Anchor::of(offset, timestamp_ms, message.key(), message.payload());
-        self.shared.handing_over.store(true, Ordering::Release);
-        let Some((epoch, span)) = place.receive(offset, identify) else {
-            self.shared.handing_over.store(false, Ordering::Release);
+        self.state.handing_over.store(true, Ordering::Release);
+        let Some((epoch, span)) = partition.receive(offset, identify) else {
+            self.state.handing_over.store(false, Ordering::Release);
             return;
         };
-        if span >= self.limits.max_span_per_partition && !place.is_capped() {
-            place.set_capped(true);
+        if span >= self.limits.max_span_per_partition && !partition.is_capped() {
+            partition.set_capped(true);
             self.some_capped = true;
-            self.note(self.consumer.pause(&list(&[Arc::clone(&place)])), "Pause");
-            tracing::warn!(topic = %place.topic(), partition = place.number(), span, "partition paused: too many records behind one without an outcome");
+            self.state.report_error(self.consumer.pause(&partition_list([&partition])), "Pause");
+            tracing::warn!(topic = %partition.topic(), partition = partition.number(), span, "partition paused: too many records behind one without an outcome");
         }
+        let ownership = Arc::clone(partition.ownership());
         self.receiver.receive(Incoming {
-            origin: Origin { topic: Arc::clone(place.topic()), partition: place.number(), offset },
+            origin: Origin { topic: Arc::clone(partition.topic()), partition: partition.number(), offset },
             key: message.key(),
             value: message.payload(),
             headers,
             timestamp_ms,
-            ticket: Ticket::new(place, epoch, offset, charge),
+            ticket: Ticket::new(partition, epoch, offset, charge, ownership),
         });
-        self.shared.handed_over.fetch_add(1, Ordering::Release);
-        self.shared.handing_over.store(false, Ordering::Release);
+        self.state.handed_over.fetch_add(1, Ordering::Release);
+        self.state.handing_over.store(false, Ordering::Release);
     }
 
-    /// The budget is used up: waits a little, and pauses when that does not help.
+    /// The budget is used up: waits for room, and pauses when that takes too long.
     fn wait_for_room(&mut self) {
         let start = Instant::now();
         let left = WAIT_FOR_ROOM.saturating_sub(self.waited);
-        let room = !left.is_zero() && self.shared.budget.wait_for_room(left.min(POLL));
+        let room = !left.is_zero() && self.state.budget.wait_for_room(left.min(POLL));
         let now = Instant::now();
         self.waited += now.duration_since(start);
         self.since_tick = 0;
@@ -197,28 +223,28 @@ impl Loop {
 
     fn pause(&mut self, now: Instant) {
         self.paused_since = Some(now);
-        self.shared.paused.store(true, Ordering::Release);
-        let all = self.shared.partitions();
-        self.note(self.consumer.pause(&list(&all)), "Pause");
+        self.state.paused.store(true, Ordering::Release);
+        let all = self.state.partitions();
+        self.state.report_error(self.consumer.pause(&partition_list(&all)), "Pause");
         tracing::debug!(partitions = all.len(), "fetching paused");
     }
 
     fn resume(&mut self) {
         self.paused_since = None;
         self.waited = Duration::ZERO;
-        self.shared.paused.store(false, Ordering::Release);
-        let free: Vec<_> = self.shared.partitions().into_iter().filter(|partition| !partition.is_capped()).collect();
-        self.note(self.consumer.resume(&list(&free)), "Resume");
+        self.state.paused.store(false, Ordering::Release);
+        let free: Vec<_> = self.state.owned().into_iter().filter(|partition| !partition.is_held()).collect();
+        self.state.report_error(self.consumer.resume(&partition_list(&free)), "Resume");
         tracing::debug!(partitions = free.len(), "fetching resumed");
     }
 
-    /// What is done now and then: pauses, commits, gauges. Cheap when nothing is due.
+    /// Periodic work: pauses, commits, gauges. Cheap when nothing is due.
     fn tick(&mut self, now: Instant) {
-        let draining = self.shared.draining.load(Ordering::Acquire);
+        let draining = self.state.draining.load(Ordering::Acquire);
         match self.paused_since {
             None if draining => self.pause(now),
             Some(since) if !draining => {
-                let budget = &self.shared.budget;
+                let budget = &self.state.budget;
                 let long = now.duration_since(since) >= PAUSE_AT_LEAST;
                 if budget.is_low() || (long && !budget.is_full()) {
                     self.resume();
@@ -229,21 +255,25 @@ impl Loop {
         if self.some_capped {
             self.uncap();
         }
+        self.state.serve_release(&self.consumer, self.settings.release_timeout());
+        ledger_gate::open(&self.consumer, &self.state, self.paused_since.is_none());
         if now.duration_since(self.committed_at) >= COMMIT_EVERY {
             self.committed_at = now;
-            let all = self.shared.partitions();
-            self.read_replaced(&all);
-            self.advance(&all);
-            self.shared.commit(&self.consumer, &all);
-            self.gauges(&all);
+            let (all, owned) = (self.state.partitions(), self.state.owned());
+            self.read_replaced(&owned);
+            self.advance(&owned);
+            self.state.commit(&self.consumer, &all);
+            self.set_gauges(&all);
+            self.state.joining.report();
+            self.state.lease_report.observe((!owned.is_empty()).then(|| self.state.lease.is_valid()));
         }
     }
 
-    /// What librdkafka went past without giving it to us (the marks of transactions, and what they aborted)
-    /// counts as read. Asks nobody.
-    fn advance(&self, all: &[Arc<Partition>]) {
+    /// Counts as read what librdkafka skipped: the marks of transactions, and aborted records. Makes no request. Not for
+    /// partitions that were given up: what is polled of them is dropped, and librdkafka's position goes past it.
+    fn advance(&self, owned: &[Arc<Partition>]) {
         let Ok(positions) = self.consumer.position() else { return };
-        for partition in all {
+        for partition in owned {
             let position = positions.find_partition(partition.topic(), partition.number());
             if let Some(Offset::Offset(offset)) = position.map(|found| found.offset()) {
                 partition.advance_to(offset);
@@ -251,7 +281,7 @@ impl Loop {
         }
     }
 
-    /// Partitions whose log is another one by now are read from its start.
+    /// Reads partitions whose log was replaced from the start of the new one.
     fn read_replaced(&self, all: &[Arc<Partition>]) {
         let replaced: Vec<_> = all.iter().filter(|partition| partition.is_replaced()).collect();
         if replaced.is_empty() {
@@ -259,26 +289,29 @@ impl Loop {
         }
         let mut starts = TopicPartitionList::with_capacity(replaced.len());
         for partition in &replaced {
-            self.note(starts.add_partition_offset(partition.topic(), partition.number(), Offset::Beginning), "Seek");
+            self.state.report_error(
+                starts.add_partition_offset(partition.topic(), partition.number(), Offset::Beginning),
+                "Seek",
+            );
         }
-        // With its answer, nothing that was fetched before it can come any more.
+        // After the answer, nothing that was fetched before it can arrive.
         match self.consumer.seek_partitions(starts, SEEK_TIMEOUT) {
             Ok(sought) => {
                 for partition in replaced {
-                    let place = sought.find_partition(partition.topic(), partition.number());
-                    if place.is_some_and(|place| place.error().is_ok()) {
+                    let entry = sought.find_partition(partition.topic(), partition.number());
+                    if entry.is_some_and(|entry| entry.error().is_ok()) {
                         partition.begin_again();
                     }
                 }
             }
-            Err(error) => self.note(Err(error), "Seek"),
+            Err(error) => self.state.report_error(Err(error), "Seek"),
         }
     }
 
-    /// Partitions whose span went below 80 % of the cap are fetched again.
+    /// Resumes partitions whose span went below 80 % of the cap.
     fn uncap(&mut self) {
         let enough = self.limits.max_span_per_partition / 5 * 4;
-        let capped: Vec<_> = self.shared.partitions().into_iter().filter(|partition| partition.is_capped()).collect();
+        let capped: Vec<_> = self.state.owned().into_iter().filter(|partition| partition.is_capped()).collect();
         let free: Vec<_> = capped.iter().filter(|partition| partition.span() <= enough).cloned().collect();
         self.some_capped = free.len() < capped.len();
         if free.is_empty() {
@@ -289,27 +322,28 @@ impl Loop {
             tracing::info!(topic = %partition.topic(), partition = partition.number(), "partition resumed");
         }
         if self.paused_since.is_none() {
-            self.note(self.consumer.resume(&list(&free)), "Resume");
+            let free = free.iter().filter(|partition| !partition.is_held());
+            self.state.report_error(self.consumer.resume(&partition_list(free)), "Resume");
         }
     }
 
-    fn gauges(&self, all: &[Arc<Partition>]) {
-        let usage = self.shared.budget.usage();
+    fn set_gauges(&self, all: &[Arc<Partition>]) {
+        let usage = self.state.budget.usage();
         metrics::gauge!(telemetry::IN_FLIGHT_EVENTS).set(usage.events as f64);
         metrics::gauge!(telemetry::IN_FLIGHT_BYTES).set(usage.bytes as f64);
         metrics::gauge!(telemetry::PARTITIONS_ASSIGNED).set(all.len() as f64);
         let paused = if self.paused_since.is_some() {
             all.len()
         } else {
-            all.iter().filter(|partition| partition.is_capped()).count()
+            all.iter().filter(|partition| partition.is_held()).count()
         };
         metrics::gauge!(telemetry::PARTITIONS_PAUSED).set(paused as f64);
         for partition in all {
-            gauges::show(&partition.status());
+            gauges::set(&partition.status());
         }
     }
 
-    /// Errors are counted and logged by the context; here only those count that end the loop.
+    /// The context counts and logs errors; only those that end the loop matter here.
     fn check_fatal(&self, error: &RdError) -> Result<(), KafkaError> {
         let fatal =
             matches!(error, RdError::MessageConsumptionFatal(_)) || error.rdkafka_error_code() == Some(Code::Fatal);
@@ -320,42 +354,46 @@ impl Loop {
         Err(KafkaError::Fatal { code: format!("{code:?}"), reason })
     }
 
-    /// Commits what there is, and leaves the group. What is still received is nobody's: it has no
-    /// ticket, so it is read again by its next owner.
-    fn leave(mut self, watch: thread::JoinHandle<()>) {
-        self.shared.close();
-        // Not later: what is polled from here on is nobody's, and librdkafka's position goes past it.
-        self.advance(&self.shared.partitions());
+    /// Commits the frontiers, and leaves the group. Records that still arrive are dropped without a ticket: their next
+    /// owner reads them again.
+    fn leave(
+        mut self,
+        watermarks: thread::JoinHandle<()>,
+        renewer: Option<Renewer>,
+        ledger: Option<&ledger_gate::Running>,
+    ) {
+        self.state.close();
+        // Not later: what is polled from here on is dropped, and librdkafka's position goes past it.
+        self.advance(&self.state.owned());
         self.pause(Instant::now());
-        while !watch.is_finished() {
+        // librdkafka closes only after the answer to a revocation.
+        self.state.finish_release(&self.consumer);
+        // Now, because the threads may take longer than a stop may.
+        self.state.commit(&self.consumer, &self.state.partitions());
+        let poll = || {
             drop(self.consumer.poll(Duration::from_millis(10)));
-            self.shared.polled(Instant::now());
+            self.state.polled(Instant::now());
+        };
+        if let Some(ledger) = ledger {
+            ledger.stop(poll);
         }
-        if watch.join().is_err() {
+        while !watermarks.is_finished() {
+            poll();
+        }
+        if watermarks.join().is_err() {
             tracing::error!("the watermark thread panicked");
         }
-        let all = self.shared.partitions();
-        self.shared.commit(&self.consumer, &all);
-        if let Err(error) = context::read_back(&self.consumer, &all, LAST_COMMIT)
+        if let Some(renewer) = renewer {
+            renewer.join(poll);
+        }
+        let all = self.state.partitions();
+        self.state.commit(&self.consumer, &all);
+        if let Err(error) = requests::refresh_committed(&self.consumer, &all, LAST_COMMIT_TIMEOUT)
             && !all.is_empty()
         {
-            self.note(Err(error), "LastCommit");
+            self.state.report_error(Err(error), "LastCommit");
         }
-        // Dropping the consumer leaves the group: the revocation commits what was settled meanwhile.
+        // Dropping the consumer leaves the group: the revocation commits what was completed meanwhile.
         drop(self.consumer);
     }
-
-    fn note(&self, result: KafkaResult<()>, what: &str) {
-        if let Err(error) = result {
-            self.shared.reporter.complain("other", "librdkafka goes on by itself", what, &error.to_string());
-        }
-    }
-}
-
-fn list(partitions: &[Arc<Partition>]) -> TopicPartitionList {
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for partition in partitions {
-        list.add_partition(partition.topic(), partition.number());
-    }
-    list
 }

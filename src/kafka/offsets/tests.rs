@@ -48,7 +48,7 @@ fn a_commit_that_the_broker_never_shows_is_asked_for_again() {
     let epoch = frontier.receive(5);
     frontier.complete(epoch, 5);
     frontier.mark_requested(6);
-    for _ in 0..UNSEEN {
+    for _ in 0..MAX_UNSEEN {
         frontier.mark_seen(Some(5));
         assert_eq!(frontier.committable(), None, "it may still be on its way");
     }

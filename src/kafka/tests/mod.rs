@@ -14,19 +14,21 @@ use rdkafka::{
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
 
-use super::*;
+use super::{settings::OffsetReset, *};
 use crate::event::Origin;
 
 mod consume;
 mod dead_letters;
+mod ledger_topic;
+mod parked_topic;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Broker {
     cluster: MockCluster<'static, DefaultProducerContext>,
 }
 
-/// A record that was received: its place in the log, and its ticket until somebody takes it.
+/// A record that was received, and its ticket until a test takes it.
 struct Got {
     origin: Origin,
     key: Option<Vec<u8>>,
@@ -80,7 +82,7 @@ impl Broker {
         }
     }
 
-    /// All that stands in a topic's only partition or partitions.
+    /// The records of all partitions of a topic.
     fn read(&self, topic: &str, count: usize) -> Vec<Got> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.cluster.bootstrap_servers())
@@ -103,7 +105,7 @@ impl Broker {
                     origin: Origin { topic: topic.into(), partition: message.partition(), offset: message.offset() },
                     key: message.key().map(Into::into),
                     value: message.payload().map(Into::into),
-                    headers: Headers::native(message.headers()).to_owned(),
+                    headers: Headers::new(message.headers()).to_owned_list(),
                     ticket: None,
                 });
             }
@@ -113,6 +115,10 @@ impl Broker {
 }
 
 fn start(settings: &KafkaSettings) -> (ConsumerHandle, Inbox) {
+    start_with(Consumer::new(settings).unwrap())
+}
+
+fn start_with(consumer: Consumer) -> (ConsumerHandle, Inbox) {
     let inbox = Inbox::default();
     let receiver = {
         let inbox = Arc::clone(&inbox);
@@ -121,12 +127,12 @@ fn start(settings: &KafkaSettings) -> (ConsumerHandle, Inbox) {
                 origin: record.origin,
                 key: record.key.map(Into::into),
                 value: record.value.map(Into::into),
-                headers: record.headers.to_owned(),
+                headers: record.headers.to_owned_list(),
                 ticket: Some(record.ticket),
             });
         }
     };
-    (Consumer::start(settings, Box::new(receiver), Box::new(|_| Ok(()))).unwrap(), inbox)
+    (consumer.start(Box::new(receiver), Box::new(|_| Ok(()))).unwrap(), inbox)
 }
 
 #[track_caller]
@@ -150,10 +156,10 @@ fn values(inbox: &Inbox) -> Vec<String> {
     inbox.lock().unwrap().iter().map(|got| String::from_utf8(got.value.clone().unwrap()).unwrap()).collect()
 }
 
-fn settle(inbox: &Inbox, which: impl IntoIterator<Item = usize>) {
+fn complete(inbox: &Inbox, which: impl IntoIterator<Item = usize>) {
     for index in which {
         let ticket = inbox.lock().unwrap()[index].ticket.take();
-        ticket.unwrap().settle();
+        ticket.unwrap().complete();
     }
 }
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::cases::cases;
 
 fn at(partition: i32, offset: i64) -> Origin {
     Origin { topic: "events".into(), partition, offset }
@@ -21,7 +22,7 @@ fn an_event_is_kept_until_every_record_of_it_is_below_the_committed_offset() {
     assert!(uncommitted.contains("b"), "nothing of it was committed");
     uncommitted.committed("events", 0, 6);
     assert!(!uncommitted.contains("b"));
-    assert!(uncommitted.state().events.is_empty());
+    assert!(uncommitted.lock().events.is_empty());
 }
 
 #[test]
@@ -30,7 +31,7 @@ fn a_record_that_is_read_again_counts_once() {
     for id in ["a", "a", "b"] {
         uncommitted.received(&at(0, 7), id);
     }
-    assert!(!uncommitted.contains("a"), "another topic's life: the offset holds another event now");
+    assert!(!uncommitted.contains("a"), "the topic was created again: the offset has another event now");
     uncommitted.committed("events", 0, 8);
     assert!(!uncommitted.contains("b"));
 }
@@ -49,15 +50,17 @@ struct Appended {
 enum Act {
     Append(usize, Option<u8>),
     Receive(usize),
-    Look(usize),
+    /// Reads the end of the partition.
+    ReadEnd(usize),
     /// Looks up the next arrival of the channel.
     Admit,
-    /// Ends one of the deliveries or dead letters under way.
+    /// Ends one of the running deliveries or dead letters.
     End(prop::sample::Index),
     Commit(usize),
-    Seen(usize),
+    /// The broker's commit is observed.
+    ObserveCommit(usize),
     Expire,
-    Pass(u64),
+    Advance(u64),
     Crash,
 }
 
@@ -66,18 +69,18 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         4 => (partition.clone(), proptest::option::weighted(0.8, 0..4_u8)).prop_map(|(p, event)| Act::Append(p, event)),
         6 => partition.clone().prop_map(Act::Receive),
-        2 => partition.clone().prop_map(Act::Look),
+        2 => partition.clone().prop_map(Act::ReadEnd),
         6 => Just(Act::Admit),
         4 => any::<prop::sample::Index>().prop_map(Act::End),
         2 => partition.clone().prop_map(Act::Commit),
-        2 => partition.prop_map(Act::Seen),
+        2 => partition.prop_map(Act::ObserveCommit),
         4 => Just(Act::Expire),
-        3 => (1..8_u64).prop_map(Act::Pass),
+        3 => (1..8_u64).prop_map(Act::Advance),
         1 => Just(Act::Crash),
     ]
 }
 
-/// One partition: the log and what is committed outlive a crash, the rest does not.
+/// One partition: the log and the committed offset survive a crash, the rest does not.
 #[derive(Debug, Default)]
 struct Part {
     log: Vec<Appended>,
@@ -104,9 +107,9 @@ struct Model {
     ledger: BTreeMap<u8, u64>,
     /// Received and not looked up, in order.
     channel: Vec<(usize, usize)>,
-    /// Under way: deliveries and dead letters.
-    under_way: Vec<(usize, usize)>,
-    /// When each event was last delivered as one that nothing was known of.
+    /// Deliveries and dead letters without an end.
+    running: Vec<(usize, usize)>,
+    /// When each event was last delivered as a new one.
     delivered: BTreeMap<u8, u64>,
 }
 
@@ -118,7 +121,7 @@ impl Model {
             part.ended = vec![false; part.log.len()];
         }
         self.channel.clear();
-        self.under_way.clear();
+        self.running.clear();
         self.uncommitted = Uncommitted::default();
     }
 
@@ -147,7 +150,7 @@ impl Model {
                 }
                 self.channel.push((partition, offset));
             }
-            Act::Look(partition) => {
+            Act::ReadEnd(partition) => {
                 let now = self.now;
                 let part = &mut self.parts[partition];
                 part.through = part.through();
@@ -159,11 +162,11 @@ impl Model {
                 let (partition, offset) = self.channel.remove(0);
                 let record = self.parts[partition].log[offset];
                 let Some(event) = record.event else {
-                    self.under_way.push((partition, offset));
+                    self.running.push((partition, offset));
                     return Ok(());
                 };
                 let in_flight =
-                    self.under_way.iter().any(|(part, offset)| self.parts[*part].log[*offset].event == Some(event));
+                    self.running.iter().any(|(part, offset)| self.parts[*part].log[*offset].event == Some(event));
                 if in_flight {
                     // A repetition waits: it is looked up again later.
                     self.channel.push((partition, offset));
@@ -177,11 +180,11 @@ impl Model {
                         record.at,
                         self.now
                     );
-                    self.under_way.push((partition, offset));
+                    self.running.push((partition, offset));
                 }
             }
-            Act::End(which) if !self.under_way.is_empty() => {
-                let (partition, offset) = self.under_way.swap_remove(which.index(self.under_way.len()));
+            Act::End(which) if !self.running.is_empty() => {
+                let (partition, offset) = self.running.swap_remove(which.index(self.running.len()));
                 if let Some(event) = self.parts[partition].log[offset].event {
                     self.ledger.insert(event, self.now);
                     self.delivered.insert(event, self.now);
@@ -192,14 +195,14 @@ impl Model {
                 let part = &mut self.parts[partition];
                 part.asked = (part.asked..part.position).find(|at| !part.ended[*at]).unwrap_or(part.position);
             }
-            Act::Seen(partition) => {
+            Act::ObserveCommit(partition) => {
                 let part = &mut self.parts[partition];
                 part.committed = part.asked;
                 let offset = i64::try_from(part.committed).unwrap();
                 self.uncommitted.committed("events", i32::try_from(partition).unwrap(), offset);
             }
             Act::Expire => self.expire(),
-            Act::Pass(ticks) => self.now += ticks,
+            Act::Advance(ticks) => self.now += ticks,
             Act::Crash => self.crash(),
             Act::Admit | Act::End(_) => {}
         }
@@ -208,7 +211,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(3_000), ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_that_was_delivered_is_delivered_again_within_the_window(acts in proptest::collection::vec(act(), 0..120)) {

@@ -1,9 +1,21 @@
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tempfile::TempDir;
 
-use super::*;
-use crate::publish::{Kept, spool::SpoolSettings};
+use super::{
+    run::{BATCH, BATCH_BYTES},
+    *,
+};
+use crate::publish::{
+    Ack, Kept, PublishError, Record, Sent,
+    lifecycle::{Action, Keep},
+    producer::DeliverySlots,
+    spool::{Spool, SpoolSettings},
+};
 
 const HERE: &str = "broker:9092";
 
@@ -82,7 +94,7 @@ fn a_budget_without_time_sends_nothing() {
 }
 
 #[test]
-fn a_short_drain_takes_each_topic_in_turn_and_the_oldest_of_each_first() {
+fn a_short_drain_alternates_topics_and_takes_the_oldest_of_each_first() {
     let (_dir, spool) = spool();
     for n in 0..100 {
         put(&spool, &format!("absent-{n}"), "absent");
@@ -98,13 +110,13 @@ fn a_short_drain_takes_each_topic_in_turn_and_the_oldest_of_each_first() {
         send(records)
     });
     assert_eq!(drained.unwrap().published, 5);
-    let turns: Vec<String> = (0..5).flat_map(|n| [format!("absent-{n}"), format!("good-{n}")]).collect();
-    assert_eq!(seen[..10], turns);
+    let alternating: Vec<String> = (0..5).flat_map(|n| [format!("absent-{n}"), format!("good-{n}")]).collect();
+    assert_eq!(seen[..10], alternating);
     assert_eq!(seen[10..], ["absent-5", "absent-6"]);
 }
 
 #[test]
-fn a_quarantine_that_takes_nothing_holds_up_no_other_event() {
+fn a_quarantine_that_takes_nothing_delays_no_other_event() {
     let (_dir, spool) = spool();
     put(&spool, "large", "large");
     for n in 0..150 {
@@ -148,7 +160,7 @@ fn without_kafka_everything_is_put_back_and_the_drain_ends() {
 }
 
 #[test]
-fn a_topic_that_takes_nothing_holds_up_no_other() {
+fn a_topic_that_takes_nothing_delays_no_other() {
     let (_dir, spool) = spool();
     for n in 0..150 {
         put(&spool, &format!("bad-{n}"), "absent");
@@ -162,7 +174,7 @@ fn a_topic_that_takes_nothing_holds_up_no_other() {
 }
 
 #[test]
-fn what_no_topic_takes_goes_to_the_quarantine_with_the_reason() {
+fn an_event_that_is_too_large_goes_to_the_quarantine_with_the_reason() {
     let (_dir, spool) = spool();
     put(&spool, "large", "t");
     put(&spool, "small", "t");
@@ -227,7 +239,7 @@ fn a_folder_that_fails_midway_ends_the_drain_with_what_was_done() {
 }
 
 #[test]
-fn what_is_passed_by_takes_no_longer_than_the_budget() {
+fn skipping_events_takes_no_longer_than_the_budget() {
     let (_dir, spool) = spool();
     put(&spool, "e-0", "absent");
     let first = std::fs::read_dir(spool.folder()).unwrap().next().unwrap().unwrap().path();
@@ -237,16 +249,20 @@ fn what_is_passed_by_takes_no_longer_than_the_budget() {
     let listing = Instant::now();
     spool.stats().unwrap();
     let listing = listing.elapsed();
-    // Every file but the first hundred is for a topic that is skipped: only looked at.
-    let mut queue = spool.queue(None, None).unwrap();
-    queue.skip("absent".into());
+    // Every file but the first hundred is for a topic that is skipped: it is only read.
+    let mut pass = spool.pass(None, None).unwrap();
+    pass.skip("absent".into());
     let begin = Instant::now();
-    queue.take(BATCH, BATCH_BYTES, Some(begin + Duration::from_millis(5))).unwrap();
-    assert!(queue.remaining() > 0, "all were looked at, in {:?}", begin.elapsed());
+    pass.take(BATCH, BATCH_BYTES, Some(begin + Duration::from_millis(5))).unwrap();
+    assert!(pass.remaining() > 0, "all were read, in {:?}", begin.elapsed());
 
-    // Half of it is for the listing.
-    let time = 2 * (Duration::from_millis(5) + listing);
-    let drained = drain(&spool, None, Budget { events: usize::MAX, time }, &mut kafka(|_| false)).unwrap();
+    // Half of it is for the listing. While that does not suffice, which the note says, what is left is a lower bound.
+    let mut drains = (1..=100_u32).map(|factor| {
+        let time = 2 * (Duration::from_millis(5) + factor * listing);
+        drain(&spool, None, Budget { events: usize::MAX, time }, &mut kafka(|_| false)).unwrap()
+    });
+    let is_listed = |drained: &Drained| drained.note.as_ref().is_none_or(|note| !note.contains("could be listed"));
+    let drained = drains.find(is_listed).expect("a hundred times the time of a listing is enough for one");
     assert_eq!((drained.published, drained.left), (0, 10_001));
 }
 
@@ -279,25 +295,26 @@ fn topics_that_are_at_fault_themselves_starve_no_other_however_many_they_are() {
 }
 
 #[test]
-fn an_acknowledgement_that_comes_after_the_deadline_takes_the_event_out() {
+fn an_acknowledgement_after_the_deadline_withdraws_the_event() {
     let (_dir, spool) = spool();
     for id in ["late", "meanwhile", "never"] {
         put(&spool, id, "t");
     }
-    let batch = Arc::new(Batch::new());
-    (0..3).for_each(|_| _ = batch.add());
+    let slots = Arc::new(DeliverySlots::default());
+    (0..3).for_each(|_| _ = slots.add());
     let ack = Ack { partition: 0, offset: 1 };
     let mut order = Vec::new();
     let drained = drain(&spool, None, Budget::ALL, &mut |records| {
         order = records.iter().map(|record| record.event_id().to_owned()).collect();
-        let overdue = batch.wait(Instant::now());
-        assert!(overdue.iter().all(Option::is_none));
-        batch.answer(order.iter().position(|id| id == "meanwhile").unwrap(), Ok(ack));
-        Sent::new(records.iter().map(|record| Err(refused(record))).collect(), Arc::clone(&batch))
+        let overdue = slots.collect(Instant::now());
+        assert!(overdue.iter().all(|action| *action == Action::Keep(Keep::InSpool, None)));
+        slots.report(order.iter().position(|id| id == "meanwhile").unwrap(), Ok(ack));
+        let answers = records.iter().map(|record| Err(refused(record))).collect();
+        Sent { answers, slots: Some(Arc::clone(&slots)), is_last: false }
     });
     let drained = drained.unwrap();
     assert_eq!((drained.published, drained.put_back, drained.left), (1, 2, 2));
-    batch.answer(order.iter().position(|id| id == "late").unwrap(), Ok(ack));
+    slots.report(order.iter().position(|id| id == "late").unwrap(), Ok(ack));
     let left = spool.claim(None, 10).unwrap();
     assert_eq!(left.iter().map(|claimed| claimed.record.event_id()).collect::<Vec<_>>(), ["never"]);
 }

@@ -1,8 +1,8 @@
 //! One file of the spool: a header line in JSON, then the event's bytes as they would have been
 //! published, then a line feed.
 //!
-//! The header says how many bytes the event has, so that a file that was cut short is known for
-//! what it is. It never holds a secret. Pure: bytes in, bytes out.
+//! The header says how many bytes the event has, so that a truncated file is recognised. It never holds a secret. Pure:
+//! bytes in, bytes out.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,10 +10,12 @@ use serde_json::Value;
 /// The format that is written, and the newest that is read.
 pub(super) const FORMAT: u64 = 1;
 
-/// What goes into a reason at most, in characters.
-const REASON: usize = 500;
+/// The largest event that is kept, in bytes; no sensible topic accepts a tenth of it.
+pub(super) const MAX_EVENT_BYTES: u64 = 128 * 1024 * 1024;
+/// The longest reason, in characters.
+const MAX_REASON: usize = 500;
 
-/// An event and where it was to go.
+/// An event and its destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) topic: String,
@@ -23,7 +25,7 @@ pub(super) struct Entry {
     pub(super) value: Vec<u8>,
 }
 
-/// The same, borrowed, with what is told of it.
+/// A new entry, borrowed, with what people may want to know of it.
 pub(super) struct NewEntry<'a> {
     pub(super) topic: &'a str,
     pub(super) bootstrap_servers: &'a str,
@@ -37,7 +39,7 @@ pub(super) struct NewEntry<'a> {
 /// Why a file is not read as an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Unreadable {
-    /// It is no whole file of ours.
+    /// It is not a whole file of a spool.
     Damaged(String),
     /// A newer version of the client wrote it.
     Newer(u64),
@@ -67,7 +69,7 @@ impl NewEntry<'_> {
             event_id: self.event_id.to_owned(),
             traceparent: self.traceparent.map(str::to_owned),
             spooled_at: self.spooled_at.to_owned(),
-            reason: self.reason.chars().take(REASON).collect(),
+            reason: self.reason.chars().take(MAX_REASON).collect(),
             bytes: self.value.len() as u64,
         })?;
         bytes.reserve_exact(self.value.len() + 2);

@@ -1,12 +1,11 @@
-//! What can go wrong with the spool, and what whoever reads the log does about it.
+//! What can go wrong with the spool, and what to do about it.
 
 use std::{
     io,
     path::{Path, PathBuf},
 };
 
-/// The spool did not do what it was asked to. An event whose `put` failed is not in the spool; all
-/// other events stay where they are.
+/// The spool failed. An event whose `put` failed is not in it; all other events stay where they are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpoolError {
     /// The spool holds as much as it may.
@@ -143,22 +142,6 @@ pub enum SpoolError {
 }
 
 impl SpoolError {
-    /// A stable word for labels and tests.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Full { .. } => "full",
-            Self::QuarantineFull { .. } => "quarantine_full",
-            Self::Quarantine { .. } => "quarantine",
-            Self::TooLarge { .. } => "too_large",
-            Self::DiskFull { .. } => "disk_full",
-            Self::NotWritable { .. } => "not_writable",
-            Self::NotAFolder { .. } => "not_a_folder",
-            Self::NotOurs { .. } => "not_ours",
-            Self::NotPrivate { .. } => "not_private",
-            Self::Io { .. } => "io",
-        }
-    }
-
     pub(super) fn from_io(folder: &Path, operation: &'static str, error: &io::Error) -> Self {
         use io::ErrorKind as Kind;
 

@@ -1,12 +1,12 @@
-//! Locks on files, which tell a process that lives from one that ended.
+//! Locks on files, which distinguish a process that lives from one that ended.
 //!
-//! `flock` belongs to the open file: it is gone with the process that holds it, and a child that was
-//! forked meanwhile holds it too until it ends or the parent unlocks. So whoever is done unlocks, and
-//! does not leave it to the close. Where a file system refuses locks (some NFS), age decides instead.
+//! `flock` belongs to the open file: it ends with the process that holds it, and a child that was forked meanwhile holds
+//! it too until it ends or the parent unlocks. So whoever is done unlocks explicitly. Where a file system refuses locks
+//! (some NFS), age decides instead.
 
 use std::fs::{File, TryLockError};
 
-/// What became of an attempt.
+/// The result of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Locked {
     /// We hold it.
@@ -29,8 +29,8 @@ pub(super) fn try_lock(file: &File) -> Locked {
     }
 }
 
-/// Unlocks it, for children of a fork too.
+/// Unlocks it, also for forked children.
 pub(super) fn unlock(file: &File) {
-    // Where there are no locks there is nothing to undo.
+    // Without locks there is nothing to undo.
     let _ = file.unlock();
 }

@@ -1,4 +1,4 @@
-//! The names of the files: what they say of an event before it is opened.
+//! The names of the files: what they say of an event without opening it.
 //!
 //! `<unix ms>-<destination>-<event>-<pid>-<n>.event` waits; `<the same>.<unix ms>-<pid>-<n>.claim`
 //! is being published by a process since then; `.<the same>.tmp` is being written. The time comes
@@ -24,7 +24,7 @@ pub(super) enum Named<'a> {
     Claimed { stem: &'a str, since: u64 },
     /// A file that is being written, or was when its writer ended.
     Temporary { stem: &'a str },
-    /// Nothing of ours.
+    /// Not the spool's.
     Other,
 }
 
@@ -53,8 +53,8 @@ pub(super) fn stem(now_ms: u64, destination: &str, event_id: &str, pid: u32, n: 
     format!("{now_ms:013}-{}-{event}-{pid}-{n}", destination_tag(destination))
 }
 
-/// Whether a spool gave this name, or the quarantine did, which adds a number. Only such files are
-/// swept or set aside: what a person has put there under a name of his own is his.
+/// Whether a spool gave this name, or the quarantine did, which adds a number. Only such files are swept or quarantined:
+/// a file that a person put there under another name is that person's.
 pub(super) fn is_ours(stem: &str) -> bool {
     let all = |part: &str, is_in: fn(&u8) -> bool| !part.is_empty() && part.bytes().all(|byte| is_in(&byte));
     let mut parts = stem.split('-');
@@ -104,6 +104,11 @@ pub(super) fn normalised(bootstrap_servers: &str) -> String {
     servers.sort();
     servers.dedup();
     servers.join(",")
+}
+
+/// Whether two lists of bootstrap servers are one destination.
+pub fn same_destination(one: &str, other: &str) -> bool {
+    normalised(one) == normalised(other)
 }
 
 fn hash(text: &str) -> String {

@@ -1,7 +1,7 @@
-//! What can never be published: kept, with the reason beside it, until a person has looked.
+//! What can never be published: kept, with the reason beside it, until a person acts.
 //!
-//! It is not counted against the size limit: what cannot be published must not keep out what can.
-//! Nothing in it is ever overwritten.
+//! It does not count against the size limit: what cannot be published must not keep out what can. Nothing in it is ever
+//! overwritten.
 
 use std::{
     fs,
@@ -16,13 +16,14 @@ use super::{
     SpoolError,
     dir::Dir,
     folder::{self, QUARANTINE},
+    listing,
     lock::TryLock,
     name, write,
 };
 
 const REASON: &str = ".reason";
-/// After as many taken names something else is wrong.
-const NAMES: u32 = 1_000;
+/// If this many names are taken, something else is wrong.
+const MAX_NAMES: u32 = 1_000;
 
 /// Moves a file there, and writes why.
 pub(super) fn take(folder: &Path, path: &Path, stem: &str, reason: &str) -> Result<PathBuf, SpoolError> {
@@ -30,8 +31,8 @@ pub(super) fn take(folder: &Path, path: &Path, stem: &str, reason: &str) -> Resu
     let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let spool = Dir::open(folder).map_err(failed)?;
     let quarantine = spool.sub(QUARANTINE).map_err(failed)?;
-    // The reason first: a crash between the two leaves a reason without a file, and the file where it was.
-    let stem = note(&quarantine, stem, reason).map_err(failed)?;
+    // The reason first: a crash in between leaves a reason without a file, and the file where it was.
+    let stem = write_reason(&quarantine, stem, reason).map_err(failed)?;
     let to = format!("{stem}{}", name::WAITING);
     if let Err(error) = spool.move_to(file, &quarantine, &to) {
         // A reason without a file says nothing.
@@ -54,7 +55,7 @@ pub(super) fn keep(
 ) -> Result<PathBuf, SpoolError> {
     let failed = |error: io::Error| at_fault(folder, "keeping an event there", &error);
     let quarantine = spool.sub(QUARANTINE).map_err(failed)?;
-    let stem = note(&quarantine, stem, reason).map_err(failed)?;
+    let stem = write_reason(&quarantine, stem, reason).map_err(failed)?;
     write::write(&quarantine, folder, &stem, bytes, try_lock, Dir::sync).map_err(|error| {
         // A reason without a file says nothing.
         let _ = quarantine.remove(&format!("{stem}{REASON}"));
@@ -65,7 +66,7 @@ pub(super) fn keep(
     })
 }
 
-/// The spool's folder, if that cannot be written; else it is the quarantine's fault, or the file's.
+/// The spool's folder is at fault if it cannot be written; else the quarantine or the file is.
 fn at_fault(folder: &Path, operation: &'static str, error: &io::Error) -> SpoolError {
     match folder::fault(folder) {
         Some(fault) => SpoolError::from_io(folder, operation, &fault),
@@ -73,9 +74,9 @@ fn at_fault(folder: &Path, operation: &'static str, error: &io::Error) -> SpoolE
     }
 }
 
-/// Writes why, under a name that is free there for the event too: the name, without its ending.
-fn note(quarantine: &Dir, stem: &str, reason: &str) -> io::Result<String> {
-    for n in 0..NAMES {
+/// Writes why, under a name that is free for the event too. Returns the name without its ending.
+fn write_reason(quarantine: &Dir, stem: &str, reason: &str) -> io::Result<String> {
+    for n in 0..MAX_NAMES {
         let stem = if n == 0 { stem.to_owned() } else { format!("{stem}-{n}") };
         if quarantine.has(&format!("{stem}{}", name::WAITING)) {
             continue;
@@ -88,15 +89,15 @@ fn note(quarantine: &Dir, stem: &str, reason: &str) -> io::Result<String> {
         }
         return Ok(stem);
     }
-    Err(io::Error::other(format!("{NAMES} names for it are taken there: look at what is in it")))
+    Err(io::Error::other(format!("{MAX_NAMES} names for it are taken there: look at what is in it")))
 }
 
-/// How many events are there, and their bytes; as [`folder::measure`]. Nothing is in one that is no
-/// folder: what is moved there says so, and the spool is usable all the same.
+/// How many events are there, and their bytes; as [`listing::measure`]. If it is not a folder it has none: moving an event
+/// there reports that, and the spool remains usable.
 pub(super) fn measure(folder: &Path, within: Option<Duration>) -> Result<(u64, u64), SpoolError> {
     let quarantine = folder.join(QUARANTINE);
     if !fs::symlink_metadata(&quarantine).is_ok_and(|found| found.is_dir()) {
         return Ok((0, 0));
     }
-    folder::measure(&quarantine, within)
+    listing::measure(&quarantine, within)
 }

@@ -1,5 +1,5 @@
-//! What is in the spool, for people and metrics: reads names and sizes, and one header for each
-//! destination, and that of the oldest event. Changes nothing.
+//! What is in the spool, for people and metrics. Reads names and sizes, and the header of the oldest event and of one for
+//! each destination; changes nothing.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Spool, SpoolError, dir, entry::Header, folder, name, now_ms, quarantine, same_destination};
+use super::{SpoolError, clock::now_ms, dir, entry::Header, folder, listing, name, quarantine, same_destination};
 
 /// A header is read this far for its destination.
 const HEADER: u64 = 16 * 1024;
@@ -18,9 +18,9 @@ const HEADER: u64 = 16 * 1024;
 pub struct SpoolStats {
     /// Events that wait or are being drained at the moment.
     pub events: u64,
-    /// Those of them that a process has taken.
+    /// Those of them that a process has claimed.
     pub claimed: u64,
-    /// Their bytes on disk, unfinished files counted in.
+    /// Their bytes on disk, including unfinished files.
     pub bytes: u64,
     /// How long ago the oldest was spooled.
     pub oldest: Option<Duration>,
@@ -55,44 +55,38 @@ impl SpoolStats {
     }
 }
 
-impl Spool {
-    /// Counts what is in the folder. A folder that is absent is empty.
-    ///
-    /// # Errors
-    /// The folder cannot be listed, or is another's.
-    pub fn stats(&self) -> Result<SpoolStats, SpoolError> {
-        let folder = self.folder();
-        if folder::look(folder)?.is_none() {
-            return Ok(SpoolStats::default());
-        }
-        let listing = folder::list(folder, None, None)?;
-        let (_, bytes) = folder::measure(folder, None)?;
-        // One that may not be read hides its own number, and not the spool's.
-        let (quarantined, quarantined_bytes) = quarantine::measure(folder, None).unwrap_or_default();
-        let mut spelled: BTreeMap<Option<&str>, String> = BTreeMap::new();
-        let mut destinations = BTreeMap::new();
-        for found in &listing.events {
-            let tag = name::tag(&found.stem);
-            let servers = spelled.entry(tag).or_insert_with(|| {
-                header(&folder.join(&found.file)).map_or_else(|| "unknown".into(), |header| header.bootstrap_servers)
-            });
-            *destinations.entry(servers.clone()).or_default() += 1;
-        }
-        let oldest = listing.events.iter().find(|found| name::spooled_at(&found.stem) > 0);
-        let first = oldest.and_then(|found| header(&folder.join(&found.file)));
-        let oldest = oldest.map(|found| name::spooled_at(&found.stem));
-        Ok(SpoolStats {
-            events: listing.events.len() as u64,
-            claimed: listing.events.iter().filter(|found| found.claimed.is_some()).count() as u64,
-            bytes,
-            oldest: oldest.map(|ms| Duration::from_millis(now_ms().saturating_sub(ms))),
-            first: first.map(|Header { event_id, topic, reason, .. }| Waiting { event_id, topic, reason }),
-            quarantined,
-            quarantined_bytes,
-            strangers: listing.strangers,
-            destinations,
-        })
+/// Counts what is in the folder. A folder that is absent is empty.
+pub(super) fn collect(folder: &Path) -> Result<SpoolStats, SpoolError> {
+    if folder::inspect(folder)?.is_none() {
+        return Ok(SpoolStats::default());
     }
+    let listing = listing::list(folder, None, None)?;
+    let (_, bytes) = listing::measure(folder, None)?;
+    // A quarantine that cannot be read hides its own number, not the spool's.
+    let (quarantined, quarantined_bytes) = quarantine::measure(folder, None).unwrap_or_default();
+    let mut spelled: BTreeMap<Option<&str>, String> = BTreeMap::new();
+    let mut destinations = BTreeMap::new();
+    for found in &listing.events {
+        let tag = name::tag(&found.stem);
+        let servers = spelled.entry(tag).or_insert_with(|| {
+            header(&folder.join(&found.file)).map_or_else(|| "unknown".into(), |header| header.bootstrap_servers)
+        });
+        *destinations.entry(servers.clone()).or_default() += 1;
+    }
+    let oldest = listing.events.iter().find(|found| name::spooled_at(&found.stem) > 0);
+    let first = oldest.and_then(|found| header(&folder.join(&found.file)));
+    let oldest = oldest.map(|found| name::spooled_at(&found.stem));
+    Ok(SpoolStats {
+        events: listing.events.len() as u64,
+        claimed: listing.events.iter().filter(|found| found.claimed.is_some()).count() as u64,
+        bytes,
+        oldest: oldest.map(|ms| Duration::from_millis(now_ms().saturating_sub(ms))),
+        first: first.map(|Header { event_id, topic, reason, .. }| Waiting { event_id, topic, reason }),
+        quarantined,
+        quarantined_bytes,
+        strangers: listing.strangers,
+        destinations,
+    })
 }
 
 /// The header of one file, if it is there and has one.

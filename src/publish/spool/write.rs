@@ -1,18 +1,14 @@
-//! Events onto the disk, each so: a temporary name, all bytes, fsync, the real name, fsync of the folder.
+//! Writes an event in five steps: a temporary name, all bytes, fsync, the real name, fsync of the folder.
 //!
-//! A crash between any two steps leaves either nothing, a temporary file, or the event. What a writer
-//! left behind is looked at an hour later: a whole event gets its name after all (its `put` may have
-//! been as good as done), anything else goes.
+//! A crash between any two steps leaves nothing, a temporary file, or the event. A temporary file is swept an hour later:
+//! a whole event gets its real name, because its `put` may have returned; anything else is removed.
 
 use std::{
     fs::{self, File},
     io::{self, Read as _, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::{Duration, SystemTime},
 };
@@ -23,23 +19,25 @@ use super::{
     SpoolError,
     dir::{self, Dir},
     entry::Entry,
-    folder::{Found, Owner},
+    listing::Found,
     lock::{self, Locked, TryLock},
     name,
+    permissions::Owner,
 };
+use crate::sync::Mutex;
 
-/// How many threads wait for the disk at once.
+/// How many threads sync files at once.
 const SYNCERS: usize = 4;
-/// No writer takes that long.
+/// A temporary file of this age has no writer any more.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
-/// A file with all its bytes under its temporary name, which may not have reached the disk.
+/// A file with all its bytes under its temporary name, not synced yet.
 pub(super) struct Begun {
     stem: String,
     file: File,
 }
 
-/// Writes a file and gives its path. On an error there is none, not even half of it.
+/// Writes a file and returns its path. After an error there is no file, not even a part of it.
 pub(super) fn write(
     dir: &Dir,
     folder: &Path,
@@ -63,7 +61,7 @@ pub(super) fn begin(
 ) -> Result<Begun, SpoolError> {
     let mut file =
         dir.create(&temporary(stem)).map_err(|error| SpoolError::from_io(folder, "making a file", &error))?;
-    // Says that its writer lives. Not needed to be right, only to be swept late.
+    // Shows that its writer lives. Correctness does not depend on it: the file is only swept later.
     try_lock(&file);
     if let Err(error) = file.write_all(bytes) {
         // If this fails too, it is swept later.
@@ -73,8 +71,8 @@ pub(super) fn begin(
     Ok(Begun { stem: stem.to_owned(), file })
 }
 
-/// The others, for many at once: each file is as safe as one alone, and the disk is waited for a few
-/// times instead of twice for each.
+/// The other steps, for many files at once: each is as safe as one alone, with a few waits for the disk instead of two
+/// for each.
 pub(super) fn finish(
     dir: &Dir,
     folder: &Path,
@@ -85,7 +83,7 @@ pub(super) fn finish(
     let synced = sync_all(&begun);
     let mut named = Vec::with_capacity(begun.len());
     for (Begun { stem, file }, synced) in begun.into_iter().zip(synced) {
-        // Before it has its name: a child that was forked meanwhile must not keep it from being claimed.
+        // Before it gets its name: a child that was forked meanwhile must not keep it locked.
         lock::unlock(&file);
         let name = format!("{stem}{}", name::WAITING);
         let renamed = synced
@@ -101,7 +99,7 @@ pub(super) fn finish(
     let path = |name: String| match &is_safe {
         Ok(()) => Ok(dir.path(&name)),
         Err(error) => {
-            // The caller is told that it is not kept, and may publish it elsewhere.
+            // The caller gets an error, and may publish it elsewhere.
             let _ = dir.remove(&name);
             Err(failed("writing the folder", error))
         }
@@ -109,8 +107,8 @@ pub(super) fn finish(
     named.into_iter().map(|name| name.and_then(path)).collect()
 }
 
-/// Has the files reach the disk, from a few threads: a disk takes several at once in the time of one. The
-/// calling thread does what no other does, so none need be started: a host may be at its limit.
+/// Syncs the files from a few threads: a disk syncs several at once in the time of one. The calling thread takes part, so
+/// it works without any other: a host may be at its limit of threads.
 fn sync_all(begun: &[Begun]) -> Vec<io::Result<()>> {
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
@@ -118,7 +116,7 @@ fn sync_all(begun: &[Begun]) -> Vec<io::Result<()>> {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(Begun { file, .. }) = begun.get(index) else { return };
             if let Err(error) = file.sync_all() {
-                failures.lock().unwrap_or_else(PoisonError::into_inner).push((index, error));
+                failures.lock().push((index, error));
             }
         }
     };
@@ -132,7 +130,7 @@ fn sync_all(begun: &[Begun]) -> Vec<io::Result<()>> {
         work();
     });
     let mut synced: Vec<_> = begun.iter().map(|_| Ok(())).collect();
-    for (index, error) in failures.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    for (index, error) in failures.into_inner() {
         synced[index] = Err(error);
     }
     synced
@@ -142,7 +140,7 @@ fn temporary(stem: &str) -> String {
     format!(".{stem}{}", name::TEMPORARY)
 }
 
-/// Looks at what a writer left behind. A file that cannot be helped is left for the next time.
+/// Sweeps what a writer left behind. A file that cannot be moved is left for the next sweep.
 pub(super) fn sweep(folder: &Path, owner: Owner, found: &Found, try_lock: TryLock) {
     let path = folder.join(&found.file);
     let Ok(mut file) = dir::open_plain(&path, true) else { return };
@@ -166,7 +164,7 @@ pub(super) fn sweep(folder: &Path, owner: Owner, found: &Found, try_lock: TryLoc
     }
 }
 
-/// A time that is far in the future is no better than one that is far in the past.
+/// A time far in the future counts like one far in the past.
 fn is_abandoned(modified: io::Result<SystemTime>) -> bool {
     modified.is_ok_and(|modified| match modified.elapsed() {
         Ok(age) => age >= ABANDONED,

@@ -1,45 +1,28 @@
-//! The two kinds of endpoint.
+//! Reads the settings of each kind of endpoint.
 
-use crate::yaml::{Data, Node, Position, quoted};
 use std::{path::Path, time::Duration};
 
-use reqwest::{
-    Method, Url,
-    header::{HeaderName, HeaderValue},
-};
+use reqwest::{Method, Url, header::HeaderName};
 
-use super::{Context, DAY, Draft, HOUR, SECOND, run};
+use super::{
+    context::{Context, DAY, HOUR, SECOND},
+    headers::{auth, authorized, headers},
+    run::{self, Draft},
+};
 use crate::{
     agents::{Auth, Endpoint, HeaderText, HttpSpec, LangGraphSpec, Tls, TlsError, Ttl, TtlStrategy},
     routing::fields::Fields,
+    yaml::{Data, Node, Position},
 };
 
 /// The kinds of endpoint, by the key in a routing file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::routing) enum Kind {
+pub(in crate::routing) enum EndpointKind {
     LangGraph,
     Http,
 }
 
-const SETTLE: Duration = Duration::from_secs(60);
-
-/// Headers that the bridge or its HTTP client sets on every request.
-const RESERVED: [&str; 11] = [
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "idempotency-key",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "proxy-connection",
-];
-
-/// Headers whose value is a secret.
-const SECRET: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "x-api-key"];
+const MAX_REQUEST_LIFETIME: Duration = Duration::from_secs(60);
 
 pub(super) fn langgraph(
     what: &str,
@@ -56,11 +39,7 @@ pub(super) fn langgraph(
         .require("assistant", "name the graph, or give the assistant's UUID", context.report)
         .and_then(|entry| context.text(&entry.value, &format!("{what}, assistant")));
     let api_key = fields.take("api_key").map(|entry| context.secret(&entry.value, &format!("{what}, api_key")));
-    let settle = fields.take("settle");
-    let settle_at = settle.map_or(fields.at, |entry| entry.value.at);
-    let settle = settle.map_or(Some(SETTLE), |entry| {
-        context.duration(&entry.value, &format!("{what}, settle"), SECOND / 10..=24 * HOUR, "60s")
-    });
+    let max_request_lifetime = max_request_lifetime(what, &mut fields, timeout, context);
     let config = fields.take("config");
     let has_configurable = config.is_some_and(|entry| entry.value.get("configurable").is_some());
     let config = config.and_then(|entry| run::setting(what, entry, context));
@@ -73,28 +52,10 @@ pub(super) fn langgraph(
     let tracer = fields.take("langsmith_tracer").map(|entry| tracer(what, &entry.value, context));
     let auth = fields.take("auth").map(|entry| auth(&format!("{what}, auth"), &entry.value, context));
     let tls = fields.take("tls").map(|entry| tls(&format!("{what}, tls"), &entry.value, context));
-    if let (Some(_), Some(Some(Auth::ApiKey { header, .. }))) = (&api_key, &auth)
-        && header == "x-api-key"
-    {
-        let message = "expected the header `x-api-key` from api_key or from auth, found both: keep one";
-        context.report.error(fields.at, format!("{what}: {message}"));
-    }
-    let mut reserved = vec![("content-type", "the bridge sends JSON")];
-    if api_key.is_some() {
-        reserved.push(("x-api-key", "api_key sets it"));
-    }
-    reserved.extend(authorized(auth.as_ref()));
-    let headers = headers(what, &mut fields, &reserved, context);
+    let headers = langgraph_headers(what, &mut fields, api_key.is_some(), auth.as_ref(), context);
     check_tls(what, url.as_ref(), tls.as_ref().and_then(Option::as_ref), fields.at, context);
     fields.finish(context.report);
 
-    if let (Some(settle), Some(timeout)) = (settle, timeout)
-        && settle < timeout * 2
-    {
-        let [settle, twice, timeout] = [settle, timeout * 2, timeout].map(humantime::format_duration);
-        let message = format!("expected at least {twice}, twice the timeout of {timeout}, found {settle}");
-        context.report.error(settle_at, format!("{what}, settle: {message}: raise settle or lower the timeout"));
-    }
     if has_configurable && has_run_context {
         let message = "expected config.configurable or context, found both, which the server refuses";
         context.report.error(run_context_at, format!("{what}: {message}: keep one"));
@@ -107,12 +68,57 @@ pub(super) fn langgraph(
         auth: auth.flatten(),
         tls: tls.flatten(),
         headers,
-        settle: settle?,
+        max_request_lifetime: max_request_lifetime?,
         config,
         context: run_context,
         ttl: ttl.flatten(),
         tracer_project: tracer.flatten(),
     }))
+}
+
+/// The headers of a LangGraph agent: `x-api-key` has one source at most.
+fn langgraph_headers(
+    what: &str,
+    fields: &mut Fields<'_>,
+    has_api_key: bool,
+    auth: Option<&Option<Auth>>,
+    context: &mut Context<'_>,
+) -> Vec<(HeaderName, HeaderText)> {
+    if let (true, Some(Some(Auth::ApiKey { header, .. }))) = (has_api_key, auth)
+        && header == "x-api-key"
+    {
+        let message = "expected the header `x-api-key` from api_key or from auth, found both: keep one";
+        context.report.error(fields.at, format!("{what}: {message}"));
+    }
+    let mut reserved = vec![("content-type", "the bridge sends JSON")];
+    if has_api_key {
+        reserved.push(("x-api-key", "api_key sets it"));
+    }
+    reserved.extend(authorized(auth));
+    headers(what, fields, &reserved, context)
+}
+
+/// `max_request_lifetime`, formerly `settle`: at least twice the time-out.
+fn max_request_lifetime(
+    what: &str,
+    fields: &mut Fields<'_>,
+    timeout: Option<Duration>,
+    context: &mut Context<'_>,
+) -> Option<Duration> {
+    let entry = fields.take_renamed("max_request_lifetime", "settle", context.report);
+    let key = entry.map_or("max_request_lifetime", |entry| entry.key.as_str());
+    let lifetime = entry.map_or(Some(MAX_REQUEST_LIFETIME), |entry| {
+        context.duration(&entry.value, &format!("{what}, {key}"), SECOND / 10..=24 * HOUR, "60s")
+    })?;
+    if let Some(timeout) = timeout
+        && lifetime < timeout * 2
+    {
+        let at = entry.map_or(fields.at, |entry| entry.value.at);
+        let [found, twice, timeout] = [lifetime, timeout * 2, timeout].map(humantime::format_duration);
+        let message = format!("expected at least {twice}, twice the timeout of {timeout}, found {found}");
+        context.report.error(at, format!("{what}, {key}: {message}: raise {key} or lower the timeout"));
+    }
+    Some(lifetime)
 }
 
 pub(super) fn http(what: &str, node: &Node, context: &mut Context<'_>) -> Option<Endpoint> {
@@ -151,15 +157,6 @@ pub(super) fn http(what: &str, node: &Node, context: &mut Context<'_>) -> Option
         tls: tls.flatten(),
         sign: sign.flatten(),
     }))
-}
-
-/// The header that `auth` sets, and why `headers` cannot.
-fn authorized(auth: Option<&Option<Auth>>) -> Option<(&str, &'static str)> {
-    let header = match auth?.as_ref()? {
-        Auth::Bearer(_) => "authorization",
-        Auth::ApiKey { header, .. } => header.as_str(),
-    };
-    Some((header, "auth sets it"))
 }
 
 /// `30d`, or `{after: 30d, strategy: delete}`.
@@ -210,7 +207,7 @@ fn tls(what: &str, node: &Node, context: &mut Context<'_>) -> Option<Tls> {
     loaded.map_err(|error| context.report.error(node.at, format!("{what}, ca_file: {error}"))).ok()
 }
 
-/// A CA vouches for nobody without TLS.
+/// `tls` beside an `http://` URL is a mistake.
 fn check_tls(what: &str, url: Option<&Url>, tls: Option<&Tls>, at: Option<Position>, context: &mut Context<'_>) {
     if tls.is_some() && url.is_some_and(|url| url.scheme() == "http") {
         let message = "expected a URL with https:// beside tls, found http://";
@@ -239,105 +236,4 @@ fn base_url(what: &str, node: &Node, context: &mut Context<'_>) -> Option<Url> {
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
     Some(url)
-}
-
-fn auth(what: &str, node: &Node, context: &mut Context<'_>) -> Option<Auth> {
-    let mut fields = Fields::open(node, what, context.report)?;
-    let bearer = fields.take("bearer");
-    let api_key = fields.take("api_key");
-    let header = fields.take("header");
-    let auth = match (bearer, api_key) {
-        (Some(entry), None) => {
-            if let Some(header) = header {
-                let message = "a bearer token goes into `authorization`: take `header` out, or use api_key";
-                context.report.error(header.at, format!("{what}, header: {message}"));
-            }
-            context.secret(&entry.value, &format!("{what}, bearer")).map(Auth::Bearer)
-        }
-        (None, Some(entry)) => {
-            let key = context.secret(&entry.value, &format!("{what}, api_key"));
-            let header = header.map_or(Some(HeaderName::from_static("x-api-key")), |entry| {
-                let name = context.text(&entry.value, &format!("{what}, header"))?;
-                // Messages show what the file says: what a variable holds may be a secret.
-                let written = entry.value.text().unwrap_or_default();
-                header_name(&format!("{what}, header"), &name, written, entry.value.at, &[], context)
-            });
-            key.zip(header).map(|(key, header)| Auth::ApiKey { header, key })
-        }
-        _ => {
-            let message = "expected either {bearer: SECRET} or {api_key: SECRET, header: NAME}";
-            context.report.error(fields.at, format!("{what}: {message}: keep one of the two"));
-            None
-        }
-    };
-    fields.finish(context.report);
-    auth
-}
-
-/// The headers that a file adds to every request.
-fn headers(
-    what: &str,
-    fields: &mut Fields<'_>,
-    reserved: &[(&str, &str)],
-    context: &mut Context<'_>,
-) -> Vec<(HeaderName, HeaderText)> {
-    let Some(entry) = fields.take("headers") else { return Vec::new() };
-    let what = format!("{what}, headers");
-    let Data::Map(entries) = &entry.value.data else {
-        let message = format!("{what}: expected a map from names to values, found {}", entry.value.found_type());
-        context.report.error(entry.value.at, message);
-        return Vec::new();
-    };
-    let mut headers: Vec<(HeaderName, HeaderText)> = Vec::with_capacity(entries.len());
-    for entry in entries {
-        let Some(name) = header_name(&what, &entry.key, &entry.key, entry.at, reserved, context) else { continue };
-        if headers.iter().any(|(other, _)| *other == name) {
-            let message = format!("{what}: the header `{name}` stands here twice (case does not matter): keep one");
-            context.report.error(entry.at, message);
-            continue;
-        }
-        let what = format!("{what}, {name}");
-        let secret = SECRET.contains(&name.as_str());
-        if secret || matches!(entry.value.data, Data::Map(_)) {
-            let value = context.secret(&entry.value, &what);
-            headers.extend(value.map(|secret| (name, HeaderText::Secret(secret))));
-        } else if let Some(text) = context.text(&entry.value, &what) {
-            if let Ok(value) = HeaderValue::from_str(&text) {
-                headers.push((name, HeaderText::Plain(value)));
-            } else {
-                let message = format!(
-                    "{what}: expected visible characters, found {}",
-                    quoted(entry.value.text().unwrap_or_default())
-                );
-                context.report.error(entry.value.at, message);
-            }
-        }
-    }
-    headers
-}
-
-/// The name of a header; messages show it as `written`.
-fn header_name(
-    what: &str,
-    text: &str,
-    written: &str,
-    at: Option<Position>,
-    reserved: &[(&str, &str)],
-    context: &mut Context<'_>,
-) -> Option<HeaderName> {
-    let Ok(name) = text.parse::<HeaderName>() else {
-        context.report.error(at, format!("{what}: expected the name of a header, found {}", quoted(written)));
-        return None;
-    };
-    let reason = if RESERVED.contains(&name.as_str()) || name.as_str().starts_with("webhook-") {
-        Some("the bridge sets it, and its guarantees rest on that")
-    } else {
-        reserved.iter().find(|(header, _)| *header == name.as_str()).map(|(_, reason)| *reason)
-    };
-    if let Some(reason) = reason {
-        let name = if written == text { name.as_str() } else { written };
-        context.report.error(at, format!("{what}: the header `{name}` cannot be set here: {reason}"));
-        return None;
-    }
-    Some(name)
 }

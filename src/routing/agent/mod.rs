@@ -1,6 +1,8 @@
 //! The `agents:` of a routing file: read, checked, and with their secrets found.
 
+mod context;
 mod endpoint;
+mod headers;
 mod run;
 mod scalar;
 mod secret;
@@ -8,23 +10,18 @@ mod secret;
 #[cfg(test)]
 mod tests;
 
-use crate::yaml::{Data, Node, Position, one_line, quoted, suggestion};
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
 
-use super::{
-    fields::Fields,
-    problem::{ProblemKind, Report},
-    template::Compiler,
+use super::fields::Fields;
+use crate::{
+    agents::{AgentSpec, Class, RetrySpec},
+    yaml::{Data, Node, Position, one_line, quoted, suggestion},
 };
-use crate::agents::{AgentSpec, Class, RetrySpec};
+use context::{DAY, HOUR, MILLISECOND, SECOND};
 
-pub(super) use endpoint::Kind;
+pub(super) use context::{Context, check_name};
+pub(super) use endpoint::EndpointKind;
 pub(super) use run::{Draft, RunTemplates};
-
-const MILLISECOND: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3_600);
-const DAY: Duration = Duration::from_secs(86_400);
 
 const CONCURRENCY: usize = 8;
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,20 +32,12 @@ const RETRY: RetrySpec = RetrySpec {
     max_attempts: None,
 };
 
-/// What reading an agent needs to know, and where its mistakes go.
-pub(super) struct Context<'a> {
-    pub(super) env: &'a dyn Fn(&str) -> Option<String>,
-    pub(super) dedup_window: Duration,
-    pub(super) report: &'a mut Report,
-    pub(super) templates: &'a mut Compiler,
-}
-
 /// An agent that a file declares, its mistakes reported.
 pub(super) struct Declared {
     pub(super) name: Arc<str>,
     pub(super) at: Option<Position>,
     /// The kind of its endpoint, where that can be told.
-    pub(super) kind: Option<Kind>,
+    pub(super) kind: Option<EndpointKind>,
     /// `None` when it has mistakes.
     pub(super) spec: Option<AgentSpec>,
     /// The templates of its runs.
@@ -57,7 +46,6 @@ pub(super) struct Declared {
 
 /// Reads the map of agents.
 pub(super) fn read(node: &Node, context: &mut Context<'_>) -> Vec<Declared> {
-    context.report.part = ProblemKind::Agent;
     let Data::Map(entries) = &node.data else {
         let found = node.found_type();
         context.report.error(node.at, format!("agents: expected a map from names to agents, found {found}"));
@@ -70,21 +58,10 @@ pub(super) fn read(node: &Node, context: &mut Context<'_>) -> Vec<Declared> {
         let name: Arc<str> = entry.key.as_str().into();
         let mut templates = Draft::default();
         let (kind, spec) = agent(&name, &entry.value, &mut templates, context);
-        context.report.part = ProblemKind::Agent;
         let spec = spec.filter(|_| context.report.problems.len() == before);
         agents.push(Declared { name, at: entry.at, kind, spec, templates });
     }
     agents
-}
-
-/// Names are part of every delivery's identity, of labels and of headers.
-pub(super) fn check_name(what: &str, name: &str, at: Option<Position>, report: &mut Report) {
-    let first = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-    let rest = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.' | '-'));
-    if !first || !rest || name.len() > 64 {
-        let message = "expected 1 to 64 of a-z, 0-9, `_`, `.` and `-`, a letter or digit first";
-        report.error(at, format!("{what} name: {message}, found {}", quoted(name)));
-    }
 }
 
 fn agent(
@@ -92,7 +69,7 @@ fn agent(
     node: &Node,
     templates: &mut Draft,
     context: &mut Context<'_>,
-) -> (Option<Kind>, Option<AgentSpec>) {
+) -> (Option<EndpointKind>, Option<AgentSpec>) {
     let what = format!("agent `{}`", one_line(name));
     let Some(mut fields) = Fields::open(node, &*what, context.report) else { return (None, None) };
 
@@ -112,9 +89,11 @@ fn agent(
         (Some(entry), None) => {
             let what = format!("{what}, langgraph");
             let endpoint = endpoint::langgraph(&what, &entry.value, timeout, templates, context);
-            (Some(Kind::LangGraph), endpoint)
+            (Some(EndpointKind::LangGraph), endpoint)
         }
-        (None, Some(entry)) => (Some(Kind::Http), endpoint::http(&format!("{what}, http"), &entry.value, context)),
+        (None, Some(entry)) => {
+            (Some(EndpointKind::Http), endpoint::http(&format!("{what}, http"), &entry.value, context))
+        }
         (Some(_), Some(both)) => {
             context.report.error(both.at, format!("{what}: expected langgraph or http, found both: keep one"));
             (None, None)
@@ -179,7 +158,7 @@ fn classify(what: &str, node: &Node, context: &mut Context<'_>) -> Option<BTreeM
         context.report.error(node.at, format!("{what}, classify: {message}: write it as in `{{409: accepted}}`"));
         return None;
     };
-    let words = Class::ALL.map(Class::as_str);
+    let words = Class::NAMED.map(Class::as_str);
     let mut classes = BTreeMap::new();
     for entry in entries {
         let status = entry.key.parse::<u16>().ok().filter(|status| (100..=599).contains(status));
@@ -187,7 +166,7 @@ fn classify(what: &str, node: &Node, context: &mut Context<'_>) -> Option<BTreeM
             let message = format!("expected an HTTP status, 100 to 599, found {}", quoted(&entry.key));
             context.report.error(entry.at, format!("{what}, classify: {message}"));
         }
-        let class = Class::ALL.into_iter().find(|class| entry.value.text() == Some(class.as_str()));
+        let class = Class::NAMED.into_iter().find(|class| entry.value.text() == Some(class.as_str()));
         if class.is_none() {
             let close = entry.value.text().map(|text| suggestion(text, words)).unwrap_or_default();
             let message = format!("expected one of {}, found {}{close}", words.join(", "), entry.value.found());

@@ -6,12 +6,12 @@ use std::{collections::BTreeSet, sync::Arc};
 use minijinja::Environment;
 use serde_json::{Map, Value};
 
-use super::{Context, scalar};
+use super::{context::Context, scalar};
 use crate::{
     agents::RunSettings,
     event::Event,
     routing::{
-        problem::{ProblemKind, Report},
+        problem::Report,
         template::{Template, TemplateError},
     },
     yaml::{Data, Entry, quoted},
@@ -30,8 +30,8 @@ const RESERVED: [&str; 21] = [
     "kafka_partition",
     "kafka_offset",
     "nonce",
-    "turn",
-    "turn_of",
+    "round",
+    "round_of",
     "traceparent",
     "tracestate",
     "baggage",
@@ -124,7 +124,6 @@ pub(super) fn setting(what: &str, entry: &Entry, context: &mut Context<'_>) -> O
     let parts = |text: &str, at, report: &mut Report| scalar::parts(text, at, env, report);
     let names = BTreeSet::new();
     let template = context.templates.template(what, &entry.key, &entry.value, &names, Some(&parts), context.report);
-    context.report.part = ProblemKind::Agent;
     Some(template)
 }
 

@@ -1,14 +1,14 @@
 //! The scalars of an agent: texts with `${VAR}` in them, counts, durations, rates, URLs.
 
-use crate::yaml::{Data, Node, Position, quoted};
 use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
 use reqwest::Url;
 
-use super::Context;
+use super::context::Context;
 use crate::{
     agents::Rate,
     routing::{problem::Report, template::Part},
+    yaml::{Data, Node, Position, quoted},
 };
 
 impl Context<'_> {
@@ -109,11 +109,27 @@ impl Context<'_> {
         // As it stands in the file: what a variable holds may be a secret.
         let written = node.text().unwrap_or_default();
         let shown = if written.contains('@') { "another text".to_owned() } else { quoted(written) };
-        let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        let Some(url) = url else {
+        // The parser takes a path for the host where the host is empty.
+        let host = ["http://", "https://"].iter().find_map(|scheme| {
+            let begins = text.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
+            begins.then(|| &text[scheme.len()..])
+        });
+        let Some(host) = host else {
             let message = format!("{what}: expected a URL that begins with http:// or https://, found {shown}");
             self.report.error(node.at, message);
             return None;
+        };
+        if host.starts_with(['/', '\\', ':', '?', '#']) || host.is_empty() {
+            let message = format!("{what}: expected a host after http:// or https://, found none in {shown}");
+            self.report.error(node.at, format!("{message}: a variable may be empty"));
+            return None;
+        }
+        let url = match Url::parse(&text) {
+            Ok(url) => url,
+            Err(error) => {
+                self.report.error(node.at, format!("{what}: expected a URL, found {shown}: {error}"));
+                return None;
+            }
         };
         if !url.username().is_empty() || url.password().is_some() {
             let message = "expected a URL without credentials, found some (not shown)";

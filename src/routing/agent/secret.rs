@@ -1,9 +1,10 @@
 //! Secrets: named in the file, never written in it, and never part of a message.
 
-use crate::yaml::{Data, Node};
-
-use super::{Context, scalar::is_variable};
-use crate::agents::{Secret, SecretError, check_signing_secret, is_invisible};
+use super::{context::Context, scalar::is_variable};
+use crate::{
+    agents::{Secret, SecretError, check_signing_secret, is_invisible},
+    yaml::{Data, Node},
+};
 
 impl Context<'_> {
     /// `{env: NAME}` or `{file: PATH}`, found and not empty, and fit for a header.

@@ -1,9 +1,9 @@
-//! Texts that match in any case, by Unicode: each character as it stands, in upper or in lower case.
+//! Case-insensitive comparison by Unicode: each character as written, in upper or in lower case.
 
-/// A text of which every character may stand in either case.
+/// A text that is compared case-insensitively.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Caseless {
-    /// For each character, the ways to write it, no two of which begin or end alike.
+    /// The spellings of each character; none is a prefix or a suffix of another.
     characters: Vec<Vec<String>>,
 }
 
@@ -40,7 +40,7 @@ impl Caseless {
             .is_some()
     }
 
-    /// What follows this text in another one.
+    /// The rest of `text` after this text as a prefix.
     fn after<'t>(&self, text: &'t str) -> Option<&'t str> {
         self.characters.iter().try_fold(text, |rest, ways| ways.iter().find_map(|way| rest.strip_prefix(way.as_str())))
     }

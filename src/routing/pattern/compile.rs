@@ -1,19 +1,20 @@
-//! A tree of nodes to the syntax of a pattern: what is a field, what a `$or`, what a list of
-//! alternatives. Every fault is collected.
+//! Compiles a tree of nodes into the syntax tree of a pattern: fields, `$or` and lists of alternatives. Every fault
+//! is collected.
 
-use crate::yaml::{Data, Entry, Node, Position, quoted};
-use std::{collections::HashSet, fmt::Write, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
     error::{PatternFault, PatternReason},
     leaf::Leaf,
     operator,
+    scope::{PathStep, Scope},
 };
+use crate::yaml::{Data, Entry, Node, Position, quoted};
 
 /// The key of an alternative between objects.
 pub(in crate::routing) const OR: &str = "$or";
 
-/// More fields than anyone writes.
+/// The most fields of a pattern.
 const MAX_FIELDS: usize = 10_000;
 
 /// An object of a pattern.
@@ -38,54 +39,8 @@ pub(super) enum Body {
     Object(Syntax),
 }
 
-/// Where the compiler stands, and what it has found wrong.
-pub(super) struct Scope<'a> {
-    pub(super) faults: &'a mut Vec<PatternFault>,
-    path: String,
-    fields: usize,
-}
-
-impl Scope<'_> {
-    pub(super) fn fault(&mut self, position: Option<Position>, reason: PatternReason) {
-        self.faults.push(PatternFault { path: self.path.clone(), position, reason });
-    }
-
-    /// Does something one step deeper.
-    pub(super) fn within<T>(&mut self, step: Step<'_>, act: impl FnOnce(&mut Self) -> T) -> T {
-        let length = self.path.len();
-        step.append(&mut self.path);
-        let result = act(self);
-        self.path.truncate(length);
-        result
-    }
-}
-
-/// A step of a path.
-#[derive(Clone, Copy)]
-pub(in crate::routing) enum Step<'a> {
-    Key(&'a str),
-    Item(usize),
-}
-
-impl Step<'_> {
-    pub(in crate::routing) fn append(self, path: &mut String) {
-        match self {
-            Self::Key(key) if key.is_empty() || key.contains(|c: char| ".[]\" ".contains(c) || c.is_control()) => {
-                let _ = write!(path, "[{key:?}]");
-            }
-            Self::Key(key) if path.is_empty() => path.push_str(key),
-            Self::Key(key) => {
-                let _ = write!(path, ".{key}");
-            }
-            Self::Item(index) => {
-                let _ = write!(path, "[{index}]");
-            }
-        }
-    }
-}
-
 pub(super) fn compile(node: &Node, faults: &mut Vec<PatternFault>) -> Syntax {
-    object(node, &mut Scope { faults, path: String::new(), fields: 0 })
+    object(node, &mut Scope::new(faults))
 }
 
 fn object(node: &Node, scope: &mut Scope<'_>) -> Syntax {
@@ -110,18 +65,18 @@ fn object(node: &Node, scope: &mut Scope<'_>) -> Syntax {
     for entry in entries {
         scope.fields += 1;
         if scope.fields == MAX_FIELDS {
-            scope.fault(entry.at, PatternReason::TooLarge { limit: MAX_FIELDS, unit: "fields" });
+            scope.fault(entry.at, PatternReason::TooLarge { limit: MAX_FIELDS });
         }
         if scope.fields >= MAX_FIELDS {
             return syntax;
         }
         if !seen.insert(entry.key.as_str()) {
-            scope.within(Step::Key(&entry.key), |scope| {
+            scope.within(PathStep::Key(&entry.key), |scope| {
                 scope.fault(entry.at, PatternReason::DuplicateKey { key: quoted(&entry.key) });
             });
             continue;
         }
-        scope.within(Step::Key(&entry.key), |scope| match &entry.value.data {
+        scope.within(PathStep::Key(&entry.key), |scope| match &entry.value.data {
             Data::List(items) if entry.key == OR => syntax.or = Some(or(items, entry, scope)),
             _ => syntax.fields.extend(field(entry, scope).map(|field| (entry.key.as_str().into(), field))),
         });
@@ -145,9 +100,9 @@ fn field(entry: &Entry, scope: &mut Scope<'_>) -> Option<FieldSyntax> {
             return None;
         }
         Data::List(items) => {
-            let mut leaf = Leaf::default();
+            let mut leaf = Leaf { source: source(items), ..Leaf::default() };
             for (index, item) in items.iter().enumerate() {
-                scope.within(Step::Item(index), |scope| operator::alternative(item, &mut leaf, scope));
+                scope.within(PathStep::Item(index), |scope| operator::alternative(item, &mut leaf, scope));
             }
             Body::Leaf(Arc::new(leaf))
         }
@@ -170,6 +125,28 @@ fn field(entry: &Entry, scope: &mut Scope<'_>) -> Option<FieldSyntax> {
     Some(FieldSyntax { path: scope.path.as_str().into(), at: entry.at, body })
 }
 
+/// The most characters that are kept of a list, for messages.
+const MAX_SOURCE_CHARS: usize = 200;
+
+/// A list as JSON. No more of it is written than is kept.
+fn source(items: &[Node]) -> Box<str> {
+    let mut text = String::from("[");
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        text.push_str(&item.to_json().to_string());
+        if text.len() > 4 * MAX_SOURCE_CHARS {
+            break;
+        }
+    }
+    text.push(']');
+    match text.char_indices().nth(MAX_SOURCE_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
+    }
+}
+
 fn or(items: &[Node], entry: &Entry, scope: &mut Scope<'_>) -> Vec<Syntax> {
     if items.len() < 2 || !items.iter().all(|item| matches!(item.data, Data::Map(_))) {
         let found = match items.iter().find(|item| !matches!(item.data, Data::Map(_))) {
@@ -185,7 +162,7 @@ fn or(items: &[Node], entry: &Entry, scope: &mut Scope<'_>) -> Vec<Syntax> {
     let mut branches = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         let Data::Map(entries) = &item.data else { continue };
-        scope.within(Step::Item(index), |scope| {
+        scope.within(PathStep::Item(index), |scope| {
             for entry in entries.iter().filter(|entry| operator::is_operator(&entry.key)) {
                 scope.fault(
                     entry.at,

@@ -1,20 +1,21 @@
 //! What can be wrong with a pattern.
 
-use crate::yaml::Position;
 use std::fmt;
 
-/// Every fault of a pattern; one a line when displayed.
+use crate::yaml::Position;
+
+/// Every fault of a pattern; displayed one per line.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PatternError {
+pub(crate) struct PatternError {
     faults: Vec<PatternFault>,
 }
 
 /// One fault of a pattern, and where it is.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PatternFault {
+pub(crate) struct PatternFault {
     /// The path in the pattern, such as `payload.data.status[0]`; empty for the pattern itself.
     pub path: String,
-    /// The place in the file; `None` for a pattern that was given as JSON.
+    /// The position in the file.
     pub position: Option<Position>,
     /// What is wrong.
     pub reason: PatternReason,
@@ -22,20 +23,12 @@ pub struct PatternFault {
 
 /// What is wrong with a part of a pattern.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum PatternReason {
-    /// The text is not JSON, or JSON beyond the limits of depth and number range.
-    #[error("expected a pattern as one JSON object: {reason}")]
-    NotJson {
-        /// What the parser says, with line and column.
-        reason: String,
-    },
-    /// The text or the number of its fields is beyond the limit.
-    #[error("expected a pattern of at most {limit} {unit}, found more: split it into several rules")]
+pub(crate) enum PatternReason {
+    /// It has more fields than allowed.
+    #[error("expected a pattern of at most {limit} fields, found more: split it into several rules")]
     TooLarge {
         /// How much is allowed.
         limit: usize,
-        /// Bytes or fields.
-        unit: &'static str,
     },
     /// Something else was expected here.
     #[error("expected {expected}, found {found}: {advice}")]
@@ -84,40 +77,14 @@ pub enum PatternReason {
     },
 }
 
-impl PatternReason {
-    /// A stable word for labels.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::NotJson { .. } => "not_json",
-            Self::TooLarge { .. } => "too_large",
-            Self::Unexpected { .. } => "unexpected",
-            Self::DuplicateKey { .. } => "duplicate_key",
-            Self::UnknownOperator { .. } => "unknown_operator",
-            Self::InvalidOperand { .. } => "invalid_operand",
-            Self::InsideAndOutsideOr => "inside_and_outside_or",
-            Self::TooManyCombinations { .. } => "too_many_combinations",
-        }
-    }
-}
-
 impl PatternError {
     pub(super) fn new(faults: Vec<PatternFault>) -> Self {
         Self { faults }
     }
 
-    /// A fault of the pattern as a whole.
-    pub(super) fn of(reason: PatternReason) -> Self {
-        Self { faults: vec![PatternFault { path: String::new(), position: None, reason }] }
-    }
-
     /// The faults, at least one.
-    pub fn faults(&self) -> &[PatternFault] {
+    pub(crate) fn faults(&self) -> &[PatternFault] {
         &self.faults
-    }
-
-    /// A stable word for labels: that of the first fault.
-    pub fn kind(&self) -> &'static str {
-        self.faults.first().map_or("unexpected", |fault| fault.reason.kind())
     }
 }
 

@@ -1,8 +1,8 @@
-//! One alternative against one event.
+//! Matches one alternative with one event.
 //!
-//! A field of the pattern meets a value of the event with one of three results. An array is met
-//! element by element, so that everything said below one field is said of the same element; nested
-//! arrays are flattened by the same rule. Each pair of a field and a value is looked at once.
+//! Comparing a field of the pattern with a value of the event has one of three results. An array is compared
+//! element by element, so all conditions below one field apply to the same element; nested
+//! arrays are flattened by the same rule. Each pair of a field and a value is compared once.
 
 use serde_json::Value;
 
@@ -12,30 +12,30 @@ use super::expand::Field;
 enum Outcome {
     /// Something in the value contradicts the pattern.
     No,
-    /// Nothing is there, and the pattern is content with that.
+    /// Nothing is present, and the pattern allows that.
     Absent,
-    /// The pattern holds, and something that it asks for is there.
+    /// The pattern matches, and a value that it names is present.
     Yes,
 }
 
 pub(super) fn matches(field: &Field, event: &Value) -> bool {
-    meet(field, Some(event)) != Outcome::No
+    match_field(field, Some(event)) != Outcome::No
 }
 
-fn meet(field: &Field, value: Option<&Value>) -> Outcome {
+fn match_field(field: &Field, value: Option<&Value>) -> Outcome {
     match value {
-        Some(Value::Array(items)) if !items.is_empty() => meet_any(field, items),
-        Some(Value::Array(_)) => meet_one(field, None),
-        other => meet_one(field, other),
+        Some(Value::Array(items)) if !items.is_empty() => match_array(field, items),
+        Some(Value::Array(_)) => match_value(field, None),
+        other => match_value(field, other),
     }
 }
 
-/// An array matches by one element. It is absent only when it is so in every element: what one
-/// element lacks may stand in another.
-fn meet_any(field: &Field, items: &[Value]) -> Outcome {
+/// An array matches if one element does. The field is absent only if it is absent from every element: one
+/// element may have what another lacks.
+fn match_array(field: &Field, items: &[Value]) -> Outcome {
     let mut all_absent = true;
     for item in items {
-        match meet(field, Some(item)) {
+        match match_field(field, Some(item)) {
             Outcome::Yes => return Outcome::Yes,
             Outcome::Absent => {}
             Outcome::No => all_absent = false,
@@ -44,7 +44,7 @@ fn meet_any(field: &Field, items: &[Value]) -> Outcome {
     if all_absent { Outcome::Absent } else { Outcome::No }
 }
 
-fn meet_one(field: &Field, value: Option<&Value>) -> Outcome {
+fn match_value(field: &Field, value: Option<&Value>) -> Outcome {
     let mut outcome = Outcome::Absent;
     if let Some(test) = &field.test {
         match value {
@@ -64,7 +64,7 @@ fn meet_one(field: &Field, value: Option<&Value>) -> Outcome {
     }
     let object = value.and_then(Value::as_object);
     for (key, child) in &field.children {
-        match meet(child, object.and_then(|object| object.get(key.as_ref()))) {
+        match match_field(child, object.and_then(|object| object.get(key.as_ref()))) {
             Outcome::No => return Outcome::No,
             Outcome::Absent => {}
             Outcome::Yes => outcome = Outcome::Yes,

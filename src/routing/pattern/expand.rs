@@ -1,5 +1,5 @@
-//! `$or` multiplied out: a pattern becomes alternatives without `$or`, so that what a branch and its
-//! surroundings say of one array is said of the same element.
+//! Expands `$or`: a pattern becomes alternatives without `$or`, so that the conditions of a branch and those
+//! around it apply to the same element of an array.
 
 use std::{
     collections::{BTreeMap, btree_map},
@@ -12,13 +12,13 @@ use super::{
     leaf::Leaf,
 };
 
-/// The most alternatives that a pattern may stand for.
+/// The most alternatives of a pattern.
 const MAX_COMBINATIONS: usize = 1_000;
 
-/// The most fields that all alternatives together may have.
+/// The most fields of all alternatives together.
 const MAX_EXPANDED_FIELDS: usize = 200_000;
 
-/// A field of one alternative: what it must be itself, and what its own fields must be.
+/// A field of one alternative: the condition on its own value, and those on its fields.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Field {
     pub(super) test: Option<Arc<Leaf>>,
@@ -96,7 +96,7 @@ fn object(syntax: &Syntax) -> Result<Vec<Field>, TooMany> {
     Ok(alternatives)
 }
 
-/// Each of the one joined with each of the other.
+/// Joins each of `left` with each of `right`.
 fn product(left: Vec<Field>, right: &[Field]) -> Result<Vec<Field>, TooMany> {
     if left.len() * right.len() > MAX_COMBINATIONS {
         return Err(TooMany);
@@ -115,7 +115,7 @@ fn size(field: &Field) -> usize {
     1 + field.children.values().map(size).sum::<usize>()
 }
 
-/// Two parts of one alternative as one. No path has a test in both: that was refused before.
+/// Joins two parts of one alternative. No path has a test in both: that was refused before.
 fn join(mut into: Field, from: &Field) -> Field {
     if into.test.is_none() {
         into.test.clone_from(&from.test);

@@ -1,4 +1,4 @@
-//! What a field itself may be: the alternatives of one list, sorted so that long lists cost one look.
+//! The condition on a field's own value: the alternatives of one list, by type, so that a long list costs one lookup.
 
 use std::{collections::HashSet, net::IpAddr};
 
@@ -20,13 +20,15 @@ pub(super) struct Leaf {
     /// `true` and `false`, and `None` for `null`.
     pub(super) constants: Vec<Option<bool>>,
     pub(super) texts: HashSet<Box<str>>,
-    /// Exact strings that are addresses: compared as such, however they are written.
+    /// Exact strings that are addresses: compared as addresses, in any spelling.
     pub(super) addresses: HashSet<IpAddr>,
     pub(super) numbers: HashSet<Exact>,
     pub(super) ranges: Vec<Range>,
     pub(super) networks: Vec<Network>,
     pub(super) tests: Vec<TextTest>,
     pub(super) anything_but: Vec<AnythingBut>,
+    /// The list as it was written, as JSON, for messages; a long one is shortened.
+    pub(super) source: Box<str>,
 }
 
 /// A test of a string.
@@ -53,7 +55,7 @@ impl TextTest {
     }
 }
 
-/// Any scalar but these; a scalar of another type is another one.
+/// Any scalar but these. A scalar of another type differs from all of them.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum AnythingBut {
     Texts(HashSet<Box<str>>),
@@ -143,10 +145,21 @@ impl Leaf {
         })
     }
 
-    /// The exact strings, when nothing else satisfies the field.
+    /// The exact strings, if nothing else satisfies the field.
     pub(super) fn only_exact_strings(&self) -> Option<Vec<&str>> {
-        let Self { absent, present, constants, texts, addresses, numbers, ranges, networks, tests, anything_but } =
-            self;
+        let Self {
+            absent,
+            present,
+            constants,
+            texts,
+            addresses,
+            numbers,
+            ranges,
+            networks,
+            tests,
+            anything_but,
+            source: _,
+        } = self;
         let nothing_else = !(*absent || *present)
             && constants.is_empty()
             && addresses.is_empty()

@@ -2,7 +2,7 @@
 //!
 //! Owns the meaning of a pattern. Its invariant: matching costs at most (branches x fields x the
 //! part of the event that the fields name), whatever the event looks like; nothing backtracks. It
-//! does not know where a pattern was written, but for the places that its nodes carry.
+//! does not know where a pattern was written, except for the positions of its nodes.
 //!
 //! The semantics are those of the reference implementation (137 of its verdicts are a test), apart
 //! from the deviations that docs/routing.md lists.
@@ -12,67 +12,52 @@ mod compile;
 mod error;
 mod evaluate;
 mod expand;
+mod explain;
 mod leaf;
 mod number;
 mod operator;
+mod scope;
 mod wildcard;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod naive;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod vectors;
 
-use crate::yaml::Node;
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::{event::FieldSet, yaml::Node};
 use expand::Field;
 
-pub(super) use compile::{OR, Step};
-pub use error::{PatternError, PatternFault, PatternReason};
-
-/// The longest pattern text, in bytes.
-const MAX_TEXT: usize = 1 << 20;
+pub(super) use compile::OR;
+pub(super) use error::PatternError;
+pub(crate) use explain::Explanation;
+pub(super) use scope::PathStep;
+#[cfg(test)]
+pub(super) use {error::PatternReason, tests::compile as compile_json};
 
 /// A compiled event pattern.
-///
-/// ```
-/// use serde_json::json;
-/// use workflow_bridge::routing::Pattern;
-///
-/// let pattern = Pattern::from_json(r#"{"workflow_id": [{"prefix": "etl_"}], "payload": {"rows": [{"numeric": [">", 0]}]}}"#)?;
-/// assert!(pattern.matches(&json!({"workflow_id": "etl_daily", "payload": {"rows": 7}})));
-/// assert!(!pattern.matches(&json!({"workflow_id": "etl_daily"})));
-/// # Ok::<(), workflow_bridge::routing::PatternError>(())
-/// ```
 #[derive(Debug, Clone)]
-pub struct Pattern {
-    /// Alternatives, `$or` multiplied out: at least one.
+pub(crate) struct Pattern {
+    /// The alternatives, with `$or` expanded: at least one.
     branches: Vec<Field>,
 }
 
-/// An exact string that a branch cannot do without, and the path to it.
+/// Exact strings of which a branch needs one, and the path to them.
 pub(super) struct Anchor<'a> {
     pub(super) path: Vec<&'a str>,
     pub(super) values: Vec<&'a str>,
 }
 
 impl Pattern {
-    /// Compiles a pattern from JSON text.
+    /// Compiles a pattern.
     ///
     /// # Errors
     /// [`PatternError`] lists every fault of the pattern, each with its path.
-    pub fn from_json(text: &str) -> Result<Self, PatternError> {
-        if text.len() > MAX_TEXT {
-            return Err(PatternError::of(PatternReason::TooLarge { limit: MAX_TEXT, unit: "bytes" }));
-        }
-        let node: Node = serde_json::from_str(text)
-            .map_err(|error| PatternError::of(PatternReason::NotJson { reason: error.to_string() }))?;
-        Self::compile(&node)
-    }
-
-    /// Compiles a pattern from a tree, whatever it was written in.
     pub(super) fn compile(node: &Node) -> Result<Self, PatternError> {
         let mut faults = Vec::new();
         let syntax = compile::compile(node, &mut faults);
@@ -86,7 +71,7 @@ impl Pattern {
     }
 
     /// Whether the event matches. Anything but an object does not.
-    pub fn matches(&self, event: &Value) -> bool {
+    pub(crate) fn matches(&self, event: &Value) -> bool {
         event.is_object() && self.branches.iter().any(|branch| evaluate::matches(branch, event))
     }
 
@@ -95,7 +80,14 @@ impl Pattern {
         self.branches.iter().all(|branch| branch.children.get(field).is_some_and(|field| field.test.is_some()))
     }
 
-    /// For each alternative, the fields that only exact strings satisfy.
+    /// Adds the fields that matching reads.
+    pub(super) fn add_fields(&self, fields: &mut FieldSet) {
+        for branch in &self.branches {
+            add_fields(branch, &mut Vec::new(), fields);
+        }
+    }
+
+    /// For each alternative, its fields that only exact strings satisfy.
     pub(super) fn anchors(&self) -> Vec<Vec<Anchor<'_>>> {
         self.branches
             .iter()
@@ -105,6 +97,17 @@ impl Pattern {
                 anchors
             })
             .collect()
+    }
+}
+
+fn add_fields<'a>(field: &'a Field, path: &mut Vec<&'a str>, fields: &mut FieldSet) {
+    if field.test.is_some() {
+        fields.add(path);
+    }
+    for (key, child) in &field.children {
+        path.push(Arc::as_ref(key));
+        add_fields(child, path, fields);
+        path.pop();
     }
 }
 

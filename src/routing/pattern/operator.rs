@@ -1,16 +1,16 @@
-//! The values and operators of one list.
+//! Compiles the values and operators of one list.
 
-use crate::yaml::{Data, Entry, Node, quoted, suggestion};
 use std::{cmp::Ordering, collections::HashSet};
 
 use super::{
     caseless::Caseless,
-    compile::{Scope, Step},
     error::PatternReason,
     leaf::{AnythingBut, Leaf, Network, TextTest},
     number::{Bound, Exact, Range},
+    scope::{PathStep, Scope},
     wildcard::Wildcard,
 };
+use crate::yaml::{Data, Entry, Node, quoted, suggestion};
 
 /// The operators, in the order of the docs.
 const OPERATORS: [&str; 9] =
@@ -41,7 +41,7 @@ pub(super) fn alternative(node: &Node, leaf: &mut Leaf, scope: &mut Scope<'_>) {
         }
         Data::Map(entries) => {
             if let [entry] = entries.as_slice() {
-                scope.within(Step::Key(&entry.key), |scope| operator(entry, leaf, scope));
+                scope.within(PathStep::Key(&entry.key), |scope| operator(entry, leaf, scope));
             } else {
                 let advice = "one operator to an object; the objects of a list are alternatives";
                 let found = if entries.is_empty() { "none".to_owned() } else { format!("{} of them", entries.len()) };
@@ -131,7 +131,7 @@ fn anything_but(node: &Node, scope: &mut Scope<'_>) -> Option<AnythingBut> {
         Data::List(items) if !items.is_empty() => plain_list(items, scope),
         Data::Map(entries) => match entries.as_slice() {
             [entry] if matches!(entry.key.as_str(), "prefix" | "suffix" | "wildcard" | "equals-ignore-case") => {
-                Some(AnythingBut::Tests(scope.within(Step::Key(&entry.key), |scope| tests(entry, scope))))
+                Some(AnythingBut::Tests(scope.within(PathStep::Key(&entry.key), |scope| tests(entry, scope))))
             }
             _ => {
                 unexpected(node, OPERAND, "name what must not match", scope);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Pattern;
+use super::tests::compile;
 
 const VECTORS: &str = include_str!("../../../tests/vectors/event-patterns.jsonl");
 
@@ -47,7 +47,7 @@ impl Verdict {
     }
 
     fn of(pattern: &str, event: &Value) -> Self {
-        match Pattern::from_json(pattern) {
+        match compile(pattern) {
             Err(_) => Self::RuleError,
             Ok(pattern) if pattern.matches(event) => Self::Matches,
             Ok(_) => Self::Differs,

@@ -1,4 +1,4 @@
-//! `*` in a text. The literal parts are looked for from the left, each once: no backtracking.
+//! `*` in a text. The literal parts are searched from the left, each once: no backtracking.
 
 /// A text with `*` for any run of characters, the empty one included.
 #[derive(Debug, Clone, PartialEq)]
@@ -8,7 +8,7 @@ pub(super) struct Wildcard {
 }
 
 impl Wildcard {
-    /// Reads `*` as a star, `\*` and `\\` as themselves.
+    /// Parses `*` as a star, `\*` and `\\` as the literal characters.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut parts = vec![String::new()];
         let mut after_star = false;
@@ -59,11 +59,12 @@ impl Wildcard {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use proptest::prelude::*;
 
     use super::*;
+    use crate::routing::tests::cpu_time;
 
     /// The definition: a star is any run.
     fn naive(pattern: &[char], text: &[char]) -> bool {
@@ -88,8 +89,9 @@ mod tests {
     fn many_stars_on_a_long_text_cost_no_more_than_a_scan_each() {
         let wildcard = Wildcard::parse(&format!("{}b", "a*".repeat(2_000))).unwrap();
         let text = "a".repeat(1_000_000);
-        let started = Instant::now();
+        let started = cpu_time();
         assert!(!wildcard.matches(&text));
-        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        let took = cpu_time().saturating_sub(started);
+        assert!(took < Duration::from_secs(5), "{took:?}");
     }
 }

@@ -4,7 +4,13 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::routing::{Routing, tests::load};
+use crate::{
+    cases::cases,
+    routing::{
+        Routing,
+        tests::{cpu_time, load},
+    },
+};
 
 fn folder(patterns: &[Value]) -> Routing {
     let mut text = "agents: {a: {http: {url: 'http://h'}}}\nrules:\n".to_owned();
@@ -50,9 +56,10 @@ fn an_array_of_one_string_a_million_times_looks_at_each_rule_once() {
     let routing = folder(&patterns);
     let tags: Vec<_> = std::iter::repeat_n("x", 1_000_000).collect();
     let document = json!({"event_type": ["WORKFLOW_FAILED"], "payload": {"n": 7, "tag": tags}});
-    let started = std::time::Instant::now();
+    let started = cpu_time();
     assert_eq!(found(&routing, &document), ["r007"]);
-    assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
+    let took = cpu_time().saturating_sub(started);
+    assert!(took < std::time::Duration::from_secs(5), "{took:?}");
 }
 
 fn values() -> impl Strategy<Value = Value> {
@@ -99,7 +106,7 @@ fn document() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(cases(300)))]
 
     #[test]
     fn the_index_finds_what_a_scan_finds(
@@ -107,11 +114,8 @@ proptest! {
         documents in proptest::collection::vec(document(), 1..20),
     ) {
         let routing = folder(&patterns);
-        let mut matches = Matches::default();
         for document in &documents {
             prop_assert_eq!(found(&routing, document), scan(&routing, document), "{}", document);
-            routing.router().matches_into(document, &mut matches);
-            prop_assert_eq!(matches.rules().len(), found(&routing, document).len());
         }
     }
 }

@@ -1,38 +1,37 @@
-//! The filters, tests and functions of templates: the engine's, each charged before it works.
+//! The filters, tests and functions of templates: those of the engine, each charged before it is called.
 //!
-//! Owns the list of what a template may call and what each of them costs. What can make much of
-//! little in another way, such as `replace` and `indent`, is written anew in `filters.rs`.
+//! Owns the list of what a template may call and what each of them costs. Those whose result can be far larger than
+//! their arguments, such as `replace` and `indent`, are reimplemented in `filters.rs`.
 
-use minijinja::{
-    Environment, Error, ErrorKind, State, Value as Dynamic, filters, functions, tests,
-    value::{Rest, ValueKind, ValueOrKwargs},
-};
+use minijinja::{Environment, Error, State, Value as Dynamic, filters, functions, tests, value::ValueKind};
 
 use super::{
-    filters as ours, guard,
+    filters as ours,
+    functions::callable,
+    guard,
     meter::{Meter, NODE, SLOT, length},
 };
 
-/// What a filter does with its first argument. The others are always read as a whole.
+/// How the cost of a filter depends on its first argument. The other arguments are always read completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cost {
-    /// Nothing that grows with it, but for the characters of a text.
+    /// Constant, except for the characters of a text.
     Constant,
-    /// Goes over its items, not into them.
+    /// Iterates over its items without reading them.
     Items,
-    /// Makes as many lists as its second argument says.
+    /// Makes as many lists as the second argument says.
     Counted,
     /// Reads all of it, and its other arguments once for each item.
     Whole,
-    /// Makes a text of it, at most so many times as long.
+    /// Makes a text of it, at most this many times as long.
     Text(u64),
     /// Compares its items with one another.
     Sorting,
-    /// Adds its items up, one after the other.
+    /// Adds its items, one after the other.
     Adding,
 }
 
-/// Every filter of the engine that a template may use as it is.
+/// Every filter of the engine that a template may use unchanged.
 fn engine_filters() -> Vec<(&'static str, Cost, Dynamic)> {
     use Cost::{Adding, Constant, Counted, Items, Sorting, Text, Whole};
     vec![
@@ -80,7 +79,7 @@ fn engine_filters() -> Vec<(&'static str, Cost, Dynamic)> {
     ]
 }
 
-/// Every test of the engine that looks into its arguments; the others cost nothing.
+/// Every test of the engine that reads its arguments; the others cost nothing.
 fn engine_tests() -> Vec<(&'static [&'static str], Dynamic)> {
     vec![
         (&["divisibleby"], Dynamic::from_function(tests::is_divisibleby)),
@@ -101,7 +100,7 @@ fn engine_tests() -> Vec<(&'static [&'static str], Dynamic)> {
     ]
 }
 
-/// Puts the filters, tests, functions and guards into the engine, and takes out what has no bound.
+/// Installs the filters, tests, functions and guards, and removes what has no bound.
 pub(super) fn install(engine: &mut Environment<'static>) {
     for (name, cost, original) in engine_filters() {
         engine.add_filter(name, callable(move |state, arguments| filter(name, cost, &original, state, arguments)));
@@ -117,7 +116,7 @@ pub(super) fn install(engine: &mut Environment<'static>) {
     engine.add_function("range", callable(move |state, arguments| range.call(state, arguments)));
     let dict = Dynamic::from_function(functions::dict);
     engine.add_function("dict", callable(move |state, arguments| filter("dict", Cost::Items, &dict, state, arguments)));
-    // It prints the whole context: for an author at a prompt, not for a bridge.
+    // It prints the whole context, for debugging.
     engine.remove_global("debug");
     // Without it a loop cannot build on itself, neither in size nor in depth.
     engine.remove_global("namespace");
@@ -165,17 +164,9 @@ fn install_guards(engine: &mut Environment<'static>) {
     });
 }
 
-/// Whether a value is so small that looking at it costs no more than an instruction.
+/// Whether a value is so small that reading it costs no more than an instruction.
 fn is_small(value: &Dynamic) -> bool {
     value.as_object().is_none() && length(value) <= NODE
-}
-
-/// A closure in the shape of the engine's functions.
-pub(super) fn callable<F>(function: F) -> impl Fn(&mut State<'_, '_>, Rest<ValueOrKwargs>) -> Result<Dynamic, Error>
-where
-    F: Fn(&mut State<'_, '_>, &[Dynamic]) -> Result<Dynamic, Error> + Send + Sync + 'static,
-{
-    move |state: &mut State<'_, '_>, arguments: Rest<ValueOrKwargs>| function(state, &arguments.into_values())
 }
 
 fn test(original: &Dynamic, state: &mut State<'_, '_>, arguments: &[Dynamic]) -> Result<Dynamic, Error> {
@@ -266,7 +257,7 @@ fn charge(cost: Cost, value: &Dynamic, others: &[Dynamic], extra: u64, meter: &M
     Ok(())
 }
 
-/// How many items a list or a map has; 0 for anything else. Going over them is charged.
+/// The number of items of a list or a map; 0 for anything else. Iterating over them is charged.
 fn count(value: &Dynamic, meter: &Meter) -> Result<u64, Error> {
     let count = match value.kind() {
         ValueKind::Seq | ValueKind::Map => value.len().unwrap_or_default() as u64,
@@ -285,7 +276,7 @@ fn count(value: &Dynamic, meter: &Meter) -> Result<u64, Error> {
     Ok(count)
 }
 
-/// A lazy sequence as a list, so that nothing is computed twice or behind the meter's back.
+/// Collects a lazy sequence into a list, so that nothing is computed twice or without being charged.
 fn list(value: Dynamic, meter: &Meter) -> Result<Dynamic, Error> {
     if !matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) || value.is_tuple() {
         return Ok(value);
@@ -297,9 +288,4 @@ fn list(value: Dynamic, meter: &Meter) -> Result<Dynamic, Error> {
         items.push(item?);
     }
     Ok(Dynamic::from(items))
-}
-
-/// A mistake in how a filter is used.
-pub(super) fn invalid(reason: impl Into<String>) -> Error {
-    Error::new(ErrorKind::InvalidOperation, reason.into())
 }

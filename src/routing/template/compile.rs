@@ -1,19 +1,21 @@
-//! A tree of a routing file to a template: what is a literal, what an expression, what a text; and
-//! what can be seen to be wrong before any event comes.
+//! Compiles a tree of a routing file into a template: literals, expressions and texts. Reports the mistakes that can be
+//! found without an event.
 
-use crate::yaml::{Data, Node, Position, quoted, suggestion};
 use std::{collections::BTreeSet, sync::Arc};
 
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 use serde_json::{Value, json};
 
-use super::{CAUGHT, Leaf, Part, Piece, convert, engine, guard, meter::Meter, variables::Marked};
+use super::{
+    convert, engine, guard,
+    meter::Meter,
+    piece::{CAUGHT, Leaf, Piece, Template},
+    variables::{Marked, Part},
+};
 use crate::{
     event::{Event, decode},
-    routing::{
-        pattern::Step,
-        problem::{ProblemKind, Report},
-    },
+    routing::{pattern::PathStep, problem::Report},
+    yaml::{Data, Node, Position, quoted, suggestion},
 };
 
 /// The longest text with a template in it, in bytes.
@@ -21,16 +23,6 @@ const MAX_SOURCE: usize = 32 << 10;
 
 /// The most texts with a template in them that one template may have.
 const MAX_LEAVES: usize = 2_000;
-
-/// The fields that every event has.
-const FIELDS: [&str; 8] =
-    ["event_id", "event_type", "timestamp", "source", "workflow_id", "workflow_run_id", "payload", "metadata"];
-
-/// A compiled `input` or `body`.
-#[derive(Debug)]
-pub(in crate::routing) struct Template {
-    pub(super) root: Piece,
-}
 
 /// Compiles the templates of a folder into one engine.
 pub(in crate::routing) struct Compiler {
@@ -54,7 +46,7 @@ struct Scope<'a> {
 
 impl Compiler {
     pub(in crate::routing) fn new() -> Self {
-        let mut engine = engine();
+        let mut engine = engine::engine();
         // While checking, only what is wrong for every event counts.
         engine.set_undefined_behavior(UndefinedBehavior::Chainable);
         Self { engine, count: 0, sample: sample() }
@@ -77,8 +69,8 @@ impl Compiler {
         parts: Option<Parts<'_>>,
         report: &mut Report,
     ) -> Template {
-        report.part = ProblemKind::Template;
-        let known: BTreeSet<_> = FIELDS.into_iter().chain([convert::EVENT]).chain(names.iter().copied()).collect();
+        let known: BTreeSet<_> =
+            Event::FIELDS.into_iter().chain([convert::EVENT]).chain(names.iter().copied()).collect();
         let parts = parts.unwrap_or(&|text, _, _| Some(vec![Part::Text(text.to_owned())]));
         let mut scope = Scope { what, path: key.to_owned(), known: &known, leaves: 0, parts, report };
         let root = self.piece(node, &mut scope);
@@ -89,8 +81,11 @@ impl Compiler {
         match &node.data {
             Data::Text(text) => self.text(text, node.at, scope),
             Data::List(items) => {
-                let items: Vec<_> =
-                    items.iter().enumerate().map(|(index, item)| self.within(Step::Item(index), item, scope)).collect();
+                let items: Vec<_> = items
+                    .iter()
+                    .enumerate()
+                    .map(|(index, item)| self.within(PathStep::Item(index), item, scope))
+                    .collect();
                 match items.iter().map(Piece::literal).collect::<Option<Vec<_>>>() {
                     Some(values) => Piece::Literal(Value::Array(values)),
                     None => Piece::List(items),
@@ -99,7 +94,7 @@ impl Compiler {
             Data::Map(entries) => {
                 let fields: Vec<_> = entries
                     .iter()
-                    .map(|entry| (entry.key.clone(), self.within(Step::Key(&entry.key), &entry.value, scope)))
+                    .map(|entry| (entry.key.clone(), self.within(PathStep::Key(&entry.key), &entry.value, scope)))
                     .collect();
                 let literal = |(key, piece): &(String, Piece)| Some((key.clone(), piece.literal()?));
                 match fields.iter().map(literal).collect() {
@@ -111,7 +106,7 @@ impl Compiler {
         }
     }
 
-    fn within(&mut self, step: Step<'_>, node: &Node, scope: &mut Scope<'_>) -> Piece {
+    fn within(&mut self, step: PathStep<'_>, node: &Node, scope: &mut Scope<'_>) -> Piece {
         let length = scope.path.len();
         step.append(&mut scope.path);
         let piece = self.piece(node, scope);
@@ -204,15 +199,6 @@ impl Scope<'_> {
 
     fn error(&mut self, at: Option<Position>, message: &str) {
         self.report.error(at, format!("{}, {}: {message}", self.what, self.path));
-    }
-}
-
-impl Piece {
-    fn literal(&self) -> Option<Value> {
-        match self {
-            Self::Literal(value) => Some(value.clone()),
-            _ => None,
-        }
     }
 }
 

@@ -1,9 +1,6 @@
-//! Between an event's JSON and the engine's values.
+//! Converts between the event's JSON and the engine's values.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use minijinja::{
     Value as Dynamic,
@@ -15,13 +12,13 @@ use super::{
     guard::OURS,
     meter::{MAX_DEPTH, METER, Meter},
 };
-use crate::event::Event;
+use crate::{event::Event, sync::Mutex};
 
 /// The name of the whole event.
 pub(super) const EVENT: &str = "event";
 
-/// What a template sees: the fields of the event, and the whole of it as `event`. A field becomes a
-/// value of the engine when a template names it, once for a render.
+/// The variables of a template: the fields of the event, and the whole event as `event`. A field is converted
+/// when a template names it, once for each render.
 #[derive(Debug)]
 struct Root {
     event: Arc<Event>,
@@ -33,7 +30,7 @@ impl Root {
     fn field(&self, name: &str) -> Option<Dynamic> {
         let document = self.event.document();
         let field = if name == EVENT { document } else { document.get(name)? };
-        let mut converted = self.converted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut converted = self.converted.lock();
         if let Some(value) = converted.get(name) {
             return Some(value.clone());
         }
@@ -58,15 +55,15 @@ pub(super) fn context(event: &Arc<Event>, meter: &Arc<Meter>) -> Dynamic {
     Dynamic::from_object(Root { event: Arc::clone(event), meter, converted: Mutex::default() })
 }
 
-/// Why a value is no JSON.
+/// Why a value cannot be JSON.
 pub(super) enum Refused {
-    /// It is larger than what is left.
+    /// It is larger than the rest of the budget.
     TooLarge,
     /// It is of a kind that JSON does not have.
     Value(&'static str),
 }
 
-/// The engine's value as JSON, with its type; takes what it weighs from `left`.
+/// Converts a value of the engine to JSON, with its type; subtracts its size from `left`.
 pub(super) fn to_json(value: &Dynamic, left: &mut usize) -> Result<Value, Refused> {
     at_depth(value, left, 0)
 }

@@ -7,17 +7,17 @@ use super::{
     meter::{Meter, TOO_MUCH_MEMORY, TOO_MUCH_WORK},
 };
 
-/// Instructions that one leaf may execute: a loop over 10,000 items, and not one for ever.
+/// The most instructions of one leaf: enough for a loop over 10,000 items.
 pub(super) const FUEL: u64 = 200_000;
 
-/// How much of the engine's explanation is repeated, in characters.
+/// The most characters of the engine's error that a message repeats.
 const MAX_DETAIL: usize = 300;
 
-/// The engine's own limit on how deep a template may nest, and what it says beyond.
+/// The engine's own limit on the nesting of a template, and its error.
 const MAX_LEVELS: usize = 150;
 const TOO_DEEP: &str = "template exceeds maximum recursion limits";
 
-pub(in crate::routing) fn engine() -> Environment<'static> {
+pub(super) fn engine() -> Environment<'static> {
     let mut engine = Environment::new();
     engine.set_undefined_behavior(UndefinedBehavior::Strict);
     engine.set_auto_escape_callback(|_| AutoEscape::None);
@@ -36,8 +36,8 @@ pub(in crate::routing) fn engine() -> Environment<'static> {
     engine
 }
 
-/// What the engine says, without the name that it holds the template under. The details may repeat any
-/// text of the template, so `has_variables` leaves them out.
+/// The engine's error without its internal name of the template. The details may repeat any
+/// text of the template, so `has_variables` omits them.
 pub(super) fn explain(error: &Error, has_variables: bool) -> String {
     let mut reason = error.kind().to_string();
     if let Some(detail) = error.detail() {

@@ -1,12 +1,12 @@
-//! Filters and operators whose result may be far larger than what goes in, with their sizes known
-//! before they begin.
+//! Filters and operators whose result can be far larger than their arguments: the size is computed
+//! and charged first.
 
 use std::borrow::Cow;
 
 use minijinja::{Environment, Error, State, Value as Dynamic, filters as engine_filters, value::ValueKind};
 
 use super::{
-    builtins::{callable, invalid},
+    functions::{callable, invalid},
     json,
     meter::{Meter, NODE, SLOT, length},
 };
@@ -54,7 +54,7 @@ pub(super) fn install(engine: &mut Environment<'static>) {
     }
 }
 
-/// Blanks before each line but the first, or before all of them; empty lines stay as they are.
+/// Indents every line but the first, or all of them; empty lines stay empty.
 fn indent(text: &str, width: usize, first: bool, meter: &Meter) -> Result<String, Error> {
     if width > MAX_INDENT {
         return Err(invalid(format!("indent: expected a width of at most {MAX_INDENT}, found {width}")));
@@ -84,7 +84,7 @@ fn replace(text: &str, from: &str, to: &str, meter: &Meter) -> Result<String, Er
     Ok(text.replace(from, to))
 }
 
-/// What `split` and `lines` make: a list of at most so many parts.
+/// Charges the list that `split` or `lines` makes.
 fn charge_parts(name: &str, arguments: &[Dynamic], meter: &Meter) -> Result<(), Error> {
     for argument in arguments {
         meter.work(NODE.saturating_add(length(argument)))?;
@@ -123,7 +123,7 @@ fn check_format(arguments: &[Dynamic], meter: &Meter) -> Result<(), Error> {
     meter.memory(fields.saturating_mul(weight.saturating_add(2 * MAX_WIDTH as u64)).saturating_add(text.len() as u64))
 }
 
-/// `left * right`: numbers, or a text or a list so many times.
+/// `left * right`: a product of numbers, or a repeated text or list.
 pub(super) fn times(left: &Dynamic, right: &Dynamic, meter: &Meter) -> Result<Dynamic, Error> {
     let repeats = |value: &Dynamic| matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Iterable);
     let (value, number) = match (repeats(left), repeats(right)) {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::meter::{MEMORY, WORK};
 use crate::{
+    cases::is_quick,
     event::Event,
     routing::{
         TemplateError,
@@ -145,7 +146,7 @@ rules: [{{name: r, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [a], input: {
 fn measure() -> String {
     let mut table = String::new();
     for (name, event) in events() {
-        for template in TEMPLATES {
+        for template in TEMPLATES.iter().step_by(if is_quick() { 10 } else { 1 }) {
             let routing = load(&rules(template));
             let rule = routing.rule("r").unwrap();
             let began = cpu();
@@ -153,7 +154,7 @@ fn measure() -> String {
             let took = cpu().saturating_sub(began);
             let outcome = match &result {
                 Ok(_) => "rendered".to_owned(),
-                Err(error) => format!("{}: {error}", error.kind()).chars().take(230).collect(),
+                Err(error) => error.to_string().chars().take(230).collect(),
             };
             let _ = writeln!(table, "{:6} ms  {name:8} {template:.90}\n           {outcome}", took.as_millis());
             assert!(took < MAX_CPU, "{took:?} for {name}, {template}\n{table}");
@@ -195,7 +196,7 @@ fn a_list_that_is_searched_for_each_of_its_items_is_too_much_work() {
     let done: Vec<_> = (0..40_000).map(|n| format!("task-{n:05}")).collect();
     let event = large(&json!({"done": done}));
     let error = render("{% for i in D %}{% if i not in D %}x{% endif %}{% endfor %}", &event).unwrap_err();
-    assert_eq!(error.kind(), "template_too_costly");
+    assert!(matches!(error, TemplateError::TooCostly { .. }));
     let text = error.to_string();
     assert!(text.starts_with("rule `r`, input.x: cannot render \""), "{text}");
     assert!(text.contains("the template does too much work with this event"), "{text}");
@@ -206,7 +207,7 @@ fn a_number_of_the_event_cannot_make_lists_without_end() {
     for filter in ["slice", "batch"] {
         let template = format!("{{{{ D | {filter}(N, 0) | length }}}}");
         let error = render(&template, &large(&json!({"done": [1, 2, 3], "n": 100_000_000}))).unwrap_err();
-        assert_eq!(error.kind(), "template_too_costly", "{filter}");
+        assert!(matches!(error, TemplateError::TooCostly { .. }), "{filter}");
         assert!(error.to_string().contains("needs too much memory"), "{error}");
     }
 }
@@ -217,7 +218,7 @@ fn a_template_of_many_leaves_has_one_budget() {
     let leaves = vec![leaf; 200];
     let text = rules("x").replace("\"x \"", &json!(leaves).to_string());
     let error = load(&text).rule("r").unwrap().render_input(&large(&json!({}))).unwrap_err();
-    assert_eq!(error.kind(), "template_too_costly", "{error}");
+    assert!(matches!(error, TemplateError::TooCostly { .. }), "{error}");
 }
 
 #[test]
@@ -276,7 +277,7 @@ fn what_a_list_prints_is_charged_with_its_escapes() {
         "{{ [T * 8] }}",
     ] {
         let error = render(template, &event).unwrap_err();
-        assert_eq!(error.kind(), "template_too_costly", "{template}: {error}");
+        assert!(matches!(error, TemplateError::TooCostly { .. }), "{template}: {error}");
         assert!(error.to_string().contains("needs too much memory"), "{template}: {error}");
     }
 }
@@ -287,5 +288,5 @@ fn a_long_concatenation_is_charged_for_all_its_copies() {
     assert!(render(&format!("{{{{ (T{}) | length }}}}", " ~ T".repeat(10)), &event).is_ok());
     // 100 texts of 100 KiB are 10 MiB, and 500 MiB with the copies.
     let error = render(&format!("{{{{ (T{}) | length }}}}", " ~ T".repeat(99)), &event).unwrap_err();
-    assert_eq!(error.kind(), "template_too_costly", "{error}");
+    assert!(matches!(error, TemplateError::TooCostly { .. }), "{error}");
 }

@@ -1,19 +1,18 @@
-//! `tojson`: a value of the engine as JSON text, written at once and never larger than is allowed.
+//! `tojson`: writes a value of the engine as JSON text, up to the limit.
 
 use std::io;
 
 use minijinja::{Error, Value as Dynamic, value::ValueKind};
 
 use super::{
-    MAX_BYTES,
-    builtins::invalid,
-    meter::{MAX_DEPTH, Meter, NODE},
+    functions::invalid,
+    meter::{MAX_BYTES, MAX_DEPTH, Meter, NODE},
 };
 
 /// The widest step of an indentation.
 const MAX_STEP: usize = 8;
 
-/// JSON as it is: nothing is escaped for HTML. `indent` is `true` or a number of blanks.
+/// Plain JSON: nothing is escaped for HTML. `indent` is `true` or a number of blanks.
 pub(super) fn filter(value: &Dynamic, indent: Option<&Dynamic>, meter: &Meter) -> Result<String, Error> {
     let step = match indent {
         None => 0,

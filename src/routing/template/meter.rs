@@ -1,8 +1,8 @@
-//! What one render may cost: work and memory, charged before they are spent.
+//! The budgets of one render: work and memory, charged before they are spent.
 //!
-//! Owns the two budgets of a render. Its invariant: whoever does work that grows with data charges
-//! it here first, so a render ends within its budgets whatever the event and the template say. The
-//! engine's own fuel counts instructions only; this counts what an instruction does.
+//! Its invariant: work that grows with data is charged here before it is done, so a render ends within its budgets
+//! whatever the event and the template are. The
+//! engine's own fuel counts instructions only; this counts the work of an instruction.
 
 use std::sync::{
     Arc,
@@ -14,8 +14,11 @@ use minijinja::{
     value::{Object, ValueKind},
 };
 
-/// The name that the meter is found under; names that begin so are refused in templates.
+/// The variable that holds the meter; templates cannot use names with this prefix.
 pub(super) const METER: &str = "__meter";
+
+/// The most bytes that one template may render to.
+pub(super) const MAX_BYTES: usize = 4 << 20;
 
 /// Units of work for one render: about a nanosecond each.
 pub(super) const WORK: u64 = 512 << 20;
@@ -23,22 +26,22 @@ pub(super) const WORK: u64 = 512 << 20;
 /// Bytes that one render may allocate in total, freed again or not.
 pub(super) const MEMORY: u64 = 128 << 20;
 
-/// The work of looking at one value of a list or a map.
+/// The work of reading one value of a list or a map.
 pub(super) const NODE: u64 = 64;
 
 /// The memory of one value of a list.
 pub(super) const SLOT: u64 = 32;
 
-/// How many bytes one byte of a text becomes at the most where it is printed within a list: `\x7f`.
+/// The most bytes that one byte of a text becomes when it is printed within a list: `\x7f`.
 const ESCAPED: u64 = 4;
 
 /// The work of an instruction of the engine.
 pub(super) const INSTRUCTION: u64 = 100;
 
-/// The work of rendering a leaf at all.
+/// The fixed work of rendering a leaf.
 pub(super) const LEAF: u64 = 5_000;
 
-/// Deeper than an event can be.
+/// The deepest nesting of a value: more than an event can have.
 pub(super) const MAX_DEPTH: usize = 256;
 
 /// The budgets of one render. Atomic because the engine shares its values, not because threads do.
@@ -50,7 +53,7 @@ pub(super) struct Meter {
 
 impl Object for Meter {}
 
-/// What is said when a budget is used up, as the detail of an engine's error.
+/// The detail of the engine's error when a budget is used up.
 pub(super) const TOO_MUCH_WORK: &str = "the template does too much work with this event";
 pub(super) const TOO_MUCH_MEMORY: &str = "the template needs too much memory with this event";
 
@@ -84,8 +87,8 @@ impl Meter {
         self.work.load(Ordering::Relaxed) == 0 || self.memory.load(Ordering::Relaxed) == 0
     }
 
-    /// Looks at all of a value and charges that: a unit for each byte of text and [`NODE`] for each
-    /// value. Returns the same number.
+    /// Reads a value completely and charges it: a unit for each byte of text and [`NODE`] for each
+    /// value. Returns the sum.
     pub(super) fn weigh(&self, value: &Dynamic) -> Result<u64, Error> {
         self.weigh_at(value, 0)
     }

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use crate::routing::{
     Routing, TemplateError,
-    tests::{assert_problems, event, load, problems},
+    tests::{assert_problems, cpu_time, event, load, problems},
 };
 
 fn with_input(input: &str) -> String {
@@ -93,7 +93,7 @@ fn an_undefined_name_is_an_error_that_says_where() {
         ("'{{ tenant }}'", "input"),
     ] {
         let error = failure(input, &json!({}));
-        assert_eq!(error.kind(), "template_failed");
+        assert!(matches!(error, TemplateError::Failed { .. }));
         let text = error.to_string();
         assert!(text.starts_with(&format!("rule `r`, {leaf}: cannot render \"")), "{text}");
         assert!(text.contains("undefined value"), "{text}");
@@ -112,7 +112,7 @@ fn a_template_cannot_run_or_grow_for_ever() {
         "['{{ \"x\" * 99999 }}', '{{ [[\"x\" * 99999] * 30, [\"x\" * 99999] * 30] }}']",
     ] {
         let error = failure(large, &json!({}));
-        assert_eq!(error.kind(), "template_too_large", "{error}");
+        assert!(matches!(error, TemplateError::TooLarge { .. }), "{error}");
     }
 }
 
@@ -128,11 +128,12 @@ fn a_number_in_an_event_cannot_make_a_template_take_all_memory() {
         "a: '{{ \"x\" | center(payload.data.n) }}'",
     ] {
         for n in [1_000_000_000_000, u64::MAX / 2] {
-            let began = std::time::Instant::now();
+            let began = cpu_time();
             let loaded = std::panic::catch_unwind(|| render(&load(&with_input(input)), &event(n)).is_err());
             // A filter that the engine lacks is refused when the folder is loaded.
             assert!(loaded.unwrap_or(true), "{input} with {n} gave a value");
-            assert!(began.elapsed() < std::time::Duration::from_secs(5), "{input} with {n}");
+            let took = cpu_time().saturating_sub(began);
+            assert!(took < std::time::Duration::from_secs(5), "{input} with {n}: {took:?}");
         }
     }
     assert_eq!(rendered("a: '{{ payload.data.text | indent(2) }}'", &event(1)), json!({"a": "a\n  b"}));

@@ -1,12 +1,12 @@
-//! A text of a routing file whose `${NAME}` have values: what is code, and what is only ever a text.
+//! Texts of a routing file with `${NAME}` in them: keeps the values of variables apart from template code.
 //!
-//! Owns the separation. Its invariant: the value of a variable is never parsed as a template and
-//! never part of a message. The engine's parser sees a mark in its place; `guard.rs` writes the value
-//! where the mark was, as a constant.
+//! Its invariant: the value of a variable is never parsed as a template and
+//! never part of a message. The engine's parser gets a mark instead of the value; `guard.rs` writes the value
+//! in place of the mark, as a constant.
 
 use std::{borrow::Cow, fmt::Write};
 
-/// A piece of a text: what the file says, or the value of a variable.
+/// A part of a text: literal text of the file, or a variable.
 #[derive(PartialEq, Eq)]
 pub(in crate::routing) enum Part {
     Text(String),
@@ -17,9 +17,9 @@ pub(in crate::routing) enum Part {
     },
 }
 
-/// A text with a mark where each variable stands.
+/// A text with a mark in place of each variable.
 pub(super) struct Marked {
-    /// What the parser gets.
+    /// The input of the parser.
     pub(super) text: String,
     mark: String,
     /// As the file has it, and the value.
@@ -46,12 +46,12 @@ impl Marked {
         Self { text, mark, variables }
     }
 
-    /// Whether a variable stands in it.
+    /// Whether it has a variable.
     pub(super) fn has_variables(&self) -> bool {
         !self.variables.is_empty()
     }
 
-    /// Whether a variable stands in a part of the text.
+    /// Whether a part of the text has a variable.
     pub(super) fn marks(&self, part: &str) -> bool {
         self.has_variables() && part.contains(&self.mark)
     }

@@ -13,12 +13,16 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{
-    http,
+    PATIENCE, http,
     kafka::Kafka,
     poll,
     process::{Log, Process, Scratch},
     unique, when,
 };
+
+/// The `bridge.yaml` of a test that gives none: a machine that stands still for some seconds costs no membership, so nothing
+/// is read again. A test that crashes a bridge waits for the end of the session, and gives a shorter one.
+pub const LONG_SESSION: &str = "kafka: {properties: {session.timeout.ms: '45000'}}\n";
 
 /// What a bridge is started with.
 pub struct BridgeSetup {
@@ -38,7 +42,7 @@ impl BridgeSetup {
             bootstrap: kafka.bootstrap().to_owned(),
             topic: topic.to_owned(),
             group: unique("bridge"),
-            config: "{}\n".to_owned(),
+            config: LONG_SESSION.to_owned(),
             routing: Vec::new(),
             environment: Vec::new(),
             arguments: Vec::new(),
@@ -56,7 +60,7 @@ impl BridgeSetup {
         self
     }
 
-    /// bridge.yaml.
+    /// bridge.yaml, in place of [`LONG_SESSION`].
     pub fn config(mut self, yaml: &str) -> Self {
         yaml.clone_into(&mut self.config);
         self
@@ -96,7 +100,15 @@ impl BridgeSetup {
         for (name, yaml) in &self.routing {
             fs::write(folder.join("routing").join(name), yaml).expect("a scratch folder can be written");
         }
-        Bridge { setup: self, folder, log: Arc::new(Log::default()), process: None, admin: String::new(), starts: 0 }
+        Bridge {
+            setup: self,
+            folder,
+            log: Arc::new(Log::default()),
+            process: None,
+            admin: String::new(),
+            starts: 0,
+            launched_at: 0,
+        }
     }
 }
 
@@ -108,6 +120,8 @@ pub struct Bridge {
     process: Option<Process>,
     admin: String,
     starts: usize,
+    /// How many lines the log had when the process was started last.
+    launched_at: usize,
 }
 
 impl Bridge {
@@ -115,6 +129,7 @@ impl Bridge {
     pub fn launch(&mut self) {
         assert!(self.process.as_mut().is_none_or(|process| process.exit_status().is_some()), "the bridge still runs");
         self.starts += 1;
+        self.launched_at = self.log.count();
         self.log.push(format!("--- start {} of the bridge", self.starts));
         self.process = None;
         self.process = Some(Process::spawn("the bridge", &self.command(), Arc::clone(&self.log)));
@@ -123,22 +138,24 @@ impl Bridge {
     /// Starts it (again) on the same data and waits for its admin address.
     #[track_caller]
     pub fn start_again(&mut self) {
-        let seen = self.log.count();
         self.launch();
-        let log = Arc::clone(&self.log);
-        let process = self.process();
-        let admin = poll(Duration::from_secs(60), "the bridge logs `admin listening`", || {
-            if let Some(status) = process.exit_status() {
-                panic!("the bridge ended ({status}):\n{}", process.log().tail(40));
+        poll(PATIENCE, "the bridge logs `admin listening`", || {
+            if let Some(status) = self.exit_status() {
+                panic!("the bridge ended ({status}):\n{}", self.log.tail(40));
             }
-            let lines = log.since(seen);
-            let address = lines.iter().find_map(|line| {
-                let line: Value = serde_json::from_str(line).ok()?;
-                (message(&line) == Some("admin listening")).then(|| field(&line, "addr").map(str::to_owned))?
-            });
-            address.ok_or_else(|| lines.last().cloned())
+            when(self.listens(), self.log.since(self.launched_at).pop())
         });
-        self.admin = format!("http://{admin}");
+    }
+
+    /// Whether the process that was started last has logged its admin address, which counts from then on.
+    pub fn listens(&mut self) -> bool {
+        let address = self.log.since(self.launched_at).iter().find_map(|line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            (message(&line) == Some("admin listening")).then(|| field(&line, "addr").map(str::to_owned))?
+        });
+        let Some(address) = address else { return false };
+        self.admin = format!("http://{address}");
+        true
     }
 
     /// Replaces a routing file.
@@ -208,12 +225,17 @@ impl Bridge {
         self.process().wait_exit(deadline)
     }
 
-    /// SIGTERM, and insists on exit status 0 within 15 s.
+    /// SIGTERM, and insists on exit status 0 within a minute.
     #[track_caller]
     pub fn stop(&mut self) {
         self.sigterm();
-        let status = self.wait_exit(Duration::from_secs(15));
+        let status = self.wait_exit(Duration::from_secs(60));
         assert!(status.success(), "the bridge ended with {status}:\n{}", self.log.tail(40));
+    }
+
+    /// How the process ended, once it has.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.process().exit_status()
     }
 
     /// Whether the process runs.
@@ -241,6 +263,13 @@ impl Bridge {
         http::get(&format!("{}{path}", self.admin)).map(|(status, _)| status)
     }
 
+    /// What a `GET` on the admin address says: the status and the body. It is asked again while there is no answer.
+    #[track_caller]
+    pub fn ask(&self, path: &str) -> (u16, String) {
+        let url = format!("{}{path}", self.admin);
+        poll(PATIENCE, "the admin address answers", || http::get(&url))
+    }
+
     /// Waits until `/readyz` says 200.
     #[track_caller]
     pub fn wait_ready(&self, deadline: Duration) {
@@ -253,7 +282,7 @@ impl Bridge {
     /// `/api/status`.
     #[track_caller]
     pub fn status(&self) -> Value {
-        let (status, body) = http::get(&format!("{}/api/status", self.admin)).expect("the admin address answers");
+        let (status, body) = self.ask("/api/status");
         assert_eq!(status, 200, "{body}");
         serde_json::from_str(&body).expect("/api/status is JSON")
     }
@@ -261,7 +290,7 @@ impl Bridge {
     /// `/metrics`, parsed.
     #[track_caller]
     pub fn metrics(&self) -> Metrics {
-        let (status, body) = http::get(&format!("{}/metrics", self.admin)).expect("the admin address answers");
+        let (status, body) = self.ask("/metrics");
         assert_eq!(status, 200, "{body}");
         Metrics::parse(&body)
     }

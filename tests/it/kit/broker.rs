@@ -42,7 +42,7 @@ pub struct Broker {
 impl Broker {
     /// A broker that is ready again some 4 s after a SIGKILL (the default takes 15 s).
     pub fn start() -> Self {
-        Self::start_with(&[("broker.session.timeout.ms", "3000")])
+        Self::start_with(&[("broker.session.timeout.ms", "3000"), ("broker.heartbeat.interval.ms", "500")])
     }
 
     /// A broker with more settings in its `server.properties`.
@@ -52,10 +52,7 @@ impl Broker {
         fs::write(folder.join("server.properties"), properties(&folder.join("data"), port, controller, settings))
             .expect("the scratch folder can be written");
         let log = Arc::new(Log::default());
-        let mut format = java(&folder);
-        format.args(["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", "server.properties"]);
-        let status = Process::spawn("StorageTool", &format, Arc::clone(&log)).wait_exit(Duration::from_secs(60));
-        assert!(status.success(), "Kafka's storage could not be formatted ({status}):\n{}", log.tail(40));
+        format_storage(&folder, &log);
         let process = run(&folder, log);
         Self { kafka: Kafka::at(&format!("127.0.0.1:{port}")), folder, process }
     }
@@ -101,29 +98,54 @@ impl Deref for Broker {
     }
 }
 
+/// Makes the folder of a node whose `server.properties` stand there.
+pub(super) fn format_storage(folder: &Scratch, log: &Arc<Log>) {
+    let mut format = java(folder);
+    format.args(["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", "server.properties"]);
+    let status = Process::spawn("StorageTool", &format, Arc::clone(log)).wait_exit(Duration::from_secs(180));
+    assert!(status.success(), "Kafka's storage could not be formatted ({status}):\n{}", log.tail(40));
+}
+
 fn run(folder: &Scratch, log: Arc<Log>) -> Process {
     let seen = log.count();
+    let mut process = launch(folder, log);
+    wait_started(&mut process, seen);
+    process
+}
+
+/// Starts the node of this folder and returns at once.
+pub(super) fn launch(folder: &Scratch, log: Arc<Log>) -> Process {
     let mut command = java(folder);
     command.args(["kafka.Kafka", "server.properties"]);
-    let mut process = Process::spawn("the Kafka broker", &command, log);
-    poll(Duration::from_secs(60), "the broker says `Kafka Server started`", || {
+    Process::spawn("the Kafka broker", &command, log)
+}
+
+/// Waits until the node is ready: it says so in its log after the first `seen` lines.
+pub(super) fn wait_started(process: &mut Process, seen: usize) {
+    poll(Duration::from_secs(300), "the broker says `Kafka Server started`", || {
         if let Some(status) = process.exit_status() {
             panic!("the broker ended ({status}):\n{}", process.log().tail(60));
         }
         let lines = process.log().since(seen);
         if lines.iter().any(|line| line.contains("Kafka Server started")) { Ok(()) } else { Err(lines.last().cloned()) }
     });
-    process
 }
 
 /// Runs one of Kafka's own tools to its end; what it printed. It must succeed.
 #[track_caller]
 pub fn kafka_tool(class: &str, arguments: &[&str]) -> String {
+    try_kafka_tool(class, arguments).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Runs one of Kafka's own tools to its end: what it printed, or how it failed.
+pub fn try_kafka_tool(class: &str, arguments: &[&str]) -> Result<String, String> {
     let folder = Scratch::new("kafka-tool");
     let output = java(&folder).arg(class).args(arguments).output().expect("java starts");
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{class} {arguments:?} ended with {}:\n{said}", output.status);
-    said
+    if output.status.success() {
+        return Ok(said);
+    }
+    Err(format!("{class} {arguments:?} ended with {}:\n{said}", output.status))
 }
 
 fn java(folder: &Scratch) -> Command {

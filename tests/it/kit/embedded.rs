@@ -1,26 +1,19 @@
-//! The bridge inside the test process, for what its command line has no switch for: the rules of
-//! claim-then-look with one of them switched off, to prove that a test can fail.
+//! The bridge inside the test process, for what its settings do not allow: a dedup window of a few seconds.
 
 use std::{collections::BTreeMap, fs, sync::Arc, thread::JoinHandle, time::Duration};
 
 use tokio::sync::oneshot;
-use workflow_bridge::{
-    agents::ClaimPolicy,
-    bridge::{self, BridgeError, Environment, Hooks},
-    config::{Config, Sources},
-};
+use workflow_bridge::testing::run_bridge;
 
-use super::{Kafka, process::Scratch, unique};
-
-/// Which of the rules hold.
-pub type Rules = ClaimPolicy;
+use super::{Kafka, PATIENCE, http, poll, process::Scratch, unique};
 
 /// A bridge on a thread of its own.
 pub struct EmbeddedBridge {
     place: Arc<Place>,
+    window: Duration,
     admin: String,
     stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<Result<(), BridgeError>>>,
+    thread: Option<JoinHandle<Result<(), String>>>,
 }
 
 /// What outlives a stop.
@@ -29,39 +22,25 @@ struct Place {
     folder: Scratch,
 }
 
-/// How one is started, beside what its files say.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Switches {
-    /// The rules of claim-then-look.
-    pub rules: Rules,
-    /// A dedup window, which may be shorter than the settings allow.
-    pub window: Option<Duration>,
-}
-
 impl EmbeddedBridge {
-    /// Starts one that reads this topic as a group of its own.
-    pub fn start(kafka: &Kafka, topic: &str, routing: &str, rules: Rules) -> Self {
-        Self::start_with(kafka, topic, routing, Switches { rules, ..Switches::default() })
-    }
-
-    /// The same with more to say.
-    pub fn start_with(kafka: &Kafka, topic: &str, routing: &str, switches: Switches) -> Self {
+    /// Starts one that reads this topic as a group of its own and remembers events for `window`.
+    pub fn start(kafka: &Kafka, topic: &str, routing: &str, window: Duration) -> Self {
         let folder = Scratch::new("embedded");
         fs::create_dir(folder.join("routing")).expect("a scratch folder can be written");
         fs::write(folder.join("routing/rules.yaml"), routing).expect("a scratch folder can be written");
-        Self::start_in(Arc::new(Place { group: unique("embedded"), folder }), kafka, topic, switches)
+        Self::start_in(Arc::new(Place { group: unique("embedded"), folder }), kafka, topic, window)
     }
 
     /// Stops in order, and starts again with the same ledger and group.
     #[track_caller]
-    pub fn restart(self, kafka: &Kafka, topic: &str, switches: Switches) -> Self {
-        let place = Arc::clone(&self.place);
+    pub fn restart(self, kafka: &Kafka, topic: &str) -> Self {
+        let (place, window) = (Arc::clone(&self.place), self.window);
         self.stop();
-        Self::start_in(place, kafka, topic, switches)
+        Self::start_in(place, kafka, topic, window)
     }
 
-    fn start_in(place: Arc<Place>, kafka: &Kafka, topic: &str, switches: Switches) -> Self {
-        let environment: BTreeMap<&str, String> = BTreeMap::from([
+    fn start_in(place: Arc<Place>, kafka: &Kafka, topic: &str, window: Duration) -> Self {
+        let environment = BTreeMap::from([
             ("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap().to_owned()),
             ("KAFKA_TOPIC", topic.to_owned()),
             ("KAFKA_CONSUMER_GROUP_ID", place.group.clone()),
@@ -72,13 +51,8 @@ impl EmbeddedBridge {
         let (stop, stopped) = oneshot::channel::<()>();
         let (listening, bound) = oneshot::channel();
         let thread = std::thread::spawn(move || {
-            let environment: Environment = Arc::new(move |name| environment.get(name).cloned());
-            let sources = Sources { flags: BTreeMap::new(), env: &*environment, file: None };
-            let mut config = Config::load(&sources).expect("good settings");
-            config.dedup_window = switches.window.unwrap_or(config.dedup_window);
             let runtime = tokio::runtime::Runtime::new().expect("a runtime can be built");
-            let hooks = Hooks { claim_policy: switches.rules, listening: Some(listening), ..Hooks::default() };
-            let ended = runtime.block_on(bridge::run(config, &environment, hooks, async {
+            let ended = runtime.block_on(run_bridge(environment, Some(window), listening, async {
                 // Dropped without a word is a stop as well.
                 let _ = stopped.await;
             }));
@@ -86,7 +60,7 @@ impl EmbeddedBridge {
             ended
         });
         let admin = bound.blocking_recv().map(|addr| format!("http://{addr}")).expect("the bridge listens");
-        Self { place, admin, stop: Some(stop), thread: Some(thread) }
+        Self { place, window, admin, stop: Some(stop), thread: Some(thread) }
     }
 
     /// The consumer group.
@@ -97,8 +71,8 @@ impl EmbeddedBridge {
     /// `/api/status`.
     #[track_caller]
     pub fn status(&self) -> serde_json::Value {
-        let (status, body) =
-            super::http::get(&format!("{}/api/status", self.admin)).expect("the admin address answers");
+        let url = format!("{}/api/status", self.admin);
+        let (status, body) = poll(PATIENCE, "the admin address answers", || http::get(&url));
         assert_eq!(status, 200, "{body}");
         serde_json::from_str(&body).expect("/api/status is JSON")
     }

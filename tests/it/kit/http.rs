@@ -142,20 +142,23 @@ pub fn client() -> &'static reqwest::Client {
     })
 }
 
-/// `GET` with a limit of 10 s: the status and the body, or why there was none.
+/// How long a request may take: longer than a busy machine stands still.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// `GET` within [`LIMIT`]: the status and the body, or why there was none.
 pub fn get(url: &str) -> Result<(u16, String), String> {
     send(client().get(url))
 }
 
-/// `POST` of JSON with a limit of 10 s: the status and the body, or why there was none.
+/// `POST` of JSON within [`LIMIT`]: the status and the body, or why there was none.
 pub fn post(url: &str, body: &serde_json::Value) -> Result<(u16, String), String> {
     send(client().post(url).json(body))
 }
 
-/// Sends a request with a limit of 10 s: the status and the body, or why there was none.
+/// Sends a request within [`LIMIT`]: the status and the body, or why there was none.
 pub fn send(request: reqwest::RequestBuilder) -> Result<(u16, String), String> {
     super::block_on(async move {
-        let response = request.timeout(Duration::from_secs(10)).send().await.map_err(|error| format!("{error:?}"))?;
+        let response = request.timeout(LIMIT).send().await.map_err(|error| format!("{error:?}"))?;
         let status = response.status().as_u16();
         Ok((status, response.text().await.map_err(|error| format!("{error:?}"))?))
     })

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
@@ -16,11 +16,10 @@ use rdkafka::{
     producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer},
 };
 
-use super::{block_on, poll, unique, when};
+use super::{PATIENCE, block_on, poll, unique, when};
 
 /// How long one call to the cluster may take.
 const CALL: Duration = Duration::from_secs(30);
-
 /// A record to publish.
 #[derive(Debug, Clone, Default)]
 pub struct Record {
@@ -143,7 +142,7 @@ impl Kafka {
             result.unwrap_or_else(|(topic, code)| panic!("topic {topic} was not created: {code}"));
         }
         let consumer: BaseConsumer = self.client().create().expect("a consumer can be made");
-        poll(CALL, "the new topic has a leader for each partition", || {
+        poll(PATIENCE, "the new topic has a leader for each partition", || {
             let metadata = consumer.fetch_metadata(Some(name), CALL).map_err(|error| error.to_string())?;
             let led = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
             let led = led.filter(|partition| partition.leader() >= 0).count();
@@ -156,7 +155,7 @@ impl Kafka {
         let admin = self.admin();
         let deleted = block_on(admin.delete_topics(&[name], &admin_options())).expect("the broker answers");
         assert!(deleted.iter().all(Result::is_ok), "topic {name} was not deleted: {deleted:?}");
-        poll(CALL, "the topic can be created again", || {
+        poll(PATIENCE, "the topic can be created again", || {
             let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
             let created = block_on(admin.create_topics([&topic], &admin_options())).expect("the broker answers");
             when(created.iter().all(Result::is_ok), format!("{created:?}"))
@@ -166,25 +165,31 @@ impl Kafka {
     /// Gives a topic more partitions.
     pub fn add_partitions(&self, name: &str, count: usize) {
         let wanted = NewPartitions::new(name, count);
-        let added = block_on(self.admin().create_partitions([&wanted], &admin_options())).expect("the broker answers");
-        assert!(added.iter().all(Result::is_ok), "topic {name} did not get {count} partitions: {added:?}");
-        poll(CALL, "the new partitions are there", || {
-            let seen = self.led_partitions(name);
-            when(seen == count, format!("{seen} of {count} partitions have a leader"))
+        let admin = self.admin();
+        poll(PATIENCE, "the new partitions are there", || {
+            let seen = self.led_partitions(name)?;
+            if seen == count {
+                return Ok(());
+            }
+            // While a broker is away this is refused, and after a time-out it may have been done.
+            let added = block_on(admin.create_partitions([&wanted], &admin_options()));
+            Err(format!("{seen} of {count} partitions have a leader; {added:?}"))
         });
     }
 
-    fn led_partitions(&self, name: &str) -> usize {
+    fn led_partitions(&self, name: &str) -> Result<usize, String> {
         let consumer: BaseConsumer = self.client().create().expect("a consumer can be made");
-        let metadata = consumer.fetch_metadata(Some(name), CALL).expect("the broker answers");
+        let metadata = consumer.fetch_metadata(Some(name), CALL).map_err(|error| error.to_string())?;
         let led = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
-        led.filter(|partition| partition.leader() >= 0).count()
+        Ok(led.filter(|partition| partition.leader() >= 0).count())
     }
 
     /// Whether the topic exists. Does not create it.
     pub fn topic_exists(&self, name: &str) -> bool {
         let consumer: BaseConsumer = self.client().create().expect("a consumer can be made");
-        let metadata = consumer.fetch_metadata(None, CALL).expect("the broker answers");
+        let metadata = poll(PATIENCE, "the broker answers", || {
+            consumer.fetch_metadata(None, CALL).map_err(|error| error.to_string())
+        });
         metadata.topics().iter().any(|topic| topic.name() == name)
     }
 
@@ -192,11 +197,15 @@ impl Kafka {
     pub fn delete_records(&self, topic: &str, partition: i32, before: i64) {
         let mut offsets = TopicPartitionList::new();
         offsets.add_partition_offset(topic, partition, Offset::Offset(before)).expect("a plain offset");
-        let deleted =
-            block_on(self.admin().delete_records(&offsets, &admin_options())).expect("the broker deletes records");
-        for element in deleted.elements() {
-            element.error().unwrap_or_else(|error| panic!("records of {topic} were not deleted: {error}"));
-        }
+        let admin = self.admin();
+        poll(PATIENCE, "the records are deleted", || {
+            let deleted =
+                block_on(admin.delete_records(&offsets, &admin_options())).map_err(|error| error.to_string())?;
+            // Such as a leader that has moved.
+            let errors = deleted.elements().into_iter().filter_map(|element| element.error().err());
+            let errors: Vec<String> = errors.map(|error| error.to_string()).collect();
+            when(errors.is_empty(), errors.join(", "))
+        });
     }
 
     /// Publishes one record; its partition and offset.
@@ -264,17 +273,29 @@ impl Kafka {
         }
         consumer.assign(&from).expect("partitions can be assigned");
         let mut records = Vec::new();
+        let mut read_at = Instant::now();
         while !open.is_empty() {
-            match consumer.poll(CALL).unwrap_or_else(|| panic!("{topic} gave nothing for {CALL:?}; open: {open:?}")) {
+            match consumer
+                .poll(PATIENCE)
+                .unwrap_or_else(|| panic!("{topic} gave nothing for {PATIENCE:?}; open: {open:?}"))
+            {
                 Ok(message) => {
                     if open.get(&message.partition()).is_some_and(|end| message.offset() + 1 >= *end) {
                         open.remove(&message.partition());
                     }
                     records.push(stored(&message));
+                    read_at = Instant::now();
                 }
+                // A fetch may come back before the broker shows the last records.
                 Err(KafkaError::PartitionEOF(partition)) => {
-                    open.remove(&partition);
+                    let position = consumer.position().expect("positions are known");
+                    let at = position.find_partition(topic, partition).and_then(|found| found.offset().to_raw());
+                    if open.get(&partition).is_none_or(|end| at >= Some(*end)) {
+                        open.remove(&partition);
+                    }
                 }
+                // The client goes on by itself when the broker is back.
+                Err(error) if is_passing(&error) && read_at.elapsed() < PATIENCE => {}
                 Err(error) => panic!("{topic} cannot be read: {error}"),
             }
         }
@@ -287,7 +308,14 @@ impl Kafka {
         let consumer: BaseConsumer = self.client().create().expect("a consumer can be made");
         self.partitions(&consumer, topic)
             .map(|partition| {
-                (partition, consumer.fetch_watermarks(topic, partition, CALL).expect("the broker answers"))
+                // A broker that was away may have no leader for it yet.
+                let watermarks = poll(PATIENCE, &format!("{topic}[{partition}] has watermarks"), || {
+                    // A client that has heard of a topic without a leader calls its partitions unknown until it asks
+                    // again.
+                    consumer.fetch_metadata(Some(topic), CALL).map_err(|error| error.to_string())?;
+                    consumer.fetch_watermarks(topic, partition, CALL).map_err(|error| error.to_string())
+                });
+                (partition, watermarks)
             })
             .collect()
     }
@@ -300,7 +328,7 @@ impl Kafka {
             asked.add_partition(topic, partition);
         }
         // A fresh broker has no coordinator until it has made its offsets topic.
-        let committed = poll(CALL, "the group's coordinator answers", || {
+        let committed = poll(PATIENCE, "the group's coordinator answers", || {
             consumer.committed_offsets(asked.clone(), CALL).map_err(|error| error.to_string())
         });
         committed
@@ -336,13 +364,21 @@ impl Kafka {
     fn partitions(&self, consumer: &BaseConsumer, topic: &str) -> impl Iterator<Item = i32> + use<> {
         let known = self.topic_exists(topic);
         let count = if known {
-            let metadata = consumer.fetch_metadata(Some(topic), CALL).expect("the broker answers");
+            let metadata = poll(PATIENCE, "a broker answers", || {
+                consumer.fetch_metadata(Some(topic), CALL).map_err(|error| error.to_string())
+            });
             metadata.topics().iter().map(|topic| topic.partitions().len()).sum()
         } else {
             0
         };
         0..i32::try_from(count).expect("a topic has few partitions")
     }
+}
+
+/// Whether it says that a broker is away or slow.
+fn is_passing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut};
+    matches!(error.rdkafka_error_code(), Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut))
 }
 
 fn admin_options() -> AdminOptions {

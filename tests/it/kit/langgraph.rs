@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{
-    free_port, http, poll,
+    PATIENCE, free_port, http, poll,
     postgres::Postgres,
     prepared,
     process::{Log, Process, Scratch},
@@ -105,30 +105,41 @@ impl LangGraph {
 
     /// How many runs the server has for each event that its claim threads name.
     pub fn runs(&self) -> BTreeMap<String, usize> {
-        let ask = |path: &str, body: Option<&Value>| -> Value {
+        let mut runs = BTreeMap::new();
+        for (metadata, listed) in self.runs_by_claim() {
+            *runs.entry(metadata["event_id"].as_str().unwrap_or_default().to_owned()).or_default() += listed.len();
+        }
+        runs
+    }
+
+    /// Each claim thread that names an event: its metadata (`event_id`, `rule`, `agent`), and its runs as the server
+    /// lists them.
+    pub fn runs_by_claim(&self) -> Vec<(Value, Vec<Value>)> {
+        let ask = |path: &str, body: Option<&Value>| -> Vec<Value> {
             let url = format!("{}{path}", self.url());
-            let answer = body.map_or_else(|| http::get(&url), |body| http::post(&url, body));
-            match answer.expect("the server answers") {
-                (200, body) => serde_json::from_str(&body).expect("the server answers JSON"),
+            let answer = poll(PATIENCE, "the server answers", || {
+                body.map_or_else(|| http::get(&url), |body| http::post(&url, body))
+            });
+            match answer {
+                (200, body) => serde_json::from_str(&body).expect("the server answers a list"),
                 other => panic!("{path}: {other:?}"),
             }
         };
-        let mut runs = BTreeMap::new();
+        let mut claims = Vec::new();
         for offset in (0..).step_by(100) {
-            let page = ask("/threads/search", Some(&serde_json::json!({"limit": 100, "offset": offset})));
-            let threads = page.as_array().expect("a list of threads");
-            for thread in threads {
+            let threads = ask("/threads/search", Some(&serde_json::json!({"limit": 100, "offset": offset})));
+            for thread in &threads {
                 let (id, metadata) = (thread["thread_id"].as_str().unwrap_or_default(), &thread["metadata"]);
-                // The threads of later turns hold no run.
-                let Some(event_id) = metadata["event_id"].as_str() else { continue };
-                let listed = ask(&format!("/threads/{id}/runs?limit=100"), None);
-                *runs.entry(event_id.to_owned()).or_default() += listed.as_array().map_or(0, Vec::len);
+                // The threads of later rounds name no event, and hold no run.
+                if metadata["event_id"].is_string() {
+                    claims.push((metadata.clone(), ask(&format!("/threads/{id}/runs?limit=100"), None)));
+                }
             }
             if threads.is_empty() {
                 break;
             }
         }
-        runs
+        claims
     }
 
     /// SIGKILL to the whole group. Runs of the last 10 s are lost: `langgraph dev` flushes no sooner.
@@ -208,7 +219,7 @@ fn run(flavor: Flavor, folder: &Scratch, port: u16, database: Option<&Postgres>,
     let probe = if flavor == Flavor::Aegra { "health" } else { "ok" };
     let mut process = Process::spawn("the LangGraph server", &command, log);
     let url = format!("http://127.0.0.1:{port}/{probe}");
-    poll(Duration::from_secs(90), "the LangGraph server answers on its own port", || {
+    poll(Duration::from_secs(300), "the LangGraph server answers on its own port", || {
         if let Some(status) = process.exit_status() {
             panic!("the LangGraph server ended ({status}):\n{}", process.log().tail(60));
         }

@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod bridge;
 pub mod broker;
+pub mod cluster;
 pub mod embedded;
 pub mod events;
 pub mod http;
@@ -17,6 +18,7 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod stub;
+pub mod tcp;
 
 use std::{
     collections::HashSet,
@@ -32,14 +34,19 @@ use std::{
 use rand::RngExt;
 use tokio::runtime::Runtime;
 
+/// How long what is certain to happen may take on a slow machine: a process starts, a broker comes back, a leader moves.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
 pub use self::{
     agent::{HttpAgent, Received, Reply},
     bridge::{Bridge, BridgeSetup},
     broker::{Broker, kafka},
+    cluster::Cluster,
     events::{TestEvent, event},
     kafka::{Kafka, Record, Stored},
     langgraph::{Flavor, LangGraph},
     proxy::{FaultPlan, FaultProxy, Faults},
+    tcp::{Link, TcpLink},
 };
 
 /// The runtime of the kit's servers and clients.
@@ -87,13 +94,15 @@ pub fn free_port() -> u16 {
     panic!("no free port between 15000 and 32000 in 1000 tries");
 }
 
-/// Asks again and again until the answer is `Ok`. `Err` says what was seen instead; when the deadline
-/// passes, the panic tells everything that was seen, and when.
+/// Asks again and again until the answer is `Ok`. `Err` says what was seen instead; when a question that was asked after the
+/// deadline has no better answer, the panic tells everything that was seen, and when. (A machine that stands still past the
+/// deadline has one more look.)
 #[track_caller]
 pub fn poll<T, S: Debug>(deadline: Duration, what: &str, mut ask: impl FnMut() -> Result<T, S>) -> T {
     let start = Instant::now();
     let mut history: Vec<(Duration, String)> = Vec::new();
     loop {
+        let asked = start.elapsed();
         let seen = match ask() {
             Ok(answer) => return answer,
             Err(seen) => format!("{seen:?}"),
@@ -101,7 +110,7 @@ pub fn poll<T, S: Debug>(deadline: Duration, what: &str, mut ask: impl FnMut() -
         if history.last().is_none_or(|(_, last)| *last != seen) {
             history.push((start.elapsed(), seen));
         }
-        if start.elapsed() >= deadline {
+        if asked >= deadline {
             let skipped = history.len().saturating_sub(40);
             let told = history.iter().skip(skipped).fold(String::new(), |mut told, (at, seen)| {
                 let _ = writeln!(told, "  {:>9.3} s  {seen}", at.as_secs_f64());

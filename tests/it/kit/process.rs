@@ -43,6 +43,9 @@ const LAUNCH: &str = r#"read -r _ && exec "$@" </dev/null"#;
 /// Lines kept of one process; the oldest go first.
 const KEPT_LINES: usize = 50_000;
 
+/// How long the last lines of a process that has ended may take.
+const LAST_LINES: Duration = Duration::from_secs(60);
+
 fn tell_watchdog(line: &str) {
     static WATCHED: OnceLock<(Mutex<ChildStdin>, Child)> = OnceLock::new();
     let (pipe, _) = WATCHED.get_or_init(|| {
@@ -125,6 +128,7 @@ pub struct Process {
     name: String,
     child: Child,
     log: Arc<Log>,
+    collectors: [thread::JoinHandle<()>; 2],
     ended: Option<ExitStatus>,
 }
 
@@ -150,11 +154,10 @@ impl Process {
             .spawn()
             .expect("`sh` starts");
         tell_watchdog(&format!("watch {}", child.id()));
-        collect(child.stdout.take(), &log);
-        collect(child.stderr.take(), &log);
+        let collectors = [collect(child.stdout.take(), &log), collect(child.stderr.take(), &log)];
         let mut go = child.stdin.take().expect("its stdin is a pipe");
         go.write_all(b"go\n").expect("the launcher reads");
-        Self { name: name.to_owned(), child, log, ended: None }
+        Self { name: name.to_owned(), child, log, collectors, ended: None }
     }
 
     /// The process id, which is its group's id too.
@@ -252,6 +255,11 @@ impl Process {
     fn forget(&mut self, status: ExitStatus) {
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         tell_watchdog(&format!("forget {}", self.child.id()));
+        // What it wrote last belongs in the log. A process that left the group may keep the pipe open.
+        let killed = Instant::now();
+        while self.collectors.iter().any(|collector| !collector.is_finished()) && killed.elapsed() < LAST_LINES {
+            thread::sleep(Duration::from_millis(1));
+        }
         self.ended = Some(status);
     }
 }
@@ -265,7 +273,7 @@ impl Drop for Process {
     }
 }
 
-fn collect(pipe: Option<impl Read + Send + 'static>, log: &Arc<Log>) {
+fn collect(pipe: Option<impl Read + Send + 'static>, log: &Arc<Log>) -> thread::JoinHandle<()> {
     let mut reader = BufReader::new(pipe.expect("the output is a pipe"));
     let log = Arc::clone(log);
     thread::spawn(move || {
@@ -274,7 +282,7 @@ fn collect(pipe: Option<impl Read + Send + 'static>, log: &Arc<Log>) {
             log.push(String::from_utf8_lossy(&line).trim_end().to_owned());
             line.clear();
         }
-    });
+    })
 }
 
 /// The socket that listens on a port, from `/proc/net/tcp`: state `0A` is LISTEN.

@@ -17,7 +17,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::time::sleep;
 
 use super::{
-    http::{Answer, Asked, Server, client},
+    http::{Answer, Asked, Server, client, json},
     runtime,
 };
 
@@ -28,17 +28,21 @@ pub struct FaultPlan {
     pub drop_requests: f64,
     /// Answers that never reach the client: the server has acted, the connection is closed.
     pub drop_responses: f64,
+    /// Requests that the server has answered and the client is told 502 of.
+    pub fail_responses: f64,
     /// Run posts (`POST /threads/*/runs`) that are held and only then delivered.
     pub hold_runs: f64,
     /// For how long: longer than the client's time-out, so that it has gone when they are delivered.
     pub hold_for: Duration,
+    /// Lists of runs (`GET /threads/*/runs`) are answered as if there were none.
+    pub hide_runs: bool,
 }
 
 impl FaultPlan {
     /// A bad network: 15 % of requests and of responses lost, 20 % of the run
     /// posts held.
     pub fn hostile(hold_for: Duration) -> Self {
-        Self { drop_requests: 0.15, drop_responses: 0.15, hold_runs: 0.2, hold_for }
+        Self { drop_requests: 0.15, drop_responses: 0.15, hold_runs: 0.2, hold_for, ..Self::default() }
     }
 }
 
@@ -47,6 +51,7 @@ struct Counters {
     requests: AtomicU64,
     requests_dropped: AtomicU64,
     responses_dropped: AtomicU64,
+    responses_failed: AtomicU64,
     runs_held: AtomicU64,
     holding: AtomicU64,
     forwarded: AtomicU64,
@@ -63,6 +68,8 @@ pub struct Faults {
     pub requests_dropped: u64,
     /// Answers that were withheld.
     pub responses_dropped: u64,
+    /// Answers that were replaced by a 502.
+    pub responses_failed: u64,
     /// Run posts that were held.
     pub runs_held: u64,
     /// Run posts that are being held now.
@@ -138,6 +145,7 @@ impl FaultProxy {
             requests: counters.requests.load(SeqCst),
             requests_dropped: counters.requests_dropped.load(SeqCst),
             responses_dropped: counters.responses_dropped.load(SeqCst),
+            responses_failed: counters.responses_failed.load(SeqCst),
             runs_held: counters.runs_held.load(SeqCst),
             holding: counters.holding.load(SeqCst),
             forwarded: counters.forwarded.load(SeqCst),
@@ -155,6 +163,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 struct Fate {
     drop_request: bool,
     drop_response: bool,
+    fail_response: bool,
     hold: Option<Duration>,
 }
 
@@ -162,28 +171,34 @@ impl State {
     fn draw(&self, is_run_post: bool) -> Fate {
         let plan = *lock(&self.plan);
         let mut random = lock(&self.random);
-        // Always three draws, so that one fault's share does not move another's.
-        let [request, response, hold]: [f64; 3] = [random.random(), random.random(), random.random()];
+        // Always every draw, so that one fault's share does not move another's.
+        let [request, response, hold, fail]: [f64; 4] =
+            [random.random(), random.random(), random.random(), random.random()];
         Fate {
             drop_request: request < plan.drop_requests,
             drop_response: response < plan.drop_responses,
+            fail_response: fail < plan.fail_responses,
             hold: (is_run_post && hold < plan.hold_runs).then_some(plan.hold_for),
         }
     }
 }
 
-fn is_run_post(request: &Asked) -> bool {
+/// Whether a request is for the runs of a thread: a `POST` starts one, a `GET` lists them.
+fn is_for_runs(request: &Asked, method: &Method) -> bool {
     let path = request.uri().path();
-    request.method() == Method::POST && path.starts_with("/threads/") && path.ends_with("/runs")
+    request.method() == method && path.starts_with("/threads/") && path.ends_with("/runs")
 }
 
 async fn handle(state: Arc<State>, request: Asked) -> Answer {
     let counters = &state.counters;
     counters.requests.fetch_add(1, SeqCst);
-    let fate = state.draw(is_run_post(&request));
+    let fate = state.draw(is_for_runs(&request, &Method::POST));
     if fate.drop_request {
         counters.requests_dropped.fetch_add(1, SeqCst);
         return None;
+    }
+    if lock(&state.plan).hide_runs && is_for_runs(&request, &Method::GET) {
+        return Response::builder().header(header::CONTENT_TYPE, "application/json").body("[]".into()).ok();
     }
     let (gone, client_left) = tokio::sync::oneshot::channel::<()>();
     let sender = Arc::clone(&state);
@@ -212,6 +227,10 @@ async fn handle(state: Arc<State>, request: Asked) -> Answer {
     if fate.drop_response && answer.is_some() {
         counters.responses_dropped.fetch_add(1, SeqCst);
         return None;
+    }
+    if fate.fail_response && answer.is_some() {
+        counters.responses_failed.fetch_add(1, SeqCst);
+        return Some(json(502, &serde_json::json!({"detail": "the gateway lost the answer"})));
     }
     answer
 }

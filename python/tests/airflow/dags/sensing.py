@@ -36,13 +36,13 @@ def sensing():
         count = poked("rescheduled")
         return PokeReturnValue(is_done=count >= 2, xcom_value={"pokes": count})
 
-    @task.sensor(poke_interval=0.1, timeout=0.3, mode="poke", retries=2, retry_delay=timedelta(seconds=0))
+    @task.sensor(poke_interval=0.1, timeout=5, mode="poke", retries=2, retry_delay=timedelta(seconds=0))
     @publishes_completion
     def late():
         poked("late")
         return False
 
-    @task.sensor(poke_interval=0.1, timeout=0.3, mode="poke", soft_fail=True)
+    @task.sensor(poke_interval=0.1, timeout=5, mode="poke", soft_fail=True)
     @publishes_completion
     def soft():
         poked("soft")

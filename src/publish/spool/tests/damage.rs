@@ -74,17 +74,17 @@ fn a_file_that_holds_no_event_is_quarantined_with_what_is_wrong() {
 }
 
 #[test]
-fn a_file_of_a_newer_version_is_left_alone_and_told_of() {
+fn a_file_of_a_newer_version_is_left_alone_and_reported() {
     let fixture = Fixture::new();
     let path = fixture.put("e-1");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replacen("\"format\":1", "\"format\":2", 1)).unwrap();
     fixture.put("e-2");
-    let mut queue = fixture.spool.queue(None, None).unwrap();
-    let claimed = queue.take(10, usize::MAX, None).unwrap();
+    let mut pass = fixture.spool.pass(None, None).unwrap();
+    let claimed = pass.take(10, usize::MAX, None).unwrap();
     assert_eq!(ids(&claimed), ["e-2"]);
-    assert_eq!((queue.passed().left_alone, queue.passed().quarantined), (1, 0));
-    assert!(queue.passed().note.as_ref().unwrap().contains("format 2"), "{:?}", queue.passed());
+    assert_eq!((pass.passed().left_alone, pass.passed().quarantined), (1, 0));
+    assert!(pass.passed().note.as_ref().unwrap().contains("format 2"), "{:?}", pass.passed());
     assert!(path.exists());
 }
 
@@ -197,9 +197,9 @@ fn links_in_the_quarantine_are_not_followed_and_nothing_there_is_overwritten() {
 
 /// What comes out, and why the one file that is left alone does not.
 fn left_alone(fixture: &Fixture) -> (Vec<String>, String) {
-    let mut queue = fixture.spool.queue(None, None).unwrap();
-    let taken = queue.take(10, usize::MAX, None).unwrap();
-    let passed = queue.passed();
+    let mut pass = fixture.spool.pass(None, None).unwrap();
+    let taken = pass.take(10, usize::MAX, None).unwrap();
+    let passed = pass.passed();
     assert_eq!((passed.left_alone, passed.quarantined), (1, 0), "{passed:?}");
     (ids(&taken).into_iter().map(str::to_owned).collect(), passed.note.clone().unwrap())
 }
@@ -233,7 +233,7 @@ fn a_quarantine_that_cannot_be_used_is_named_and_stops_no_event() {
         assert!(torn.exists());
         assert_eq!((fixture.spool.stats().unwrap().events, fixture.spool.stats().unwrap().quarantined), (2, 0));
         let error = fixture.spool.keep_refused(&record("e-3"), HERE, "too large").unwrap_err();
-        assert_eq!(error.kind(), "quarantine", "{error}");
+        assert_eq!(variant(&error), "Quarantine", "{error}");
     }
 }
 
@@ -258,7 +258,7 @@ fn what_a_person_put_there_is_neither_swept_nor_set_aside() {
 }
 
 #[test]
-fn a_name_that_is_no_text_is_counted_left_alone_and_told() {
+fn a_name_that_is_not_utf8_is_left_alone_and_reported() {
     let fixture = Fixture::new();
     let path = fixture.put("e-1");
     fixture.put("e-2");
@@ -302,7 +302,7 @@ fn an_event_whose_name_may_not_have_reached_the_disk_is_not_half_kept() {
     let dir = Dir::open(folder).unwrap();
     let broken = |_: &Dir| Err(std::io::Error::from_raw_os_error(5));
     let error = write::write(&dir, folder, "1-x", bytes, lock::try_lock, broken).unwrap_err();
-    assert_eq!(error.kind(), "io");
+    assert_eq!(variant(&error), "Io");
     assert_eq!(fixture.files().len(), 1, "{:?}", fixture.files());
 }
 
@@ -327,6 +327,6 @@ fn what_is_refused_for_good_is_kept_in_the_quarantine_and_can_be_moved_back() {
     assert_eq!(claimed[0].record, record("e-1"));
     // It does not grow without end.
     let error = (0..10).find_map(|_| fixture.spool.keep_refused(&record("e-1"), HERE, "too large").err()).unwrap();
-    assert_eq!(error.kind(), "quarantine_full");
+    assert_eq!(variant(&error), "QuarantineFull");
     assert!(fixture.spool.stats().unwrap().quarantined_bytes <= 2_100);
 }

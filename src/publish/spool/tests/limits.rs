@@ -3,6 +3,7 @@ use std::{
     os::unix::fs::{PermissionsExt as _, chown},
     process::{Command, Stdio},
     thread,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Uid, geteuid};
@@ -24,7 +25,7 @@ fn at_the_limit_an_event_is_refused_and_nothing_older_goes() {
         fixture.put(id);
     }
     let error = fixture.spool.put(&record("e-3"), HERE, "no broker").unwrap_err();
-    assert_eq!(error.kind(), "full");
+    assert_eq!(variant(&error), "Full");
     let text = error.to_string();
     assert!(
         text.contains("workflow-bridge spool drain") && text.contains(&format!("{} bytes", size * 3 + 10)),
@@ -34,7 +35,7 @@ fn at_the_limit_an_event_is_refused_and_nothing_older_goes() {
 
     // Another process, which has not seen any of these go in, counts what is there.
     let other = Spool::new(SpoolSettings { folder: fixture.spool.folder().into(), max_bytes: 3 * size + 10 });
-    assert_eq!(other.put(&record("e-3"), HERE, "no broker").unwrap_err().kind(), "full");
+    assert_eq!(variant(&other.put(&record("e-3"), HERE, "no broker").unwrap_err()), "Full");
 
     // And room that is made is noticed.
     for claimed in fixture.spool.claim(None, 1).unwrap() {
@@ -42,7 +43,7 @@ fn at_the_limit_an_event_is_refused_and_nothing_older_goes() {
     }
     let begin = Instant::now();
     while let Err(error) = fixture.spool.put(&record("e-3"), HERE, "no broker") {
-        assert!(begin.elapsed() < Duration::from_secs(10), "{error}");
+        assert!(begin.elapsed() < Duration::from_secs(60), "{error}");
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -69,7 +70,7 @@ fn a_path_that_is_a_file_is_refused_with_what_to_do() {
     for path in [file.clone(), file.join("below"), dir.path().join("dangling")] {
         let spool = Spool::new(SpoolSettings::new(&path));
         let error = spool.put(&record("e-1"), HERE, "no broker").unwrap_err();
-        assert_eq!(error.kind(), "not_a_folder", "{error}");
+        assert_eq!(variant(&error), "NotAFolder", "{error}");
         assert!(error.to_string().contains("WORKFLOW_EVENTS_SPOOL_DIR"), "{error}");
         assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
     }
@@ -93,7 +94,7 @@ fn a_folder_that_may_not_be_written_is_refused_with_what_to_do() {
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).unwrap();
     for path in [folder.clone(), folder.join("below/it")] {
         let error = inside(&path);
-        assert_eq!(error.kind(), "not_writable", "{error}");
+        assert_eq!(variant(&error), "NotWritable", "{error}");
         assert!(error.to_string().contains("chown"), "{error}");
     }
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
@@ -101,7 +102,7 @@ fn a_folder_that_may_not_be_written_is_refused_with_what_to_do() {
 
 #[test]
 fn whose_folder_and_whose_file_may_be_used() {
-    let owner = |folder, user| folder::Owner { folder, group: 0, user };
+    let owner = |folder, user| permissions::Owner { folder, group: 0, user };
     // (folder, user): may the folder be used, and which of the files of 0, 7, 8 and 9 are read?
     let cases = [
         ((7, 7), true, vec![0, 7]),
@@ -152,23 +153,17 @@ fn another_user_s_folder_is_refused_and_root_works_for_its_owner() {
         };
         scope.spawn(third).join().unwrap()
     });
-    assert_eq!(refused.kind(), "not_ours", "{refused}");
+    assert_eq!(variant(&refused), "NotOurs", "{refused}");
 }
 
 #[test]
-fn every_answer_of_a_disk_has_its_kind() {
-    let kind = |code: i32| SpoolError::from_io(Path::new("/s"), "writing", &io::Error::from_raw_os_error(code));
-    let cases = [
-        (28, "disk_full"),
-        (122, "disk_full"),
-        (27, "disk_full"),
-        (13, "not_writable"),
-        (30, "not_writable"),
-        (5, "io"),
-    ];
+fn every_error_of_a_disk_has_its_variant() {
+    let error = |code: i32| SpoolError::from_io(Path::new("/s"), "writing", &io::Error::from_raw_os_error(code));
+    let cases =
+        [(28, "DiskFull"), (122, "DiskFull"), (27, "DiskFull"), (13, "NotWritable"), (30, "NotWritable"), (5, "Io")];
     for (code, expected) in cases {
-        let error = kind(code);
-        assert_eq!(error.kind(), expected, "{error}");
+        let error = error(code);
+        assert_eq!(variant(&error), expected, "{error}");
         assert!(error.to_string().contains("expected"), "{error}");
     }
 }
@@ -207,7 +202,7 @@ fn a_disk_that_takes_half_an_event_is_left_without_it() {
 
 #[test]
 fn a_file_system_that_sets_no_owner_and_no_mode_costs_no_event() {
-    let answer = |code: i32| dir::if_it_can(Err(io::Error::from_raw_os_error(code)));
+    let answer = |code: i32| permissions::ignore_unsupported(Err(io::Error::from_raw_os_error(code)));
     for refused in [1, 13, 22, 38, 95] {
         answer(refused).unwrap();
     }
@@ -294,7 +289,7 @@ fn what_there_is_no_time_to_measure_counts_for_less_and_not_for_more() {
     for n in 0..3 {
         fixture.put(&format!("e-{n}"));
     }
-    let measure = |within| folder::measure(fixture.spool.folder(), within).unwrap();
+    let measure = |within| listing::measure(fixture.spool.folder(), within).unwrap();
     let whole = measure(None);
     assert_eq!((whole.0, measure(Some(Duration::from_secs(3600)))), (3, whole));
     let hurried = measure(Some(Duration::ZERO));
@@ -305,11 +300,11 @@ fn what_there_is_no_time_to_measure_counts_for_less_and_not_for_more() {
 fn a_listing_ends_with_its_time() {
     let fixture = Fixture::new();
     fixture.put("e-1");
-    let list = |until| folder::list(fixture.spool.folder(), None, until).unwrap();
+    let list = |until| listing::list(fixture.spool.folder(), None, until).unwrap();
     let cut = list(Some(Instant::now()));
-    assert!(cut.is_cut && cut.events.is_empty());
+    assert!(cut.is_incomplete && cut.events.is_empty());
     let whole = list(Some(Instant::now() + Duration::from_secs(3600)));
-    assert!(!whole.is_cut && whole.events.len() == 1);
+    assert!(!whole.is_incomplete && whole.events.len() == 1);
 }
 
 const TEMPORARY_CHILD: &str = "WORKFLOW_BRIDGE_TEST_TEMPORARY";
@@ -326,7 +321,7 @@ fn child_whose_spool_is_temporary() {
         _ => fs::canonicalize(env::temp_dir()).unwrap().join(format!("workflow-events-{}/spool", geteuid().as_raw())),
     };
     let spool = Spool::new(SpoolSettings::new(folder));
-    let kind = |error: SpoolError| format!("{}, {error}", error.kind());
+    let kind = |error: SpoolError| format!("{}, {error}", variant(&error));
     println!("put: {}", spool.put(&record("e-1"), HERE, "no broker").map_or_else(kind, |_| "done".into()));
     println!("claim: {}", spool.claim(None, 10).map_or_else(kind, |claimed| claimed.len().to_string()));
 }
@@ -374,7 +369,7 @@ fn a_temporary_spool_that_others_may_have_made_is_refused() {
         fs::create_dir(dir.path().join("below")).unwrap();
         for (temporary, spelling) in [(dir.path().to_owned(), "1"), (dir.path().join("below/.."), "2")] {
             let text = run(&temporary, spelling);
-            assert!(text.contains("put: not_private") && text.contains("claim: not_private"), "{text}");
+            assert!(text.contains("put: NotPrivate") && text.contains("claim: NotPrivate"), "{text}");
             assert!(text.contains(fault) && text.contains("WORKFLOW_EVENTS_SPOOL_DIR"), "{text}");
         }
     }

@@ -16,11 +16,19 @@ use tempfile::TempDir;
 
 use super::{
     claim::STALE,
+    clock::now_ms,
+    dir::Dir,
     lock::{Locked, TryLock},
     *,
 };
+use crate::publish::Record;
 
 const HERE: &str = "broker:9092";
+
+/// The name of an error's variant.
+fn variant(error: &SpoolError) -> String {
+    format!("{error:?}").split([' ', '{']).next().unwrap_or_default().to_owned()
+}
 
 struct Fixture {
     dir: TempDir,

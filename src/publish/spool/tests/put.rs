@@ -1,5 +1,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
+use jiff::Timestamp;
+
 use super::*;
 
 fn mode(path: &Path) -> u32 {
@@ -70,7 +72,7 @@ fn what_is_drained_is_gone_and_the_oldest_goes_first() {
 }
 
 #[test]
-fn many_events_are_kept_as_one_is_and_what_fails_is_told_of_each() {
+fn many_events_are_kept_like_one_and_each_has_its_own_error() {
     let size = {
         let fixture = Fixture::new();
         fs::metadata(fixture.put("e-000")).unwrap().len()
@@ -80,9 +82,8 @@ fn many_events_are_kept_as_one_is_and_what_fails_is_told_of_each() {
     let records: Vec<Record> = wanted.iter().map(|id| record(id)).collect();
     let records: Vec<(&Record, &str)> = records.iter().map(|record| (record, "no broker")).collect();
     let answers = fixture.spool.put_many(&records, HERE);
-    let kinds: Vec<_> =
-        answers.iter().map(|answer| answer.as_ref().map_or_else(SpoolError::kind, |_| "kept")).collect();
-    assert_eq!(kinds, [vec!["kept"; 220], vec!["full"; 10]].concat());
+    let kinds: Vec<_> = answers.iter().map(|answer| answer.as_ref().map_or_else(variant, |_| "kept".into())).collect();
+    assert_eq!(kinds, [vec!["kept"; 220], vec!["Full"; 10]].concat());
     assert!(answers.iter().flatten().all(|path| path.exists() && mode(path) == 0o600));
     let claimed = fixture.spool.claim(Some(HERE), 1_000).unwrap();
     assert_eq!(ids(&claimed), wanted[..220]);
@@ -95,10 +96,10 @@ fn sized(id: &str, bytes: usize) -> Record {
     Record { value: vec![b'x'; bytes], ..record(id) }
 }
 
-fn kinds(fixture: &Fixture, records: &[Record]) -> Vec<&'static str> {
+fn kinds(fixture: &Fixture, records: &[Record]) -> Vec<String> {
     let records: Vec<(&Record, &str)> = records.iter().map(|record| (record, "no broker")).collect();
     let answers = fixture.spool.put_many(&records, HERE);
-    answers.iter().map(|answer| answer.as_ref().map_or_else(SpoolError::kind, |_| "kept")).collect()
+    answers.iter().map(|answer| answer.as_ref().map_or_else(variant, |_| "kept".into())).collect()
 }
 
 #[test]
@@ -107,7 +108,7 @@ fn one_event_without_room_takes_no_other_of_its_batch_with_it() {
     let mut records: Vec<_> = (0..60).map(|n| sized(&format!("e-{n}"), 4_000)).collect();
     records.push(sized("large", 100_000));
     records.extend((0..39).map(|n| sized(&format!("small-{n}"), 10)));
-    assert_eq!(kinds(&fixture, &records), [vec!["kept"; 60], vec!["full"], vec!["kept"; 39]].concat());
+    assert_eq!(kinds(&fixture, &records), [vec!["kept"; 60], vec!["Full"], vec!["kept"; 39]].concat());
 }
 
 #[test]
@@ -180,7 +181,7 @@ fn the_default_folder_follows_the_environment() {
     let folder = |pairs: &[(&str, &str)]| {
         let pairs: Vec<(String, String)> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let env = move |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
-        let chosen = Spool::choose(&env, &|_| None)?;
+        let chosen = settings::choose(&env, &|_| None)?;
         assert_eq!(chosen.warning, None);
         Some(chosen.folder.display().to_string())
     };

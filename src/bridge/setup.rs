@@ -1,0 +1,105 @@
+//! What is loaded and opened before the parts start.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use metrics::{counter, gauge};
+use tracing::{info, warn};
+
+use super::error::BridgeError;
+use crate::{
+    config::Config,
+    dedup::{Ledger, LedgerOptions, OpenError},
+    kafka::{Consumer, LedgerAppender, LedgerTopicSettings},
+    pipeline::{DeadLetterReason, Outcome, Replication, replicate},
+    routing::{LoadOptions, Routing},
+    telemetry,
+};
+
+/// The delay that collects several writes of the ledger into one flush.
+const FLUSH_DELAY: Duration = Duration::from_millis(3);
+
+/// An environment that tests can replace.
+pub(crate) type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// The environment of this process.
+pub(crate) fn process_environment() -> Environment {
+    Arc::new(|name| std::env::var(name).ok())
+}
+
+/// Loads the routing folder as `run` and `check` do.
+pub(crate) fn load_routing(folder: &Path, window: Duration, environment: &Environment) -> Result<Routing, BridgeError> {
+    let environment = Arc::clone(environment);
+    let options = LoadOptions { env: Box::new(move |name| environment(name)), dedup_window: window };
+    let loaded = Routing::load(folder, &options);
+    let result = if loaded.is_ok() { "ok" } else { "error" };
+    counter!(telemetry::ROUTING_LOADS, "result" => result).increment(1);
+    loaded.map_err(|problems| BridgeError::Routing { folder: folder.to_owned(), problems })
+}
+
+/// Logs what the bridge starts with.
+pub(super) fn log_start(config: &Config, routing: &Routing) {
+    for warning in routing.warnings() {
+        warn!(%warning, "routing");
+    }
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        brokers = config.kafka.bootstrap_servers,
+        group = config.kafka.group_id,
+        topics = config.kafka.topics.join(","),
+        routing = %config.routing_dir.display(),
+        rules = routing.rules().count(),
+        agents = routing.agents().count(),
+        "starting"
+    );
+}
+
+/// Registers at 0 every series that an alert watches, so that `increase()` sees the first increment.
+pub(super) fn register_series(config: &Config, routing: &Routing) {
+    gauge!(telemetry::RULES_LOADED).set(routing.rules().count() as f64);
+    for reason in DeadLetterReason::labels() {
+        counter!(telemetry::DEAD_LETTERS, "reason" => reason).increment(0);
+    }
+    for outcome in Outcome::ALL {
+        counter!(telemetry::EVENTS, "outcome" => outcome.as_str()).increment(0);
+    }
+    counter!(telemetry::LEDGER_REPLACED).increment(0);
+    gauge!(telemetry::KAFKA_REACHABLE).set(0.0);
+    for topic in &config.kafka.topics {
+        counter!(telemetry::RECORDS_LOST, "topic" => topic.clone()).increment(0);
+        counter!(telemetry::RECORDS_CONSUMED, "topic" => topic.clone()).increment(0);
+    }
+}
+
+pub(super) fn open_ledger(config: &Config) -> Result<Ledger, OpenError> {
+    let (ledger, opened) = Ledger::open(
+        &config.data_dir,
+        &LedgerOptions {
+            group: config.kafka.group_id.clone(),
+            window: config.dedup_window,
+            cache_bytes: config.dedup_cache_bytes,
+            flush_delay: FLUSH_DELAY,
+            replace_damaged: config.ledger_topic.is_some(),
+        },
+    )?;
+    info!(
+        folder = %config.data_dir.display(), records = opened.records, existing = opened.recovered, "ledger opened"
+    );
+    Ok(ledger)
+}
+
+/// The consumer, and the two ends of the ledger topic unless that is off.
+pub(super) fn consumer(
+    config: &Config,
+    ledger: &Ledger,
+) -> Result<(Consumer, Option<Replication>, Option<LedgerAppender>), BridgeError> {
+    let consumer = Consumer::new(&config.kafka)?;
+    let Some(topic) = &config.ledger_topic else { return Ok((consumer, None, None)) };
+    if ledger.bind_ledger_topic(topic)? {
+        info!(topic, "the ledger topic is another one than before: it is read from its beginning");
+    }
+    let settings = LedgerTopicSettings { topic: topic.clone(), window: config.dedup_window };
+    let appender = LedgerAppender::connect(&config.kafka, &settings)?;
+    let (replication, applier) = replicate(ledger, &config.kafka.group_id, appender.clone());
+    let consumer = consumer.following(&settings, Box::new(applier))?;
+    Ok((consumer, Some(replication), Some(appender)))
+}

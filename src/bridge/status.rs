@@ -1,0 +1,203 @@
+//! What the admin pages show: health, readiness and the status.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{event_page, spool::SpoolStatus};
+use crate::{
+    admin::{EventPage, Probe, View},
+    dedup::Ledger,
+    kafka::{AppenderStatus, ConsumerStatus, ConsumerView, LedgerAppender, LedgerProgress, PartitionStatus},
+    pipeline::{AgentStatus, BreakerState, KnownEvents},
+    routing::Routing,
+};
+
+/// How long the consumer loop may take between two polls before the process counts as stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(15);
+
+/// How long the ledger topic may take to acknowledge a record.
+const LATE_ACK: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub(super) struct Overview {
+    pub(super) consumer: ConsumerView,
+    pub(super) events: KnownEvents,
+    pub(super) agents: Box<dyn Fn() -> Vec<AgentStatus> + Send + Sync>,
+    pub(super) ledger: Ledger,
+    /// `None` when the ledger topic is off.
+    pub(super) appender: Option<LedgerAppender>,
+    pub(super) routing: Arc<Routing>,
+    pub(super) group: String,
+    pub(super) spool: Option<Box<dyn Fn() -> SpoolStatus + Send + Sync>>,
+}
+
+impl Overview {
+    fn agents_with_open_breaker(&self) -> impl Iterator<Item = AgentStatus> {
+        (self.agents)().into_iter().filter(|agent| agent.breaker != BreakerState::Closed)
+    }
+}
+
+impl View for Overview {
+    fn health(&self) -> Probe {
+        let since = self.consumer.status().last_poll.elapsed();
+        let ok = since < STUCK_AFTER;
+        let notes = if ok { Vec::new() } else { vec![format!("the consumer loop has not polled for {since:?}")] };
+        Probe { ok, notes }
+    }
+
+    fn readiness(&self) -> Probe {
+        let ConsumerStatus {
+            assigned,
+            last_error,
+            reachable,
+            lease_awaited_since,
+            ledger_error,
+            joining,
+            in_reserve,
+            ..
+        } = self.consumer.status();
+        let mut notes = Vec::new();
+        let problem = match (reachable, assigned.is_empty()) {
+            (false, _) => Some("no broker answers"),
+            // Whether there is an error, such as a topic that does not exist, decides.
+            (true, true) if in_reserve && last_error.is_none() => {
+                notes.push("in reserve: the group has no partition for this replica".to_owned());
+                None
+            }
+            (true, true) => Some("no partition is assigned"),
+            (true, false) => None,
+        };
+        match (problem, last_error) {
+            (Some(problem), Some(error)) => notes.push(format!("{problem}: {error}")),
+            (Some(problem), None) => notes.push(problem.to_owned()),
+            (None, Some(error)) => notes.push(format!("Kafka client error: {error}")),
+            (None, None) => {}
+        }
+        notes.extend(joining.filter(|_| assigned.is_empty()).map(|session| {
+            let (seconds, setting) = (session.length.as_secs(), session.setting);
+            format!(
+                "the group may wait for a former member that ended without leaving, at most {seconds} s ({setting})"
+            )
+        }));
+        notes.extend(lease_awaited_since.map(|since| {
+            format!("waiting for the group's answer since {since:.0}, deliveries start again when it answers")
+        }));
+        notes.extend(self.appender.as_ref().and_then(|appender| append_note(&appender.status())));
+        notes.extend(ledger_error.map(|error| format!("ledger topic: {error}")));
+        notes.extend(assigned.iter().filter_map(ledger_note));
+        notes.extend(assigned.iter().filter_map(stuck_note));
+        notes.extend(self.agents_with_open_breaker().map(|agent| {
+            let failure = agent.last_failure.unwrap_or_default();
+            let parked = match agent.parked_deliveries {
+                0 => String::new(),
+                parked => format!(", {parked} are parked"),
+            };
+            format!(
+                "the breaker of agent {} is open, {} deliveries wait{parked}: {failure}",
+                agent.agent, agent.pending_deliveries
+            )
+        }));
+        Probe { ok: problem.is_none(), notes }
+    }
+
+    fn event(&self, event_id: &str) -> EventPage {
+        event_page::page(&self.events, &self.consumer.status(), event_id)
+    }
+
+    fn status(&self) -> Value {
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "group": self.group,
+            "consumer": consumer_status(&self.consumer.status()),
+            "agents": (self.agents)(),
+            "spool": self.spool.as_ref().map(|spool| spool()),
+            "ledger": {
+                "records": self.ledger.len(),
+                "unacknowledged": self.appender.as_ref().map(|appender| appender.status().unacknowledged),
+                "append_error": self.appender.as_ref().and_then(|appender| appender.status().error),
+            },
+            "rules": self.routing.rules().map(|rule| json!({
+                "rule": &**rule.name(),
+                "to": rule.agents().iter().map(|agent| &**agent).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Offsets wait for the ledger topic.
+fn append_note(status: &AppenderStatus) -> Option<String> {
+    let waited = status.waiting_since.map(|since| since.elapsed()).filter(|waited| *waited >= LATE_ACK)?;
+    let (records, seconds) = (status.unacknowledged, waited.as_secs());
+    let error = status.error.as_deref().unwrap_or("no broker has answered yet");
+    Some(format!(
+        "{records} records wait for the ledger topic, none was acknowledged for {seconds} s, and their offsets are not \
+         committed: {error}"
+    ))
+}
+
+fn ledger_note(partition: &PartitionStatus) -> Option<String> {
+    let LedgerProgress { read, total, problem } = partition.ledger.as_ref()?;
+    let name = format!("partition {}/{}", partition.topic, partition.partition);
+    Some(match (problem, total) {
+        (Some(problem), _) => format!("{name} waits for the ledger topic: {problem}"),
+        (None, Some(total)) => format!("{name} reads the ledger topic: {read} of {total} records"),
+        (None, None) => format!("{name} waits for the end of the ledger topic"),
+    })
+}
+
+fn stuck_note(partition: &PartitionStatus) -> Option<String> {
+    let stuck = partition.stuck.as_ref()?;
+    Some(format!(
+        "partition {}/{} is stuck at offset {} for {} s, its end is {}: {}: raise receive.message.max.bytes under \
+         kafka.properties, or skip the offset (docs/kafka.md, \"A stuck partition\")",
+        partition.topic,
+        partition.partition,
+        stuck.offset,
+        stuck.seconds,
+        partition.high_watermark.unwrap_or_default(),
+        stuck.reason,
+    ))
+}
+
+fn consumer_status(status: &ConsumerStatus) -> Value {
+    let partitions: Vec<Value> = status
+        .assigned
+        .iter()
+        .map(|partition| {
+            json!({
+                "topic": &*partition.topic,
+                "partition": partition.partition,
+                "committed": partition.committed,
+                "position": partition.position,
+                "high_watermark": partition.high_watermark,
+                "lag": partition.lag,
+                "unread": partition.unread,
+                "span": partition.span,
+                "capped": partition.capped,
+                "ledger": partition.ledger.as_ref().map(|ledger| json!({
+                    "read": ledger.read,
+                    "total": ledger.total,
+                    "problem": ledger.problem,
+                })),
+                "stuck": partition.stuck.as_ref().map(|stuck| json!({
+                    "offset": stuck.offset,
+                    "seconds": stuck.seconds,
+                    "reason": stuck.reason,
+                })),
+            })
+        })
+        .collect();
+    json!({
+        "cluster_id": status.cluster_id,
+        "assigned": partitions,
+        "paused": status.paused,
+        "last_poll_ms_ago": status.last_poll.elapsed().as_millis(),
+        "last_error": status.last_error,
+        "reachable": status.reachable,
+        "ledger_error": status.ledger_error,
+        "in_flight_events": status.in_flight_events,
+        "in_flight_bytes": status.in_flight_bytes,
+        "lease_awaited_since": status.lease_awaited_since.map(|since| since.to_string()),
+    })
+}

@@ -1,0 +1,73 @@
+//! The flags that several commands have.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::{
+    bridge::Environment,
+    config::{Config, ConfigError, Sources},
+};
+
+/// The flags of every command that has settings.
+#[derive(Debug, Args)]
+pub(super) struct Source {
+    /// Settings file [default: bridge.yaml, when there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// text or json
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+impl Source {
+    /// The settings; flags override some of them.
+    pub(super) fn load(
+        &self,
+        flags: &[(&'static str, &Option<String>)],
+        env: &Environment,
+    ) -> Result<Config, ConfigError> {
+        let flags = flags.iter().copied().chain([("log_format", &self.log_format)]);
+        let flags = flags.filter_map(|(path, flag)| Some((path, flag.clone()?))).collect();
+        Config::load(&Sources { flags, env: &**env, file: self.config.clone() })
+    }
+}
+
+/// The flags of a command that runs a bridge, or checks its settings.
+#[derive(Debug, Args)]
+pub(super) struct Settings {
+    #[command(flatten)]
+    source: Source,
+    /// Folder of routing files
+    #[arg(long, value_name = "DIR")]
+    routing: Option<String>,
+    /// Folder of the dedup ledger
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Kafka brokers, comma-separated
+    #[arg(long, value_name = "HOST:PORT")]
+    brokers: Option<String>,
+    /// Topic to read; several with commas
+    #[arg(long)]
+    topic: Option<String>,
+    /// Consumer group
+    #[arg(long)]
+    group: Option<String>,
+    /// Address of the metrics, health and status pages
+    #[arg(long, value_name = "HOST:PORT")]
+    admin: Option<String>,
+}
+
+impl Settings {
+    pub(super) fn load(&self, env: &Environment) -> Result<Config, ConfigError> {
+        let flags = [
+            ("routing_dir", &self.routing),
+            ("data_dir", &self.data_dir),
+            ("kafka.bootstrap_servers", &self.brokers),
+            ("kafka.topics", &self.topic),
+            ("kafka.group_id", &self.group),
+            ("admin_addr", &self.admin),
+        ];
+        self.source.load(&flags, env)
+    }
+}

@@ -1,0 +1,90 @@
+//! How two records of one event become one. Pure.
+//!
+//! Merging is a join: commutative, associative and idempotent, so records may arrive in any order and any
+//! number of times, from any process, and none can undo what another one knows. Each field is therefore
+//! the maximum of a total order. Property tests check the three laws.
+
+use std::{cmp::Ordering, mem};
+
+use super::record::{DeliveryRecord, Record};
+
+impl Record {
+    /// Adds what the other record knows; true when that changed anything. Records of two events with the
+    /// same id are not mixed: the one with the smaller digest stands.
+    pub(crate) fn merge(&mut self, other: Self) -> bool {
+        match self.digest.cmp(&other.digest) {
+            Ordering::Less => return false,
+            Ordering::Greater => {
+                *self = other;
+                return true;
+            }
+            Ordering::Equal => {}
+        }
+        let mut changed = other.first_seen_ms < self.first_seen_ms;
+        self.first_seen_ms = self.first_seen_ms.min(other.first_seen_ms);
+        changed |= raise(&mut self.written_ms, other.written_ms);
+        changed |= lower(&mut self.source, other.source);
+        self.merge_deliveries(other.deliveries) || changed
+    }
+
+    /// Both lists are sorted, and so is their union.
+    fn merge_deliveries(&mut self, others: Vec<DeliveryRecord>) -> bool {
+        let mut changed = false;
+        let mut own = mem::take(&mut self.deliveries).into_iter().peekable();
+        for other in others {
+            while let Some(before) = own.next_if(|own| own.key() < other.key()) {
+                self.deliveries.push(before);
+            }
+            if let Some(mut same) = own.next_if(|own| own.key() == other.key()) {
+                changed |= same.merge(other);
+                self.deliveries.push(same);
+            } else {
+                changed = true;
+                self.deliveries.push(other);
+            }
+        }
+        self.deliveries.extend(own);
+        changed
+    }
+}
+
+impl DeliveryRecord {
+    fn merge(&mut self, other: Self) -> bool {
+        // The time belongs to the status: a parked delivery that was accepted later ended when it was accepted.
+        let mut changed = match other.status.cmp(&self.status) {
+            Ordering::Less => false,
+            Ordering::Equal => lower(&mut self.ended_ms, other.ended_ms),
+            Ordering::Greater => {
+                (self.status, self.ended_ms) = (other.status, other.ended_ms);
+                true
+            }
+        };
+        changed |= raise(&mut self.failed_attempts, other.failed_attempts);
+        changed |= raise(&mut self.attempts, other.attempts);
+        changed |= lower(&mut self.first_attempt_ms, other.first_attempt_ms);
+        changed |= lower(&mut self.run, other.run);
+        raise(&mut self.last_failure, other.last_failure) || changed
+    }
+}
+
+/// Replaces a value by a greater one; true when it was.
+fn raise<T: Ord>(value: &mut T, other: T) -> bool {
+    let is_greater = other > *value;
+    if is_greater {
+        *value = other;
+    }
+    is_greater
+}
+
+/// Replaces an unknown value by a known one, and a known one by a smaller one; true when it was.
+fn lower<T: Ord>(value: &mut Option<T>, other: Option<T>) -> bool {
+    let is_better = match (&*value, &other) {
+        (Some(own), Some(other)) => other < own,
+        (None, Some(_)) => true,
+        (_, None) => false,
+    };
+    if is_better {
+        *value = other;
+    }
+    is_better
+}

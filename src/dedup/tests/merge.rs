@@ -1,0 +1,107 @@
+use proptest::prelude::*;
+
+use super::{codec::record_of, *};
+
+/// Records of few events and few deliveries, so that most of them meet.
+fn related() -> impl Strategy<Value = Record> {
+    let names = (0..2_u8, 0..2_u8, 0..2_u32)
+        .prop_map(|(rule, agent, generation): (u8, u8, u32)| (rule.to_string(), agent.to_string(), generation));
+    record_of(prop_oneof![9 => Just(7_u64), 1 => 6..9_u64], names)
+}
+
+fn merged(mut a: Record, b: &Record) -> Record {
+    a.merge(b.clone());
+    a
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(crate::cases::cases(2_000)))]
+
+    #[test]
+    fn merging_does_not_depend_on_the_order(a in related(), b in related()) {
+        prop_assert_eq!(merged(a.clone(), &b), merged(b, &a));
+    }
+
+    #[test]
+    fn merging_does_not_depend_on_the_grouping(a in related(), b in related(), c in related()) {
+        prop_assert_eq!(merged(merged(a.clone(), &b), &c), merged(a, &merged(b, &c)));
+    }
+
+    /// Several generations of a delivery included.
+    #[test]
+    fn whatever_remains_of_a_record_can_be_made_and_finished(record in related()) {
+        let mut record = if let RecordState::Partial = record.state() { record.frozen() } else { record };
+        let mut rounds = 0;
+        loop {
+            let remaining = record.remaining(&[]);
+            let Some((rule, agent)) = remaining.first() else { break };
+            prop_assert!(remaining.iter().all(|(rule, agent)| record.is_open(rule, agent)), "{:?}", record);
+            record.finish(rule, agent, DeliveryStatus::Delivered, 1);
+            rounds += 1;
+            prop_assert!(rounds <= record.deliveries().len(), "{:?}", record);
+        }
+    }
+
+    #[test]
+    fn merging_again_changes_nothing_and_says_so(a in related(), b in related()) {
+        let mut both = a.clone();
+        let changed = both.merge(b.clone());
+        prop_assert_eq!(changed, both != a);
+        let before = both.clone();
+        prop_assert!(!both.merge(a) && !both.merge(b) && !both.merge(before.clone()));
+        prop_assert_eq!(both, before);
+    }
+
+    #[test]
+    fn merging_loses_no_knowledge(a in related(), b in related()) {
+        let both = merged(a.clone(), &b);
+        let sources: Vec<&Record> = [&a, &b].into_iter().filter(|one| one.digest() == both.digest()).collect();
+        prop_assert!(!sources.is_empty());
+        for known in sources {
+            prop_assert!(both.first_seen_ms() <= known.first_seen_ms());
+            prop_assert!(both.written_ms >= known.written_ms);
+            prop_assert!(both.source.is_some() || known.source.is_none());
+            for before in known.deliveries() {
+                let after = both.deliveries().iter().find(|after| after.key() == before.key());
+                let after = after.ok_or_else(|| TestCaseError::fail("a delivery is gone"))?;
+                prop_assert!(after.status >= before.status);
+                prop_assert!(after.attempts >= before.attempts && after.failed_attempts >= before.failed_attempts);
+                let first = before.first_attempt_ms;
+                prop_assert!(first.is_none() || after.first_attempt_ms.is_some_and(|after| Some(after) <= first));
+                prop_assert!(after.run.is_some() || before.run.is_none());
+                prop_assert!(after.last_failure >= before.last_failure);
+            }
+        }
+        prop_assert!(both.deliveries().is_sorted_by(|a, b| a.key() < b.key()));
+    }
+}
+
+#[test]
+fn a_late_write_of_a_former_owner_undoes_nothing() {
+    use DeliveryStatus::{Delivered, Pending, Planned};
+    let late = record(&[Delivered, Pending]);
+    let mut known = record(&[Delivered, Delivered]);
+    assert!(!known.merge(late));
+    assert!(!known.merge(record(&[Planned, Planned])));
+    assert_eq!(known, record(&[Delivered, Delivered]));
+}
+
+#[test]
+fn a_parked_delivery_that_was_accepted_ended_when_it_was_accepted() {
+    let mut parked = record(&[DeliveryStatus::Planned]);
+    parked.finish("rule-0", "agent", DeliveryStatus::Parked, 2_000);
+    let mut accepted = parked.clone();
+    accepted.finish("rule-0", "agent", DeliveryStatus::Delivered, 5_000);
+    assert!(parked.merge(accepted));
+    assert_eq!(parked.deliveries()[0].ended_ms, Some(5_000));
+}
+
+#[test]
+fn two_events_with_the_same_id_are_not_mixed() {
+    let mut one = Record::new(7, 1_000, &plan(&[("rule", "agent")]));
+    let other = Record::new(6, 9_000, &plan(&[("other", "agent")]));
+    let mut reversed = other.clone();
+    assert!(!reversed.merge(one.clone()));
+    assert!(one.merge(other.clone()));
+    assert_eq!((&one, &reversed), (&other, &other));
+}

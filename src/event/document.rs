@@ -1,0 +1,197 @@
+//! Reads a JSON text as a document: whole, only some fields of it, or not at all.
+//!
+//! Invariant: the three accept the same texts, and a name is only a name. `serde_json`'s own reader of a `Value` treats an
+//! object with a certain name in it, which it uses inside, as JSON within a string: the memory of that is not measured, and
+//! its nesting counts from the beginning. It cannot be switched off once a dependency asks for that feature.
+
+use std::{borrow::Cow, collections::BTreeMap, fmt};
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// Fields of a document by their paths. A path goes through arrays, as in patterns.
+#[derive(Debug, Default)]
+pub(crate) struct FieldSet {
+    /// The value at this place is asked for, and not only fields inside.
+    pub(super) has_value: bool,
+    fields: BTreeMap<Box<str>, Self>,
+}
+
+impl FieldSet {
+    /// Asks for the value at a path.
+    #[cfg(feature = "service")]
+    pub(crate) fn add(&mut self, path: &[&str]) {
+        match path {
+            [] => self.has_value = true,
+            [name, rest @ ..] => self.fields.entry((*name).into()).or_default().add(rest),
+        }
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Self> {
+        self.fields.get(name)
+    }
+
+    /// What is left of a document, by definition.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn of(&self, document: &Value) -> Value {
+        match document {
+            Value::Array(items) => items.iter().map(|item| self.of(item)).collect(),
+            Value::Object(object) => Value::Object(
+                object.iter().filter_map(|(name, value)| Some((name.clone(), self.get(name)?.of(value)))).collect(),
+            ),
+            Value::String(_) if !self.has_value => Value::String(String::new()),
+            other => other.clone(),
+        }
+    }
+}
+
+/// A string, borrowed from the input if it has no escapes.
+pub(super) struct Text<'de>(pub(super) Cow<'de, str>);
+
+impl<'de> serde::Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// Builds the fields of a value that are asked for; `None` asks for everything.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'f>(pub(super) Option<&'f FieldSet>);
+
+impl<'de> DeserializeSeed<'de> for Part<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Part<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        // The parser has refused what is not finite.
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        // One that nobody compares takes no memory.
+        let is_asked = self.0.is_none_or(|fields| fields.has_value);
+        Ok(Value::String(if is_asked { text.to_owned() } else { String::new() }))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut array = Vec::new();
+        while let Some(item) = items.next_element_seed(self)? {
+            array.push(item);
+        }
+        Ok(Value::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some(Text(name)) = map.next_key()? {
+            let asked = self.0.map_or(Some(None), |fields| fields.get(&name).map(Some));
+            let Some(asked) = asked else {
+                map.next_value_seed(Skipped)?;
+                continue;
+            };
+            let value = map.next_value_seed(Self(asked))?;
+            object.insert(name.into_owned(), value);
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+/// Reads a value as the decoder would, and builds nothing. serde's own `IgnoredAny` accepts numbers and escapes that the
+/// decoder refuses.
+#[derive(Clone, Copy)]
+pub(super) struct Skipped;
+
+impl<'de> DeserializeSeed<'de> for Skipped {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Skipped {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(self)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while map.next_key_seed(self)?.is_some() {
+            map.next_value_seed(self)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,286 @@
+//! The writing end of the ledger topic.
+//!
+//! Owns each record until the broker has acknowledged it. Its invariant: a record that was accepted is sent until it is
+//! acknowledged or the appender closes; only the first ends well for the tickets that wait. librdkafka repeats what may
+//! succeed by itself; what it gives up is sent again after a wait, and when its producer has failed for good, by a new one.
+//! A repeated or reordered record is harmless, because readers merge.
+
+mod again;
+mod pending;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientContext, Message as _,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    error::{KafkaError as RdError, RDKafkaErrorCode as Code},
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig},
+};
+
+use super::{
+    super::{
+        acknowledged::acknowledged,
+        client,
+        error::KafkaError,
+        report::{Reporter, ReportingContext},
+        settings::KafkaSettings,
+        validate::validated,
+    },
+    acks::Acks,
+    settings::LedgerTopicSettings,
+};
+use crate::{connection, sync::Mutex, telemetry, throttle::Throttle};
+use again::Again;
+pub(crate) use pending::AppenderStatus;
+use pending::{Pending, Refused, Sent};
+
+const POLL: Duration = Duration::from_millis(100);
+const LOG_EVERY: Duration = Duration::from_secs(5);
+/// How long the records of a producer that is given up may take to come back.
+const PURGE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Appends records to the ledger topic. Clones are the same appender; when the last one is dropped, it closes.
+#[derive(Clone)]
+pub(crate) struct LedgerAppender(Arc<Handle>);
+
+struct Handle(Arc<Shared>);
+
+/// What the callers and the thread share.
+struct Shared {
+    settings: KafkaSettings,
+    topic: String,
+    /// Replaced when it fails for good.
+    producer: Mutex<Arc<BaseProducer<Context>>>,
+    pending: Arc<Pending>,
+    reporter: Arc<Reporter>,
+    throttle: Throttle<()>,
+    closed: AtomicBool,
+}
+
+struct Context {
+    reporting: ReportingContext,
+    pending: Arc<Pending>,
+}
+
+impl LedgerAppender {
+    /// Makes the producer and its thread; it connects by itself, and waits for a broker that is away.
+    pub(crate) fn connect(settings: &KafkaSettings, ledger: &LedgerTopicSettings) -> Result<Self, KafkaError> {
+        validated(settings)?;
+        let reporter = Arc::new(Reporter::new("ledger topic writer"));
+        let pending = Arc::new(Pending::default());
+        let shared = Arc::new(Shared {
+            producer: Mutex::new(Arc::new(producer(settings, &reporter, &pending)?)),
+            settings: settings.clone(),
+            topic: ledger.topic.clone(),
+            pending,
+            reporter,
+            throttle: Throttle::every(LOG_EVERY),
+            closed: AtomicBool::new(false),
+        });
+        let worker = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("kafka-ledger-appender".into())
+            .spawn(move || worker.run())
+            .map_err(|error| KafkaError::Thread { reason: error.to_string() })?;
+        Ok(Self(Arc::new(Handle(shared))))
+    }
+
+    /// Appends one record. Returns at once; tickets that are given to `acks` from here on wait for the acknowledgement.
+    pub(crate) fn append(&self, partition: i32, key: &str, value: &[u8], acks: &Acks) {
+        let shared = &*self.0.0;
+        let bytes = key.len() as u64 + value.len() as u64;
+        let sent = Sent { append: acks.register(), partition, bytes };
+        shared.pending.open(partition, bytes);
+        shared.send(key.as_bytes(), value, sent);
+    }
+
+    /// Resolves when there is room for more records: at once, unless the broker has not acknowledged many of them. Wait for
+    /// it before an attempt whose outcome is to be appended, so that a broker that is away does not fill the memory.
+    pub(crate) async fn room(&self) {
+        self.0.0.pending.room().await;
+    }
+
+    /// Whether [`room`](Self::room) resolves at once.
+    pub(crate) fn has_room(&self) -> bool {
+        self.0.0.pending.has_room()
+    }
+
+    /// How many records of a partition are not acknowledged yet.
+    pub(crate) fn unacknowledged(&self, partition: i32) -> u64 {
+        self.0.0.pending.of(partition)
+    }
+
+    /// Waits until every record of these partitions (of all, for `None`) is acknowledged; how many are not at the deadline.
+    /// Blocks.
+    pub(crate) fn flush(&self, partitions: Option<&[i32]>, deadline: Instant) -> Result<(), u64> {
+        self.0.0.pending.wait(partitions, deadline)
+    }
+
+    /// What waits, since when, and why.
+    pub(crate) fn status(&self) -> AppenderStatus {
+        self.0.0.pending.status()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.closed.store(true, Ordering::Release);
+    }
+}
+
+impl Shared {
+    /// Hands a record to librdkafka, or keeps it to be sent again.
+    fn send(&self, key: &[u8], value: &[u8], sent: Sent) {
+        if self.closed.load(Ordering::Acquire) {
+            return;
+        }
+        let producer = Arc::clone(&self.producer.lock());
+        let partition = sent.partition;
+        let record = BaseRecord {
+            topic: &self.topic,
+            partition: Some(partition),
+            payload: Some(value),
+            key: Some(key),
+            timestamp: None,
+            headers: None,
+            delivery_opaque: Box::new(sent),
+        };
+        if let Err((error, record)) = producer.send(record) {
+            let full = error.rdkafka_error_code() == Some(Code::QueueFull);
+            self.pending.refused(
+                Refused { key: key.into(), value: value.into(), sent: record.delivery_opaque },
+                if full { None } else { Some(&error) },
+            );
+        }
+    }
+
+    /// The thread: serves the answers, and sends again what was refused.
+    fn run(&self) {
+        let mut again = Again::default();
+        while !self.closed.load(Ordering::Acquire) {
+            let producer = Arc::clone(&self.producer.lock());
+            producer.poll(POLL);
+            drop(producer);
+            self.replace_if_dead();
+            metrics::gauge!(telemetry::LEDGER_UNACKNOWLEDGED).set(self.pending.status().unacknowledged as f64);
+            let now = Instant::now();
+            match self.pending.take_failure() {
+                Some(failure) => {
+                    metrics::counter!(telemetry::LEDGER_APPEND_FAILURES).increment(failure.count);
+                    again.refused(now);
+                    self.report(&failure, again.left(now), now);
+                }
+                None if self.pending.works() => again.works(),
+                None => {}
+            }
+            if again.take_due(now) {
+                self.send_again();
+            }
+        }
+        // The records that are left are abandoned, and with them their tickets.
+        purge(&self.producer.lock());
+        drop(self.pending.take_refused(usize::MAX));
+    }
+
+    fn send_again(&self) {
+        // What does not fit comes back and is sent when the answers have made room.
+        for Refused { key, value, sent } in self.pending.take_refused(1_000) {
+            self.send(&key, &value, *sent);
+        }
+    }
+
+    fn report(&self, failure: &pending::Failure, wait: Duration, now: Instant) {
+        if let Some(suppressed) = self.throttle.admit(&(), now) {
+            let waiting = self.pending.status().unacknowledged;
+            tracing::warn!(
+                topic = self.topic,
+                partition = failure.partition,
+                error = failure.error,
+                advice = failure.advice,
+                waiting,
+                wait_ms = wait.as_millis(),
+                suppressed,
+                "record not written to the ledger topic yet (logged at most every 5 s, for one of those that wait)"
+            );
+        }
+    }
+
+    /// An idempotent producer can fail for good. Then a new one takes its place, and sends what the old one held.
+    fn replace_if_dead(&self) {
+        let old = Arc::clone(&self.producer.lock());
+        let Some((code, reason)) = old.client().fatal_error() else { return };
+        match producer(&self.settings, &self.reporter, &self.pending) {
+            Ok(fresh) => {
+                tracing::warn!(?code, reason, "producer of the ledger topic failed for good and was replaced");
+                *self.producer.lock() = Arc::new(fresh);
+                purge(&old);
+            }
+            Err(error) => tracing::error!(%error, "producer of the ledger topic cannot be replaced"),
+        }
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.reporting.log(level, facility, text);
+    }
+
+    fn error(&self, error: RdError, reason: &str) {
+        self.reporting.error(error, reason);
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Box<Sent>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
+        let (record, result) = match result {
+            Ok(record) => (record, acknowledged(record.offset())),
+            Err((error, record)) => (record, Err(error.clone())),
+        };
+        if let Err(error) = result {
+            let refused = Refused {
+                key: record.key().unwrap_or_default().into(),
+                value: record.payload().unwrap_or_default().into(),
+                sent,
+            };
+            self.pending.refused(refused, Some(&error));
+            return;
+        }
+        metrics::counter!(telemetry::LEDGER_APPENDS).increment(1);
+        self.pending.acknowledged(sent.partition, sent.bytes);
+        sent.append.acknowledge();
+    }
+}
+
+impl std::fmt::Debug for LedgerAppender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LedgerAppender").field("topic", &self.0.0.topic).finish_non_exhaustive()
+    }
+}
+
+fn producer(
+    settings: &KafkaSettings,
+    reporter: &Arc<Reporter>,
+    pending: &Arc<Pending>,
+) -> Result<BaseProducer<Context>, KafkaError> {
+    let context = Context { reporting: ReportingContext(Arc::clone(reporter)), pending: Arc::clone(pending) };
+    BaseProducer::from_config_and_context(&client::ledger_producer(settings), context)
+        .map_err(|error| KafkaError::Client { role: "ledger topic producer", reason: connection::reason(&error) })
+}
+
+/// Gets back what a producer holds.
+fn purge(producer: &BaseProducer<Context>) {
+    producer.purge(PurgeConfig::default().queue().inflight());
+    let deadline = Instant::now() + PURGE_TIMEOUT;
+    while producer.in_flight_count() > 0 && Instant::now() < deadline {
+        producer.poll(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,115 @@
+use bytes::Bytes;
+
+use super::{
+    super::parked_topic::{
+        ParkError, ParkedDelivery, ParkedHead, ParkedHeaders, ParkedTopics, ReadEnd, ReadFrom, Visit,
+    },
+    *,
+};
+
+fn delivery(offset: i64, agent: &str) -> ParkedDelivery {
+    ParkedDelivery {
+        origin: Origin { topic: "events".into(), partition: 0, offset },
+        key: Some(Bytes::from_static(b"key")),
+        value: Some(format!("event {offset}").into()),
+        headers: vec![("event_id".to_owned(), Some(offset.to_string().into_bytes()))].into(),
+        timestamp_ms: Some(5),
+        head: ParkedHead {
+            event_id: offset.to_string().into(),
+            rule: "rule".into(),
+            agent: agent.into(),
+            attempts: 1,
+            failed_attempts: 1,
+            first_attempt_ms: Some(7),
+            parked_ms: 9,
+        },
+    }
+}
+
+fn parked(broker: &Broker) -> ParkedTopics {
+    broker.cluster.create_topic(&broker.settings().parked_topic("events"), 1, 1).unwrap();
+    ParkedTopics::connect(&broker.settings()).unwrap()
+}
+
+/// What a read visits: the offset in the parked topic, the source offset and the agent.
+async fn read(
+    topic: &ParkedTopics,
+    from: ReadFrom,
+    until: Option<i64>,
+    most: usize,
+) -> (Vec<(i64, i64, String)>, ReadEnd) {
+    let seen: Arc<Mutex<Vec<_>>> = Arc::default();
+    let visited = Arc::clone(&seen);
+    let end = topic.read(
+        ("events", 0),
+        from,
+        until,
+        Box::new(move |record| {
+            let headers: Vec<_> = record.headers.iter().collect();
+            let read = ParkedHeaders::read(&headers).unwrap();
+            assert_eq!(record.value, Some(format!("event {}", read.offset).as_bytes()));
+            let mut visited = visited.lock().unwrap();
+            visited.push((record.offset, read.offset, read.head.agent.to_owned()));
+            if visited.len() == most { Visit::Stop } else { Visit::Continue }
+        }),
+    );
+    let end = end.await.unwrap();
+    let seen = seen.lock().unwrap().clone();
+    (seen, end)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_parked_is_read_again_in_parts_and_in_order() {
+    let broker = Broker::new(1);
+    let topic = parked(&broker);
+    for n in 0..20 {
+        let offset = topic.park(&delivery(100 + n, "a"), std::future::pending()).await.unwrap();
+        assert_eq!(offset, n);
+    }
+    let offsets = |seen: &[(i64, i64, String)]| seen.iter().map(|(at, source, _)| (*at, *source)).collect::<Vec<_>>();
+    let expected = |range: std::ops::Range<i64>| range.map(|n| (n, 100 + n)).collect::<Vec<_>>();
+    let (all, end) = read(&topic, ReadFrom::Committed, None, 99).await;
+    assert_eq!(
+        (offsets(&all), end),
+        (expected(0..20), ReadEnd { next: 20, end: 20, exists: true, source_committed: None, missing: 0 })
+    );
+    let (some, end) = read(&topic, ReadFrom::Offset(5), Some(15), 4).await;
+    assert_eq!((offsets(&some), end.next), (expected(5..9), 9));
+    let (more, end) = read(&topic, ReadFrom::Offset(9), Some(15), 99).await;
+    assert_eq!((offsets(&more), end.next), (expected(9..15), 15));
+    let (again, _) = read(&topic, ReadFrom::Offset(3), Some(5), 99).await;
+    assert_eq!(offsets(&again), expected(3..5), "back to an earlier offset");
+    topic.park(&delivery(120, "a"), std::future::pending()).await.unwrap();
+    let (new, end) = read(&topic, ReadFrom::Offset(20), None, 99).await;
+    assert_eq!((offsets(&new), end.next), (expected(20..21), 21));
+    let (none, end) = read(&topic, ReadFrom::Offset(21), None, 99).await;
+    assert_eq!((none.len(), end.next), (0, 21));
+    let (all, _) = read(&topic, ReadFrom::Offset(1_000), None, 99).await;
+    assert_eq!(all.len(), 21, "an offset behind the end was of another topic");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_does_not_exist_is_empty() {
+    let broker = Broker::new(1);
+    let topic = ParkedTopics::connect(&broker.settings()).unwrap();
+    let (seen, end) = read(&topic, ReadFrom::Committed, None, 99).await;
+    assert_eq!((seen.len(), end), (0, ReadEnd { next: 0, end: 0, exists: false, source_committed: None, missing: 0 }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_is_parked_once_it_is_acknowledged_and_never_cut() {
+    let broker = Broker::new(1);
+    let topic = parked(&broker);
+    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    broker.cluster.request_errors(RDKafkaApiKey::Produce, &[denied; 3]);
+    topic.park(&delivery(1, "a"), std::future::pending()).await.unwrap();
+    let too_large = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+    broker.cluster.request_errors(RDKafkaApiKey::Produce, &[too_large]);
+    let error = topic.park(&delivery(2, "a"), std::future::pending()).await.unwrap_err();
+    assert!(matches!(error, ParkError::TooLarge { .. }), "{error}");
+    broker.cluster.request_errors(RDKafkaApiKey::Produce, &[denied; 1_000]);
+    let error = topic.park(&delivery(3, "a"), tokio::time::sleep(Duration::from_millis(600))).await.unwrap_err();
+    assert!(matches!(error, ParkError::Stopped { .. }), "{error}");
+    let error = topic.park(&delivery(3, "a"), std::future::pending()).await.unwrap_err();
+    assert!(matches!(error, ParkError::Refused { .. }), "{error}");
+}

@@ -1,0 +1,395 @@
+//! The attempts of one delivery in this process.
+//!
+//! Owns the loop: wait for the agent and for the right to call it (`kafka::Ownership`), make an attempt, report it to the breaker, record it in the ledger, carry out the
+//! next step. Which step that is, is decided in `next_step`.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep_until};
+use tracing::warn;
+
+use super::{
+    breaker::AttemptResult,
+    cause::Cause,
+    clock::{milliseconds, now_ms},
+    compose::{compose, delivery_id},
+    context::PipelineContext,
+    event_state::EventState,
+    instruments::ACCEPTED,
+    limiter::Permit,
+    next_step::{Decision, Happened, LedgerWrite, NextStep, Policy, Progress, Search, Times, next, overdue_in, resume},
+    outcome_log::LoggedDelivery,
+    parking::turn::Line,
+    retry::Backoff,
+    runtime::AgentRuntime,
+    under_way::Exclusive,
+    wait::{begin_attempt, pause, stopped, until_zero},
+};
+use crate::{
+    agents::{Answer, Class, Session},
+    dedup::{LedgerError, RunRecord},
+    kafka::AttemptGuard,
+    routing::Rule,
+};
+
+/// How the attempts of a delivery ended. The guard of the last attempt is kept until its end is recorded.
+pub(super) enum AttemptsEnd {
+    Delivered(Option<AttemptGuard>),
+    DeadLetter(Cause, Option<AttemptGuard>),
+    /// Deliveries to the agent are parked now.
+    Park,
+    /// It was parked.
+    Parked(AttemptGuard),
+    /// Another process has ended it meanwhile, as the ledger knows by now.
+    Elsewhere(AttemptGuard),
+    /// The pipeline shuts down, or the partition was given up.
+    Abandoned,
+}
+
+/// The attempts of one delivery.
+pub(super) struct Attempts<'a> {
+    context: &'a PipelineContext,
+    state: &'a EventState,
+    rule: &'a Arc<Rule>,
+    runtime: &'a AgentRuntime,
+    policy: Policy<'a>,
+    backoff: Backoff,
+    session: Session,
+    /// For a delivery that may be parked.
+    line: Option<&'a Line>,
+    /// It is not parked before.
+    park_from: Option<Instant>,
+    /// The delivery's number in the order of arrival. `None` once an attempt of this process failed: it is probed after
+    /// the others then.
+    arrival_number: Option<u64>,
+    tried_since: Option<Instant>,
+    search: Option<Search>,
+    /// When the agent first rejected the event in a way that the breaker attributed to the agent.
+    rejected_at: Option<Instant>,
+    /// While an attempt is under way, or its end is not in the ledger yet.
+    exclusive: Option<Exclusive<'a>>,
+}
+
+/// One attempt that got an answer.
+struct Attempt {
+    answer: Answer,
+    /// The first is 1.
+    number: u32,
+    /// The breaker attributes the rejection to the agent.
+    agent_at_fault: bool,
+    /// It is under way until its result is recorded.
+    guard: AttemptGuard,
+}
+
+/// Why an attempt was not made.
+enum NotMade {
+    DeadLetter(Cause),
+    Stopped,
+    /// See [`AttemptsEnd::Elsewhere`].
+    Elsewhere(AttemptGuard),
+    Ledger(LedgerError),
+}
+
+/// What a delivery got when it waited for the agent.
+enum Acquired<'a> {
+    Permit(Option<Permit<'a>>),
+    Overdue,
+    Park,
+    Stopped,
+}
+
+impl<'a> Attempts<'a> {
+    pub(super) fn new(
+        context: &'a PipelineContext,
+        state: &'a EventState,
+        rule: &'a Arc<Rule>,
+        runtime: &'a AgentRuntime,
+        number: u64,
+        line: Option<&'a Line>,
+    ) -> Self {
+        let (failed_attempts, _) = state.progress(rule.name(), &runtime.spec.name);
+        Self {
+            context,
+            state,
+            rule,
+            runtime,
+            policy: Policy::new(&runtime.spec, delivery_id(state, rule, runtime)),
+            backoff: Backoff::after(&runtime.spec.retry, failed_attempts),
+            session: runtime.agent.session(),
+            line,
+            park_from: None,
+            arrival_number: Some(number),
+            tried_since: None,
+            search: None,
+            rejected_at: None,
+            exclusive: None,
+        }
+    }
+
+    /// It is parked no sooner than this.
+    pub(super) fn park_from(&mut self, at: Instant) {
+        self.park_from = Some(at);
+    }
+
+    /// It is not parked.
+    pub(super) fn never_park(&mut self) {
+        self.line = None;
+    }
+
+    /// Makes attempts until the delivery ends, or is to be parked.
+    pub(super) async fn run(&mut self) -> Result<AttemptsEnd, LedgerError> {
+        if self.search.is_none() {
+            let search = resume(&self.progress(), &self.policy, Instant::now());
+            self.begin_search(search);
+        }
+        loop {
+            let (decision, attempt) = match self.acquire().await {
+                Acquired::Stopped => return Ok(AttemptsEnd::Abandoned),
+                Acquired::Park => return Ok(AttemptsEnd::Park),
+                Acquired::Overdue => {
+                    let last = self.runtime.last_failure();
+                    (self.decide(Happened::Overdue { last: last.as_ref() }), None)
+                }
+                Acquired::Permit(permit) => match self.attempt(permit).await {
+                    Ok(attempt) => (self.decide(attempt.happened()), Some(attempt)),
+                    Err(NotMade::DeadLetter(cause)) => return Ok(AttemptsEnd::DeadLetter(cause, None)),
+                    Err(NotMade::Stopped) => return Ok(AttemptsEnd::Abandoned),
+                    Err(NotMade::Elsewhere(guard)) => return Ok(AttemptsEnd::Elsewhere(guard)),
+                    Err(NotMade::Ledger(error)) => return Err(error),
+                },
+            };
+            self.record(decision.write).await?;
+            let (wait, search) = match decision.step {
+                NextStep::Deliver => {
+                    self.accepted(attempt.as_ref());
+                    return Ok(AttemptsEnd::Delivered(attempt.map(|attempt| attempt.guard)));
+                }
+                NextStep::DeadLetter(cause) => {
+                    return Ok(AttemptsEnd::DeadLetter(cause, attempt.map(|attempt| attempt.guard)));
+                }
+                NextStep::Wait { after, search } => (after, search),
+                NextStep::Retry { no_sooner, search } => {
+                    let wait = self.backoff.next().max(no_sooner);
+                    self.log_retry(attempt.as_ref(), wait);
+                    (wait, search)
+                }
+            };
+            // Its result is recorded: the partition may be released when the ledger topic has it.
+            self.exclusive = None;
+            if let Some(attempt) = attempt {
+                self.state.acks().keep(attempt.guard);
+            }
+            self.begin_search(search);
+            tokio::select! {
+                biased;
+                () = self.parks() => return Ok(AttemptsEnd::Park),
+                waited = pause(self.stopped(), wait) => if !waited {
+                    return Ok(AttemptsEnd::Abandoned);
+                },
+            }
+        }
+    }
+
+    /// Waits until the agent may be called.
+    async fn acquire(&self) -> Acquired<'a> {
+        tokio::select! {
+            biased;
+            () = self.stopped() => Acquired::Stopped,
+            () = self.parks() => Acquired::Park,
+            permit = self.runtime.limiter.acquire(self.arrival_number) => Acquired::Permit(permit),
+            () = until_zero(|| self.overdue_in()) => Acquired::Overdue,
+        }
+    }
+
+    /// Resolves when the delivery is to be parked. One that searches for its run begins that anew when it is read back.
+    async fn parks(&self) {
+        let Some(line) = self.line else { return std::future::pending().await };
+        if let Some(at) = self.park_from {
+            sleep_until(at).await;
+        }
+        line.parks().await;
+    }
+
+    /// Resolves when no attempt may start any more.
+    fn stopped(&self) -> impl Future<Output = ()> + use<'a> {
+        stopped(&self.context.shutdown, self.state.ownership())
+    }
+
+    /// Makes one attempt, and reports its result to the breaker. The permit is returned before the ledger is written.
+    async fn attempt(&mut self, permit: Option<Permit<'a>>) -> Result<Attempt, NotMade> {
+        // Built for this attempt and dropped with it: a waiting delivery keeps no body in memory.
+        let delivery = tokio::select! {
+            biased;
+            () = self.stopped() => return Err(NotMade::Stopped),
+            composed = compose(self.context, self.state, self.rule, self.runtime) => composed.map_err(NotMade::DeadLetter)?,
+        };
+        if let Some(replication) = &self.context.replication {
+            tokio::select! {
+                biased;
+                () = self.stopped() => return Err(NotMade::Stopped),
+                () = replication.room() => {}
+            }
+        }
+        let id = delivery_id(self.state, self.rule, self.runtime);
+        let exclusive = tokio::select! {
+            biased;
+            () = self.stopped() => return Err(NotMade::Stopped),
+            exclusive = self.context.under_way.enter(id) => exclusive,
+        };
+        // Last, so that as little as possible lies between the check and the request.
+        let guard = begin_attempt(&self.context.shutdown, self.state.ownership()).await.ok_or(NotMade::Stopped)?;
+        let agent = &self.runtime.spec.name;
+        if !self.state.is_open(self.context, self.rule.name(), agent).map_err(NotMade::Ledger)? {
+            return Err(NotMade::Elsewhere(guard));
+        }
+        self.exclusive = Some(exclusive);
+        let began = Instant::now();
+        self.tried_since.get_or_insert(began);
+        let answer = self.runtime.agent.attempt(&mut self.session, &delivery).await;
+        self.runtime.instruments.attempted(result_label(&answer), began.elapsed());
+        drop(delivery);
+        let number = self.state.count_attempt(self.rule.name(), agent);
+        self.note(&answer);
+        let agent_at_fault = self.report_to_breaker(&answer, began);
+        drop(permit);
+        Ok(Attempt { answer, number, agent_at_fault, guard })
+    }
+
+    /// Keeps what explains the delivery later: the run that accepted it, or the failure.
+    fn note(&self, answer: &Answer) {
+        let (rule, agent) = (self.rule.name(), &self.runtime.spec.name);
+        match answer {
+            Answer::Accepted { run_id, .. } => {
+                if let Some(thread) = self.policy.thread {
+                    self.state.note_run(rule, agent, RunRecord::new(&thread.to_string(), run_id.as_deref()));
+                }
+            }
+            Answer::Failed(failure) => self.state.note_failure(rule, agent, failure.class.as_str(), failure.status),
+            Answer::Wait(_) | Answer::Ended => {}
+        }
+    }
+
+    /// True when the answer is a rejection that the breaker attributes to the agent.
+    fn report_to_breaker(&mut self, answer: &Answer, began: Instant) -> bool {
+        let limiter = &self.runtime.limiter;
+        let failure = match answer {
+            Answer::Accepted { .. } => {
+                limiter.report(&AttemptResult::Success { began }, None, "");
+                self.runtime.accepted();
+                return false;
+            }
+            Answer::Wait(_) | Answer::Ended => return limiter.report(&AttemptResult::Inconclusive, None, ""),
+            Answer::Failed(failure) => failure,
+        };
+        self.arrival_number = None;
+        self.runtime.failed(failure);
+        let result = AttemptResult::of(failure, self.state.event.id(), began, self.rejected_at);
+        // Retry-After for one event must not pause the agent for the others.
+        let for_all = !matches!(failure.class, Class::Busy | Class::EventFault | Class::Accepted);
+        let agent_at_fault = limiter.report(&result, failure.retry_after.filter(|_| for_all), &failure.reason);
+        if agent_at_fault {
+            self.rejected_at.get_or_insert_with(Instant::now);
+        }
+        agent_at_fault
+    }
+
+    /// How long it may wait for the agent.
+    fn overdue_in(&self) -> Option<Duration> {
+        // The breaker may open while a parked delivery waits.
+        let ask_again = self.state.parked_ms().map(|_| Duration::MAX);
+        overdue_in(&self.progress(), &self.policy, times()).or(ask_again)
+    }
+
+    /// A parked delivery is as old as its parking, and the failures of others count as its own: only a few at a time are
+    /// attempted while their agent is down.
+    fn progress(&self) -> Progress {
+        let (failed_attempts, first_attempt_ms) = self.state.progress(self.rule.name(), &self.runtime.spec.name);
+        let parked_ms = self.state.parked_ms();
+        let down_since = || parked_ms.and_then(|_| Instant::now().checked_sub(self.runtime.limiter.open_for()?));
+        Progress {
+            failed_attempts,
+            first_attempt_ms: first_attempt_ms.or(parked_ms),
+            tried_since: self.tried_since.or_else(down_since),
+            search: self.search.clone(),
+        }
+    }
+
+    fn decide(&self, happened: Happened<'_>) -> Decision {
+        next(happened, &self.progress(), &self.policy, times())
+    }
+
+    /// From here on nothing is posted: the session only searches for a run.
+    fn begin_search(&mut self, search: Option<Search>) {
+        if search.is_some() {
+            self.session.end();
+            self.search = search;
+        }
+    }
+
+    /// Records an attempt in the ledger. The first is flushed: `give_up_after` begins there, also for the next process.
+    async fn record(&self, write: LedgerWrite) -> Result<(), LedgerError> {
+        let (rule, agent) = (self.rule.name(), &self.runtime.spec.name);
+        let is_ambiguous = match write {
+            LedgerWrite::Nothing => return Ok(()),
+            LedgerWrite::Attempt => false,
+            LedgerWrite::FailedAttempt => true,
+        };
+        let (_, first_attempt_ms) = self.state.progress(rule, agent);
+        self.state.record_unfinished_attempt(self.context, rule, agent, is_ambiguous)?;
+        if first_attempt_ms.is_none() {
+            self.context.ledger.durable().await?;
+        }
+        Ok(())
+    }
+
+    fn accepted(&self, attempt: Option<&Attempt>) {
+        let Some(Attempt { answer: Answer::Accepted { run_id, found, .. }, number: attempt, .. }) = attempt else {
+            return;
+        };
+        if let Some(appended) = self.state.received.timestamp_ms {
+            let latency = Duration::from_millis(now_ms().saturating_sub(appended));
+            self.runtime.instruments.accepted_after(latency);
+        }
+        // How to find the run on its server.
+        let thread_id = self.policy.thread.map(|thread| thread.to_string());
+        let found = thread_id.is_some().then_some(*found);
+        let delivery =
+            LoggedDelivery { event: &self.state.event, rule: self.rule.name(), agent: &self.runtime.spec.name };
+        self.context.outcome_log.delivered(&delivery, *attempt, (thread_id.as_deref(), run_id.as_deref(), found));
+    }
+
+    fn log_retry(&self, attempt: Option<&Attempt>, wait: Duration) {
+        let Some(Attempt { answer: Answer::Failed(failure), number: attempt, .. }) = attempt else { return };
+        warn!(
+            event_id = self.state.event.id(), rule = %self.rule.name(), agent = %self.runtime.spec.name, attempt,
+            failed_attempts = self.progress().failed_attempts, class = failure.class.as_str(), status = failure.status,
+            url = %self.runtime.url, error = failure.reason, retry_in_ms = milliseconds(wait), "attempt failed: retrying"
+        );
+    }
+}
+
+impl Attempt {
+    fn happened(&self) -> Happened<'_> {
+        match &self.answer {
+            Answer::Accepted { .. } => Happened::Accepted,
+            Answer::Wait(wait) => Happened::Inconclusive(*wait),
+            Answer::Ended => Happened::NoRun,
+            Answer::Failed(failure) => Happened::Failed { failure, agent_at_fault: self.agent_at_fault },
+        }
+    }
+}
+
+fn times() -> Times {
+    Times { now: Instant::now(), now_ms: now_ms() }
+}
+
+/// The label of an answer in `attempts_total`.
+fn result_label(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Accepted { found: true, .. } => "found",
+        Answer::Accepted { status: Some(200..300) | None, .. } => ACCEPTED,
+        Answer::Accepted { .. } => "classified",
+        Answer::Wait(_) | Answer::Ended => "inconclusive",
+        Answer::Failed(failure) => failure.kind.as_str(),
+    }
+}

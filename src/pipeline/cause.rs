@@ -1,0 +1,120 @@
+//! Why a delivery or an event becomes a dead letter: the reason, and the sentence in `dlq-error`. Pure.
+
+use super::{outcome::DeadLetterReason, retry::GiveUpReason};
+use crate::{
+    agents::Failure,
+    dedup::LedgerError,
+    event::{DeliveryId, Poison},
+    routing::TemplateError,
+};
+
+/// Why something becomes a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cause {
+    reason: &'static str,
+    error: String,
+    status: Option<u16>,
+}
+
+/// The last answer of an agent that was no acceptance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LastFailure {
+    pub(super) reason: String,
+    /// The status, if there was an answer.
+    pub(super) status: Option<u16>,
+}
+
+impl From<&Failure> for LastFailure {
+    fn from(failure: &Failure) -> Self {
+        Self { reason: failure.reason.clone(), status: failure.status }
+    }
+}
+
+impl Cause {
+    fn new(reason: DeadLetterReason, error: String, status: Option<u16>) -> Self {
+        Self { reason: reason.as_str(), error, status }
+    }
+
+    /// The reason's label.
+    pub(super) fn reason(&self) -> &'static str {
+        self.reason
+    }
+
+    pub(super) fn error(&self) -> &str {
+        &self.error
+    }
+
+    /// The agent's last answer, as an HTTP status.
+    pub(super) fn status(&self) -> Option<u16> {
+        self.status
+    }
+
+    /// The record is no event.
+    pub(super) fn poison(poison: &Poison) -> Self {
+        Self { reason: poison.kind(), error: poison.to_string(), status: None }
+    }
+
+    /// The agent rejected this event.
+    pub(super) fn rejected(failure: &Failure) -> Self {
+        Self::new(DeadLetterReason::Refused, failure.reason.clone(), failure.status)
+    }
+
+    /// A template could not be rendered.
+    pub(super) fn template(error: &TemplateError) -> Self {
+        Self::new(DeadLetterReason::Template, error.to_string(), None)
+    }
+
+    /// The template engine panicked.
+    pub(super) fn template_engine() -> Self {
+        let error = "the template engine failed at this event: this is a defect of the bridge, report it with the rule";
+        Self::new(DeadLetterReason::Template, error.to_owned(), None)
+    }
+
+    /// The routing files no longer have this delivery.
+    pub(super) fn plan_gone(rule: &str, agent: &str) -> Self {
+        let error = format!(
+            "rule `{rule}` no longer sends to agent `{agent}`, and this event was partly delivered before: \
+             if the agent still has to run, publish the event under a new event_id for a rule that names this agent alone"
+        );
+        Self::new(DeadLetterReason::PlanGone, error, None)
+    }
+
+    /// The event's id was used for another event: never a duplicate.
+    pub(super) fn id_conflict(event_id: &str) -> Self {
+        let error = format!(
+            "event_id `{event_id}` was seen before with another type, source, workflow or run: \
+             give every event an id of its own and publish this one again"
+        );
+        Self::new(DeadLetterReason::IdConflict, error, None)
+    }
+
+    /// The event's ledger record cannot be read.
+    pub(super) fn ledger_record(error: &LedgerError) -> Self {
+        Self::new(DeadLetterReason::LedgerRecord, error.to_string(), None)
+    }
+
+    /// A delivery is given up. `thread` is the LangGraph thread where an earlier attempt may have left a run.
+    pub(super) fn given_up(
+        why: GiveUpReason,
+        failed_attempts: u32,
+        last: Option<&LastFailure>,
+        thread: Option<DeliveryId>,
+    ) -> Self {
+        let search = thread.map_or_else(String::new, |id| {
+            format!(
+                " (look for a run in thread {id} before you publish this event again: an earlier attempt may have left one)"
+            )
+        });
+        let last_reason = last.map_or("none", |last| last.reason.as_str());
+        let error = format!("given up: {}{search}; the last answer: {last_reason}", why.describe(failed_attempts));
+        Self::new(why.reason(), error, last.and_then(|last| last.status))
+    }
+
+    /// A LangGraph delivery is given up, and there is no run of it.
+    pub(super) fn no_run(why: GiveUpReason, failed_attempts: u32, last: Option<&LastFailure>) -> Self {
+        let last_reason = last.map_or("none", |last| last.reason.as_str());
+        let described = why.describe(failed_attempts);
+        let error = format!("given up: {described} (there is no run of it); the last answer: {last_reason}");
+        Self::new(why.reason(), error, last.and_then(|last| last.status))
+    }
+}

@@ -1,0 +1,96 @@
+//! Builds the request of an attempt: the rule's and the agent's templates, the event, and its trace.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{
+    cause::Cause, context::PipelineContext, event_state::EventState, render::RenderFailed, runtime::AgentRuntime,
+};
+use crate::{
+    agents::{Delivery, Endpoint, RunSettings, TraceContext},
+    event::{DeliveryId, Dialect},
+    routing::{Rule, TemplateError},
+};
+
+/// The identity of a delivery, the same for every attempt, restart and replica.
+pub(super) fn delivery_id(state: &EventState, rule: &Rule, runtime: &AgentRuntime) -> DeliveryId {
+    DeliveryId::new(rule.name(), &runtime.spec.name, state.event.id(), 0)
+}
+
+/// The delivery as the agent gets it. A template that cannot be rendered ends the delivery.
+pub(super) async fn compose(
+    context: &PipelineContext,
+    state: &EventState,
+    rule: &Arc<Rule>,
+    runtime: &AgentRuntime,
+) -> Result<Delivery, Cause> {
+    let event = &state.event;
+    let (body, settings) = render(context, state, rule, runtime).await?;
+    Ok(Delivery {
+        id: delivery_id(state, rule, runtime),
+        rule: Arc::clone(rule.name()),
+        agent: Arc::clone(&runtime.spec.name),
+        event: Arc::clone(event),
+        origin: state.received.origin.clone(),
+        // ConnectedAgents get the native form, whatever dialect was published.
+        raw: match event.dialect() {
+            Dialect::Native => state.received.text(),
+            _ => event.encode().into(),
+        },
+        trace: trace(state),
+        body,
+        settings,
+    })
+}
+
+/// Renders the templates of a rule and of its agent. What depends on the event is rendered on the threads of the
+/// renderer, never on those of the runtime.
+async fn render(
+    context: &PipelineContext,
+    state: &EventState,
+    rule: &Arc<Rule>,
+    runtime: &AgentRuntime,
+) -> Result<(Option<Value>, RunSettings), Cause> {
+    let uses_input = match &runtime.spec.endpoint {
+        Endpoint::LangGraph(_) => true,
+        Endpoint::Http(_) => false,
+    };
+    let agent = Arc::clone(&runtime.spec.name);
+    let depends_on_event = if uses_input {
+        rule.has_input_template() || context.routing.has_templates(&agent)
+    } else {
+        rule.has_body_template()
+    };
+    let (routing, rule, event) = (Arc::clone(&context.routing), Arc::clone(rule), Arc::clone(&state.event));
+    let render = move || -> Result<_, TemplateError> {
+        if uses_input {
+            Ok((rule.render_input(&event)?, routing.render_settings(rule.name(), &agent, &event)?))
+        } else {
+            Ok((rule.render_body(&event)?, RunSettings::default()))
+        }
+    };
+    let rendered = if depends_on_event {
+        let _one_at_a_time = runtime.rendering.lock().await;
+        context.renderer.run(render).await
+    } else {
+        Ok(render())
+    };
+    match rendered {
+        Ok(Ok(rendered)) => Ok(rendered),
+        Ok(Err(error)) => Err(Cause::template(&error)),
+        Err(RenderFailed) => Err(Cause::template_engine()),
+    }
+}
+
+/// The trace that the record belongs to: its headers, in any letter case, or the extension attributes of a CloudEvent.
+fn trace(state: &EventState) -> TraceContext {
+    let metadata = &state.event.document()["metadata"];
+    let header = |name: &str| -> Vec<&str> {
+        let values = state.received.headers.iter().filter(|(found, _)| found.eq_ignore_ascii_case(name));
+        // An invalid value counts as an empty one, so a valid one after it is not used.
+        values.filter_map(|(_, value)| Some(std::str::from_utf8(value.as_deref()?).unwrap_or_default())).collect()
+    };
+    let attributes = TraceContext::read(metadata["traceparent"].as_str(), metadata["tracestate"].as_str(), None);
+    TraceContext::read(header("traceparent"), header("tracestate"), header("baggage")).or(attributes)
+}

@@ -1,0 +1,130 @@
+//! What every task of the pipeline uses.
+//!
+//! Owns the clock that ages ledger records, and the one place where an event is completed: its ticket is completed,
+//! its outcome is counted and the observer is called.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    clock::now_ms,
+    instruments::OutcomeCounters,
+    outcome::{CompletedEvent, Observer, Outcome},
+    outcome_log::OutcomeLog,
+    parking::Parking,
+    render::Renderer,
+    replica::Replication,
+    runtime::ConnectedAgents,
+    uncommitted::Uncommitted,
+    under_way::UnderWay,
+};
+use crate::{
+    dedup::{ExpiryClock, Ledger, LedgerError, Record, ledger_now},
+    event::Limits,
+    kafka::{Acks, ConsumerView, DeadLetters, ReadProgress, Ticket},
+    routing::Routing,
+};
+
+pub(super) struct PipelineContext {
+    pub(super) routing: Arc<Routing>,
+    pub(super) agents: ConnectedAgents,
+    pub(super) renderer: Renderer,
+    pub(super) ledger: Ledger,
+    /// `None` when the ledger topic is off.
+    pub(super) replication: Option<Replication>,
+    pub(super) dead_letters: DeadLetters,
+    pub(super) parking: Parking,
+    /// The largest record that is read as an event.
+    pub(super) limits: Limits,
+    /// Cancelled when no new work may start.
+    pub(super) shutdown: CancellationToken,
+    pub(super) newest_record_ms: AtomicU64,
+    pub(super) uncommitted: Uncommitted,
+    pub(super) under_way: UnderWay,
+    pub(super) outcomes: OutcomeCounters,
+    pub(super) outcome_log: OutcomeLog,
+    pub(super) observer: Option<Observer>,
+    pub(super) consumer: ConsumerView,
+}
+
+impl PipelineContext {
+    /// The clocks that age ledger records, with what is assigned now. For the records of assigned partitions it is the
+    /// moment through which every assigned partition has been read, and no later than the local clock or the newest
+    /// record, so that a clock that jumps ahead expires nothing, of other partitions either. `None` while records wait to be read.
+    pub(super) fn expiry_clock(&self) -> Option<(ExpiryClock, ReadProgress)> {
+        let progress = self.forget_committed();
+        let newest = self.newest_record_ms.load(Ordering::Relaxed);
+        // What was parked since the oldest parked delivery may be read again from there.
+        let through = progress.through_ms?.min(self.parking.oldest_ms()?);
+        let local_ms = now_ms();
+        let newest = (newest > 0).then_some(newest);
+        let owned_ms = ledger_now(local_ms.min(through), newest)?;
+        Some((ExpiryClock { owned_ms, others_ms: ledger_now(local_ms, newest)?, local_ms }, progress))
+    }
+
+    /// Forgets the records that are committed by now: no restart reads them again.
+    pub(super) fn forget_committed(&self) -> ReadProgress {
+        let progress = self.consumer.read_progress();
+        for (topic, partition, offset) in &progress.committed {
+            self.uncommitted.committed(topic, *partition, *offset);
+        }
+        progress
+    }
+
+    /// How often records of other processes were merged into the ledger.
+    pub(super) fn merged(&self) -> u64 {
+        self.replication.as_ref().map_or(0, Replication::merged)
+    }
+
+    /// Appends what the ledger knows of an event, and returns the acknowledgements to wait for before its offset may be
+    /// committed. The ledger may know what the ledger topic has not got: the process ended, or the partition moved away
+    /// and came back, while a record was on its way.
+    pub(super) fn append_known(&self, partition: i32, event_id: &str, known: Option<&Record>) -> Acks {
+        let acks = Acks::new();
+        if let (Some(replication), Some(known)) = (&self.replication, known) {
+            replication.append(partition, event_id, known, &acks);
+        }
+        acks
+    }
+
+    /// Writes records to the ledger topic again, before it forgets them. What finds no room there now is left for the
+    /// next pass.
+    pub(super) fn append_again(&self, records: Vec<(String, Record)>) -> Result<(), LedgerError> {
+        let Some(replication) = &self.replication else { return Ok(()) };
+        for (event_id, mut record) in records {
+            let Some(partition) = record.source().map(|source| source.partition) else { continue };
+            if !replication.has_room() {
+                return Ok(());
+            }
+            record.record_written(now_ms());
+            let merged = self.ledger.merge(&event_id, &record)?;
+            // No offset waits for it: the topic still has the record from before.
+            replication.append(partition, &event_id, &merged, &Acks::new());
+        }
+        Ok(())
+    }
+
+    /// Completes an event: its offset may be committed, when the ledger topic has acknowledged what `acks` registered.
+    pub(super) fn complete(
+        &self,
+        ticket: Option<Ticket>,
+        acks: Option<&Acks>,
+        outcome: Outcome,
+        describe: impl FnOnce(Outcome) -> CompletedEvent,
+    ) {
+        if let Some(ticket) = ticket {
+            match acks {
+                Some(acks) => ticket.complete_after(acks),
+                None => ticket.complete(),
+            }
+        }
+        self.outcomes.count(outcome);
+        if let Some(observer) = &self.observer {
+            observer(describe(outcome));
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Writes a dead letter: the one place that does.
+//!
+//! Invariant: the broker has acknowledged the dead letter before anything calls it written.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{
+    cause::Cause, context::PipelineContext, event_state::Received, outcome_log::Subject, wait::dead_letter_stopped,
+};
+use crate::kafka::{DeadLetter, Ownership};
+
+/// Writes a dead letter and logs it. False when the pipeline shut down, or the partition was given up, before the broker
+/// acknowledged it. The caller holds a guard of the partition.
+pub(super) async fn dead_letter(
+    context: &PipelineContext,
+    received: &Received,
+    ownership: &Ownership,
+    cause: &Cause,
+    subject: Subject<'_>,
+) -> bool {
+    let (rule, agent) = subject.delivery.unzip();
+    let letter = DeadLetter {
+        origin: received.origin.clone(),
+        key: received.key.clone(),
+        value: received.value.clone(),
+        headers: Arc::clone(&received.headers),
+        reason: cause.reason(),
+        error: cause.error().to_owned(),
+        rule: rule.map(ToString::to_string),
+        agent: agent.map(ToString::to_string),
+        attempts: subject.attempts,
+        status: cause.status(),
+        time: Timestamp::now(),
+    };
+    let stopped = dead_letter_stopped(&context.shutdown, ownership);
+    if context.dead_letters.deliver(&letter, stopped).await.is_err() {
+        return false;
+    }
+    context.outcome_log.dead_letter(&letter, &subject);
+    true
+}

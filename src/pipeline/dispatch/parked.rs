@@ -1,0 +1,134 @@
+//! The dispatcher's part in parking: it begins what the follower asks for, and queues what was read back.
+
+use std::sync::Arc;
+
+use super::{
+    super::{
+        event_state::Arrival,
+        lanes::{LaneKey, Queued},
+        parking::{
+            SourcePartition,
+            feed::{Fed, FedEvent, dead_letter_unreadable, read},
+            follow::{ParkingDone, Work},
+            scan::{Scanned, scan},
+        },
+    },
+    Dispatcher, Done,
+};
+use crate::{
+    dedup::{Decision, Record},
+    event::Origin,
+};
+
+impl Dispatcher {
+    pub(super) fn parking_done(&mut self, done: ParkingDone) {
+        match done {
+            ParkingDone::Scanned { partition, scanned: Some(Scanned { found, end, exists }) } => {
+                let may_park = self.context.parking.park_after.is_some();
+                partition.scanned(found, (end, exists), may_park);
+                self.context.parking.wake();
+            }
+            ParkingDone::Prepared { partition, existed: true } => partition.scan_anew(),
+            ParkingDone::Read { partition, agent, read: Some(Ok(fed)), .. } => self.feed(&partition, &agent, fed),
+            ParkingDone::Read { partition, agent, epoch, read: Some(Err(error)) } => {
+                self.follower.read_failed(&agent, &error);
+                if error.is_refused {
+                    partition.lost_access(epoch);
+                } else {
+                    partition.read_failed(&agent, epoch);
+                }
+            }
+            ParkingDone::Scanned { .. }
+            | ParkingDone::Prepared { .. }
+            | ParkingDone::Read { .. }
+            | ParkingDone::Other => {}
+        }
+    }
+
+    /// The deliveries of this very record that the ledger calls parked. They are made from here as well, because whether the
+    /// parked topic still has them in the part that is to be read is not known: a former owner may have parked them after this
+    /// process had looked. What was delivered from there meanwhile is not delivered again.
+    pub(super) fn parked_from_here(arrival: &Arrival, known: &Record) -> Vec<(Arc<str>, Arc<str>)> {
+        let Origin { topic, partition, offset } = &arrival.received.origin;
+        if known.is_from(topic, *partition, *offset) { known.parked() } else { Vec::new() }
+    }
+
+    /// What to do with an event whose deliveries have all ended or are parked.
+    pub(super) fn with_parked(arrival: &Arrival, known: Option<&Record>) -> Decision {
+        match known {
+            Some(known) if !Self::parked_from_here(arrival, known).is_empty() => Decision::Resume(known.clone()),
+            _ => Decision::Duplicate,
+        }
+    }
+
+    /// Follows the breakers, and reads back what there is room for.
+    pub(super) fn follow(&mut self) {
+        for work in self.follower.follow(&self.context) {
+            self.begin(work);
+        }
+    }
+
+    pub(super) fn begin(&mut self, work: Work) {
+        let context = Arc::clone(&self.context);
+        match work {
+            Work::Scan { partition } => self.spawn(async move {
+                let scanned = scan(&context, &partition).await?;
+                Ok(Done::Parking(ParkingDone::Scanned { partition, scanned }))
+            }),
+            Work::Prepare { partition } => self.spawn(async move {
+                let existed = tokio::select! {
+                    biased;
+                    () = context.shutdown.cancelled() => false,
+                    existed = context.parking.topics.prepare(&partition.topic, partition.number) => existed,
+                };
+                Ok(Done::Parking(ParkingDone::Prepared { partition, existed }))
+            }),
+            Work::Remove { topic, partition, before } => self.spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = context.shutdown.cancelled() => {}
+                    () = context.parking.topics.remove_before(&topic, partition, before) => {}
+                }
+                Ok(Done::Parking(ParkingDone::Other))
+            }),
+            Work::Read { partition, agent, range, room, bytes } => self.spawn(async move {
+                let (epoch, read) = (range.epoch, read(&context, &partition, &agent, range, (room, bytes)).await?);
+                Ok(Done::Parking(ParkingDone::Read { partition, agent, epoch, read }))
+            }),
+        }
+    }
+
+    /// Queues a delivery in its lane, and starts it when it is the first.
+    pub(super) fn push(&mut self, lane: LaneKey, queued: Queued) {
+        if let Some(runtime) = self.context.agents.get(&lane.agent) {
+            runtime.add_pending(1);
+        }
+        if let Some(first) = self.lanes.push(lane.clone(), queued) {
+            self.start(lane, first);
+        }
+    }
+
+    /// Queues what was read back, in the order of the parked topic.
+    fn feed(&mut self, partition: &SourcePartition, agent: &Arc<str>, fed: Fed) {
+        let offsets = fed.deliveries.iter().map(|fed| (fed.offset, fed.parked_ms));
+        if !partition.fed(agent, (fed.epoch, fed.next), offsets) {
+            return;
+        }
+        for delivery in fed.deliveries {
+            match delivery.event {
+                FedEvent::Readable(state) => {
+                    let key: Arc<str> = state.event.key().into();
+                    let lane = LaneKey::new(&state.received.origin, &key, delivery.agent, true);
+                    self.push(lane, Queued { state, rule: delivery.rule, parkable: None });
+                }
+                FedEvent::Unreadable(unreadable) => {
+                    let context = Arc::clone(&self.context);
+                    self.spawn(async move {
+                        dead_letter_unreadable(&context, *unreadable).await?;
+                        Ok(Done::Parking(ParkingDone::Other))
+                    });
+                }
+            }
+        }
+    }
+}

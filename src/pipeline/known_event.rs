@@ -1,0 +1,44 @@
+//! What this process knows of one event, for the pages.
+
+use std::sync::Arc;
+
+use super::context::PipelineContext;
+use crate::{
+    agents::Endpoint,
+    dedup::{LedgerError, Record},
+};
+
+/// What is known of an event.
+pub(crate) struct KnownEvent {
+    /// Its record in the ledger: there is one from the end of its first delivery or failed attempt on.
+    pub record: Option<Record>,
+    /// It was read from Kafka in this process, and its offset is not committed yet.
+    pub is_uncommitted: bool,
+}
+
+/// Answers questions about single events, after the end of the pipeline too.
+#[derive(Clone)]
+pub(crate) struct KnownEvents(Arc<PipelineContext>);
+
+impl KnownEvents {
+    pub(super) fn new(context: Arc<PipelineContext>) -> Self {
+        Self(context)
+    }
+
+    /// Looks an event up. Blocks: it reads the ledger.
+    ///
+    /// # Errors
+    /// The record of the event cannot be decoded, or the ledger has failed.
+    pub(crate) fn find(&self, event_id: &str) -> Result<KnownEvent, LedgerError> {
+        // In this order: what is committed in between has a record.
+        let is_uncommitted = self.0.uncommitted.contains(event_id);
+        Ok(KnownEvent { record: self.0.ledger.get(event_id)?, is_uncommitted })
+    }
+
+    /// The address of a run on the server of a LangGraph agent, without secrets. `None` for an agent that is gone, or of another kind.
+    pub(crate) fn run_url(&self, agent: &str, thread: &str, run: &str) -> Option<String> {
+        let runtime = self.0.agents.get(agent)?;
+        matches!(runtime.spec.endpoint, Endpoint::LangGraph(_))
+            .then(|| format!("{}/threads/{thread}/runs/{run}", runtime.url.trim_end_matches('/')))
+    }
+}

@@ -1,0 +1,163 @@
+//! Parking with the embedded broker.
+
+use std::sync::atomic::Ordering;
+
+use super::{given_up::Switched, replicated::digest_of, *};
+use crate::{
+    dedup::{DeliveryStatus, PlannedDelivery, Record, Source},
+    kafka::{ParkedDelivery, ParkedHead},
+};
+
+const PARK_AFTER: Option<Duration> = Some(Duration::from_millis(300));
+
+fn received_ids(agent: &SampleAgent) -> Vec<(String, String)> {
+    let text = |event: &serde_json::Value, field: &str| event[field].as_str().unwrap_or_default().to_owned();
+    agent
+        .received()
+        .iter()
+        .map(|request| serde_json::from_slice::<serde_json::Value>(&request.body).unwrap())
+        .map(|event| (text(&event, "workflow_run_id"), text(&event, "event_id")))
+        .collect()
+}
+
+fn assert_once_and_in_order(agent: &SampleAgent, events: usize) {
+    assert_in_order(&received_ids(agent), events);
+}
+
+fn assert_in_order(received: &[(String, String)], events: usize) {
+    assert_eq!(received.len(), events, "each once: {received:?}");
+    for run in 0..3 {
+        let ids: Vec<_> = received.iter().filter(|(of, _)| *of == format!("run-{run}")).map(|(_, id)| id).collect();
+        assert!(ids.is_sorted(), "run {run}: {ids:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_has_its_outcome_when_its_delivery_is_parked_and_the_delivery_is_made_later() {
+    let agent = Switched::default();
+    let mut fixture = PipelineFixture::parking(&rules(agent.start().await, ""), PARK_AFTER);
+    for n in 0..60 {
+        fixture.publish(&format!("{n:03}"), &format!("run-{}", n % 3));
+    }
+    fixture.until("every event has its outcome", |fixture| fixture.open_offsets() == 0).await;
+    assert!(agent.accepted().is_empty(), "before the agent has accepted any");
+    assert_eq!(fixture.count(Outcome::Parked), 60);
+    let status = &fixture.pipeline.agents()[0];
+    assert!(status.parked && status.parked_deliveries > 0, "{status:?}");
+    // Behind the others.
+    for n in 60..90 {
+        fixture.publish(&format!("{n:03}"), &format!("run-{}", n % 3));
+    }
+    agent.up.store(true, Ordering::SeqCst);
+    fixture.until("the agent has accepted all of them", |_| agent.accepted().len() >= 90).await;
+    fixture.until("nothing is parked", |fixture| !fixture.pipeline.agents()[0].parked).await;
+    fixture.publish("090", "run-0");
+    let is_last = |seen: &CompletedEvent| seen.event_id.as_deref() == Some("090") && seen.outcome == Outcome::Delivered;
+    fixture.until("it was delivered", |fixture| fixture.outcomes.lock().unwrap().iter().any(is_last)).await;
+    let run_of = |id: &str| format!("run-{}", id.parse::<u32>().unwrap() % 3);
+    let accepted: Vec<_> = agent.accepted().into_iter().map(|id| (run_of(&id), id)).collect();
+    assert_in_order(&accepted, 91);
+    let status = &fixture.pipeline.agents()[0];
+    assert_eq!((status.parked_deliveries, status.pending_deliveries), (0, 0), "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_is_not_to_be_parked_waits() {
+    let agent = agent(SampleOptions { refuse_first: 60, ..SampleOptions::default() }).await;
+    let mut fixture = PipelineFixture::parking(&rules(agent.addr(), ""), None);
+    for n in 0..30 {
+        fixture.publish(&format!("{n:03}"), &format!("run-{}", n % 3));
+    }
+    fixture.until("all were delivered", |fixture| fixture.count(Outcome::Delivered) == 30).await;
+    assert_once_and_in_order(&agent, 30);
+}
+
+/// The ledger calls the delivery of the event at this offset parked, and the parked topic has nothing.
+async fn parked_by_another(offset: i64) -> Record {
+    let plan = [PlannedDelivery { rule: "all".into(), agent: "audit".into() }];
+    let mut record = Record::new(digest_of("000", "run-0").await, 1, &plan);
+    record.record_source(Source { topic: "events".into(), partition: 0, offset });
+    record.finish("all", "audit", DeliveryStatus::Parked, 2);
+    record
+}
+
+/// A record of the parked topic whose headers name the first event.
+fn parked_record(value: &serde_json::Value) -> ParkedDelivery {
+    ParkedDelivery {
+        origin: Origin { topic: "events".into(), partition: 0, offset: 0 },
+        key: None,
+        value: Some(value.to_string().into()),
+        headers: [].into(),
+        timestamp_ms: Some(1),
+        head: ParkedHead {
+            event_id: "000".into(),
+            rule: "all".into(),
+            agent: "audit".into(),
+            attempts: 0,
+            failed_attempts: 0,
+            first_attempt_ms: None,
+            parked_ms: 5,
+        },
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_with_another_event_than_its_headers_name_does_not_take_the_place_of_the_parked_one() {
+    let agent = agent(SampleOptions::default()).await;
+    let mut fixture = PipelineFixture::parking(&rules(agent.addr(), ""), PARK_AFTER);
+    fixture.ledger.merge("000", &parked_by_another(0).await).unwrap();
+    let kafka = KafkaSettings {
+        bootstrap_servers: fixture.broker.bootstrap_servers(),
+        parked_topic: Some("parked".into()),
+        ..KafkaSettings::default()
+    };
+    let topics = ParkedTopics::connect(&kafka).unwrap();
+    for (id, run) in [("other", "run-0"), ("000", "another-run"), ("000", "run-0")] {
+        let record = parked_record(&event(id, run));
+        topics.park(&record, std::future::pending()).await.unwrap();
+    }
+    // With its first event the partition is known, and what is parked is looked up.
+    fixture.publish("001", "run-1");
+    fixture.until("both were delivered", |_| agent.received().len() >= 2).await;
+    fixture.until("nothing is parked", |fixture| !fixture.pipeline.agents()[0].parked).await;
+    let mut received = received_ids(&agent);
+    received.sort();
+    let expected = [("run-0", "000"), ("run-1", "001")].map(|(run, id)| (run.to_owned(), id.to_owned()));
+    assert_eq!(received, expected);
+}
+
+/// It was a former owner of the partition, and this process had looked into the parked topic before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_another_process_parked_late_is_made_when_its_event_is_read() {
+    let agent = agent(SampleOptions::default()).await;
+    let mut fixture = PipelineFixture::parking(&rules(agent.addr(), ""), PARK_AFTER);
+    fixture.ledger.merge("000", &parked_by_another(0).await).unwrap();
+    fixture.publish("000", "run-0");
+    fixture.until("it is delivered", |fixture| fixture.count(Outcome::Delivered) == 1).await;
+    assert_once_and_in_order(&agent, 1);
+    assert!(fixture.ledger.get("000").unwrap().unwrap().state().is_final());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_record_of_an_event_that_is_parked_is_a_duplicate() {
+    let agent = agent(SampleOptions::default()).await;
+    let mut fixture = PipelineFixture::parking(&rules(agent.addr(), ""), PARK_AFTER);
+    fixture.ledger.merge("000", &parked_by_another(7).await).unwrap();
+    fixture.publish("000", "run-0");
+    fixture.until("it has its outcome", |fixture| fixture.open_offsets() == 0).await;
+    assert_eq!((fixture.count(Outcome::Duplicate), agent.received().len()), (1, 0));
+}
+
+/// Nobody would notice that the agent works again, if what cannot be parked were not attempted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_cannot_be_written_does_not_keep_the_agent_from_being_probed() {
+    let agent = agent(SampleOptions { refuse_first: 100, ..SampleOptions::default() }).await;
+    let mut fixture =
+        PipelineFixture::start_with(&rules(agent.addr(), ""), (PARK_AFTER, "cannot-be-created"), |_, _| None);
+    for n in 0..30 {
+        fixture.publish(&format!("{n:03}"), &format!("run-{}", n % 3));
+    }
+    fixture.until("all were delivered", |fixture| fixture.count(Outcome::Delivered) == 30).await;
+    assert_once_and_in_order(&agent, 30);
+    fixture.until("the agent is live", |fixture| !fixture.pipeline.agents()[0].parked).await;
+}

@@ -1,0 +1,222 @@
+//! What happened in a run: pure data, as the oracle reads it. Times are milliseconds since the run began.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::schedule::{Fault, Lane};
+
+/// The name of the HTTP agent in the rules.
+pub const AUDIT: &str = "audit";
+/// The name of the LangGraph agent in the rules.
+pub const ANALYST: &str = "analyst";
+
+/// What has to become of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The rule `check`: the HTTP agent.
+    Http,
+    /// The rule `analyse`: LangGraph.
+    LangGraph,
+    /// The rule `both`: both of them.
+    Both,
+    /// No rule: nothing.
+    Unmatched,
+    /// No event: the dead-letter topic.
+    Poison,
+}
+
+impl Kind {
+    /// The (rule, agent) pairs that it is delivered to.
+    pub fn deliveries(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Http => &[("check", AUDIT)],
+            Self::LangGraph => &[("analyse", ANALYST)],
+            Self::Both => &[("both", AUDIT), ("both", ANALYST)],
+            Self::Unmatched | Self::Poison => &[],
+        }
+    }
+
+    /// Whether one of its deliveries is to this agent.
+    pub fn is_for(self, agent: &str) -> bool {
+        self.deliveries().iter().any(|(_, to)| *to == agent)
+    }
+}
+
+/// A record that the brokers acknowledged. An event may have several.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// The event's id; of poison, the id that its header has.
+    pub id: String,
+    /// What has to become of it.
+    pub kind: Kind,
+    /// The record's key.
+    pub key: String,
+    /// Where it stands.
+    pub partition: i32,
+    /// Where it stands.
+    pub offset: i64,
+    /// When it was acknowledged.
+    pub at: u64,
+}
+
+/// A request that the HTTP agent read to its end. The agent has acted on every one but those that it answered 401.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// When.
+    pub at: u64,
+    /// Which replica sent it.
+    pub replica: usize,
+    /// The event's id.
+    pub id: String,
+    /// `Idempotency-Key`.
+    pub key: String,
+    /// The status that was answered; `None` when the connection ended without an answer.
+    pub answered: Option<u16>,
+}
+
+impl Request {
+    /// Whether the agent acted on it.
+    pub fn acted(&self) -> bool {
+        self.answered != Some(401)
+    }
+
+    /// Whether the bridge was told so.
+    pub fn accepted(&self) -> bool {
+        self.answered.is_some_and(|status| (200..300).contains(&status))
+    }
+}
+
+/// A run on the LangGraph server.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The event's id.
+    pub id: String,
+    /// The rule.
+    pub rule: String,
+    /// The agent.
+    pub agent: String,
+    /// The run's id.
+    pub run: String,
+    /// When the server created it, in microseconds since 1970.
+    pub created_us: i64,
+}
+
+/// A dead letter.
+#[derive(Debug, Clone)]
+pub struct DeadLetter {
+    /// `dlq-reason`.
+    pub reason: String,
+    /// `dlq-error`.
+    pub error: String,
+    /// The coordinates of the record that it is about.
+    pub partition: i32,
+    /// The coordinates of the record that it is about.
+    pub offset: i64,
+}
+
+/// A record of the ledger topic, as a reader saw it.
+#[derive(Debug, Clone)]
+pub struct LedgerEntry {
+    /// The event's id.
+    pub id: String,
+    /// Where it stands.
+    pub partition: i32,
+    /// Where it stands.
+    pub offset: i64,
+    /// When a consumer got it, so not before every in-sync replica had it.
+    pub seen: u64,
+    /// The (rule, agent) pairs that it has as delivered.
+    pub delivered: Vec<(String, String)>,
+}
+
+impl LedgerEntry {
+    /// Whether it has a delivery to this agent as delivered.
+    pub fn delivered_to(&self, agent: &str) -> bool {
+        self.delivered.iter().any(|(_, to)| to == agent)
+    }
+}
+
+/// The ledger topic lost every record of a partition below an offset.
+#[derive(Debug, Clone, Copy)]
+pub struct Truncation {
+    /// When it began.
+    pub at: u64,
+    /// The partition.
+    pub partition: i32,
+    /// The first offset that is left.
+    pub before: i64,
+}
+
+impl Truncation {
+    /// Whether it removed this record before this time.
+    pub fn removed(&self, entry: &LedgerEntry, before: u64) -> bool {
+        self.partition == entry.partition && entry.offset < self.before && self.at <= before
+    }
+}
+
+/// A fault as it was: from its begin until it was healed.
+#[derive(Debug, Clone, Copy)]
+pub struct Interval {
+    /// What it happened to.
+    pub lane: Lane,
+    /// What it was.
+    pub fault: Fault,
+    /// From.
+    pub from: u64,
+    /// To.
+    pub to: u64,
+}
+
+impl Interval {
+    /// Whether a moment of this time is within it.
+    pub fn overlaps(&self, from: u64, to: u64) -> bool {
+        self.from <= to && from <= self.to
+    }
+}
+
+/// A replica's process ended although nobody had asked it to, or otherwise than asked.
+#[derive(Debug, Clone)]
+pub struct Exit {
+    /// Which.
+    pub replica: usize,
+    /// When.
+    pub at: u64,
+    /// Its exit code, if it had one.
+    pub code: Option<i32>,
+    /// Its status and its last line.
+    pub how: String,
+}
+
+/// Everything that the oracle judges.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    /// Every acknowledged record.
+    pub published: Vec<Published>,
+    /// Records that the brokers had not acknowledged in the end.
+    pub unacknowledged: usize,
+    /// Every request to the HTTP agent, in the order in which they came.
+    pub requests: Vec<Request>,
+    /// The replicas whose log has a failed attempt of an event to the HTTP agent.
+    pub failed_attempts: BTreeSet<(usize, String)>,
+    /// Every run of the LangGraph server.
+    pub runs: Vec<Run>,
+    /// The ids of the runs that the graph executed, by event.
+    pub executions: BTreeMap<String, Vec<String>>,
+    /// Every dead letter.
+    pub dead_letters: Vec<DeadLetter>,
+    /// The ledger topic; `None` when there is none.
+    pub ledger: Option<Vec<LedgerEntry>>,
+    /// The partitions of the ledger topic of which records were removed before they were seen.
+    pub ledger_gaps: BTreeSet<i32>,
+    /// What the ledger topic lost.
+    pub truncations: Vec<Truncation>,
+    /// The committed offset of each partition that has one.
+    pub committed: BTreeMap<i32, i64>,
+    /// The end of each partition.
+    pub ends: BTreeMap<i32, i64>,
+    /// Every fault.
+    pub faults: Vec<Interval>,
+    /// Every exit that nobody had asked for.
+    pub exits: Vec<Exit>,
+    /// What was not well in the end.
+    pub unwell: Vec<String>,
+}

@@ -1,0 +1,31 @@
+//! Faults for as long as asked (`make faults SEED= MINUTES=`), the figures of several replicas (`make replicas`) and of parking
+//! (`make parking MINUTES=`). They stand
+//! apart because they take longer than `make test` may.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on says why and ends; figures are printed"
+)]
+
+#[path = "../it/kit/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the kit serves tests that come and go")]
+mod kit;
+mod parked;
+mod replicas;
+#[path = "mod.rs"]
+mod seeded_faults;
+
+use std::time::Duration;
+
+use rand::RngExt;
+
+#[test]
+fn faults_for_as_long_as_asked() {
+    let asked = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let seed = asked("FAULTS_SEED")
+        .map_or_else(|| rand::rng().random_range(0..1_000_000), |seed| seed.parse().expect("SEED is a number"));
+    let minutes: f64 = asked("FAULTS_MINUTES").map_or(2.0, |minutes| minutes.parse().expect("MINUTES is a number"));
+    seeded_faults::run(seed, Duration::from_secs_f64(minutes * 60.0));
+}
