@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     dedup::{Ledger, LedgerOptions, OpenError},
     kafka::{Consumer, LedgerAppender, LedgerTopicSettings},
-    pipeline::{DeadLetterReason, Outcome, Replication, replicate},
+    pipeline::{DeadLetterReason, Outcome, Replication, now_ms, replicate},
     routing::{LoadOptions, Routing},
     telemetry,
 };
@@ -93,8 +93,9 @@ pub(super) fn consumer(
     ledger: &Ledger,
 ) -> Result<(Consumer, Option<Replication>, Option<LedgerAppender>), BridgeError> {
     let consumer = Consumer::new(&config.kafka)?;
+    let another = ledger.bind_ledger_topic(config.ledger_topic.as_deref(), now_ms())?;
     let Some(topic) = &config.ledger_topic else { return Ok((consumer, None, None)) };
-    if ledger.bind_ledger_topic(topic)? {
+    if another {
         info!(topic, "the ledger topic is another one than before: it is read from its beginning");
     }
     let settings = LedgerTopicSettings { topic: topic.clone(), window: config.dedup_window };

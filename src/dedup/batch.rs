@@ -118,18 +118,26 @@ impl Ledger {
         LedgerPosition::decode(&found)
     }
 
-    /// Binds the positions to a ledger topic. Those of a topic with another name are forgotten; true when they were.
-    pub(crate) fn bind_ledger_topic(&self, topic: &str) -> Result<bool, LedgerError> {
+    /// Binds the positions to a ledger topic, or to none while that is off. Those of a topic with another name are
+    /// forgotten; true when they were. A topic that this ledger was not bound to gets its records. `now_ms` is ms since
+    /// 1970.
+    pub(crate) fn bind_ledger_topic(&self, topic: Option<&str>, now_ms: u64) -> Result<bool, LedgerError> {
         let known = self.store().attempt("read the ledger topic", |store| store.get(TOPIC_KEY))?;
-        if known.as_deref() == Some(topic.as_bytes()) {
+        if known.as_deref() == topic.map(str::as_bytes) {
             return Ok(false);
+        }
+        if topic.is_some() && self.len() > 0 {
+            self.note_topic_loss(None, now_ms)?;
         }
         let mut keys = Vec::new();
         self.store().attempt("forget the positions", |store| {
             store.scan(TOPIC_KEY, POSITIONS_END, usize::MAX, &mut |key, _| keys.push(key.to_vec()))?;
             keys.iter().try_for_each(|key| store.remove(key))?;
             // Last: after a crash in between, the rest is forgotten at the next start.
-            store.insert(TOPIC_KEY, topic.as_bytes()).map(|_| ())
+            match topic {
+                Some(topic) => store.insert(TOPIC_KEY, topic.as_bytes()).map(|_| ()),
+                None => store.remove(TOPIC_KEY),
+            }
         })?;
         self.flush_blocking()?;
         Ok(!keys.is_empty())

@@ -52,8 +52,9 @@ pub(crate) struct ExpiryStep {
     pub scanned: usize,
     /// Records that cannot be decoded. They are logged and kept.
     pub unreadable: usize,
-    /// Records of owned partitions that are unfinished, or needed, and were last written to the ledger topic more than half
-    /// a window ago: to be written there again, before it forgets them. At most as many as were examined.
+    /// Records of owned partitions that are to be written to the ledger topic again: it lost them, or will soon, because
+    /// they are unfinished, or needed, and were last written there more than half a window ago. At most as many as were
+    /// examined.
     pub rewrite_due: Vec<(String, Record)>,
     /// Where the next step continues; `None` after the last record.
     pub next: Option<ExpiryCursor>,
@@ -80,6 +81,7 @@ impl Ledger {
         let window = u64::try_from(self.window().as_millis()).unwrap_or(u64::MAX);
         let after = cursor.map_or_else(|| vec![RECORD_KEY], |cursor| cursor.0);
 
+        let losses = self.losses();
         let (mut candidates, mut rewrite_due) = (Vec::new(), Vec::new());
         let mut last = None;
         let mut unreadable = 0;
@@ -93,7 +95,9 @@ impl Ledger {
                         let is_kept = || !record.state().is_final() || (rules.is_needed)(event_id);
                         if is_expired(&record, is_owned, window, clock) && !(rules.is_needed)(event_id) {
                             candidates.push((key.to_vec(), value.to_vec()));
-                        } else if is_owned == Some(true) && is_rewrite_due(&record, window, clock) && is_kept() {
+                        } else if is_owned == Some(true)
+                            && (losses.include(&record) || is_rewrite_due(&record, window, clock) && is_kept())
+                        {
                             rewrite_due.push((event_id.to_owned(), record));
                         }
                     }

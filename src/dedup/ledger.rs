@@ -16,6 +16,7 @@ use super::{
     header::Header,
     keys::{HEADER_KEY, record_key},
     record::Record,
+    refill::Losses,
     store::{Store, StoreError, Swap},
 };
 use crate::sync::Mutex;
@@ -66,15 +67,22 @@ struct OpenLedger {
     store: Arc<FailStopStore>,
     window: Duration,
     header: Mutex<Header>,
+    losses: Mutex<Arc<Losses>>,
 }
 
 impl Ledger {
     /// A handle on a store that was opened for this ledger.
-    pub(super) fn new(store: FailStopStore, header: Header, options: &LedgerOptions) -> io::Result<Self> {
+    pub(super) fn new(
+        store: FailStopStore,
+        header: Header,
+        losses: Losses,
+        options: &LedgerOptions,
+    ) -> io::Result<Self> {
         let store = Arc::new(store);
         let flushed = Arc::clone(&store);
         let committer = Committer::start(options.flush_delay, move || flushed.flush())?;
-        let open = OpenLedger { committer, store, window: options.window, header: Mutex::new(header) };
+        let (header, losses) = (Mutex::new(header), Mutex::new(Arc::new(losses)));
+        let open = OpenLedger { committer, store, window: options.window, header, losses };
         Ok(Self { open: Arc::new(open) })
     }
 
@@ -193,6 +201,10 @@ impl Ledger {
 
     pub(super) fn store(&self) -> &FailStopStore {
         &self.open.store
+    }
+
+    pub(super) fn losses_slot(&self) -> &Mutex<Arc<Losses>> {
+        &self.open.losses
     }
 
     /// How long an event is remembered.

@@ -26,6 +26,7 @@ mod ledger;
 mod merge;
 mod open;
 mod record;
+mod refill;
 mod store;
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::{
     header::{FORMAT, FORMAT_1, Header, HeaderError},
     keys::{HEADER_KEY, RECORDS_END},
     ledger::{Ledger, LedgerOptions},
+    refill::Losses,
     store::{Store, StoreError},
 };
 use crate::telemetry;
@@ -77,9 +78,10 @@ impl Ledger {
         }
 
         let records = count(&store).map_err(failed)?;
+        let losses = Losses::read(&store).map_err(failed)?;
         folder::reopen(dir, records)?;
         let store = FailStopStore::new(dir, store, records);
-        let ledger = Self::new(store, header, options).map_err(|error| OpenError::from_io(dir, &error))?;
+        let ledger = Self::new(store, header, losses, options).map_err(|error| OpenError::from_io(dir, &error))?;
         Ok((ledger, Opened { recovered, records, replaced: None }))
     }
 }

@@ -51,6 +51,15 @@ pub(super) struct PipelineContext {
     pub(super) consumer: ConsumerView,
 }
 
+/// Records that were appended to the ledger topic again.
+pub(super) struct AppendedAgain {
+    pub(super) records: Vec<(String, Record)>,
+    /// Complete when the broker has all of them.
+    pub(super) acks: Acks,
+    /// Whether there was room for every record.
+    pub(super) is_all: bool,
+}
+
 impl PipelineContext {
     /// The clocks that age ledger records, with what is assigned now. For the records of assigned partitions it is the
     /// moment through which every assigned partition has been read, and no later than the local clock or the newest
@@ -64,6 +73,11 @@ impl PipelineContext {
         let newest = (newest > 0).then_some(newest);
         let owned_ms = ledger_now(local_ms.min(through), newest)?;
         Some((ExpiryClock { owned_ms, others_ms: ledger_now(local_ms, newest)?, local_ms }, progress))
+    }
+
+    /// Clocks by which nothing expires, to look for what the ledger topic lost.
+    pub(super) fn refill_clock(&self) -> (ExpiryClock, ReadProgress) {
+        (ExpiryClock { owned_ms: 0, others_ms: 0, local_ms: now_ms() }, self.forget_committed())
     }
 
     /// Forgets the records that are committed by now: no restart reads them again.
@@ -91,21 +105,28 @@ impl PipelineContext {
         acks
     }
 
-    /// Writes records to the ledger topic again, before it forgets them. What finds no room there now is left for the
-    /// next pass.
-    pub(super) fn append_again(&self, records: Vec<(String, Record)>) -> Result<(), LedgerError> {
-        let Some(replication) = &self.replication else { return Ok(()) };
+    /// Appends records to the ledger topic again, as many as there is room for. No offset waits for them.
+    pub(super) fn append_again(&self, records: Vec<(String, Record)>) -> AppendedAgain {
+        let acks = Acks::new();
+        let mut appended = AppendedAgain { records: Vec::with_capacity(records.len()), acks, is_all: true };
+        let now = self.ledger.written_now(now_ms());
+        let Some(replication) = &self.replication else { return appended };
         for (event_id, mut record) in records {
             let Some(partition) = record.source().map(|source| source.partition) else { continue };
             if !replication.has_room() {
-                return Ok(());
+                appended.is_all = false;
+                break;
             }
-            record.record_written(now_ms());
-            let merged = self.ledger.merge(&event_id, &record)?;
-            // No offset waits for it: the topic still has the record from before.
-            replication.append(partition, &event_id, &merged, &Acks::new());
+            record.record_written(now);
+            replication.append(partition, &event_id, &record, &appended.acks);
+            appended.records.push((event_id, record));
         }
-        Ok(())
+        appended
+    }
+
+    /// Notes that the ledger topic has these records: they need not be appended again soon.
+    pub(super) fn note_written(&self, records: &[(String, Record)]) -> Result<(), LedgerError> {
+        records.iter().try_for_each(|(event_id, record)| self.ledger.merge(event_id, record).map(drop))
     }
 
     /// Completes an event: its offset may be committed, when the ledger topic has acknowledged what `acks` registered.

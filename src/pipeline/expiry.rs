@@ -1,23 +1,30 @@
-//! When and how fast records leave the ledger.
+//! When and how fast records leave the ledger, and are written to the ledger topic again.
 //!
 //! Owns the passes over the ledger. A pass consists of short steps, which the dispatcher makes between
 //! its other work. Invariants: a step ends soon after [`STEP`], and between two
-//! steps the dispatcher has at least as long for everything else. Which records may leave is decided in
-//! `uncommitted`.
+//! steps the dispatcher has at least as long for everything else; a record counts as written again when the broker has
+//! it. Which records may leave is decided in `uncommitted`.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use super::context::PipelineContext;
-use crate::dedup::{ExpiryCursor, ExpiryRules, InFlightRegistry, LedgerError};
+use super::context::{AppendedAgain, PipelineContext};
+use crate::{
+    dedup::{ExpiryClock, ExpiryCursor, ExpiryRules, ExpiryStep, InFlightRegistry, LedgerError},
+    kafka::ReadProgress,
+};
 
 /// How long a step takes, and how many records it checks between two readings of the clock.
 const STEP: Duration = Duration::from_millis(2);
 const CHUNK: usize = 64;
 /// How often committed records are forgotten while no pass is made.
 const FORGET: Duration = Duration::from_secs(1);
+/// The chunks that may wait for the broker, so that what deliveries append does not wait behind many.
+const MAX_APPENDED: usize = 32;
+/// How long to wait for the broker.
+const ACK_WAIT: Duration = Duration::from_millis(10);
 /// How long to wait while nothing may leave.
 const IDLE: Duration = Duration::from_millis(100);
 /// The shortest and the longest rest between two passes; in between it is a hundredth of the window.
@@ -31,12 +38,27 @@ pub(super) struct Expiry {
     resting_until: Instant,
     /// Records that left in this pass.
     expired: usize,
+    /// Records that were written to the ledger topic again in this pass.
+    rewritten: usize,
+    /// Those that the broker has not acknowledged yet.
+    appended: VecDeque<AppendedAgain>,
+    /// The losses of the ledger topic that this pass, or an earlier one, has begun after.
+    losses: u64,
     unreadable_logged: bool,
 }
 
 impl Expiry {
     pub(super) fn new(now: Instant) -> Self {
-        Self { cursor: None, due: now + IDLE, resting_until: now, expired: 0, unreadable_logged: false }
+        Self {
+            cursor: None,
+            due: now + IDLE,
+            resting_until: now,
+            expired: 0,
+            rewritten: 0,
+            appended: VecDeque::new(),
+            losses: 0,
+            unreadable_logged: false,
+        }
     }
 
     /// When the next step is to be made.
@@ -44,48 +66,70 @@ impl Expiry {
         self.due
     }
 
-    /// One step of the pass; a new pass begins when the last one has ended.
+    /// One step of the pass; a new pass begins when the last one has ended, and at once when the ledger topic has lost
+    /// records.
     pub(super) fn step<T>(
         &mut self,
         context: &PipelineContext,
         in_flight: &InFlightRegistry<T>,
     ) -> Result<(), LedgerError> {
         let began = Instant::now();
-        if began < self.resting_until {
+        self.note_written(context, began)?;
+        let losses = context.ledger.topic_losses();
+        let refills = losses != self.losses;
+        if began < self.resting_until && !refills {
             context.forget_committed();
-            self.due = Instant::now() + FORGET;
+            self.due = Instant::now() + if self.appended.is_empty() { FORGET } else { IDLE };
             return Ok(());
         }
-        let Some((clock, progress)) = context.expiry_clock() else {
+        let Some((clock, progress)) = context.expiry_clock().or_else(|| refills.then(|| context.refill_clock())) else {
             self.due = began + IDLE;
             return Ok(());
         };
-        let mut found = false;
+        if refills {
+            (self.losses, self.cursor) = (losses, None);
+        }
+        self.pass(context, in_flight, clock, &progress, began)
+    }
+
+    /// Chunk after chunk, until the time of a step is over.
+    fn pass<T>(
+        &mut self,
+        context: &PipelineContext,
+        in_flight: &InFlightRegistry<T>,
+        clock: ExpiryClock,
+        progress: &ReadProgress,
+        began: Instant,
+    ) -> Result<(), LedgerError> {
         let is_needed = |event_id: &str| context.uncommitted.contains(event_id) || in_flight.contains(event_id);
         let is_owned = |topic: &str, partition| {
             progress.assigned.iter().any(|(name, number)| **name == *topic && *number == partition)
         };
         let rules = ExpiryRules { is_needed: &is_needed, is_owned: &is_owned };
+        let mut found = false;
         loop {
-            let chunk = context.ledger.expire_step(self.cursor.take(), clock, &rules, CHUNK)?;
+            if self.appended.len() >= MAX_APPENDED {
+                self.due = Instant::now() + ACK_WAIT;
+                return Ok(());
+            }
+            let chunk = context.ledger.expire_step(self.cursor.clone(), clock, &rules, CHUNK)?;
             self.expired += chunk.expired;
-            found |= chunk.expired > 0;
-            context.append_again(chunk.rewrite_due)?;
-            if chunk.unreadable > 0 && !self.unreadable_logged {
-                self.unreadable_logged = true;
-                error!(
-                    records = chunk.unreadable,
-                    "ledger records cannot be read and are left alone: docs/ledger.md says what to do (logged once)"
-                );
+            found |= chunk.expired > 0 || !chunk.rewrite_due.is_empty();
+            self.report_unreadable(&chunk);
+            let appended = context.append_again(chunk.rewrite_due);
+            let is_all = appended.is_all;
+            self.rewritten += appended.records.len();
+            if !appended.records.is_empty() {
+                self.appended.push_back(appended);
+            }
+            if !is_all {
+                // The same chunk again, when the broker has some of what it was sent.
+                self.due = Instant::now() + IDLE;
+                return Ok(());
             }
             self.cursor = chunk.next;
             if self.cursor.is_none() {
-                if self.expired > 0 {
-                    info!(expired = self.expired, "ledger records left the dedup window");
-                }
-                self.expired = 0;
-                self.resting_until = Instant::now() + rest(context.ledger.window());
-                self.due = Instant::now() + FORGET.min(rest(context.ledger.window()));
+                self.end_pass(context);
                 return Ok(());
             }
             let took = began.elapsed();
@@ -94,6 +138,40 @@ impl Expiry {
                 return Ok(());
             }
         }
+    }
+
+    /// Notes what the broker has acknowledged meanwhile, as much as a step has time for.
+    fn note_written(&mut self, context: &PipelineContext, began: Instant) -> Result<(), LedgerError> {
+        while began.elapsed() < STEP
+            && self.appended.front().is_some_and(|appended| appended.acks.is_complete())
+            && let Some(first) = self.appended.pop_front()
+        {
+            context.note_written(&first.records)?;
+        }
+        Ok(())
+    }
+
+    fn report_unreadable(&mut self, chunk: &ExpiryStep) {
+        if chunk.unreadable > 0 && !self.unreadable_logged {
+            self.unreadable_logged = true;
+            error!(
+                records = chunk.unreadable,
+                "ledger records cannot be read and are left alone: docs/ledger.md says what to do (logged once)"
+            );
+        }
+    }
+
+    fn end_pass(&mut self, context: &PipelineContext) {
+        if self.expired > 0 {
+            info!(expired = self.expired, "ledger records left the dedup window");
+        }
+        if self.rewritten > 0 {
+            info!(records = self.rewritten, "ledger records were written to the ledger topic again");
+        }
+        (self.expired, self.rewritten) = (0, 0);
+        let rest = rest(context.ledger.window());
+        self.resting_until = Instant::now() + rest;
+        self.due = Instant::now() + if self.appended.is_empty() { FORGET.min(rest) } else { IDLE };
     }
 }
 

@@ -63,6 +63,7 @@ use std::{
 use tokio::{sync::mpsc, task::JoinHandle};
 
 pub(crate) use breaker::BreakerState;
+pub(crate) use clock::now_ms;
 pub(crate) use error::PipelineError;
 pub(crate) use intake::Intake;
 pub(crate) use known_event::{KnownEvent, KnownEvents};

@@ -12,6 +12,7 @@ use std::sync::{
 use metrics::counter;
 use tracing::error;
 
+use super::clock::now_ms;
 use crate::{
     dedup::{self, Ledger, Record, decode_entry, encode_entry, ledger_owner},
     kafka::{Acks, ApplyEntries, Entries, LedgerAppender, LedgerPosition},
@@ -106,6 +107,10 @@ impl ApplyEntries for Applier {
     fn position(&self, partition: i32) -> Option<LedgerPosition> {
         let dedup::LedgerPosition { offset, anchor } = self.ledger.position(partition)?;
         Some(LedgerPosition { offset, anchor })
+    }
+
+    fn lost(&mut self, partition: i32) -> Result<(), String> {
+        self.ledger.note_topic_loss(Some(partition), now_ms()).map_err(|error| error.to_string())
     }
 
     fn apply(&mut self, partition: i32, entries: &Entries, position: LedgerPosition) -> Result<(), String> {

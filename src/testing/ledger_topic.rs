@@ -61,6 +61,10 @@ impl ApplyEntries for Count {
         self.0.positions().get(&partition).map(|&(offset, anchor)| LedgerPosition { offset, anchor })
     }
 
+    fn lost(&mut self, _partition: i32) -> Result<(), String> {
+        Ok(())
+    }
+
     fn apply(&mut self, partition: i32, entries: &Entries, position: LedgerPosition) -> Result<(), String> {
         let bytes: usize = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
         self.0.bytes.fetch_add(bytes as u64, Ordering::AcqRel);

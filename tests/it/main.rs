@@ -24,6 +24,7 @@ mod kit_works;
 mod langgraph_once;
 mod langgraph_requests;
 mod ledger;
+mod ledger_refill;
 mod ledger_topic;
 mod memory;
 mod other_servers;

@@ -11,7 +11,7 @@ fn entries(ids: &[(&str, &[DeliveryStatus])]) -> Vec<(String, Record)> {
 fn a_batch_adds_and_merges_and_keeps_its_position() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path());
-    ledger.bind_ledger_topic("ledger").unwrap();
+    ledger.bind_ledger_topic(Some("ledger"), 9).unwrap();
     ledger.merge("known", &record(&[Delivered, Pending])).unwrap();
     ledger.merge("same", &record(&[Delivered])).unwrap();
     ledger.spoil("spoiled");
@@ -59,26 +59,26 @@ fn records_that_add_up_to_a_large_one_are_not_merged() {
 fn positions_belong_to_a_topic_and_another_name_forgets_them() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path());
-    assert!(!ledger.bind_ledger_topic("first").unwrap());
+    assert!(!ledger.bind_ledger_topic(Some("first"), 9).unwrap());
     for partition in [0, 1, i32::MAX] {
         ledger.merge_batch(partition, Vec::new(), POSITION).unwrap();
     }
-    assert!(!ledger.bind_ledger_topic("first").unwrap());
+    assert!(!ledger.bind_ledger_topic(Some("first"), 9).unwrap());
     assert_eq!(ledger.position(i32::MAX), Some(POSITION));
     drop(ledger);
     let ledger = open(dir.path());
-    assert!(ledger.bind_ledger_topic("second").unwrap());
+    assert!(ledger.bind_ledger_topic(Some("second"), 9).unwrap());
     for partition in [0, 1, i32::MAX] {
         assert_eq!(ledger.position(partition), None);
     }
-    assert!(!ledger.bind_ledger_topic("second").unwrap());
+    assert!(!ledger.bind_ledger_topic(Some("second"), 9).unwrap());
 }
 
 #[test]
 fn positions_and_the_topic_are_no_records_to_expire() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path());
-    ledger.bind_ledger_topic("topic").unwrap();
+    ledger.bind_ledger_topic(Some("topic"), 9).unwrap();
     ledger.merge_batch(0, entries(&[("event", &[Delivered])]), POSITION).unwrap();
     let step = ledger.expire_step(None, at(u64::MAX), &rules(&|_| false), 512).unwrap();
     assert_eq!((step.scanned, step.expired, step.unreadable), (1, 1, 0));

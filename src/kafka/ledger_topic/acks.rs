@@ -54,6 +54,12 @@ impl Acks {
         OpenAppend { acks: self.clone(), number }
     }
 
+    /// Whether every append has been acknowledged.
+    pub(crate) fn is_complete(&self) -> bool {
+        let state = self.0.lock();
+        state.open.is_empty() && !state.abandoned
+    }
+
     /// Keeps the guard of an attempt until every append that was registered before this call has been acknowledged, or one
     /// of them is abandoned: the partition is not released before.
     pub(crate) fn keep(&self, guard: AttemptGuard) {

@@ -14,6 +14,8 @@ pub(crate) struct LedgerPosition {
 pub(super) enum Start {
     /// At the position, or at the beginning for a store that has read nothing.
     At(i64),
+    /// At the position. What was read has left the log.
+    Emptied(i64),
     /// At the position, if the record before it is the one that was read; else at the beginning of the log.
     Compare(LedgerPosition),
     /// At the beginning of the log: records from `from` on were removed before this store read them.
@@ -29,7 +31,8 @@ impl Start {
             None => Self::At(low),
             Some(position) if position.offset > high => Self::Another { low },
             Some(position) if position.offset < low => Self::Removed { from: position.offset, low },
-            // The record before the position is no longer in the log.
+            Some(position) if position.offset == low && low > 0 => Self::Emptied(low),
+            // Nothing was read, or what was read cannot be compared.
             Some(position) if position.offset == low || position.anchor == 0 => Self::At(position.offset),
             Some(position) => Self::Compare(position),
         }
@@ -49,8 +52,9 @@ mod tests {
         assert_eq!(Start::of(at(9), 5, 9), Start::Compare(LedgerPosition { offset: 9, anchor: 7 }), "all read");
         assert_eq!(Start::of(at(10), 5, 9), Start::Another { low: 5 }, "beyond the end");
         assert_eq!(Start::of(at(4), 5, 9), Start::Removed { from: 4, low: 5 });
-        assert_eq!(Start::of(at(5), 5, 9), Start::At(5), "the record before it is gone");
-        assert_eq!(Start::of(at(9), 9, 9), Start::At(9), "retention emptied it after it was read");
+        assert_eq!(Start::of(at(5), 5, 9), Start::Emptied(5), "the record before it is gone");
+        assert_eq!(Start::of(at(9), 9, 9), Start::Emptied(9), "everything left after it was read");
+        assert_eq!(Start::of(at(0), 0, 9), Start::At(0), "nothing was read yet");
         assert_eq!(Start::of(Some(LedgerPosition { offset: 7, anchor: 0 }), 5, 9), Start::At(7), "no record is known");
     }
 }

@@ -205,14 +205,16 @@ async fn records_that_stay_open_are_written_to_the_ledger_topic_again() {
     replicated.fixture.ledger.merge("event", &open).unwrap();
     let context = &replicated.fixture.pipeline.context;
     let before = clock::now_ms();
-    context.append_again(vec![("event".into(), open.clone())]).unwrap();
+    let appended = context.append_again(vec![("event".into(), open.clone())]);
+    assert!(appended.is_all);
+    replicated.fixture.until("it is acknowledged", |_| appended.acks.is_complete()).await;
+    assert_eq!(replicated.record("event").written_ms(), Some(3), "not before the broker has it");
+    context.note_written(&appended.records).unwrap();
     assert!(replicated.record("event").written_ms().is_some_and(|written| written >= before));
-    let appender = replicated.appender.clone();
-    replicated.fixture.until("it is acknowledged", |_| appender.unacknowledged(0) == 0).await;
 
     // One whose place is not known has nowhere to go.
     let unknown = known(1, &[("all", "audit")], &[]);
-    context.append_again(vec![("unknown".into(), unknown)]).unwrap();
-    assert_eq!(appender.unacknowledged(0), 0);
+    let appended = context.append_again(vec![("unknown".into(), unknown)]);
+    assert!(appended.is_all && appended.records.is_empty());
     assert_eq!(replicated.fixture.ledger.get("unknown").unwrap(), None);
 }

@@ -92,6 +92,10 @@ impl Reader {
             let known = |offset| LedgerPosition { offset, anchor: stored.map_or(0, |stored| stored.anchor) };
             match Start::of(stored, low, high) {
                 Start::At(offset) => self.begin(number, known(offset), low, false),
+                Start::Emptied(offset) => {
+                    self.lost(number);
+                    self.begin(number, known(offset), low, false);
+                }
                 Start::Compare(position) => self.begin(number, position, low, true),
                 Start::Another { low } => self.begin_another(number, low),
                 Start::Removed { from, low } => {
@@ -129,14 +133,16 @@ impl Reader {
             topic = self.topic.name(),
             partition = number,
             offset = low,
-            advice = "if nobody deleted the topic on purpose, look into it: a replica without a ledger of its own does not know what it held",
-            "the ledger topic was deleted and created again, or lost records that were read: it is read from its beginning"
+            advice = "if nobody deleted the topic on purpose, look into it: what no replica has in its data folder may be delivered again",
+            "the ledger topic was deleted and created again, or lost records that were read: it is read from its beginning, and what this ledger knows is written to it again"
         );
         self.begin_from(number, low);
     }
 
     /// Reads from here whatever was read before, and notes so at once: the next start must not report it again.
     fn begin_from(&mut self, number: i32, low: i64) {
+        // Before the position, so that a crash in between finds it again.
+        self.lost(number);
         let position = LedgerPosition { offset: low, anchor: 0 };
         if let Err(error) = self.apply.apply(number, &Entries::default(), position) {
             tracing::warn!(partition = number, error, "the position in the ledger topic was not stored");
@@ -146,6 +152,12 @@ impl Reader {
             followed.forget_end();
         }
         self.begin(number, position, low, false);
+    }
+
+    fn lost(&mut self, number: i32) {
+        if let Err(error) = self.apply.lost(number) {
+            tracing::warn!(partition = number, error, "the loss of the ledger topic's records was not noted");
+        }
     }
 
     /// Finds logs that end below what was read, and partitions of which more is to be read.

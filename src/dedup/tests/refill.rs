@@ -1,0 +1,74 @@
+use super::*;
+use DeliveryStatus::{Delivered, Parked};
+
+fn written(partition: i32, written_ms: Option<u64>) -> Record {
+    let mut record = record(&[Delivered]);
+    record.record_source(Source { topic: "events".into(), partition, offset: 1 });
+    record.written_ms = written_ms;
+    record
+}
+
+/// The records that are to be written again, by a process that owns partitions 0 and 1.
+fn due(ledger: &Ledger) -> Vec<String> {
+    let rules = ExpiryRules { is_needed: &|_| false, is_owned: &|_, partition| partition < 2 };
+    let step = ledger.expire_step(None, at(0), &rules, 512).unwrap();
+    assert_eq!(step.expired, 0);
+    step.rewrite_due.into_iter().map(|(id, _)| id).collect()
+}
+
+#[test]
+fn what_the_ledger_topic_lost_is_due_until_it_was_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    for (id, partition, time) in [("old", 0, Some(1_500)), ("late", 0, Some(2_000)), ("never", 0, None)] {
+        ledger.merge(id, &written(partition, time)).unwrap();
+    }
+    ledger.merge("elsewhere", &written(1, Some(1_500))).unwrap();
+    ledger.merge("of-another", &written(2, Some(1_500))).unwrap();
+    ledger.merge("of-no-partition", &record(&[Parked])).unwrap();
+    assert_eq!((due(&ledger), ledger.topic_losses()), (vec![], 0));
+
+    ledger.note_topic_loss(Some(0), 2_000).unwrap();
+    assert_eq!(due(&ledger), ["never", "old"]);
+    assert_eq!(ledger.topic_losses(), 1);
+    ledger.merge("old", &written(0, Some(2_000))).unwrap();
+    assert_eq!(due(&ledger), ["never"]);
+
+    // After a restart, what was not written again is still due.
+    ledger.flush_blocking().unwrap();
+    drop(ledger);
+    let (ledger, opened) = Ledger::open(dir.path(), &options()).unwrap();
+    assert_eq!(opened.records, 6, "a loss is no record");
+    assert_eq!(due(&ledger), ["never"]);
+    assert_ne!(ledger.topic_losses(), 0);
+
+    // A clock that was set back since makes nothing due for ever.
+    assert_eq!((ledger.written_now(1_000), ledger.written_now(3_000)), (2_000, 3_000));
+
+    ledger.note_topic_loss(None, 2_001).unwrap();
+    assert_eq!(due(&ledger), ["elsewhere", "late", "never", "old"]);
+    assert_eq!(ledger.position(0), None);
+}
+
+#[test]
+fn a_ledger_topic_that_the_ledger_was_not_bound_to_gets_its_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    ledger.bind_ledger_topic(Some("first"), 1_000).unwrap();
+    assert_eq!(ledger.topic_losses(), 0, "there is nothing to write");
+    ledger.merge("event", &written(0, Some(1_500))).unwrap();
+    ledger.bind_ledger_topic(Some("first"), 2_000).unwrap();
+    assert_eq!(due(&ledger), [""; 0]);
+
+    ledger.bind_ledger_topic(Some("second"), 2_000).unwrap();
+    assert_eq!(due(&ledger), ["event"]);
+    ledger.merge("event", &written(0, Some(2_500))).unwrap();
+    assert_eq!(due(&ledger), [""; 0]);
+
+    // Off, and on again: what was written meanwhile is unknown to the topic.
+    ledger.bind_ledger_topic(None, 3_000).unwrap();
+    ledger.merge("meanwhile", &written(0, None)).unwrap();
+    assert_eq!(due(&ledger), [""; 0]);
+    ledger.bind_ledger_topic(Some("second"), 4_000).unwrap();
+    assert_eq!(due(&ledger), ["event", "meanwhile"]);
+}
