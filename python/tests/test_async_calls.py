@@ -21,6 +21,12 @@ from kit.spool import SpoolFolder
 from workflow_events import AsyncWorkflowEventProducer, WorkflowEventProducer
 
 
+@pytest.fixture(autouse=True)
+def grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop waits for the events of its calls as long as a slow disk or a thread that stands still takes for them."""
+    monkeypatch.setattr("workflow_events.aio.SPOOL_GRACE", 300.0)
+
+
 def producer_of(silent: SilentServer) -> AsyncWorkflowEventProducer:
     return AsyncWorkflowEventProducer(silent.bootstrap, connect_timeout=None)
 
@@ -182,7 +188,7 @@ def test_a_garbage_collected_producer_ends_its_threads(silent: SilentServer, spo
 
 EXITS = {
     "a publish": "await leave(producer.publish_event(event(0), timeout=600))",
-    "many publishes": "[await leave(producer.publish_event(event(n), timeout=600), 0.01) for n in range(40)]",
+    "many publishes": "[await leave(producer.publish_event(event(n), timeout=600), 0.01) for n in range(20)]",
     "publishes and a flush": """
         await producer.enqueue_event(event(0))
         await leave(producer.flush(None))
@@ -204,7 +210,7 @@ EXITS = {
 
 @pytest.mark.parametrize(
     ("calls", "events"),
-    [(calls, 40 if "40" in calls else 20 if "20" in calls else 1) for calls in EXITS.values()],
+    [(calls, 20 if "range(20)" in calls else 1) for calls in EXITS.values()],
     ids=list(EXITS),
 )
 def test_the_end_of_the_process_waits_for_no_call_that_was_given_up(
@@ -212,7 +218,8 @@ def test_the_end_of_the_process_waits_for_no_call_that_was_given_up(
 ) -> None:
     program = """
 import asyncio, sys
-from workflow_events import AsyncWorkflowEventProducer, WorkflowEventProducer
+from workflow_events import AsyncWorkflowEventProducer, WorkflowEventProducer, aio
+aio.SPOOL_GRACE = 300.0  # As the fixture.
 servers = sys.argv[1]
 
 def event(number):
@@ -234,8 +241,9 @@ asyncio.run(main())
 print("main has ended", flush=True)
 """.replace("CALLS", textwrap.indent(textwrap.dedent(calls).strip(), "    "))
     took: List[float] = []
-    # The promise is 5 s. A machine that stands still delays one end, and not each of three.
-    while len(took) < 3 and (not took or took[-1] >= 15):
+    # The promise is 5 s and what the disk takes for the files. A machine that stands still delays one end, and not each
+    # of three. A call that is waited for ends after two minutes, or ten.
+    while len(took) < 3 and (not took or took[-1] >= 60):
         for path in (*spool.files(), *spool.path.glob("*.claim")):
             path.unlink()
         took.append(seconds_to_end(program, silent))
@@ -244,7 +252,7 @@ print("main has ended", flush=True)
         ids = [json.loads(path.read_bytes().split(b"\n", 1)[1])["event_id"] for path in left]
         assert sorted(map(int, ids)) == list(range(events))
     print("ended", ", ".join("{:.2f} s".format(seconds) for seconds in took), "after the main program")
-    assert took[-1] < 15
+    assert took[-1] < 60
 
 
 def seconds_to_end(program: str, silent: SilentServer) -> float:
@@ -254,7 +262,7 @@ def seconds_to_end(program: str, silent: SilentServer) -> float:
         assert process.stdout is not None
         assert process.stdout.readline() == "main has ended\n"
         began = time.monotonic()
-        assert process.wait(timeout=120) == 0
+        assert process.wait(timeout=300) == 0
         return time.monotonic() - began
     finally:
         process.kill()

@@ -204,6 +204,7 @@ def test_a_drain_waits_for_the_events_that_another_process_is_draining(monkeypat
             return passes.pop(0)
 
     monkeypatch.setattr(command_line, "OTHERS_PAUSE", 0.0)
+    monkeypatch.setattr(command_line, "OTHERS_TIME", 600.0)
     assert command_line._drain(Producer(), None, None, False) == 0  # type: ignore[arg-type]
     assert passes == []
 

@@ -23,7 +23,7 @@ class Stage:
         self.topic = kafka.topic("fork")
         self.variables = {**variables, "KAFKA_TOPIC": self.topic}
 
-    def play(self, scene: str, *arguments: str, within: float = 180.0) -> Ended:
+    def play(self, scene: str, *arguments: str, within: float = 600.0) -> Ended:
         ended = run("fork", scene, str(self.journal.path), *arguments, within=within, environment=self.variables)
         print(ended.printed)
         return ended
@@ -89,13 +89,13 @@ RARE = 30
 
 
 def test_two_hundred_forks_while_four_threads_publish(stage: Stage) -> None:
-    stage.play("two_hundred", within=600)
+    stage.play("two_hundred", within=1200)
     stage.check_spooled(RARE)
     assert len(stage.journal.ids("published")) > 200
 
 
 def test_forks_while_clients_are_being_made(stage: Stage) -> None:
-    stage.play("while_constructing", within=600)
+    stage.play("while_constructing", within=1200)
     stage.check_spooled(RARE)
     assert len(stage.journal.ids()) == 100
 
@@ -152,7 +152,7 @@ def nowhere(servers: str) -> Dict[str, str]:
 
 
 def play_without_broker(scene: str, servers: str, journal: Journal, *arguments: str) -> Ended:
-    ended = run("fork", scene, str(journal.path), *arguments, within=180, environment=nowhere(servers))
+    ended = run("fork", scene, str(journal.path), *arguments, within=600, environment=nowhere(servers))
     print(ended.printed)
     return ended
 
@@ -178,8 +178,8 @@ def test_the_interpreters_exit_spools_enqueued_events(
     assert len(journal.ids()) == 100
     assert journal.ids("enqueued")
     assert sorted(spool.event_ids()) == sorted(journal.ids())
-    # The client itself goes on trying for two minutes.
-    assert ended.seconds < 100, "the whole program took {:.1f} s".format(ended.seconds)
+    # The client itself would go on trying for ten minutes, and a slow disk takes its time for a hundred files.
+    assert ended.seconds < 300, "the whole program took {:.1f} s".format(ended.seconds)
 
 
 def test_a_child_is_not_held_up_by_a_parent_that_waits(

@@ -28,7 +28,8 @@ def publish(kafka: Kafka, topic: str, value: bytes = b'{"event_id": "1"}', withi
     producer.produce(
         topic, value, key=b"w/r", headers={"event_id": b"1"}, on_delivery=lambda *report: reports.append(report)
     )
-    producer.flush(within + 5)
+    # Ends with the report, which comes late where librdkafka's own threads stand still.
+    producer.flush(within + 120)
     assert len(reports) == 1, "one record, one report: {}".format(reports)
     return reports[0][0]
 

@@ -12,7 +12,7 @@ def built(package: str) -> Set[str]:
     """The native crates, and what builds them, with the features that they have when the package is built alone."""
     command = ["cargo", "tree", "--offline", "--locked", "--package", package, "--edges", "normal,build"]
     command += ["--prefix", "none", "--format", "{p} {f}"]
-    tree = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=True).stdout
+    tree = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600, check=True).stdout
     return {line.replace(" (*)", "") for line in tree.splitlines() if line.split(" ")[0] in NATIVE}
 
 

@@ -33,7 +33,9 @@ def producer(folder: Any, **settings: Any) -> WorkflowEventProducer:
 
 
 def spooled(folder: Path) -> List[Dict[str, Any]]:
-    return [json.loads(path.read_text().splitlines()[1]) for path in sorted(folder.glob("*.event"))]
+    """By their ids: two files of one millisecond do not have their order in their names."""
+    events = [json.loads(path.read_text().splitlines()[1]) for path in folder.glob("*.event")]
+    return sorted(events, key=lambda event: str(event["event_id"]))
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> List["tuple[str, str]"]:

@@ -25,7 +25,7 @@ Make = Callable[..., WorkflowEventProducer]
 
 # What a call may take beyond its deadline on a machine with more to do than it can: less than the two minutes for which
 # the client itself tries to deliver.
-LATE = 30.0
+LATE = 80.0
 
 
 def test_spooled_events_are_published_with_the_next_publish_when_the_broker_is_back(
@@ -195,7 +195,7 @@ def test_twenty_processes_killed_at_random_lose_no_event(broker: Broker, spool: 
     workers = [one_more() for _ in range(20)]
     kills = 0
     try:
-        poll(120, "the workers publish", lambda: len(journal.ids("worker")), lambda count: count > 100)
+        poll(300, "the workers publish", lambda: len(journal.ids("worker")), lambda count: count > 100)
         until = time.monotonic() + 20
         frozen = False
         while time.monotonic() < until:
@@ -212,7 +212,7 @@ def test_twenty_processes_killed_at_random_lose_no_event(broker: Broker, spool: 
         turns = len(journal.ids("worker"))
         pids = {str(worker.pid) for worker in workers}
         poll(
-            120,
+            300,
             "no worker hangs: each publishes once more",
             lambda: sorted(pids - set(journal.ids("worker")[turns:])),
             lambda left: left == [],
@@ -238,7 +238,7 @@ def test_twenty_processes_killed_at_random_lose_no_event(broker: Broker, spool: 
     print(figures.format(len(promised), len(journal.ids("spooled")), kills, len(missing), twice))
     assert not missing
     assert lost == []
-    assert late == [], "publishes that outran their deadline by 30 s: {}".format(late)
+    assert late == [], "publishes that outran their deadline by 80 s: {}".format(late)
     assert [name for name in spool.everything() if "quarantine" in name] == []
 
 

@@ -23,7 +23,7 @@ def mypy(cache: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
         "3.10",
     ]
     command += ["--cache-dir", str(cache), "--config-file", "", *arguments]
-    return subprocess.run(command, cwd=TYPED, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=TYPED, capture_output=True, text=True, timeout=900)
 
 
 def test_a_program_that_uses_the_public_api_rightly_has_no_type_error(tmp_path: Path) -> None:

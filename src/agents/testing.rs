@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -25,6 +25,9 @@ pub(super) const MAX_REQUEST_LIFETIME: Duration = Duration::from_secs(60);
 
 /// Long enough for what is answered, on a machine that stands still for a while too.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Nothing listens there. A port that was free a moment ago may be another test's by now.
+pub(super) const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 /// How long another process's claim is waited for before it is taken over.
 pub(super) const TAKEOVER: Duration = MAX_REQUEST_LIFETIME.saturating_add(TIMEOUT.saturating_mul(2));
@@ -110,6 +113,31 @@ pub(super) fn failed(answer: Answer) -> Failure {
         Answer::Failed(failure) => failure,
         other => panic!("expected a failure, found {other:?}"),
     }
+}
+
+pub(super) async fn until(done: impl Fn() -> bool) {
+    for _ in 0..12_000 {
+        if done() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("not within a minute");
+}
+
+/// The answer of an attempt that times out once the server has `heard` all that it leaves without an answer: a short
+/// time-out might pass before. For a runtime of one thread, whose clock it sets.
+pub(super) async fn timed_out(attempt: impl Future<Output = Answer>, heard: impl Fn() -> bool) -> Answer {
+    let mut attempt = Box::pin(attempt);
+    tokio::select! {
+        answer = &mut attempt => panic!("{answer:?}"),
+        () = until(heard) => {}
+    }
+    tokio::time::pause();
+    tokio::time::advance(TIMEOUT).await;
+    // What the attempt asks after that is answered in real time.
+    tokio::time::resume();
+    attempt.await
 }
 
 /// A clock that advances only by `pass`, or at one call of `now`.

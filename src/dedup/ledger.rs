@@ -15,8 +15,8 @@ use super::{
     folder,
     header::Header,
     keys::{HEADER_KEY, record_key},
+    losses::Losses,
     record::Record,
-    refill::Losses,
     store::{Store, StoreError, Swap},
 };
 use crate::sync::Mutex;

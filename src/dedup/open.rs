@@ -12,7 +12,7 @@ use super::{
     header::{FORMAT, FORMAT_1, Header, HeaderError},
     keys::{HEADER_KEY, RECORDS_END},
     ledger::{Ledger, LedgerOptions},
-    refill::Losses,
+    losses::Losses,
     store::{Store, StoreError},
 };
 use crate::telemetry;

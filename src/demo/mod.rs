@@ -34,7 +34,7 @@ use samples::Sample;
 
 const TOPIC: &str = "workflow-events";
 /// How long all outcomes may take together.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 /// The agent refuses this often before it works.
 const FAILURES: u32 = 2;
 

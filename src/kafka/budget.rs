@@ -235,7 +235,7 @@ mod tests {
             }
             for size in 0..10_000 {
                 assert!(
-                    budget.wait_for_room(Duration::from_secs(10)),
+                    budget.wait_for_room(Duration::from_secs(60)),
                     "no room at record {size}: {:?}",
                     budget.usage()
                 );

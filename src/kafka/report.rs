@@ -288,10 +288,10 @@ mod tests {
         reporter.resolved(Area::Connection);
         let closed = "127.0.0.1:1/1: Disconnected: connection closed by peer (after 600000ms in state UP)";
         reporter.report(Code::BrokerTransportFailure, closed);
-        let start = Instant::now();
-        reporter.still_failing(start);
+        let since = reporter.failing_since(Area::Connection).unwrap();
+        reporter.still_failing(since);
         assert_eq!(warned(&reporter), Some(false));
-        reporter.still_failing(start + WARN_AFTER);
+        reporter.still_failing(since + WARN_AFTER);
         assert_eq!(warned(&reporter), Some(true), "it lasts");
     }
 

@@ -5,7 +5,7 @@
 //! steps the dispatcher has at least as long for everything else; a record counts as written again when the broker has
 //! it. Which records may leave is decided in `uncommitted`.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tracing::{error, info};
@@ -42,8 +42,10 @@ pub(super) struct Expiry {
     rewritten: usize,
     /// Those that the broker has not acknowledged yet.
     appended: VecDeque<AppendedAgain>,
-    /// The losses of the ledger topic that this pass, or an earlier one, has begun after.
-    losses: u64,
+    /// The losses of the ledger topic, and the partitions, for which a pass has begun.
+    refilled: (u64, Vec<(Arc<str>, i32)>),
+    /// This pass is made for them.
+    refilling: bool,
     unreadable_logged: bool,
 }
 
@@ -56,7 +58,8 @@ impl Expiry {
             expired: 0,
             rewritten: 0,
             appended: VecDeque::new(),
-            losses: 0,
+            refilled: (0, Vec::new()),
+            refilling: false,
             unreadable_logged: false,
         }
     }
@@ -67,7 +70,7 @@ impl Expiry {
     }
 
     /// One step of the pass; a new pass begins when the last one has ended, and at once when the ledger topic has lost
-    /// records.
+    /// records, or a partition of which it has was assigned.
     pub(super) fn step<T>(
         &mut self,
         context: &PipelineContext,
@@ -75,21 +78,30 @@ impl Expiry {
     ) -> Result<(), LedgerError> {
         let began = Instant::now();
         self.note_written(context, began)?;
-        let losses = context.ledger.topic_losses();
-        let refills = losses != self.losses;
-        if began < self.resting_until && !refills {
+        self.begin_refill(context);
+        if began < self.resting_until && !self.refilling {
             context.forget_committed();
             self.due = Instant::now() + if self.appended.is_empty() { FORGET } else { IDLE };
             return Ok(());
         }
-        let Some((clock, progress)) = context.expiry_clock().or_else(|| refills.then(|| context.refill_clock())) else {
+        let refill_clock = || self.refilling.then(|| context.refill_clock());
+        let Some((clock, progress)) = context.expiry_clock().or_else(refill_clock) else {
             self.due = began + IDLE;
             return Ok(());
         };
-        if refills {
-            (self.losses, self.cursor) = (losses, None);
-        }
         self.pass(context, in_flight, clock, &progress, began)
+    }
+
+    /// Begins a pass, if there are losses for which none has begun.
+    fn begin_refill(&mut self, context: &PipelineContext) {
+        let losses = context.ledger.topic_losses();
+        if losses == 0 {
+            return;
+        }
+        let refilled = (losses, context.forget_committed().assigned);
+        if !refilled.1.is_empty() && refilled != self.refilled {
+            (self.refilled, self.cursor, self.refilling) = (refilled, None, true);
+        }
     }
 
     /// Chunk after chunk, until the time of a step is over.
@@ -168,7 +180,7 @@ impl Expiry {
         if self.rewritten > 0 {
             info!(records = self.rewritten, "ledger records were written to the ledger topic again");
         }
-        (self.expired, self.rewritten) = (0, 0);
+        (self.expired, self.rewritten, self.refilling) = (0, 0, false);
         let rest = rest(context.ledger.window());
         self.resting_until = Instant::now() + rest;
         self.due = Instant::now() + if self.appended.is_empty() { FORGET.min(rest) } else { IDLE };

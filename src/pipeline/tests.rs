@@ -28,7 +28,8 @@ mod parking;
 mod recorded;
 mod replicated;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+/// Parking that the topic refused once, because its broker stood still, is tried again after 30 s.
+const DEADLINE: Duration = Duration::from_secs(180);
 
 struct PipelineFixture {
     pipeline: Pipeline,
@@ -168,10 +169,11 @@ async fn agent(options: SampleOptions) -> SampleAgent {
     SampleAgent::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), options).await.unwrap()
 }
 
+/// No attempt times out: it would be one more, and the agent may have accepted it.
 fn rules(agent: SocketAddr, more: &str) -> String {
     format!(
         "agents:
-  audit: {{http: {{url: 'http://{agent}/events'}}, retry: {{initial: 5ms, max: 20ms{more}}}}}
+  audit: {{http: {{url: 'http://{agent}/events'}}, timeout: 10m, retry: {{initial: 5ms, max: 20ms{more}}}}}
 rules:
   - {{name: all, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [audit]}}
 "
@@ -307,7 +309,9 @@ rules:
     assert_eq!(fixture.count(Outcome::DeadLettered), 1);
     let requests = agent.requests();
     let posts = requests.iter().filter(|request| request.method == "POST" && request.path.ends_with("/runs")).count();
-    assert_eq!(posts, 2, "as many as were allowed: {requests:?}");
+    // Fewer, if one timed out on its way.
+    assert!(posts <= 2, "as many as were allowed: {requests:?}");
+    assert_eq!(fixture.ledger.get("first").unwrap().unwrap().failed_attempts("all", "analyst"), 2);
     assert_eq!(requests.last().map(|request| request.method.as_str()), Some("GET"), "the last request is a search");
 }
 

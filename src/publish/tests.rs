@@ -34,10 +34,12 @@ fn a_client_that_has_failed_for_good_is_replaced_by_the_next_publish() {
     let broker = broker();
     let publisher = Publisher::builder().bootstrap_servers(broker.bootstrap_servers()).build().unwrap();
     let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
-    broker.request_errors(RDKafkaApiKey::InitProducerId, &[denied]);
+    // More than one: a client that has failed before the record is handed over is replaced by this publish already.
+    broker.request_errors(RDKafkaApiKey::InitProducerId, &[denied; 100]);
     let error = publisher.publish_record(record(&publisher, "e-1"), PATIENCE).unwrap_err();
     assert_eq!(error.kind(), "not_acknowledged");
     assert!(error.to_string().contains("IDEMPOTENT_WRITE"), "{error}");
+    broker.clear_request_errors(RDKafkaApiKey::InitProducerId);
     publisher.publish_record(record(&publisher, "e-2"), PATIENCE).unwrap();
 }
 
@@ -107,44 +109,51 @@ fn an_event_is_written_as_the_bridge_reads_it() {
 
 const TOO_LARGE: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
 
+/// What is handed over within 200 ms is sent together.
 pub(super) fn spooling(broker: &MockCluster<'static, DefaultProducerContext>) -> (tempfile::TempDir, Publisher) {
-    spooling_after(broker, Duration::from_millis(200))
-}
-
-/// What is handed over within `linger` is sent together.
-fn spooling_after(
-    broker: &MockCluster<'static, DefaultProducerContext>,
-    linger: Duration,
-) -> (tempfile::TempDir, Publisher) {
     let dir = tempfile::tempdir().unwrap();
+    let linger = Duration::from_millis(200);
     let builder = Publisher::builder().bootstrap_servers(broker.bootstrap_servers()).linger_ms(linger);
     let spool = Spool::new(spool::SpoolSettings::new(dir.path().join("spool")));
     (dir, builder.spool(spool).build().unwrap())
 }
 
+/// How often a test makes things meet in the client before it gives up: a machine that stands still keeps them apart.
+const TRIES: usize = 10;
+
+fn kinds(answers: &[Result<Ack, PublishError>]) -> Vec<&'static str> {
+    answers.iter().map(|answer| answer.as_ref().map_or_else(PublishError::kind, |_| "ok")).collect()
+}
+
 #[test]
 fn a_record_refused_as_too_large_in_a_batch_is_sent_alone() {
     let broker = broker();
-    // Long enough for three records on a machine that stands still for a moment.
-    let (_dir, publisher) = spooling_after(&broker, Duration::from_secs(1));
+    let (_dir, publisher) = spooling(&broker);
     publisher.connect(PATIENCE, Interrupt::never()).unwrap();
-    // One batch is refused, then one record alone.
-    broker.request_errors(RDKafkaApiKey::Produce, &[TOO_LARGE, TOO_LARGE]);
     let records = ["e-1", "e-2", "e-3"].map(|id| record(&publisher, id));
-    let answers = publisher.publish_many(records.to_vec(), PATIENCE);
-    let kinds: Vec<&str> =
-        answers.iter().map(|answer| answer.as_ref().map_or_else(PublishError::kind, |_| "ok")).collect();
-    assert_eq!(kinds, ["too_large", "ok", "ok"]);
+    let is_together = (0..TRIES).any(|_| {
+        // One batch is refused, then one record alone; if they were not sent together, two batches and no record.
+        broker.request_errors(RDKafkaApiKey::Produce, &[TOO_LARGE, TOO_LARGE]);
+        let found = kinds(&publisher.publish_many(records.to_vec(), PATIENCE));
+        assert!(found == ["too_large", "ok", "ok"] || found == ["ok"; 3], "{found:?}");
+        found[0] == "too_large"
+    });
+    assert!(is_together, "the three were never in one batch");
     // What another thread sends may be in one batch with a record that is published alone.
     broker.request_errors(RDKafkaApiKey::Produce, &[TOO_LARGE]);
     publisher.publish_record(record(&publisher, "e-4"), PATIENCE).unwrap();
 
-    for record in &records {
-        publisher.spool().unwrap().put(record, publisher.bootstrap_servers(), "a test").unwrap();
-    }
-    broker.request_errors(RDKafkaApiKey::Produce, &[TOO_LARGE, TOO_LARGE]);
-    let drained = publisher.drain(Budget { time: PATIENCE, ..Budget::ALL }, Interrupt::never()).unwrap();
-    assert_eq!((drained.published, drained.quarantined, drained.left), (2, 1, 0), "{drained:?}");
+    let is_together = (0..TRIES).any(|_| {
+        for record in &records {
+            publisher.spool().unwrap().put(record, publisher.bootstrap_servers(), "a test").unwrap();
+        }
+        broker.request_errors(RDKafkaApiKey::Produce, &[TOO_LARGE, TOO_LARGE]);
+        let drained = publisher.drain(Budget { time: PATIENCE, ..Budget::ALL }, Interrupt::never()).unwrap();
+        let found = (drained.published, drained.quarantined, drained.left);
+        assert!(found == (2, 1, 0) || found == (3, 0, 0), "{drained:?}");
+        drained.quarantined == 1
+    });
+    assert!(is_together, "the three were never in one batch");
 }
 
 #[test]
@@ -169,7 +178,7 @@ fn a_close_beside_threads_that_enqueue_is_quick_and_loses_no_event() {
         let builder = Publisher::builder().bootstrap_servers("127.0.0.1:1").spool(spool.clone());
         let publisher = builder.build().unwrap();
         let go = std::sync::Barrier::new(4);
-        let closing = thread::scope(|scope| {
+        thread::scope(|scope| {
             let threads: Vec<_> = (0..3)
                 .map(|thread| {
                     let (publisher, go) = (&publisher, &go);
@@ -181,18 +190,17 @@ fn a_close_beside_threads_that_enqueue_is_quick_and_loses_no_event() {
                         };
                         let first = usize::from(taken(&enqueue(0)));
                         go.wait();
-                        first + (1..u32::MAX).map(enqueue).take_while(taken).count()
+                        // Not without end: the close may stand still, and the disk has to take them all.
+                        first + (1..300).map(enqueue).take_while(taken).count()
                     })
                 })
                 .collect();
             go.wait();
-            let began = Instant::now();
-            publisher.close(Duration::ZERO);
-            let closing = began.elapsed();
+            let failures = publisher.close(Duration::ZERO);
+            // A record that the close had missed would hold it up until it gave up.
+            assert!(failures.iter().all(|failure| failure.kind() == "spooled"), "round {round}: {failures:?}");
             kept += threads.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>();
-            closing
         });
-        assert!(closing < PATIENCE, "round {round}: {closing:?}");
         drop(publisher);
     }
     // What was handed over last is spooled a moment later.
@@ -204,10 +212,10 @@ fn a_close_beside_threads_that_enqueue_is_quick_and_loses_no_event() {
 }
 
 /// Publishes until nothing is in the spool. A drain on the way has a second: when the machine stands still for so
-/// long, it is the next one that empties the spool.
+/// long, it is the next one that empties the spool. After a listing that stood still that is due much later.
 #[track_caller]
 fn until_drained(publisher: &Publisher, publish: impl Fn()) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + 10 * PATIENCE;
     loop {
         publish();
         let events = publisher.spool().unwrap().stats().unwrap().events;
@@ -226,6 +234,8 @@ fn a_flush_with_an_acknowledgement_drains_the_spool() {
     publisher.publish_record(record(&publisher, "e-1"), Duration::ZERO).unwrap_err();
     publisher.flush(Some(PATIENCE), Interrupt::never()).unwrap();
     assert_eq!(publisher.spool().unwrap().stats().unwrap().events, 1, "nothing shows that Kafka is reachable");
+    // The client has to be there: an enqueue waits no longer than a second for it.
+    publisher.connect(PATIENCE, Interrupt::never()).unwrap();
     until_drained(&publisher, || {
         publisher.enqueue(&record(&publisher, "e-2")).unwrap();
         publisher.flush(Some(PATIENCE), Interrupt::never()).unwrap();
@@ -266,7 +276,8 @@ fn a_listing_that_was_slow_once_is_tried_again() {
     });
 }
 
-/// The first of two requests is refused, and the second, which was under way by then, is not.
+/// The first of two requests is refused, and the second, which was under way by then, is not. If it was not under way,
+/// the first is sent again, and the broker gives it an offset.
 #[test]
 fn a_record_whose_request_was_refused_is_not_published_although_a_later_one_was_acknowledged() {
     let broker = broker();
@@ -278,11 +289,19 @@ fn a_record_whose_request_was_refused_is_not_published_although_a_later_one_was_
         .unwrap();
     publisher.publish_record(record(&publisher, "before"), PATIENCE).unwrap();
     broker.broker_round_trip_time(1, Duration::from_millis(500)).unwrap();
-    broker.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS]);
-    let answers = publisher.publish_many(["first", "second"].map(|id| record(&publisher, id)).to_vec(), PATIENCE);
-    let kinds: Vec<&str> =
-        answers.iter().map(|answer| answer.as_ref().map_or_else(PublishError::kind, |_| "ok")).collect();
-    assert_eq!(kinds, ["not_acknowledged", "ok"]);
+    let is_under_way = (0..TRIES).any(|_| {
+        broker.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS]);
+        let answers = publisher.publish_many(["first", "second"].map(|id| record(&publisher, id)).to_vec(), PATIENCE);
+        match &answers[..] {
+            [Err(first), Ok(_)] => {
+                assert_eq!(first.kind(), "not_acknowledged", "{first}");
+                true
+            }
+            [Ok(first), Ok(_)] if first.offset >= 0 => false,
+            other => panic!("{other:?}"),
+        }
+    });
+    assert!(is_under_way, "the second was never under way when the first was refused");
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub fn collect(world: &World, published: Vec<Published>, unacknowledged: usize) 
     let healed = Instant::now();
     let drained = wait(DRAIN, || {
         check_replicas(world);
-        world.kafka().lag(&world.group, &world.topic) == 0 && parked(world) == Ok(0.0)
+        world.kafka().lag(&world.group, &world.topic) == 0 && parked(world) == Ok(0.0) && have_all(world, &published)
     });
     println!(
         "{}drained {:.1} s after the last fault",
@@ -41,9 +41,13 @@ pub fn collect(world: &World, published: Vec<Published>, unacknowledged: usize) 
     for replica in 0..REPLICAS {
         unwell.extend(how_unwell(world, replica));
     }
-    match parked(world) {
-        Ok(0.0) => {}
-        seen => unwell.push(format!("deliveries are still parked: {seen:?}")),
+    let mut still_parked = Ok(0.0);
+    let is_none_parked = wait(READY, || {
+        still_parked = parked(world);
+        still_parked == Ok(0.0)
+    });
+    if !is_none_parked {
+        unwell.push(format!("deliveries are still parked: {still_parked:?}"));
     }
     if !wait(IDLE, || world.proxy.faults().holding == 0 && is_idle(world)) {
         unwell.push("the LangGraph server is still busy".to_owned());
@@ -123,20 +127,38 @@ fn parked(world: &World) -> Result<f64, String> {
     Ok(parked)
 }
 
+/// Whether the agents have every event: while a partition moves, no replica counts what is parked of it.
+fn have_all(world: &World, published: &[Published]) -> bool {
+    let (accepted, executed) = (world.agent.accepted_by_event(), executions(world));
+    let has = |id: &str, agent: &str| match agent {
+        AUDIT => accepted.contains_key(id),
+        _ => executed.contains_key(id),
+    };
+    published.iter().all(|record| record.kind.deliveries().iter().all(|(_, agent)| has(&record.id, agent)))
+}
+
 fn is_idle(world: &World) -> bool {
     let search = serde_json::json!({"status": "busy", "limit": 1});
     matches!(http::post(&format!("{}/threads/search", world.langgraph.url()), &search), Ok((200, body)) if body.trim() == "[]")
 }
 
 fn requests(world: &World) -> Vec<Request> {
+    let ago_ms = i64::try_from(world.now()).unwrap_or(i64::MAX);
+    let began_ms = jiff::Timestamp::now().as_millisecond().saturating_sub(ago_ms);
     let requests = world.agent.requests().into_iter();
     requests
-        .map(|request| Request {
-            at: u64::try_from(request.at.saturating_duration_since(world.began).as_millis()).unwrap_or(u64::MAX),
-            replica: request.header("x-replica").and_then(|number| number.parse().ok()).unwrap_or(usize::MAX),
-            key: request.key.clone().unwrap_or_default(),
-            answered: request.answered,
-            id: request.event_id,
+        .map(|request| {
+            let at = u64::try_from(request.at.saturating_duration_since(world.began).as_millis()).unwrap_or(u64::MAX);
+            let second: Option<i64> = request.header("webhook-timestamp").and_then(|second| second.parse().ok());
+            let since_began = |second: i64| second.saturating_mul(1_000).saturating_sub(began_ms);
+            Request {
+                at,
+                sent: second.map_or(at, |second| u64::try_from(since_began(second)).unwrap_or_default().min(at)),
+                replica: request.header("x-replica").and_then(|number| number.parse().ok()).unwrap_or(usize::MAX),
+                key: request.key.clone().unwrap_or_default(),
+                answered: request.answered,
+                id: request.event_id,
+            }
         })
         .collect()
 }

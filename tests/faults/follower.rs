@@ -17,7 +17,7 @@ use rdkafka::{
 };
 
 use super::since;
-use crate::kit::{Kafka, poll, unique, when};
+use crate::kit::{Kafka, PATIENCE, poll, unique, when};
 
 /// How often it looks for the topic, and for partitions that were added.
 const LOOK: Duration = Duration::from_secs(1);
@@ -82,7 +82,7 @@ impl Follower {
         if ends.is_empty() {
             return None;
         }
-        poll(Duration::from_secs(60), "the ledger topic was read to its end", || {
+        poll(2 * PATIENCE, "the ledger topic was read to its end", || {
             let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let behind = ends.iter().filter(|(partition, (low, high))| {
                 low < high && state.next.get(partition).is_none_or(|next| next < high)
@@ -91,7 +91,14 @@ impl Follower {
             when(behind == 0, format!("{behind} partitions behind"))
         });
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        Some((state.seen.clone(), state.gaps.clone()))
+        let mut gaps = state.gaps.clone();
+        for (partition, (low, _)) in &ends {
+            // What was removed unread at the end of a partition has no record behind it that shows so.
+            if *low > 0 && state.next.get(partition).is_none_or(|next| next < low) {
+                gaps.insert(*partition);
+            }
+        }
+        Some((state.seen.clone(), gaps))
     }
 }
 

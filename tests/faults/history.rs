@@ -63,6 +63,9 @@ pub struct Published {
 pub struct Request {
     /// When.
     pub at: u64,
+    /// The second in which the replica sent it, as its signature says; no later than `at`. When a thread of the agent or
+    /// of the network stands still, a request is under way for longer than its replica waits for the answer.
+    pub sent: u64,
     /// Which replica sent it.
     pub replica: usize,
     /// The event's id.

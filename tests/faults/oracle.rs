@@ -12,7 +12,7 @@ use super::{
 };
 
 /// How long a record of the ledger topic may be known before the delivery that it confirms must not be sent again: as long as
-/// a request may be under way on a busy machine. Shorter than a session, so that the next owner of a partition after a crash
+/// it may take on a busy machine to hear of it. Shorter than a session, so that the next owner of a partition after a crash
 /// is caught if it repeats what the topic has.
 pub const KNOWN_FOR: u64 = 4_000;
 
@@ -220,12 +220,12 @@ fn repeats_after_acknowledgement(history: &History) -> Vec<Violation> {
         let was_known = known.get(&*request.id).and_then(|entries| {
             entries.iter().find(|entry| {
                 let removed = history.truncations.iter().any(|truncation| truncation.removed(entry, request.at));
-                entry.seen + KNOWN_FOR < request.at && !removed
+                entry.seen + KNOWN_FOR < request.sent && !removed
             })
         });
         if let Some(entry) = was_known {
             let (partition, offset, seen) = (entry.partition, entry.offset, entry.seen);
-            let (replica, at) = (request.replica, request.at);
+            let (replica, at) = (request.replica, request.sent);
             wrong.push(violation(
                 &request.id,
                 format!(

@@ -84,8 +84,9 @@ fn cause(history: &History, before: &Request, again: &Request) -> Cause {
     let found = |(from, to): (u64, u64), matches: &dyn Fn(&Interval) -> bool| {
         history.faults.iter().find(|fault| matches(fault) && fault.overlaps(from, to))
     };
-    // Of what is between the two requests, and of what is close enough to the first to have lost its answer.
-    let between = (before.at.saturating_sub(BEFORE), again.at);
+    // Of what is between the two requests, and of what is close enough to the first to have lost its answer. The one that
+    // came last may have been sent first.
+    let between = (before.sent.min(again.sent).saturating_sub(BEFORE), again.at);
     let moving = (between.0.saturating_sub(AFTER), again.at);
     let answering = (before.at.saturating_sub(500), again.at.min(before.at + ANSWERED));
     if before.answered.is_some_and(|status| status >= 500) {

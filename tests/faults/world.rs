@@ -208,6 +208,8 @@ fn routing(replica: usize, audit: SocketAddr, analyst: SocketAddr) -> String {
     http:
       url: 'http://{audit}/events'
       auth: {{bearer: {{file: key.txt}}}}
+      # Signed, because a signature says when a request was sent.
+      sign: {{secret: {{file: key.txt}}}}
       headers: {{x-replica: '{replica}'}}
     concurrency: 8
     timeout: {timeout}ms

@@ -19,8 +19,9 @@ use crate::kit::{
     unique, when,
 };
 
+/// The time-out is longer than a machine stands still: a drain that waits for an attempt does not end by itself.
 const RULES: &str = "agents:
-  audit: {http: {url: 'http://127.0.0.1:9/events'}}
+  audit: {http: {url: 'http://127.0.0.1:9/events'}, timeout: 60s}
 rules:
   - {name: all, when: {event_type: [WORKFLOW_COMPLETED]}, to: [audit]}
 ";
@@ -259,8 +260,9 @@ fn publish_gives_up_within_seconds_where_nothing_listens() {
         assert_eq!(output.status.code(), Some(69), "{text}");
         assert!(text.contains(&nobody) && text.contains("0 events were published"), "{text}");
         assert!(text.contains(within), "{text}");
-        // Without the limit for the connection it would be the 30 s that Kafka has for an answer.
-        assert!(took < Duration::from_secs(28), "{arguments:?} took {took:?}");
+        // That it was not the 30 s that Kafka has for an answer is in the text: by the clock, a machine that stands still
+        // for a few times looks the same.
+        assert!(took < Duration::from_secs(60), "{arguments:?} took {took:?}");
     }
     let output = run(&folder, &["publish", "events.jsonl", "--timeout", "soon"]);
     assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
@@ -318,7 +320,8 @@ fn sighup_drains_a_second_one_ends_and_nohup_is_left_alone() {
     shell.env("KAFKA_TOPIC", &topic).env("KAFKA_CONSUMER_GROUP_ID", unique("nohup"));
     let mut process = Process::spawn("a bridge under nohup", &shell, Arc::default());
     poll(PATIENCE, "it has started", || {
-        when(process.log().tail(20).contains("admin listening"), process.log().tail(3))
+        let listens = process.log().since(0).iter().any(|line| line.contains("admin listening"));
+        when(listens, process.log().tail(3))
     });
     let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).expect("the process runs");
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("Linux says");

@@ -44,10 +44,11 @@ fn records(workflow: &str) -> Vec<(&'static str, Record)> {
 
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
+/// The time-out is longer than a machine stands still: no request is repeated because its answer was late.
 fn rules(workflow: &str, url: &str) -> String {
     format!(
         "agents:
-  audit: {{http: {{url: '{url}/events'}}}}
+  audit: {{http: {{url: '{url}/events'}}, timeout: 60s}}
 rules:
   - name: native
     when: {{event_type: [WORKFLOW_COMPLETED], workflow_id: [{workflow}], workflow_run_id: [r-native]}}

@@ -11,10 +11,13 @@ use crate::kit::{
 
 const EVENTS: usize = 2_000;
 
+/// Longer than a machine stands still: no request is repeated because its answer was late, and a drain waits for it.
+const TIMEOUT: &str = "60s";
+
 fn one_agent(url: &str) -> String {
     format!(
         "agents:
-  audit: {{http: {{url: '{url}/events'}}, concurrency: 16, retry: {{initial: 50ms, max: 500ms}}}}
+  audit: {{http: {{url: '{url}/events'}}, timeout: {TIMEOUT}, concurrency: 16, retry: {{initial: 50ms, max: 500ms}}}}
 rules:
   - {{name: audit-all, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [audit]}}
 "
@@ -24,8 +27,8 @@ rules:
 fn two_agents(steady: &str, failing: &str) -> String {
     format!(
         "agents:
-  steady: {{http: {{url: '{steady}/events'}}, retry: {{initial: 50ms, max: 500ms}}}}
-  failing: {{http: {{url: '{failing}/events'}}, retry: {{initial: 50ms, max: 500ms}}}}
+  steady: {{http: {{url: '{steady}/events'}}, timeout: {TIMEOUT}, retry: {{initial: 50ms, max: 500ms}}}}
+  failing: {{http: {{url: '{failing}/events'}}, timeout: {TIMEOUT}, retry: {{initial: 50ms, max: 500ms}}}}
 rules:
   - {{name: both, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [steady, failing]}}
 "
@@ -98,10 +101,12 @@ fn a_second_signal_ends_a_stop_at_once_and_what_was_open_is_delivered_after_it()
     agent.reply(Reply::Hang);
     let topic = kafka().topic("second-signal", 1);
     let ids = publish(&topic, &unique("second-signal"), 1);
-    // The drain does not end by itself before the second signal comes. It makes the session 17 s, for which the next start
-    // waits.
-    let mut bridge =
-        BridgeSetup::new(kafka(), &topic).config("drain_timeout: 15s\n").routing(&one_agent(&agent.url())).start();
+    // The drain does not end by itself before the second signal comes, which may be late. The next start waits for the
+    // end of the session.
+    let mut bridge = BridgeSetup::new(kafka(), &topic)
+        .config("drain_timeout: 30s\nkafka: {properties: {session.timeout.ms: '35000'}}\n")
+        .routing(&one_agent(&agent.url()))
+        .start();
     poll(PATIENCE, "the attempt is under way", || when(agent.count() >= 1, agent.count()));
     let stopped = std::time::Instant::now();
     bridge.sigterm();
@@ -127,7 +132,7 @@ fn an_agent_that_succeeded_is_not_called_again_for_the_one_that_did_not() {
     let topic = kafka().topic("fan-out", 2);
     let ids = publish(&topic, &unique("fan-out"), 50);
     let mut bridge = BridgeSetup::new(kafka(), &topic)
-        .config("kafka: {properties: {session.timeout.ms: '9000'}}\n")
+        .config("kafka: {properties: {session.timeout.ms: '9000'}}\npark_after: off\n")
         .routing(&two_agents(&steady.url(), &failing.url()))
         .start();
     steady.wait_accepted(50, PATIENCE);
@@ -158,8 +163,14 @@ fn a_delivery_bears_its_headers_its_body_and_a_signature() {
     let topic = kafka().topic("shape", 1);
     let rules = format!(
         "agents:
-  raw: {{http: {{url: '{url}/raw', headers: {{x-team: data}}, auth: {{bearer: {{env: TOKEN}}}}, sign: {{secret: {{env: SIGN}}}}}}}}
-  shaped: {{http: {{url: '{url}/shaped', method: PUT, auth: {{api_key: {{env: TOKEN}}}}}}}}
+  raw:
+    http:
+      url: '{url}/raw'
+      headers: {{x-team: data}}
+      auth: {{bearer: {{env: TOKEN}}}}
+      sign: {{secret: {{env: SIGN}}}}
+    timeout: {TIMEOUT}
+  shaped: {{http: {{url: '{url}/shaped', method: PUT, auth: {{api_key: {{env: TOKEN}}}}}}, timeout: {TIMEOUT}}}
 rules:
   - {{name: raw, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [raw]}}
   - name: shaped
@@ -178,7 +189,10 @@ rules:
     let published = event(&id);
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     kafka().produce(&topic, published.record().header("traceparent", trace));
-    poll(PATIENCE, "both deliveries came", || when(agent.accepted().len() == 2, agent.count()));
+    poll(PATIENCE, "both deliveries came", || {
+        let paths: BTreeSet<_> = agent.accepted().into_iter().map(|request| request.path).collect();
+        when(paths.len() == 2, paths)
+    });
     bridge.stop();
     let requests = agent.requests();
     let raw = requests.iter().find(|request| request.path == "/raw").expect("the raw delivery came");

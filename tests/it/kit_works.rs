@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    io::{ErrorKind, Read, Write},
+    net::TcpStream,
     process::Command,
     sync::Arc,
     thread,
@@ -84,7 +86,8 @@ fn both_graphs_count_one_execution_for_one_run() {
         assert_eq!(execution["graph"], assistant);
         assert_eq!(execution["run_id"].as_str().map(str::len), Some(36), "{execution}");
     }
-    langgraph.wait_idle(PATIENCE);
+    // Other tests use it too.
+    langgraph.wait_idle(4 * PATIENCE);
 }
 
 #[test]
@@ -104,33 +107,48 @@ fn a_dropped_request_never_arrives_and_a_dropped_response_does() {
     assert_eq!((faults.requests, faults.requests_dropped, faults.responses_dropped), (3, 1, 1));
 }
 
+/// Sends a request on a link that loses it. Then the link holds what it is given, and has cut this connection.
+fn lose(link: &TcpLink, id: &str) {
+    let body = json!({"event_id": id}).to_string();
+    let request = format!("POST / HTTP/1.1\r\nhost: agent\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let mut client = TcpStream::connect(link.address()).expect("it listens");
+    client.write_all(request.as_bytes()).expect("it is taken");
+    // What the link has not read by then it may still carry when it is open again.
+    poll(PATIENCE, "the request is lost", || when(link.lost() == request.len(), link.lost()));
+    link.set(Link::Held);
+    client.set_read_timeout(Some(PATIENCE)).expect("a time");
+    match client.read(&mut [0]) {
+        Ok(0) => {}
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        other => panic!("the connection stands: {other:?}"),
+    }
+}
+
 #[test]
 fn a_link_refuses_loses_holds_and_slows() {
     let agent = HttpAgent::start();
     let link = TcpLink::start(agent.address());
-    let post = |id: &str, within: Duration| {
+    let post = |id: &str| {
         let request = http::client().post(format!("http://{}/", link.address())).json(&json!({"event_id": id}));
-        http::send_within(within, request).map(|answer| answer.status().as_u16())
+        http::send_within(PATIENCE, request).map(|answer| answer.status().as_u16())
     };
-    let (soon, late) = (Duration::from_millis(500), Duration::from_secs(20));
-    assert_eq!(post("open", late).ok(), Some(200));
+    assert_eq!(post("open").ok(), Some(200));
 
     link.set(Link::Refused);
     poll(PATIENCE, "a connection is refused", || {
-        let answer = post("refused", late);
+        let answer = post("refused");
         when(answer.as_ref().is_err_and(reqwest::Error::is_connect), format!("{answer:?}"))
     });
     link.set(Link::Open);
-    poll(PATIENCE, "it is open again", || when(post("again", late).is_ok(), ()));
+    poll(PATIENCE, "it is open again", || when(post("again").is_ok(), ()));
 
     link.set(Link::Lossy);
-    assert!(post("lost", soon).is_err_and(|error| error.is_timeout()));
-    link.set(Link::Held);
+    lose(&link, "lost");
     thread::scope(|scope| {
         // A server may drop a request whose client has gone when it arrives, so this client waits.
-        let held = scope.spawn(|| post("held", late));
-        let began = Instant::now();
-        poll(late, "it has had time to arrive", || when(began.elapsed() >= soon, ()));
+        let held = scope.spawn(|| post("held"));
+        let (began, soon) = (Instant::now(), Duration::from_millis(500));
+        poll(PATIENCE, "it has had time to arrive", || when(began.elapsed() >= soon, ()));
         let before = agent.sent_by_event();
         assert!(!before.contains_key("held"), "{before:?}");
         link.set(Link::Open);
@@ -138,7 +156,7 @@ fn a_link_refuses_loses_holds_and_slows() {
     });
     link.set(Link::Slow(Duration::from_millis(150)));
     let start = Instant::now();
-    assert_eq!(post("slow", late).ok(), Some(200));
+    assert_eq!(post("slow").ok(), Some(200));
     assert!(start.elapsed() >= Duration::from_millis(300), "a read for each direction: {:?}", start.elapsed());
     let sent = agent.sent_by_event();
     assert!(!sent.contains_key("lost") && !sent.contains_key("refused"), "what was lost stays lost: {sent:?}");
@@ -147,8 +165,8 @@ fn a_link_refuses_loses_holds_and_slows() {
 #[test]
 fn a_held_run_post_arrives_after_its_client_has_gone() {
     let agent = HttpAgent::start();
-    // So long that the client has gone before its end, although the machine may stand still.
-    let hold_for = Duration::from_secs(10);
+    // So long that it is seen, and the client has gone before its end, although the machine may stand still.
+    let hold_for = Duration::from_secs(30);
     let proxy = FaultProxy::start(&agent.url(), FaultPlan { hold_runs: 1.0, hold_for, ..FaultPlan::default() }, 1);
     let start = Instant::now();
     let run_post = http::client().post(format!("{}/threads/x/runs", proxy.url())).json(&json!({"event_id": "held"}));
@@ -177,7 +195,7 @@ fn the_shares_of_the_faults_are_those_of_the_plan() {
         let _ = http::post(&format!("{}/threads/{number}/runs", proxy.url()), &json!({"event_id": "x"}));
     }
     let faults = proxy.faults();
-    // 400 requests, and reqwest itself repeats some that met a closed connection: so shares, not numbers.
+    // Shares that were drawn are near to those of the plan.
     let share = |part: u64, of: u64| part as f64 / of as f64;
     let near = |seen: f64, wanted: f64| (seen - wanted).abs() < 0.06;
     assert!(near(share(faults.requests_dropped, faults.requests), 0.15), "{faults:?}");
@@ -202,8 +220,8 @@ fn the_agent_answers_as_it_is_told_and_keeps_every_request() {
         _ => Reply::ok_after(Duration::from_millis(1)),
     });
     assert_eq!(http::post(&url, &json!({"event_id": "bad"})).map(|answer| answer.0), Ok(400));
-    let busy = http::send_within(Duration::from_secs(5), http::client().post(&url).json(&json!({"event_id": "busy"})))
-        .expect("it answers");
+    let busy = http::client().post(&url).json(&json!({"event_id": "busy"}));
+    let busy = http::send_within(PATIENCE, busy).expect("it answers");
     assert_eq!((busy.status().as_u16(), &busy.headers()["retry-after"]), (503, &20.into()));
     assert!(http::post(&url, &json!({"event_id": "closed"})).is_err());
     agent.reply(Reply::Hang);
@@ -245,8 +263,10 @@ fn a_poll_that_fails_tells_what_it_saw() {
         });
     }));
     let message = *failed.expect_err("it gives up").downcast::<String>().expect("a text");
-    for part in ["a number that never comes", "1 so far", "2 so far"] {
-        assert!(message.contains(part), "{message}");
+    // A machine that stands still before the first look has no second one.
+    let seen = (1..=asked.min(2)).map(|number| format!("{number} so far"));
+    for part in seen.chain(["a number that never comes".to_owned()]) {
+        assert!(message.contains(&part), "{message}");
     }
 }
 

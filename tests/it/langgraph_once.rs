@@ -7,7 +7,9 @@ use std::{
 };
 
 use crate::kit::{
-    Bridge, BridgeSetup, FaultPlan, FaultProxy, LangGraph, PATIENCE, TestEvent, event, kafka,
+    Bridge, BridgeSetup, FaultPlan, FaultProxy, LangGraph, PATIENCE, TestEvent,
+    bridge::LONG_SESSION,
+    event, kafka,
     once::{
         EVENTS, HOLD, MAX_REQUEST_LIFETIME, TIMEOUT, all_committed, histogram, publish_twice, routing, routing_with,
         runs_reach, settled,
@@ -15,13 +17,21 @@ use crate::kit::{
     poll, unique, when,
 };
 
+/// A parked delivery would be committed before its run.
+fn nothing_is_parked() -> String {
+    format!("{LONG_SESSION}park_after: off\n")
+}
+
 /// How often the graphs run behind a network with these faults, for an agent with this `max_request_lifetime`.
 fn executions_through(plan: FaultPlan, max_request_lifetime: Duration) -> (BTreeMap<usize, usize>, crate::kit::Faults) {
     let (kafka, langgraph) = (kafka(), LangGraph::start());
     let topic = kafka.topic("once", 4);
     let proxy = FaultProxy::start(&langgraph.url(), plan, 7);
     let prefix = publish_twice(kafka, &topic);
-    let mut bridge = BridgeSetup::new(kafka, &topic).routing(&routing_with(&proxy.url(), max_request_lifetime)).start();
+    let mut bridge = BridgeSetup::new(kafka, &topic)
+        .config(&nothing_is_parked())
+        .routing(&routing_with(&proxy.url(), max_request_lifetime))
+        .start();
     all_committed(kafka, bridge.group(), &topic);
     bridge.stop();
     settled(&proxy, &langgraph);
@@ -62,7 +72,7 @@ fn every_graph_runs_once_through_five_kills_and_a_long_stop() {
     let proxy = FaultProxy::start(&langgraph.url(), FaultPlan::hostile(HOLD), 11);
     let prefix = publish_twice(kafka, &topic);
     let mut bridge = BridgeSetup::new(kafka, &topic)
-        .config("kafka: {properties: {session.timeout.ms: '9000'}}\n")
+        .config("kafka: {properties: {session.timeout.ms: '9000'}}\npark_after: off\n")
         .routing(&routing(&proxy.url()))
         .start();
     let started = Instant::now();
@@ -105,14 +115,15 @@ fn a_ledger_that_was_deleted_doubles_no_graph() {
     let prefix = unique("relearn");
     let events: Vec<_> = (0..50).map(|n| event(&format!("{prefix}-{n:02}"))).collect();
     kafka.produce_all(&topic, events.iter().map(TestEvent::record));
-    let mut bridge = BridgeSetup::new(kafka, &topic).routing(&routing(&langgraph.url())).start();
+    let rules = routing(&langgraph.url());
+    let mut bridge = BridgeSetup::new(kafka, &topic).config(&nothing_is_parked()).routing(&rules).start();
     all_committed(kafka, bridge.group(), &topic);
     bridge.stop();
     langgraph.wait_idle(PATIENCE);
     assert_eq!(histogram(&langgraph.executions_of(&prefix)), BTreeMap::from([(1, 50)]));
 
     // A new group with no ledger reads the topic from its start.
-    let mut again = BridgeSetup::new(kafka, &topic).routing(&routing(&langgraph.url())).start();
+    let mut again = BridgeSetup::new(kafka, &topic).config(&nothing_is_parked()).routing(&rules).start();
     all_committed(kafka, again.group(), &topic);
     let found = again.metric("attempts_total", &[("agent", "analyst"), ("result", "found")]);
     again.stop();
@@ -148,13 +159,15 @@ rules:
     kafka.produce(&topic, event(&format!("{prefix}-1")).record());
     all_committed(kafka, bridge.group(), &topic);
     bridge.stop();
+    let ran = || -> Vec<String> {
+        let runs = langgraph.executed().into_iter();
+        let runs = runs.filter(|run| run["event_id"].as_str().is_some_and(|id| id.starts_with(&prefix)));
+        let mut graphs: Vec<_> = runs.filter_map(|run| run["graph"].as_str().map(str::to_owned)).collect();
+        graphs.sort();
+        graphs
+    };
+    // The server is idle too before it has begun with them.
+    poll(PATIENCE, "both graphs ran", || when(ran().len() >= 2, ran()));
     langgraph.wait_idle(PATIENCE);
-    let mut graphs: Vec<String> = langgraph
-        .executed()
-        .into_iter()
-        .filter(|run| run["event_id"].as_str().is_some_and(|id| id.starts_with(&prefix)))
-        .filter_map(|run| run["graph"].as_str().map(str::to_owned))
-        .collect();
-    graphs.sort();
-    assert_eq!(graphs, ["analyst", "chat"]);
+    assert_eq!(ran(), ["analyst", "chat"]);
 }

@@ -1,22 +1,22 @@
 //! What a real LangGraph server makes of the bridge's requests: traces, tags, metadata, the ttl of a claim;
 //! and that the example of a side effect in docs/agents.md happens once.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use crate::kit::{BridgeSetup, LangGraph, bridge::field, event, http, kafka, poll, unique, when};
+use crate::kit::{BridgeSetup, LangGraph, PATIENCE, bridge::field, event, http, kafka, poll, unique, when};
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
+/// Asks again while there is no answer: a server may close a connection that a machine stood still before using.
 fn ask(url: &str) -> Value {
-    let (status, body) = http::get(url).expect("the server answers");
+    let (status, body) = poll(PATIENCE, "the server answers", || http::get(url));
     assert_eq!(status, 200, "{url}: {body}");
     serde_json::from_str(&body).expect("the server answers with JSON")
 }
 
+/// As [`ask`]: a repetition does no harm here.
 fn tell(url: &str, body: &Value) -> Value {
-    let (status, answer) = http::post(url, body).expect("the server answers");
+    let (status, answer) = poll(PATIENCE, "the server answers", || http::post(url, body));
     assert_eq!(status, 200, "{url}: {answer}");
     serde_json::from_str(&answer).expect("the server answers with JSON")
 }
@@ -58,7 +58,7 @@ rules:
             .header("baggage", "a\r\nb".repeat(3_000)),
     );
     let mut bridge = BridgeSetup::new(kafka, &topic).routing(&rules).start();
-    kafka.wait_committed(bridge.group(), &topic, Duration::from_secs(120));
+    kafka.wait_committed(bridge.group(), &topic, PATIENCE);
     let page = ask(&format!("{}/api/events/{}", bridge.admin(), traced.id()));
     let delivery = &page["deliveries"][0];
     let run = ask(delivery["run_url"].as_str().unwrap_or_default());
@@ -105,7 +105,7 @@ rules:
 }
 
 fn receipt(url: &str, thread: &str, expected: &str) {
-    poll(Duration::from_secs(60), &format!("the receipt is {expected:?}"), || {
+    poll(PATIENCE, &format!("the receipt is {expected:?}"), || {
         let state = ask(&format!("{url}/threads/{thread}/state"));
         when(state["values"]["receipt"] == expected, state["values"].clone())
     });
@@ -122,7 +122,7 @@ fn an_assistant_is_named_by_its_graph_or_its_uuid() {
     let runs = format!("{url}/threads/{}/runs", thread["thread_id"].as_str().expect("a thread has an id"));
     for (text, expected) in [(id, 200), ("analyst", 200), (&*name, 422), ("Analyst", 422)] {
         let body = json!({"assistant_id": text, "input": {"event": {"event_id": name}}});
-        let (status, answer) = http::post(&runs, &body).expect("the server answers");
+        let (status, answer) = poll(PATIENCE, "the server answers", || http::post(&runs, &body));
         assert_eq!(status, expected, "{text}: {answer}");
     }
 }

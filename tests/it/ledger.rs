@@ -2,7 +2,22 @@
 
 use std::{collections::BTreeMap, fs};
 
-use crate::kit::{Bridge, BridgeSetup, HttpAgent, PATIENCE, TestEvent, event, kafka, unique};
+use crate::kit::{
+    Bridge, BridgeSetup, HttpAgent, PATIENCE, TestEvent, bridge::field, event, kafka, poll, unique, when,
+};
+
+/// One rule for this agent. The time-out is longer than a machine stands still: no request is repeated because its
+/// answer was late.
+fn routing(agent: &HttpAgent) -> String {
+    format!(
+        "agents:
+  audit: {{http: {{url: '{}/events'}}, timeout: 60s}}
+rules:
+  - {{name: all, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [audit]}}
+",
+        agent.url()
+    )
+}
 
 /// A bridge with an agent, whose 20 events were delivered and committed, and whose data folder was then damaged.
 struct Damaged {
@@ -19,17 +34,7 @@ impl Damaged {
         let prefix = unique("damaged");
         let events: Vec<_> = (0..20).map(|n| event(&format!("{prefix}-{n:02}"))).collect();
         kafka().produce_all(&topic, events.iter().map(TestEvent::record));
-        let mut bridge = BridgeSetup::new(kafka(), &topic)
-            .config(config)
-            .routing(&format!(
-                "agents:
-  audit: {{http: {{url: '{}/events'}}}}
-rules:
-  - {{name: all, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [audit]}}
-",
-                agent.url()
-            ))
-            .start();
+        let mut bridge = BridgeSetup::new(kafka(), &topic).config(config).routing(&routing(&agent)).start();
         agent.wait_accepted(20, PATIENCE);
         kafka().wait_committed(bridge.group(), &topic, PATIENCE);
         bridge.stop();
@@ -87,21 +92,20 @@ fn a_damaged_ledger_is_replaced_and_filled_again_from_the_ledger_topic() {
 
 #[test]
 fn records_that_kafka_dropped_unread_are_counted_and_logged() {
+    // Where the group's offsets cannot be had in time, it is not known from where on they were unread, and another try
+    // is made.
+    let said = (0..3).any(|_| dropped_records_are_counted_and_logged());
+    assert!(said, "the broker never gave the group's offsets in time");
+}
+
+/// `false` when the broker did not give the group's offsets in time, so that nothing can be said.
+fn dropped_records_are_counted_and_logged() -> bool {
     let agent = HttpAgent::start();
     let topic = kafka().topic("dropped", 1);
     let prefix = unique("dropped");
     let events: Vec<_> = (0..30).map(|n| event(&format!("{prefix}-{n:02}"))).collect();
     kafka().produce_all(&topic, events[..10].iter().map(TestEvent::record));
-    let mut bridge = BridgeSetup::new(kafka(), &topic)
-        .routing(&format!(
-            "agents:
-  audit: {{http: {{url: '{}/events'}}}}
-rules:
-  - {{name: all, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [audit]}}
-",
-            agent.url()
-        ))
-        .start();
+    let mut bridge = BridgeSetup::new(kafka(), &topic).routing(&routing(&agent)).start();
     agent.wait_accepted(10, PATIENCE);
     kafka().wait_committed(bridge.group(), &topic, PATIENCE);
     bridge.stop();
@@ -109,11 +113,14 @@ rules:
     kafka().delete_records(&topic, 0, 20);
     bridge.start_again();
     agent.wait_accepted(20, PATIENCE);
-    crate::kit::poll(PATIENCE, "the loss is counted", || {
+    let said = poll(PATIENCE, "the loss is counted", || {
         let lost = bridge.metric("records_lost_total", &[("topic", &topic)]);
-        crate::kit::when(lost == 10.0, lost)
+        let errors = bridge.logged("Kafka client error");
+        let late = errors.iter().any(|line| field(line, "error") == Some("CommittedOffsets"));
+        when(lost == 10.0 || late, lost).map(|()| !late)
     });
     bridge.stop();
     let errors = bridge.log().since(0).iter().filter(|line| line.contains("\"ERROR\"")).count();
-    assert!(errors >= 1, "a loss is an error in the log");
+    assert!(!said || errors >= 1, "a loss is an error in the log");
+    said
 }

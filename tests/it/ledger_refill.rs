@@ -27,8 +27,7 @@ impl Delivered {
         let agent = HttpAgent::start();
         let topic = kafka().topic("refill", 3);
         let prefix = unique("refill");
-        let events: Vec<_> =
-            (0..EVENTS).map(|n| event(&format!("{prefix}-{n:03}")).run(&format!("run-{n}"))).collect();
+        let events: Vec<_> = (0..EVENTS).map(|n| event(&format!("{prefix}-{n:03}")).run(&format!("run-{n}"))).collect();
         kafka().produce_all(&topic, events.iter().map(TestEvent::record));
         let rules = format!(
             "agents:

@@ -17,6 +17,7 @@ mod cli;
 mod consumer;
 mod dialects;
 mod docker;
+mod event_pages;
 mod expiry;
 mod faults;
 mod http_delivery;

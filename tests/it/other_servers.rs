@@ -6,21 +6,23 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 use serde_json::json;
 
 use crate::kit::{
-    BridgeSetup, FaultPlan, FaultProxy, HttpAgent, PATIENCE, Reply, TestEvent, event, http, kafka, poll,
+    BridgeSetup, FaultPlan, FaultProxy, HttpAgent, PATIENCE, Reply, TestEvent,
+    bridge::LONG_SESSION,
+    event, http, kafka, poll,
     stub::{Lack, StubLangGraph},
     unique, when,
 };
 
 const EVENTS: usize = 15;
 
-fn routing(urls: &[(String, String)]) -> String {
+fn routing(urls: &[(String, String)], (timeout, max_request_lifetime): (&str, &str)) -> String {
     let mut agents = String::new();
     for (name, url) in urls {
         let _ = write!(
             agents,
             "  {name}:
-    langgraph: {{url: '{url}', assistant: analyst, max_request_lifetime: 12s}}
-    timeout: 1s
+    langgraph: {{url: '{url}', assistant: analyst, max_request_lifetime: {max_request_lifetime}}}
+    timeout: {timeout}
     retry: {{initial: 100ms, max: 1s, give_up_after: 1h}}
 "
         );
@@ -36,7 +38,7 @@ fn routing(urls: &[(String, String)]) -> String {
 }
 
 /// Two bridges deliver each event at the same time, through a network that loses and holds: for 2 s, so that a machine may
-/// stand still for 10 s and no request outlives `max_request_lifetime`.
+/// stand still for 10 s, and for some more, and no request outlives `max_request_lifetime`.
 #[test]
 fn no_server_runs_an_event_twice_whatever_its_answers_lack() {
     let topic = kafka().topic("lacking", 4);
@@ -52,7 +54,10 @@ fn no_server_runs_an_event_twice_whatever_its_answers_lack() {
     let prefix = unique("lacking");
     let events: Vec<_> = (0..EVENTS).map(|n| event(&format!("{prefix}-{n:02}"))).collect();
     kafka().produce_all(&topic, events.iter().map(TestEvent::record));
-    let bridges = [0, 1].map(|_| BridgeSetup::new(kafka(), &topic).routing(&routing(&urls)).start());
+    // A parked delivery would have no end yet, and be committed.
+    let config = format!("{LONG_SESSION}park_after: off\n");
+    let rules = routing(&urls, ("1s", "20s"));
+    let bridges = [0, 1].map(|_| BridgeSetup::new(kafka(), &topic).config(&config).routing(&rules).start());
     for mut bridge in bridges {
         poll(Duration::from_secs(480), "every delivery has come to its end", || {
             let waiting: Vec<_> = urls
@@ -99,7 +104,10 @@ fn a_list_of_four_megabytes_costs_little_more_than_its_bytes() {
     });
     let topic = kafka().topic("big-list", 1);
     let urls = [("analyst".to_owned(), agent.url())];
-    let mut bridge = BridgeSetup::new(kafka(), &topic).routing(&routing(&urls)).start();
+    // Time enough to read the list on a slow machine.
+    let mut bridge = BridgeSetup::new(kafka(), &topic).routing(&routing(&urls, ("30s", "60s"))).start();
+    // What the start takes is no part of it.
+    bridge.wait_ready(PATIENCE);
     let before = bridge.rss_bytes();
     kafka().produce(&topic, event(&unique("big")).record());
     poll(PATIENCE, "the list was read five times, and counts as an unknown run", || {

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::TcpStream,
+    net::{Ipv4Addr, TcpListener, TcpStream},
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
@@ -220,12 +220,22 @@ fn clone() -> Scratch {
     folder
 }
 
+/// A free port before another one, which `make kafka` takes for the controller.
+fn free_pair() -> u16 {
+    loop {
+        let port = free_port();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port + 1)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// Does what the page says, block by block. Only the ports are others, given by the environment, as 9092, 2024 and 9464
 /// may be taken here.
 #[test]
 fn the_first_rule_of_the_readme_runs_the_agent_once() {
     let folder = clone();
-    let (kafka, agent, admin) = (free_port(), free_port(), free_port());
+    let (kafka, agent, admin) = (free_pair(), free_port(), free_port());
     let executions = folder.join("executions.jsonl");
     let started = Instant::now();
     let shell = |script: &str| {

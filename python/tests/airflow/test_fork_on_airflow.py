@@ -60,7 +60,7 @@ def test_a_task_succeeds_without_kafka_and_its_event_is_published_later(
     runs = [f"{away.__name__}-{tmp_path.name}"]
     line = run_task(ready, runs[0], env)
     assert line["published"] is False
-    assert line["seconds"] < DEADLINE + 20.0  # of a slow machine, and far less than a client tries to deliver
+    assert line["seconds"] < DEADLINE + 60.0  # of a slow machine, and far less than a client tries to deliver
     (spooled,) = spool.events()
     assert spooled["workflow_run_id"] == runs[0]
 
@@ -71,12 +71,12 @@ def test_a_task_succeeds_without_kafka_and_its_event_is_published_later(
 
     def next_publish() -> Tuple[bool, List[str]]:
         runs.append(f"{runs[0]}-back-{len(runs)}")
-        published = run_task(ready, runs[-1], env)["published"]
+        published = run_task(ready, runs[-1], env, patient=True)["published"]
         return published, broker.kafka.event_ids(topic)
 
     # The next publish that Kafka acknowledges, of any task on this host, takes it along; or one after it, if Kafka
     # needs more than a second for it. Two may do so then. A broker that just came back may not acknowledge the first.
-    poll(300, "the event was taken along", next_publish, lambda seen: seen[0] and spooled["event_id"] in seen[1])
+    poll(600, "the event was taken along", next_publish, lambda seen: seen[0] and spooled["event_id"] in seen[1])
     ready.python("-m", "workflow_events", "drain", **env)
     assert spool.files() == []
     assert {event["workflow_run_id"] for event in broker.kafka.events(topic)} == set(runs)

@@ -15,7 +15,7 @@ def test_a_large_event_is_published_shortened_also_without_room_for_the_original
     caplog.set_level(logging.INFO)
     limit = {"100MB": 100_000_000, "1kB": 1_000}[room]
     with WorkflowEventProducer(
-        bootstrap_servers=kafka.bootstrap, topic=topic, spool_max_bytes=limit, connect_timeout=30
+        bootstrap_servers=kafka.bootstrap, topic=topic, spool_max_bytes=limit, connect_timeout=60
     ) as producer:
         payload = {"rows": "x" * 2_000_000, "status": "success"}
         assert publish_workflow_event("WORKFLOW_COMPLETED", "etl", "run-1", payload, timeout=60, producer=producer)

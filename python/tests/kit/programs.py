@@ -163,7 +163,7 @@ def under_alarm(within: float) -> None:
     signal.alarm(int(within))
 
 
-def forked(child: Callable[[], None], within: float = 120.0) -> int:
+def forked(child: Callable[[], None], within: float = 300.0) -> int:
     """Forks; the child runs the function under an alarm and leaves by ``os._exit``: 0, or 3 when it raised. Its pid."""
     pid = os.fork()
     if pid:
@@ -178,7 +178,7 @@ def forked(child: Callable[[], None], within: float = 120.0) -> int:
     os._exit(0)
 
 
-def reap(pids: Sequence[int], within: float = 180.0) -> None:
+def reap(pids: Sequence[int], within: float = 400.0) -> None:
     """Waits for children; one that hangs or ends badly is an ``AssertionError`` that says which and where."""
     until = time.monotonic() + within
     bad: List[str] = []

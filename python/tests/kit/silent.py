@@ -13,6 +13,7 @@ class SilentServer:
         self.bootstrap = "127.0.0.1:{}".format(self._listener.getsockname()[1])
         self.accepted = 0
         self._open: List[socket.socket] = []
+        self._closed = False
         threading.Thread(target=self._accept, name="silent-server", daemon=True).start()
 
     def _accept(self) -> None:
@@ -23,6 +24,8 @@ class SilentServer:
                 return
             self.accepted += 1
             self._open.append(connection)
+            if self._closed:  # `close` may have looked before: nobody else would close it.
+                _shut(connection)
             threading.Thread(target=self._swallow, args=(connection,), name="silent-server", daemon=True).start()
 
     @staticmethod
@@ -34,6 +37,7 @@ class SilentServer:
             pass
 
     def close(self) -> None:
+        self._closed = True
         for one in [self._listener, *self._open]:
             _shut(one)
 

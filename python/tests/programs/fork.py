@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from kit import events
+from kit.poll import poll
 from kit.programs import Journal, forked, reap, under_alarm
 from workflow_events import WorkflowEventProducer
 from workflow_events import producer as producer_module
 
 # Of a publish to a broker that is there.
-DEADLINE = 30.0
+DEADLINE = 60.0
 
 journal = Journal(Path(sys.argv[2]))
 number = int(sys.argv[3]) if len(sys.argv) > 3 else 0
@@ -104,6 +105,8 @@ def two_hundred() -> None:
         thread.start()
     began = time.monotonic()
     try:
+        # One of them may stand still before its first event for longer than all the forks take.
+        poll(120, "each thread publishes", lambda: min(published))
         for _ in range(20):
             reap([forked(lambda: publish(producer, "child") and None) for _ in range(10)])
     finally:
@@ -137,7 +140,9 @@ def while_constructing() -> None:
     thread = threading.Thread(target=make)
     thread.start()
     try:
-        for _ in range(20):
+        for turn in range(20):
+            # The thread may stand still: the forks wait, so that they are spread over the making of several clients.
+            poll(120, "clients are made", lambda: made[0], lambda count, wanted=turn / 3: count >= wanted)
             reap([forked(child) for _ in range(5)])
     finally:
         stop.set()
@@ -156,11 +161,11 @@ def in_iterable() -> None:
             yield an_event("before")
         pids.append(os.fork())
         if pids == [0]:
-            under_alarm(120)
+            under_alarm(300)
         for _ in range(2600):
             yield an_event("after")
 
-    summary = producer.publish_many(events(), timeout=60)
+    summary = producer.publish_many(events(), timeout=300)
     if pids == [0]:
         os._exit(0 if summary.failed == 3300 and {outcome.kind for outcome in summary.outcomes} == {"closed"} else 3)
     reap(pids)
@@ -174,6 +179,8 @@ def while_waiting() -> None:
     producer = WorkflowEventProducer(connect_timeout=None)
     waiting = threading.Thread(target=lambda: publish(producer, "parent", timeout=150.0))
     waiting.start()
+    # Its thread may stand still before it comes to the client, which refuses the event once it is closed.
+    poll(120, "the parent waits", lambda: int(producer._native.flush(0)[0]), lambda count: count == 1)
     pids: List[int] = []
     while waiting.is_alive() and len(pids) < 3:
         pids.append(forked(lambda: publish(producer, "child", timeout=1.0) and None))
@@ -201,12 +208,12 @@ def child_closes() -> None:
     reap([forked(close), forked(drop)])
     pid = os.fork()
     if pid == 0:
-        under_alarm(60)
+        under_alarm(300)
         sys.exit(0)  # atexit and the interpreter's end, in the child
     reap([pid])
     pid = os.fork()
     if pid == 0:
-        under_alarm(60)
+        under_alarm(300)
         must(producer, "child that leaves by sys.exit")
         sys.exit(0)
     reap([pid])
@@ -239,7 +246,8 @@ def exit_after_enqueue() -> None:
     """The same with enqueued events. NUMBER: how many seconds the exit has for them, when it is not the default."""
     if number:
         producer_module.EXIT_TIMEOUT = float(number)
-    producer = WorkflowEventProducer(connect_timeout=None)
+    # Ten minutes for the client's own attempts: an exit that waited for them could not be taken for a slow disk's.
+    producer = WorkflowEventProducer(connect_timeout=None, delivery_timeout_ms=600_000)
     for turn in range(100):
         event = an_event("enqueued {}".format(turn))
         # Until the client is made, which has a second, an event may go straight into the spool.

@@ -117,20 +117,21 @@ async fn an_answer_that_never_ends_is_accepted_by_its_status() {
 
 #[tokio::test]
 async fn no_answer_is_told_from_no_connection() {
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let hangs = Scripted::start(|_| Act::Hang).await;
     let closes = Scripted::start(|_| Act::Close).await;
     let cases = [
-        (gone, Class::AgentFault, "connect"),
+        (NOBODY, Class::AgentFault, "connect"),
         (hangs.addr, Class::Ambiguous, "timeout"),
         (closes.addr, Class::Ambiguous, "io"),
     ];
     for (addr, class, kind) in cases {
-        let (mut spec, _) = http_spec(addr);
-        // Of the others none has to be quick. Before it is connected, a time-out is one of the connection.
-        spec.timeout = Duration::from_secs(if kind == "timeout" { 2 } else { 30 });
-        let (agent, _) = connect(spec);
-        let failure = failed(agent.attempt(&mut agent.session(), &delivery("e1")).await);
+        let (agent, _) = connect(http_spec(addr).0);
+        let (mut session, delivery) = (agent.session(), delivery("e1"));
+        let attempt = agent.attempt(&mut session, &delivery);
+        // Before it is connected, a time-out is one of the connection.
+        let answer =
+            if kind == "timeout" { timed_out(attempt, || hangs.lines().len() == 1).await } else { attempt.await };
+        let failure = failed(answer);
         assert_eq!((failure.class, failure.kind.as_str()), (class, kind), "{}", failure.reason);
     }
 }
@@ -275,10 +276,9 @@ async fn what_is_no_response_of_http_is_a_broken_connection() {
 async fn a_failure_names_the_address_without_its_query_and_shows_no_token_that_the_answer_repeats() {
     let body = "no such page: /events?token=hunter2-hunter2&x=1, token hunter2-hunter2\u{1b}[2J";
     let server = Scripted::start(move |_| Act::text(404, "", body)).await;
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for (addr, said) in [
         (server.addr, "answered 404: no such page: /events?[secret], token [secret]\\u{1b}[2J"),
-        (gone, "was not answered: client error (Connect)"),
+        (NOBODY, "was not answered: client error (Connect)"),
     ] {
         let (mut spec, mut http) = http_spec(addr);
         http.url = format!("http://{addr}/events?token=hunter2-hunter2&x=1").parse().unwrap();

@@ -4,7 +4,7 @@ mod claims;
 mod creating;
 mod finding;
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
@@ -23,16 +23,6 @@ fn asked(sample: &SampleAgent) -> Vec<String> {
         _ => "other",
     };
     sample.requests().iter().map(|r| format!("{} {} {}", r.method, kind(&r.path), r.status)).collect()
-}
-
-async fn until(done: impl Fn() -> bool) {
-    for _ in 0..12_000 {
-        if done() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("not within a minute");
 }
 
 fn grants(heard: &ReceivedRequest) -> Act {

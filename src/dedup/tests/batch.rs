@@ -31,7 +31,7 @@ fn a_batch_adds_and_merges_and_keeps_its_position() {
     ledger.flush_blocking().unwrap();
     drop(ledger);
 
-    let (ledger, opened) = Ledger::open(dir.path(), &options()).unwrap();
+    let (ledger, opened) = open_with(dir.path(), &options()).unwrap();
     assert_eq!(opened.records, 4, "neither the position nor the topic is a record");
     assert_eq!(ledger.get("new").unwrap(), Some(record(&[Delivered, Pending])));
     assert_eq!(ledger.get("known").unwrap(), Some(record(&[Delivered, Delivered])));

@@ -13,7 +13,7 @@ use super::*;
 use crate::dedup::commit::Committer;
 
 const DELAY: Duration = Duration::from_millis(3);
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A store that makes writes durable by a slow flush, and checks that flushes never overlap.
 #[derive(Default)]
@@ -39,7 +39,7 @@ impl SlowStore {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn sixty_four_waiters_share_flushes_and_each_is_covered_by_its_own() {
+async fn sixty_four_waiters_are_each_covered_by_a_flush_that_began_later() {
     let slow = Arc::new(SlowStore::default());
     let store = Arc::clone(&slow);
     let committer = Arc::new(
@@ -64,9 +64,9 @@ async fn sixty_four_waiters_share_flushes_and_each_is_covered_by_its_own() {
     while let Some(ended) = waiters.join_next().await {
         ended.unwrap();
     }
+    // How many of them share a flush depends on the machine, which may let them come back one after another.
     let flushes = slow.flushes.load(Ordering::SeqCst);
-    // One for each wait would be 3200, for each two 1600. On a busy machine the waiters come back one after another.
-    assert!((50..1_500).contains(&flushes), "{flushes} flushes for 3200 waits of 64 at a time");
+    assert!((50..=3_200).contains(&flushes), "{flushes} flushes for 3200 waits of 64 at a time");
 }
 
 /// A store whose flush blocks until it is released. It counts the flushes.
@@ -102,7 +102,7 @@ impl BlockingStore {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_waiter_that_comes_during_a_flush_gets_the_next_one() {
+async fn waiters_that_come_during_a_flush_share_the_next_one() {
     let store = Arc::new(BlockingStore::default());
     let flush = Arc::clone(&store);
     let committer = Committer::start(DELAY, move || {
@@ -113,13 +113,16 @@ async fn a_waiter_that_comes_during_a_flush_gets_the_next_one() {
 
     let early = tokio::spawn(committer.durable());
     store.begun(1).await;
-    let late = tokio::spawn(committer.durable());
+    let late: Vec<_> = (0..64).map(|_| tokio::spawn(committer.durable())).collect();
     store.release();
     early.await.unwrap().unwrap().unwrap();
     store.begun(2).await;
-    assert!(!late.is_finished(), "answered by a flush that began before it waited");
+    assert!(late.iter().all(|one| !one.is_finished()), "answered by a flush that began before it waited");
     store.release();
-    late.await.unwrap().unwrap().unwrap();
+    for one in late {
+        timeout(PATIENCE, one).await.expect("not answered by the second flush").unwrap().unwrap().unwrap();
+    }
+    assert_eq!(*store.begun.lock().unwrap(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,6 +139,8 @@ async fn a_dropped_waiter_takes_no_flush_from_the_others() {
     drop(gone);
     let stays = tokio::spawn(committer.durable());
     store.begun(1).await;
+    // Twice: the first flush may have begun before the second waiter came, which then gets the next one.
+    store.release();
     store.release();
     timeout(PATIENCE, stays).await.expect("a lost wake-up").unwrap().unwrap().unwrap();
 }

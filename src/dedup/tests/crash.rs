@@ -61,7 +61,7 @@ fn nothing_acknowledged_is_missing_after_kills_at_random_moments() {
         let status = child.wait().unwrap();
         assert!(killed, "round {round}: the child ended by itself after {seen} lines: {status}");
 
-        let (ledger, opened) = Ledger::open(dir.path(), &options()).unwrap();
+        let (ledger, opened) = open_with(dir.path(), &options()).unwrap();
         assert!(opened.recovered);
         for (id, n) in &acknowledged {
             let record = ledger.get(id).unwrap();

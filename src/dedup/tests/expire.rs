@@ -53,7 +53,7 @@ fn a_record_of_a_partition_of_another_process_stays_as_long_as_in_the_ledger_top
     // The margin is a day for the short window, and a seventh of the long one.
     for (window, margin) in [(WINDOW, DAY), (14 * DAY, 2 * DAY)] {
         let options = LedgerOptions { window: Duration::from_millis(window), ..options() };
-        let ledger = Ledger::open(dir.path(), &options).unwrap().0;
+        let ledger = open_with(dir.path(), &options).unwrap().0;
         let all: [(&str, i32, &[DeliveryStatus]); 5] = [
             ("other-done", 1, &[Delivered]),
             ("other-parked", 1, &[Parked]),
@@ -162,10 +162,7 @@ fn a_scan_in_steps_examines_every_record_once_and_not_the_header() {
     }
     assert_eq!((scanned, expired, seen.len(), ledger.len()), (100, 50, 50, 50));
     drop(ledger);
-    assert_eq!(
-        Ledger::open(dir.path(), &options()).unwrap().1,
-        Opened { recovered: true, records: 50, replaced: None }
-    );
+    assert_eq!(open_with(dir.path(), &options()).unwrap().1, Opened { recovered: true, records: 50, replaced: None });
 }
 
 #[test]

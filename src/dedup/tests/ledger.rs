@@ -7,14 +7,14 @@ async fn what_is_durable_is_found_again_after_a_reopen() {
     let dir = tempfile::tempdir().unwrap();
     let record = record(&[Delivered, Pending]);
     {
-        let (ledger, opened) = Ledger::open(dir.path(), &options()).unwrap();
+        let (ledger, opened) = open_with(dir.path(), &options()).unwrap();
         assert_eq!(opened, Opened { recovered: false, records: 0, replaced: None });
         assert_eq!(ledger.get("event").unwrap(), None);
         ledger.merge("event", &record).unwrap();
         ledger.durable().await.unwrap();
         assert_eq!(ledger.get("event").unwrap().as_ref(), Some(&record));
     }
-    let (ledger, opened) = Ledger::open(dir.path(), &options()).unwrap();
+    let (ledger, opened) = open_with(dir.path(), &options()).unwrap();
     assert_eq!(opened, Opened { recovered: true, records: 1, replaced: None });
     assert_eq!(ledger.get("event").unwrap(), Some(record));
 }

@@ -35,7 +35,19 @@ fn options() -> LedgerOptions {
 }
 
 fn open(dir: &Path) -> Ledger {
-    Ledger::open(dir, &options()).unwrap().0
+    open_with(dir, &options()).unwrap().0
+}
+
+/// Opens a ledger, and waits for its lock for longer than the bridge does: a thread of the store may still hold it when
+/// the ledger was dropped, and so may a child that another test has forked and that is not the other program yet.
+fn open_with(dir: &Path, options: &LedgerOptions) -> Result<(Ledger, Opened), OpenError> {
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        match Ledger::open(dir, options) {
+            Err(OpenError::Locked { .. }) if std::time::Instant::now() < deadline => {}
+            opened => return opened,
+        }
+    }
 }
 
 /// Both clocks at the same time.

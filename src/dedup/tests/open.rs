@@ -8,7 +8,12 @@ use super::*;
 use crate::dedup::header::Header;
 
 fn refused(dir: &Path, options: &LedgerOptions) -> OpenError {
-    Ledger::open(dir, options).map(|(_, opened)| opened).expect_err("it was opened")
+    open_with(dir, options).map(|(_, opened)| opened).expect_err("it was opened")
+}
+
+/// The same for a ledger that is in use.
+fn locked(dir: &Path) -> OpenError {
+    Ledger::open(dir, &options()).map(|(_, opened)| opened).expect_err("it was opened")
 }
 
 /// A ledger with 3,000 records.
@@ -26,7 +31,7 @@ fn a_ledger_in_use_is_refused_in_the_same_process_and_free_after_the_last_handle
     let first = open(dir.path());
     let second = first.clone();
     drop(first);
-    let error = refused(dir.path(), &options());
+    let error = locked(dir.path());
     assert!(matches!(error, OpenError::Locked { .. }));
     assert!(error.to_string().contains(&dir.path().display().to_string()), "{error}");
     drop(second);
@@ -48,7 +53,7 @@ fn a_ledger_in_use_is_refused_in_another_process() {
     let mut child = child("dedup::tests::open::child_that_holds_the_ledger", dir.path()).spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     assert!(output.any(|line| line == "open"), "the child did not open it");
-    assert!(matches!(refused(dir.path(), &options()), OpenError::Locked { .. }));
+    assert!(matches!(locked(dir.path()), OpenError::Locked { .. }));
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
     open(dir.path());
@@ -142,8 +147,8 @@ fn a_fresh_volume_and_one_with_a_ledger_moved_aside_are_taken() {
         fs::create_dir(dir.path().join(name)).unwrap();
     }
     let nested = dir.path().join(".snapshot/a/b");
-    assert!(!Ledger::open(&nested, &options()).unwrap().1.recovered, "absent folders are made");
-    assert!(!Ledger::open(dir.path(), &options()).unwrap().1.recovered);
+    assert!(!open_with(&nested, &options()).unwrap().1.recovered, "absent folders are made");
+    assert!(!open_with(dir.path(), &options()).unwrap().1.recovered);
 }
 
 #[test]
@@ -184,7 +189,7 @@ fn a_damaged_block_is_refused_unless_nothing_is_lost_by_it() {
         let end = damaged.len().min(at + 4_096);
         damaged[at..end].fill(0);
         fs::write(dir.join("db"), damaged).unwrap();
-        results.push(match Ledger::open(&dir, &options()) {
+        results.push(match open_with(&dir, &options()) {
             Ok((ledger, opened)) => {
                 assert_eq!(opened.records, 3_000, "part {part}");
                 for n in 0..3_000 {
@@ -229,7 +234,7 @@ fn a_damaged_configuration_of_the_store_is_refused_and_can_be_moved_aside_alone(
     // What docs/ledger.md says to do in this case.
     fs::rename(&conf, dir.path().join("conf.bad")).unwrap();
     assert_eq!(
-        Ledger::open(dir.path(), &options()).unwrap().1,
+        open_with(dir.path(), &options()).unwrap().1,
         Opened { recovered: true, records: 3_000, replaced: None }
     );
 }

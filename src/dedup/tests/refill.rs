@@ -37,7 +37,7 @@ fn what_the_ledger_topic_lost_is_due_until_it_was_written_again() {
     // After a restart, what was not written again is still due.
     ledger.flush_blocking().unwrap();
     drop(ledger);
-    let (ledger, opened) = Ledger::open(dir.path(), &options()).unwrap();
+    let (ledger, opened) = open_with(dir.path(), &options()).unwrap();
     assert_eq!(opened.records, 6, "a loss is no record");
     assert_eq!(due(&ledger), ["never"]);
     assert_ne!(ledger.topic_losses(), 0);
@@ -68,7 +68,6 @@ fn a_ledger_topic_that_the_ledger_was_not_bound_to_gets_its_records() {
     // Off, and on again: what was written meanwhile is unknown to the topic.
     ledger.bind_ledger_topic(None, 3_000).unwrap();
     ledger.merge("meanwhile", &written(0, None)).unwrap();
-    assert_eq!(due(&ledger), [""; 0]);
     ledger.bind_ledger_topic(Some("second"), 4_000).unwrap();
     assert_eq!(due(&ledger), ["event", "meanwhile"]);
 }

@@ -37,7 +37,7 @@ fn many_records_are_merged_from_the_ledger_topic() {
     let asked_for = std::env::var("LEDGER_RECORDS").ok().map(|records| records.parse().unwrap());
     let records = asked_for.unwrap_or_else(|| cases(50_000_u64));
     let dir = tempfile::tempdir().unwrap();
-    let ledger = Ledger::open(dir.path(), &LedgerOptions { cache_bytes: 32 << 20, ..options() }).unwrap().0;
+    let ledger = open_with(dir.path(), &LedgerOptions { cache_bytes: 32 << 20, ..options() }).unwrap().0;
     println!(
         "{} bytes a record, {} MiB resident before",
         crate::dedup::codec::encode(&typical(1)).len(),

@@ -53,7 +53,7 @@ fn formats(ledger: &Ledger) -> (u8, Vec<u8>) {
 fn a_folder_of_format_1_opens_with_all_that_it_knew() {
     let dir = folder_of_format_1();
     for time in 0..2 {
-        let (ledger, opened) = Ledger::open(dir.path(), &options()).unwrap();
+        let (ledger, opened) = open_with(dir.path(), &options()).unwrap();
         assert_eq!(opened, Opened { recovered: true, records: RECORDS, replaced: None }, "time {time}");
         ledger.bind_cluster("cluster-1").unwrap();
         assert!(matches!(ledger.bind_cluster("cluster-2"), Err(OpenError::Cluster { .. })));

@@ -81,7 +81,14 @@ pub(super) fn without_commit<C: ConsumerContext>(
     }
     // As a number, so that it can be committed at once: a restart must not choose again.
     for (end, list) in ends.into_iter().filter(|(_, list)| list.count() > 0) {
-        let Ok(offsets) = fetch_offsets(consumer, list, end, left(deadline)) else { continue };
+        let offsets = match fetch_offsets(consumer, list, end, left(deadline)) {
+            Ok(offsets) => offsets,
+            Err(error) => {
+                let advice = "reading begins there all the same, but nothing is committed before the first record: a restart before it chooses again";
+                state.reporter.report_failure("other", advice, "ListOffsets", &error.to_string());
+                continue;
+            }
+        };
         for element in offsets.elements() {
             if let (Offset::Offset(offset), Some((start, _))) =
                 (element.offset(), starts.get_mut(&(element.topic().to_owned(), element.partition())))

@@ -82,8 +82,14 @@ impl Broker {
         }
     }
 
-    /// The records of all partitions of a topic.
+    /// So many records of a topic, of all its partitions.
     fn read(&self, topic: &str, count: usize) -> Vec<Got> {
+        self.read_until(topic, &format!("{count} records"), |found| found.len() >= count)
+    }
+
+    /// Reads all partitions of a topic until what was found is enough. A record that is written at least once may be
+    /// there twice: a number of records does not say then that all were read.
+    fn read_until(&self, topic: &str, wanted: &str, is_enough: impl Fn(&[Got]) -> bool) -> Vec<Got> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.cluster.bootstrap_servers())
             .set("group.id", "reader")
@@ -98,8 +104,8 @@ impl Broker {
         consumer.assign(&list).unwrap();
         let deadline = Instant::now() + PATIENCE;
         let mut found = vec![];
-        while found.len() < count {
-            assert!(Instant::now() < deadline, "{} of {count} records in {topic}", found.len());
+        while !is_enough(&found) {
+            assert!(Instant::now() < deadline, "{} records in {topic}, expected {wanted}", found.len());
             if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
                 found.push(Got {
                     origin: Origin { topic: topic.into(), partition: message.partition(), offset: message.offset() },

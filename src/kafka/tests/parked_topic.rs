@@ -2,7 +2,7 @@ use bytes::Bytes;
 
 use super::{
     super::parked_topic::{
-        ParkError, ParkedDelivery, ParkedHead, ParkedHeaders, ParkedTopics, ReadEnd, ReadFrom, Visit,
+        ParkError, ParkedDelivery, ParkedHead, ParkedHeaders, ParkedTopics, ReadEnd, ReadError, ReadFrom, Visit,
     },
     *,
 };
@@ -26,18 +26,42 @@ fn delivery(offset: i64, agent: &str) -> ParkedDelivery {
     }
 }
 
-fn parked(broker: &Broker) -> ParkedTopics {
+async fn parked(broker: &Broker) -> ParkedTopics {
     broker.cluster.create_topic(&broker.settings().parked_topic("events"), 1, 1).unwrap();
-    ParkedTopics::connect(&broker.settings()).unwrap()
+    let topic = ParkedTopics::connect(&broker.settings()).unwrap();
+    // A look at the topic that is not answered within 5 s is made again after 30 s, and nothing is parked before.
+    let deadline = Instant::now() + 2 * PATIENCE;
+    while !topic.prepare("events", 0).await {
+        assert!(Instant::now() < deadline, "the parked topic was not found");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    topic
 }
 
-/// What a read visits: the offset in the parked topic, the source offset and the agent.
+/// What a read visits: the offset in the parked topic, the source offset and the agent. A read that failed is made
+/// again: its requests have 5 s each, and the records 15 s.
 async fn read(
     topic: &ParkedTopics,
     from: ReadFrom,
     until: Option<i64>,
     most: usize,
 ) -> (Vec<(i64, i64, String)>, ReadEnd) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match read_once(topic, from, until, most).await {
+            Ok(read) => return read,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn read_once(
+    topic: &ParkedTopics,
+    from: ReadFrom,
+    until: Option<i64>,
+    most: usize,
+) -> Result<(Vec<(i64, i64, String)>, ReadEnd), ReadError> {
     let seen: Arc<Mutex<Vec<_>>> = Arc::default();
     let visited = Arc::clone(&seen);
     let end = topic.read(
@@ -53,39 +77,42 @@ async fn read(
             if visited.len() == most { Visit::Stop } else { Visit::Continue }
         }),
     );
-    let end = end.await.unwrap();
+    let end = end.await?;
     let seen = seen.lock().unwrap().clone();
-    (seen, end)
+    Ok((seen, end))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_parked_is_read_again_in_parts_and_in_order() {
     let broker = Broker::new(1);
-    let topic = parked(&broker);
-    for n in 0..20 {
-        let offset = topic.park(&delivery(100 + n, "a"), std::future::pending()).await.unwrap();
-        assert_eq!(offset, n);
+    let topic = parked(&broker).await;
+    let mut parked = vec![];
+    for source in 100..120 {
+        parked.push((topic.park(&delivery(source, "a"), std::future::pending()).await.unwrap(), source));
     }
     let offsets = |seen: &[(i64, i64, String)]| seen.iter().map(|(at, source, _)| (*at, *source)).collect::<Vec<_>>();
-    let expected = |range: std::ops::Range<i64>| range.map(|n| (n, 100 + n)).collect::<Vec<_>>();
     let (all, end) = read(&topic, ReadFrom::Committed, None, 99).await;
-    assert_eq!(
-        (offsets(&all), end),
-        (expected(0..20), ReadEnd { next: 20, end: 20, exists: true, source_committed: None, missing: 0 })
-    );
+    // A record that is not answered within 10 s is sent again, and is there twice.
+    let log = offsets(&all);
+    let next = parked[19].0 + 1;
+    assert!(log.iter().map(|(at, _)| *at).eq(0..next), "{log:?}");
+    assert!(parked.is_sorted() && parked.iter().all(|one| log.contains(one)), "{parked:?} in {log:?}");
+    assert!(log.is_sorted_by_key(|(_, source)| *source), "{log:?}");
+    assert_eq!(end, ReadEnd { next, end: next, exists: true, source_committed: None, missing: 0 });
+    let expected = |range: std::ops::Range<usize>| log[range].to_vec();
     let (some, end) = read(&topic, ReadFrom::Offset(5), Some(15), 4).await;
     assert_eq!((offsets(&some), end.next), (expected(5..9), 9));
     let (more, end) = read(&topic, ReadFrom::Offset(9), Some(15), 99).await;
     assert_eq!((offsets(&more), end.next), (expected(9..15), 15));
     let (again, _) = read(&topic, ReadFrom::Offset(3), Some(5), 99).await;
     assert_eq!(offsets(&again), expected(3..5), "back to an earlier offset");
-    topic.park(&delivery(120, "a"), std::future::pending()).await.unwrap();
-    let (new, end) = read(&topic, ReadFrom::Offset(20), None, 99).await;
-    assert_eq!((offsets(&new), end.next), (expected(20..21), 21));
-    let (none, end) = read(&topic, ReadFrom::Offset(21), None, 99).await;
-    assert_eq!((none.len(), end.next), (0, 21));
+    let last = topic.park(&delivery(120, "a"), std::future::pending()).await.unwrap();
+    let (new, end) = read(&topic, ReadFrom::Offset(next), None, 99).await;
+    assert_eq!((offsets(&new), end.next), ((next..=last).map(|at| (at, 120)).collect::<Vec<_>>(), last + 1));
+    let (none, end) = read(&topic, ReadFrom::Offset(last + 1), None, 99).await;
+    assert_eq!((none.len(), end.next), (0, last + 1));
     let (all, _) = read(&topic, ReadFrom::Offset(1_000), None, 99).await;
-    assert_eq!(all.len(), 21, "an offset behind the end was of another topic");
+    assert!(offsets(&all).iter().map(|(at, _)| *at).eq(0..=last), "an offset behind the end was of another topic");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,7 +126,7 @@ async fn a_topic_that_does_not_exist_is_empty() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delivery_is_parked_once_it_is_acknowledged_and_never_cut() {
     let broker = Broker::new(1);
-    let topic = parked(&broker);
+    let topic = parked(&broker).await;
     let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     broker.cluster.request_errors(RDKafkaApiKey::Produce, &[denied; 3]);
     topic.park(&delivery(1, "a"), std::future::pending()).await.unwrap();

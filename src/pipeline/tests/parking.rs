@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::{given_up::Switched, replicated::digest_of, *};
 use crate::{
     dedup::{DeliveryStatus, PlannedDelivery, Record, Source},
-    kafka::{ParkedDelivery, ParkedHead},
+    kafka::{ParkError, ParkedDelivery, ParkedHead},
 };
 
 const PARK_AFTER: Option<Duration> = Some(Duration::from_millis(300));
@@ -57,8 +57,10 @@ async fn an_event_has_its_outcome_when_its_delivery_is_parked_and_the_delivery_i
     let run_of = |id: &str| format!("run-{}", id.parse::<u32>().unwrap() % 3);
     let accepted: Vec<_> = agent.accepted().into_iter().map(|id| (run_of(&id), id)).collect();
     assert_in_order(&accepted, 91);
+    // A delivery of another key may have been accepted, and not recorded yet.
+    fixture.until("nothing is pending", |fixture| fixture.pending() == 0).await;
     let status = &fixture.pipeline.agents()[0];
-    assert_eq!((status.parked_deliveries, status.pending_deliveries), (0, 0), "{status:?}");
+    assert_eq!(status.parked_deliveries, 0, "{status:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,6 +103,17 @@ fn parked_record(value: &serde_json::Value) -> ParkedDelivery {
     }
 }
 
+/// Parks a record. The topic refuses it for a while when its broker does not answer in time.
+async fn park(topics: &ParkedTopics, record: &ParkedDelivery) {
+    let parked = timeout(DEADLINE, async {
+        while let Err(error) = topics.park(record, std::future::pending()).await {
+            assert!(matches!(error, ParkError::Refused { .. }), "{error}");
+            println!("{error}");
+        }
+    });
+    parked.await.expect("it is parked");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_with_another_event_than_its_headers_name_does_not_take_the_place_of_the_parked_one() {
     let agent = agent(SampleOptions::default()).await;
@@ -113,8 +126,7 @@ async fn a_record_with_another_event_than_its_headers_name_does_not_take_the_pla
     };
     let topics = ParkedTopics::connect(&kafka).unwrap();
     for (id, run) in [("other", "run-0"), ("000", "another-run"), ("000", "run-0")] {
-        let record = parked_record(&event(id, run));
-        topics.park(&record, std::future::pending()).await.unwrap();
+        park(&topics, &parked_record(&event(id, run))).await;
     }
     // With its first event the partition is known, and what is parked is looked up.
     fixture.publish("001", "run-1");

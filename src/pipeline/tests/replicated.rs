@@ -123,8 +123,8 @@ async fn what_is_known_of_an_event_that_is_resumed_is_appended_before_anything_i
     let appender = replicated.appender.clone();
     replicated.fixture.until("it is appended", |_| appender.unacknowledged(0) == 1).await;
     assert_eq!(agent.received().len(), 0);
-    lease.renew();
-    replicated.fixture.until("it is delivered", |fixture| fixture.count(Outcome::Delivered) == 1).await;
+    let is_delivered = |fixture: &PipelineFixture| fixture.count(Outcome::Delivered) == 1;
+    replicated.fixture.until_renewing(&lease, "it is delivered", is_delivered).await;
     assert_eq!(replicated.fixture.open_offsets(), 1);
 }
 
@@ -137,8 +137,7 @@ async fn a_delivery_that_another_process_ended_meanwhile_is_not_attempted() {
     let digest = digest_of("event", "run").await;
     replicated.fixture.until("it is under way", |fixture| fixture.pending() == 1).await;
     replicated.arrives("event", &known(digest, &[("all", "audit")], &[("all", "audit")]));
-    lease.renew();
-    replicated.fixture.until("its offset is completed", is_completed).await;
+    replicated.fixture.until_renewing(&lease, "its offset is completed", is_completed).await;
     assert_eq!((replicated.fixture.count(Outcome::Delivered), agent.requests()), (1, 0));
 }
 
@@ -154,8 +153,7 @@ async fn a_delivery_that_another_process_ended_meanwhile_is_no_dead_letter() {
     replicated.fixture.publish_in(&ownership, 0, "event", "run");
     replicated.fixture.until("it is under way", |fixture| fixture.pending() == 1).await;
     replicated.arrives("event", &known(digest, &gone, &gone));
-    lease.renew();
-    replicated.fixture.until("its offset is completed", is_completed).await;
+    replicated.fixture.until_renewing(&lease, "its offset is completed", is_completed).await;
     assert_eq!((replicated.fixture.count(Outcome::Delivered), replicated.fixture.count(Outcome::DeadLettered)), (1, 0));
     assert_eq!(replicated.record("event").state(), RecordState::Done);
 }
@@ -173,8 +171,8 @@ async fn deliveries_that_a_former_owner_planned_and_did_not_make_are_made() {
     let mut replicated = Replicated::start(
         &format!(
             "agents:
-  audit: {{http: {{url: 'http://{}/events'}}}}
-  late: {{http: {{url: 'http://{}/events'}}}}
+  audit: {{http: {{url: 'http://{}/events'}}, timeout: 10m}}
+  late: {{http: {{url: 'http://{}/events'}}, timeout: 10m}}
 rules:
   - {{name: all, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [audit]}}
   - {{name: other, when: {{event_type: [WORKFLOW_FAILED]}}, to: [late]}}
@@ -184,9 +182,10 @@ rules:
         ),
         None,
     );
+    // Before the answer is held back, which is not for ever.
+    let digest = digest_of("event", "run").await;
     replicated.fixture.publish("event", "run");
     replicated.fixture.until("it is under way", |fixture| fixture.pending() == 1).await;
-    let digest = digest_of("event", "run").await;
     replicated.arrives("event", &known(digest, &[("old", "late"), ("other", "late")], &[("old", "late")]));
     held.release();
     replicated.fixture.until("its offset is completed", is_completed).await;
@@ -204,7 +203,7 @@ async fn records_that_stay_open_are_written_to_the_ledger_topic_again() {
     open.record_source(Source { topic: "events".into(), partition: 0, offset: 4 });
     replicated.fixture.ledger.merge("event", &open).unwrap();
     let context = &replicated.fixture.pipeline.context;
-    let before = clock::now_ms();
+    let before = now_ms();
     let appended = context.append_again(vec![("event".into(), open.clone())]);
     assert!(appended.is_all);
     replicated.fixture.until("it is acknowledged", |_| appended.acks.is_complete()).await;

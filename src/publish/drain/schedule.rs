@@ -47,16 +47,21 @@ impl DrainSchedule {
 mod tests {
     use super::*;
 
+    /// A schedule for which no time passes: until it begins, nothing has elapsed.
+    fn standing() -> DrainSchedule {
+        DrainSchedule { began: Instant::now() + Duration::from_secs(3600), due: AtomicU64::new(0) }
+    }
+
     #[test]
     fn of_the_threads_that_ask_at_once_one_drains() {
-        let schedule = DrainSchedule::new();
+        let schedule = standing();
         assert!(schedule.take());
         assert!(!schedule.take(), "it was taken just now");
     }
 
     #[test]
     fn a_drain_that_failed_puts_the_next_one_off() {
-        let schedule = DrainSchedule::new();
+        let schedule = standing();
         schedule.done(true, Duration::ZERO);
         let due = schedule.due.load(Ordering::Relaxed);
         assert!(u128::from(due) >= FAILED_INTERVAL.as_millis() && !schedule.take());

@@ -296,6 +296,12 @@ mod tests {
         assert!(!worker.is_finished(), "nobody has requested it");
         pending.request_poll();
         assert_eq!(pending.flush(None), 0);
+        // Not before the thread waits again: one that has yet to look would see the next record as one to poll for.
+        let began = Instant::now();
+        while pending.counts.lock().is_polling {
+            assert!(began.elapsed() < Duration::from_secs(60), "it polls although nothing is in flight");
+            thread::yield_now();
+        }
         pending.begin();
         pending.stop();
         assert_eq!(worker.join().unwrap(), (true, false));

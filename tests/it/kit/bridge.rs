@@ -225,11 +225,11 @@ impl Bridge {
         self.process().wait_exit(deadline)
     }
 
-    /// SIGTERM, and insists on exit status 0 within a minute.
+    /// SIGTERM, and insists on exit status 0.
     #[track_caller]
     pub fn stop(&mut self) {
         self.sigterm();
-        let status = self.wait_exit(Duration::from_secs(60));
+        let status = self.wait_exit(PATIENCE);
         assert!(status.success(), "the bridge ended with {status}:\n{}", self.log.tail(40));
     }
 

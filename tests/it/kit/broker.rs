@@ -12,7 +12,7 @@ use std::{
 use rustix::process::Signal;
 
 use super::{
-    free_port,
+    PATIENCE, free_port,
     kafka::Kafka,
     poll, prepared,
     process::{Log, Process, Scratch},
@@ -65,7 +65,7 @@ impl Broker {
     /// SIGTERM, and waits: the broker ends as an operator would end it.
     pub fn stop(&mut self) {
         self.process.signal(Signal::TERM);
-        self.process.wait_exit(Duration::from_secs(60));
+        self.process.wait_exit(PATIENCE);
     }
 
     /// Starts it again on the same ports and data, and waits until it is ready.
@@ -195,6 +195,8 @@ fn properties(data: &std::path::Path, port: u16, controller: u16, settings: &[(&
         ("share.coordinator.state.topic.min.isr", "1"),
         ("group.initial.rebalance.delay.ms", "0"),
         ("group.min.session.timeout.ms", "1000"),
+        // It would end after a minute without a controller, which is slow to start on a busy machine.
+        ("initial.broker.registration.timeout.ms", "300000"),
         ("auto.create.topics.enable", "false"),
         ("log.retention.check.interval.ms", "300"),
         ("log.initial.task.delay.ms", "100"),

@@ -12,7 +12,7 @@ use hyper::{Request, Response, body::Incoming, server::conn::http1, service::ser
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::JoinSet};
 
-use super::{free_port, runtime};
+use super::{PATIENCE, free_port, poll, runtime};
 
 /// A request, read to its end.
 pub type Asked = Request<Bytes>;
@@ -63,7 +63,10 @@ impl Server {
     pub fn open(&self) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if running.is_none() {
-            let listener = runtime().block_on(TcpListener::bind(self.address)).expect("the port is ours");
+            // A child that another test is starting may hold a copy of the last listener until it is its program.
+            let listener = poll(PATIENCE, "the port is ours", || {
+                runtime().block_on(TcpListener::bind(self.address)).map_err(|error| error.to_string())
+            });
             *running = Some((self.serve)(listener));
         }
     }
@@ -128,14 +131,15 @@ pub fn json(status: u16, body: &serde_json::Value) -> Response<Bytes> {
         .expect("a status and a body make a response")
 }
 
-/// The kit's client: no proxy, no redirects, idle connections dropped before uvicorn closes them.
+/// The kit's client: no proxy, no redirects, and a connection for each request, because a server may close one that is
+/// idle in the moment in which it is used again.
 pub fn client() -> &'static reqwest::Client {
     static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
     CLIENT.get_or_init(|| {
         reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            .pool_idle_timeout(Duration::from_secs(2))
+            .pool_max_idle_per_host(0)
             .connect_timeout(Duration::from_secs(5))
             .build()
             .expect("a client can be made")

@@ -8,7 +8,7 @@ use std::{
 
 use rdkafka::{
     ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
+    admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication, TopicResult},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
@@ -137,10 +137,14 @@ impl Kafka {
             .fold(NewTopic::new(name, partitions, TopicReplication::Fixed(-1)), |topic, (key, value)| {
                 topic.set(key, value)
             });
-        let results = block_on(self.admin().create_topics([&topic], &admin_options())).expect("the broker answers");
-        for result in results {
-            result.unwrap_or_else(|(topic, code)| panic!("topic {topic} was not created: {code}"));
-        }
+        let admin = self.admin();
+        poll(PATIENCE, "the topic is created", || {
+            let created =
+                block_on(admin.create_topics([&topic], &admin_options())).map_err(|error| error.to_string())?;
+            // A broker that stood still is fenced for a moment. After an answer that was lost the topic is there.
+            let is_there = |result| is_done(result, RDKafkaErrorCode::TopicAlreadyExists);
+            when(created.iter().all(is_there), format!("{created:?}"))
+        });
         let consumer: BaseConsumer = self.client().create().expect("a consumer can be made");
         poll(PATIENCE, "the new topic has a leader for each partition", || {
             let metadata = consumer.fetch_metadata(Some(name), CALL).map_err(|error| error.to_string())?;
@@ -153,12 +157,23 @@ impl Kafka {
     /// Deletes a topic and creates it again as soon as Kafka lets us.
     pub fn recreate_topic(&self, name: &str, partitions: i32) {
         let admin = self.admin();
-        let deleted = block_on(admin.delete_topics(&[name], &admin_options())).expect("the broker answers");
-        assert!(deleted.iter().all(Result::is_ok), "topic {name} was not deleted: {deleted:?}");
+        poll(PATIENCE, "the topic is deleted", || {
+            let deleted =
+                block_on(admin.delete_topics(&[name], &admin_options())).map_err(|error| error.to_string())?;
+            let is_gone = |result| is_done(result, RDKafkaErrorCode::UnknownTopicOrPartition);
+            when(deleted.iter().all(is_gone), format!("{deleted:?}"))
+        });
+        let mut is_lost = false;
         poll(PATIENCE, "the topic can be created again", || {
             let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
-            let created = block_on(admin.create_topics([&topic], &admin_options())).expect("the broker answers");
-            when(created.iter().all(Result::is_ok), format!("{created:?}"))
+            let created = block_on(admin.create_topics([&topic], &admin_options())).map_err(|error| {
+                is_lost = true;
+                error.to_string()
+            })?;
+            let is_there = |result: &TopicResult| {
+                result.is_ok() || (is_lost && is_done(result, RDKafkaErrorCode::TopicAlreadyExists))
+            };
+            when(created.iter().all(is_there), format!("{created:?}"))
         });
     }
 
@@ -223,7 +238,7 @@ impl Kafka {
             .set("enable.idempotence", "true")
             .set("linger.ms", "2")
             .set("message.max.bytes", "50000000")
-            .set("message.timeout.ms", "60000")
+            .set("message.timeout.ms", "120000")
             .create_with_context(reports.clone())
             .expect("a producer can be made");
         let mut sent = 0_usize;
@@ -244,7 +259,7 @@ impl Kafka {
             }
             sent += 1;
         }
-        producer.flush(Duration::from_secs(90)).expect("the broker takes the records");
+        producer.flush(Duration::from_secs(150)).expect("the broker takes the records");
         let places = std::mem::take(&mut *reports.places.lock().expect("no report panicked"));
         assert_eq!(places.len(), sent, "each record is reported once");
         places.into_values().map(|place| place.expect("the broker takes the record")).collect()
@@ -344,7 +359,11 @@ impl Kafka {
     /// How many records of the topic the group has not committed, all partitions together.
     pub fn lag(&self, group: &str, topic: &str) -> i64 {
         let committed = self.committed(group, topic);
-        let ends = self.watermarks(topic);
+        // One of several brokers may not have heard of a new topic yet.
+        let ends = poll(PATIENCE, "the topic is known", || {
+            let ends = self.watermarks(topic);
+            if ends.is_empty() { Err("it is not") } else { Ok(ends) }
+        });
         ends.iter().map(|(partition, (low, high))| high - committed.get(partition).unwrap_or(low)).sum()
     }
 
@@ -373,6 +392,11 @@ impl Kafka {
         };
         0..i32::try_from(count).expect("a topic has few partitions")
     }
+}
+
+/// Whether it is done, or was by a call whose answer was lost, as this code says.
+fn is_done(result: &TopicResult, before: RDKafkaErrorCode) -> bool {
+    result.as_ref().err().is_none_or(|(_, code)| *code == before)
 }
 
 /// Whether it says that a broker is away or slow.

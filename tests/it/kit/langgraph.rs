@@ -157,7 +157,7 @@ impl LangGraph {
     /// SIGTERM, and waits: the state is flushed.
     pub fn stop(&mut self) {
         self.process.signal(Signal::TERM);
-        self.process.wait_exit(Duration::from_secs(30));
+        self.process.wait_exit(PATIENCE);
     }
 }
 

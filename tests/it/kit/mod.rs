@@ -24,7 +24,7 @@ use std::{
     collections::HashSet,
     fmt::{Debug, Write as _},
     future::Future,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{Mutex, OnceLock, PoisonError},
     thread,
@@ -86,7 +86,8 @@ pub fn free_port() -> u16 {
     for _ in 0..1_000 {
         // Below 32768, where Linux starts to choose ports for outgoing connections.
         let port = rand::rng().random_range(15_000..32_000);
-        if !given.contains(&port) && TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).is_ok() {
+        // It does not listen: a child that is being started would keep the port until it has become its program.
+        if !given.contains(&port) && tcp::reserve(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).is_ok() {
             given.insert(port);
             return port;
         }

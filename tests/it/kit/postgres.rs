@@ -4,11 +4,10 @@ use std::{
     path::PathBuf,
     process::{Command, Stdio},
     sync::Arc,
-    time::Duration,
 };
 
 use super::{
-    free_port, poll,
+    PATIENCE, free_port, poll,
     process::{Log, Process, Scratch},
     when,
 };
@@ -45,7 +44,7 @@ impl Postgres {
         let mut server = postgres("postgres");
         server.arg("-D").arg(&data).args(["-c", "listen_addresses=127.0.0.1", "-k", "", "-p"]).arg(port.to_string());
         let mut process = Process::spawn("PostgreSQL", &server, Arc::new(Log::default()));
-        poll(Duration::from_secs(60), "PostgreSQL takes connections", || {
+        poll(PATIENCE, "PostgreSQL takes connections", || {
             if let Some(status) = process.exit_status() {
                 panic!("PostgreSQL ended ({status}):\n{}", process.log().tail(30));
             }

@@ -187,16 +187,17 @@ impl Process {
         self.ended
     }
 
-    /// Waits for it to end.
+    /// Waits for it to end. (After a machine that stood still past the deadline there is one more look.)
     #[track_caller]
     pub fn wait_exit(&mut self, deadline: Duration) -> ExitStatus {
         let start = Instant::now();
         loop {
+            let asked = start.elapsed();
             if let Some(status) = self.exit_status() {
                 return status;
             }
             assert!(
-                start.elapsed() < deadline,
+                asked < deadline,
                 "{} (pid {}) did not end within {deadline:?}; its last lines:\n{}",
                 self.name,
                 self.pid(),

@@ -6,7 +6,11 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -20,7 +24,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{free_port, runtime};
+use super::{PATIENCE, free_port, runtime};
 
 /// What a link does with what it carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,6 +59,7 @@ struct Shape {
 pub struct TcpLink {
     address: SocketAddr,
     shape: watch::Sender<Shape>,
+    lost: Arc<AtomicUsize>,
     accepting: JoinHandle<()>,
 }
 
@@ -72,8 +77,9 @@ impl TcpLink {
             let _inside = runtime().enter();
             reserve(address).and_then(|socket| socket.listen(128)).expect("the port is ours")
         };
-        let accepting = runtime().spawn(accept(address, upstream, listener, watched));
-        Self { address, shape, accepting }
+        let lost = Arc::new(AtomicUsize::new(0));
+        let accepting = runtime().spawn(accept(address, upstream, listener, watched, Arc::clone(&lost)));
+        Self { address, shape, lost, accepting }
     }
 
     /// Where clients go.
@@ -93,6 +99,11 @@ impl TcpLink {
     pub fn link(&self) -> Link {
         self.shape.borrow().link
     }
+
+    /// How many bytes it has lost.
+    pub fn lost(&self) -> usize {
+        self.lost.load(SeqCst)
+    }
 }
 
 impl Drop for TcpLink {
@@ -102,21 +113,40 @@ impl Drop for TcpLink {
 }
 
 /// A socket that holds the port, and refuses connections until it listens.
-fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
+pub(super) fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)
 }
 
-async fn accept(address: SocketAddr, upstream: SocketAddr, first: TcpListener, mut shape: watch::Receiver<Shape>) {
+/// The same after a listener on the port: a child that another test is starting may hold a copy of that until it has
+/// become its program.
+async fn reserve_again(address: SocketAddr) -> TcpSocket {
+    let began = Instant::now();
+    loop {
+        match reserve(address) {
+            Ok(socket) => return socket,
+            Err(error) => assert!(began.elapsed() < PATIENCE, "{address} is not ours any more: {error}"),
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn accept(
+    address: SocketAddr,
+    upstream: SocketAddr,
+    first: TcpListener,
+    mut shape: watch::Receiver<Shape>,
+    lost: Arc<AtomicUsize>,
+) {
     let mut connections = JoinSet::new();
     let mut listening = Some(first);
     loop {
         let refused = shape.borrow_and_update().link == Link::Refused;
         if refused {
             drop(listening.take());
-            let socket = reserve(address).expect("the port is still ours");
+            let socket = reserve_again(address).await;
             if shape.wait_for(|shape| shape.link != Link::Refused).await.is_err() {
                 return;
             }
@@ -127,7 +157,7 @@ async fn accept(address: SocketAddr, upstream: SocketAddr, first: TcpListener, m
         tokio::select! {
             accepted = listener.accept() => {
                 if let Ok((client, _)) = accepted {
-                    connections.spawn(carry(client, upstream, shape.clone()));
+                    connections.spawn(carry(client, upstream, shape.clone(), Arc::clone(&lost)));
                 }
             }
             Some(_) = connections.join_next() => {}
@@ -137,7 +167,7 @@ async fn accept(address: SocketAddr, upstream: SocketAddr, first: TcpListener, m
 }
 
 /// One connection, until one of its ends closes it or the link has to break it.
-async fn carry(client: TcpStream, upstream: SocketAddr, shape: watch::Receiver<Shape>) {
+async fn carry(client: TcpStream, upstream: SocketAddr, shape: watch::Receiver<Shape>, lost: Arc<AtomicUsize>) {
     let cut = shape.borrow().cut;
     let mut broken = shape.clone();
     let both = async {
@@ -145,7 +175,10 @@ async fn carry(client: TcpStream, upstream: SocketAddr, shape: watch::Receiver<S
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
-        tokio::join!(pump(from_client, to_server, shape.clone()), pump(from_server, to_client, shape));
+        tokio::join!(
+            pump(from_client, to_server, shape.clone(), cut, &lost),
+            pump(from_server, to_client, shape, cut, &lost)
+        );
     };
     tokio::select! {
         () = both => {}
@@ -154,12 +187,25 @@ async fn carry(client: TcpStream, upstream: SocketAddr, shape: watch::Receiver<S
 }
 
 /// One direction of a connection. An error is an end that has gone.
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut shape: watch::Receiver<Shape>) {
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut shape: watch::Receiver<Shape>,
+    cut: u64,
+    lost: &AtomicUsize,
+) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        let Ok(now) = shape.wait_for(|shape| shape.link != Link::Held).await.map(|shape| shape.link) else { return };
-        match now {
-            Link::Lossy => continue,
+        let Ok(now) = shape.wait_for(|shape| shape.link != Link::Held).await.map(|shape| *shape) else { return };
+        // Read late: it was sent while the link was another, and the connection is being cut.
+        if now.cut != cut {
+            return;
+        }
+        match now.link {
+            Link::Lossy => {
+                lost.fetch_add(read, SeqCst);
+                continue;
+            }
             Link::Slow(delay) => sleep(delay).await,
             // The connection is being cut.
             Link::Refused => return,

@@ -9,7 +9,7 @@ from workflow_events.producer import WorkflowEventProducer
 OWN = os.environ.get("TEST_TASKS_ENVIRONMENT")
 os.environ.update(json.loads(OWN or "{}"))
 
-LEAST = 30.0
+LEAST = 60.0
 
 _deadline = WorkflowEventProducer._deadline
 

@@ -22,14 +22,13 @@ async fn anothers_claim_is_waited_for() {
 
 #[tokio::test]
 async fn an_agent_that_is_away_is_tried_again_without_a_wait() {
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (agent, _) = connect(langgraph_spec(gone).0);
+    let (agent, _) = connect(langgraph_spec(NOBODY).0);
     let mut session = agent.session();
     for _ in 0..2 {
         let failure = failed(agent.attempt(&mut session, &delivery("e1")).await);
         assert_eq!((failure.class, failure.kind.as_str(), failure.status), (Class::AgentFault, "connect", None));
         assert!(
-            failure.reason.starts_with(&format!("POST http://{gone}/threads was not answered: ")),
+            failure.reason.starts_with(&format!("POST http://{NOBODY}/threads was not answered: ")),
             "{}",
             failure.reason
         );

@@ -129,14 +129,13 @@ async fn posting_to(act: Acts) -> Scripted {
 
 async fn attempt_with_post(act: Acts) -> (Failure, Answer) {
     let server = posting_to(act).await;
-    let (mut spec, _) = langgraph_spec(server.addr);
-    // Long enough for what is answered, on a slow machine too.
-    spec.timeout = Duration::from_secs(if matches!(act(), Act::Hang) { 2 } else { 30 });
-    let (agent, _) = connect(spec);
-    let mut session = agent.session();
-    let failure = failed(agent.attempt(&mut session, &delivery("e1")).await);
-    let next = agent.attempt(&mut session, &delivery("e1")).await;
-    (failure, next)
+    let (agent, _) = connect(langgraph_spec(server.addr).0);
+    let (mut session, delivery) = (agent.session(), delivery("e1"));
+    let attempt = agent.attempt(&mut session, &delivery);
+    let hangs = matches!(act(), Act::Hang);
+    let answer = if hangs { timed_out(attempt, || server.lines().len() == 2).await } else { attempt.await };
+    let next = agent.attempt(&mut session, &delivery).await;
+    (failed(answer), next)
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
@@ -19,6 +20,7 @@ use super::{
     clock::now_ms,
     dir::Dir,
     lock::{Locked, TryLock},
+    usage::MEASURE_TIME,
     *,
 };
 use crate::publish::Record;
@@ -92,6 +94,35 @@ fn record_for(id: &str, topic: &str) -> Record {
 
 fn ids(claimed: &[Claimed]) -> Vec<&str> {
     claimed.iter().map(|claimed| &*claimed.record.event_id).collect()
+}
+
+/// How many bytes the file of an event has at most: the time in it has fewer digits where the last ones are zero.
+fn largest_file(id: &str) -> u64 {
+    let fixture = Fixture::new();
+    (0..10).map(|_| fs::metadata(fixture.put(id)).unwrap().len()).max().unwrap()
+}
+
+/// Whether a folder may not have been measured to its end since then, because the machine stood still. What is left out
+/// counts for less, so that an event above the limit may be kept.
+fn may_be_unmeasured(since: Instant) -> bool {
+    // After half of the time each file counts as a small one.
+    since.elapsed() >= MEASURE_TIME / 2
+}
+
+/// Puts an event into a full folder until it is refused, and returns the error. One that is kept because the folder was
+/// not measured to its end, since the first event was put, is taken out again.
+fn refused(spool: &Spool, id: &str, since: Instant) -> SpoolError {
+    let began = Instant::now();
+    loop {
+        match spool.put(&record(id), HERE, "no broker") {
+            Err(error) => return error,
+            Ok(path) => {
+                assert!(may_be_unmeasured(since), "{id} was kept above the limit");
+                assert!(began.elapsed() < Duration::from_secs(300), "{id} was never refused");
+                fs::remove_file(path).unwrap();
+            }
+        }
+    }
 }
 
 /// The claims of a process that was killed: files with a claim's name and no lock.

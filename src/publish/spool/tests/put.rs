@@ -73,21 +73,15 @@ fn what_is_drained_is_gone_and_the_oldest_goes_first() {
 
 #[test]
 fn many_events_are_kept_like_one_and_each_has_its_own_error() {
-    let size = {
-        let fixture = Fixture::new();
-        fs::metadata(fixture.put("e-000")).unwrap().len()
-    };
-    let fixture = Fixture::with(220 * size + size / 2, lock::try_lock);
+    let size = largest_file("e-000");
     let wanted: Vec<String> = (0..230).map(|n| format!("e-{n:03}")).collect();
     let records: Vec<Record> = wanted.iter().map(|id| record(id)).collect();
-    let records: Vec<(&Record, &str)> = records.iter().map(|record| (record, "no broker")).collect();
-    let answers = fixture.spool.put_many(&records, HERE);
-    let kinds: Vec<_> = answers.iter().map(|answer| answer.as_ref().map_or_else(variant, |_| "kept".into())).collect();
-    assert_eq!(kinds, [vec!["kept"; 220], vec!["Full"; 10]].concat());
+    let kinds = [vec!["kept"; 220], vec!["Full"; 10]].concat();
+    let (fixture, answers) = with_room_for(220 * size + size / 2, &records, &kinds);
     assert!(answers.iter().flatten().all(|path| path.exists() && mode(path) == 0o600));
     let claimed = fixture.spool.claim(Some(HERE), 1_000).unwrap();
     assert_eq!(ids(&claimed), wanted[..220]);
-    assert!(claimed.iter().zip(&records).all(|(claimed, (record, _))| claimed.record == **record));
+    assert!(claimed.iter().zip(&records).all(|(claimed, record)| claimed.record == *record));
     assert_eq!(fixture.files().len(), 220, "{:?}", fixture.files());
 }
 
@@ -96,31 +90,52 @@ fn sized(id: &str, bytes: usize) -> Record {
     Record { value: vec![b'x'; bytes], ..record(id) }
 }
 
-fn kinds(fixture: &Fixture, records: &[Record]) -> Vec<String> {
+type Answer = Result<PathBuf, SpoolError>;
+
+fn put_many(fixture: &Fixture, records: &[Record]) -> Vec<Answer> {
     let records: Vec<(&Record, &str)> = records.iter().map(|record| (record, "no broker")).collect();
-    let answers = fixture.spool.put_many(&records, HERE);
+    fixture.spool.put_many(&records, HERE)
+}
+
+fn kinds(answers: &[Answer]) -> Vec<String> {
     answers.iter().map(|answer| answer.as_ref().map_or_else(variant, |_| "kept".into())).collect()
+}
+
+/// A folder of this size that was offered these records, and the answers, which have to be of these kinds. Another
+/// folder says so where more was kept because one was not measured to its end.
+fn with_room_for(bytes: u64, records: &[Record], wanted: &[&str]) -> (Fixture, Vec<Answer>) {
+    let measured = (0..10).find_map(|_| {
+        let (fixture, began) = (Fixture::with(bytes, lock::try_lock), Instant::now());
+        let answers = put_many(&fixture, records);
+        let found = kinds(&answers);
+        if found == wanted || !may_be_unmeasured(began) {
+            assert_eq!(found, wanted);
+            return Some((fixture, answers));
+        }
+        println!("{found:?}");
+        None
+    });
+    measured.expect("one time in ten the machine goes on")
 }
 
 #[test]
 fn one_event_without_room_takes_no_other_of_its_batch_with_it() {
-    let fixture = Fixture::with(300_000, lock::try_lock);
     let mut records: Vec<_> = (0..60).map(|n| sized(&format!("e-{n}"), 4_000)).collect();
     records.push(sized("large", 100_000));
     records.extend((0..39).map(|n| sized(&format!("small-{n}"), 10)));
-    assert_eq!(kinds(&fixture, &records), [vec!["kept"; 60], vec!["Full"], vec!["kept"; 39]].concat());
+    with_room_for(300_000, &records, &[vec!["kept"; 60], vec!["Full"], vec!["kept"; 39]].concat());
 }
 
 #[test]
 fn what_another_process_has_taken_out_makes_room_in_the_middle_of_a_batch() {
     let fixture = Fixture::with(300_000, lock::try_lock);
     let first: Vec<_> = (0..60).map(|n| sized(&format!("e-{n}"), 2_500)).collect();
-    assert_eq!(kinds(&fixture, &first), vec!["kept"; 60]);
+    assert_eq!(kinds(&put_many(&fixture, &first)), vec!["kept"; 60]);
     for file in fixture.files() {
         fs::remove_file(fixture.spool.folder().join(file)).unwrap();
     }
     let second: Vec<_> = (100..200).map(|n| sized(&format!("e-{n}"), 2_500)).collect();
-    assert_eq!(kinds(&fixture, &second), vec!["kept"; 100]);
+    assert_eq!(kinds(&put_many(&fixture, &second)), vec!["kept"; 100]);
 }
 
 #[test]
