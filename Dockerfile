@@ -10,7 +10,8 @@ COPY python/Cargo.toml python/Cargo.toml
 COPY python/src python/src
 COPY tests/fuzz/Cargo.toml tests/fuzz/Cargo.toml
 COPY tests/fuzz/src tests/fuzz/src
-# Compiled in by `demo`.
+# Compiled in by `schema` and `demo`.
+COPY schemas schemas
 COPY examples/routing examples/routing
 # jemalloc does not start where memory pages are larger than it was built for: ARM has hosts with pages of 64 KiB.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

@@ -1,7 +1,11 @@
 //! The parts of the crate that this repository's own tests use beyond the public interface. They are not stable.
 
+#[cfg(test)]
+pub(crate) mod examples;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+#[cfg(test)]
+pub(crate) mod json_schema;
 mod ledger_topic;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};

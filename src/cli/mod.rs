@@ -11,6 +11,7 @@ mod logging;
 mod output;
 mod publish;
 mod run;
+mod schema;
 mod spool;
 mod variables;
 
@@ -41,6 +42,8 @@ enum Command {
     Check(check::Check),
     /// Say which rules match an event and why the others do not, or what became of it.
     Explain(explain::Explain),
+    /// Print the JSON Schema of routing files or of bridge.yaml, for editors.
+    Schema(schema::Schema),
     /// Publish events to Kafka: one JSON event a line.
     Publish(publish::Publish),
     /// What waits in a spool folder, and publishing it.
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => demo.main(),
         Command::Check(check) => check.main(),
         Command::Explain(explain) => explain.main(),
+        Command::Schema(schema) => schema.main(),
         Command::Publish(publish) => publish.main(),
         Command::Spool(spool) => spool.main(),
         Command::Healthcheck(healthcheck) => healthcheck.main(),

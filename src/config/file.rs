@@ -16,7 +16,7 @@ use crate::{
 /// The file that is read if no other is given.
 const DEFAULT: &str = "bridge.yaml";
 /// The map of librdkafka properties.
-const PROPERTIES: &str = "kafka.properties";
+pub(super) const PROPERTIES: &str = "kafka.properties";
 
 /// One value of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod help;
 mod keys;
 mod ledger_topic;
 mod resolve;
+mod schema;
 mod sources;
 mod variables;
 
@@ -20,6 +21,7 @@ use crate::{
 
 pub(crate) use help::environment_help;
 pub(crate) use keys::ALL;
+pub(crate) use schema::SCHEMA;
 pub(crate) use sources::Sources;
 pub(crate) use variables::{OF_PUBLISHERS, unread};
 

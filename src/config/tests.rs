@@ -2,20 +2,20 @@ use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
 use super::*;
 
-struct Case {
+pub(super) struct Case {
     folder: tempfile::TempDir,
     env: BTreeMap<&'static str, &'static str>,
     flags: BTreeMap<&'static str, String>,
 }
 
 impl Case {
-    fn new(yaml: &str) -> Self {
+    pub(super) fn new(yaml: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("bridge.yaml"), yaml).unwrap();
         Self { folder, env: BTreeMap::new(), flags: BTreeMap::new() }
     }
 
-    fn env(mut self, name: &'static str, value: &'static str) -> Self {
+    pub(super) fn env(mut self, name: &'static str, value: &'static str) -> Self {
         self.env.insert(name, value);
         self
     }
@@ -25,7 +25,7 @@ impl Case {
         self
     }
 
-    fn load(&self) -> Result<Config, ConfigError> {
+    pub(super) fn load(&self) -> Result<Config, ConfigError> {
         let env = |name: &str| self.env.get(name).map(|value| (*value).to_owned());
         let file = Some(self.folder.path().join("bridge.yaml"));
         Config::load(&Sources { flags: self.flags.clone(), env: &env, file })

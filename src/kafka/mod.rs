@@ -54,3 +54,5 @@ pub(crate) use record::Headers;
 pub(crate) use record::{Incoming, OwnedHeader, Receive};
 pub(crate) use settings::KafkaSettings;
 pub(crate) use ticket::Ticket;
+#[cfg(test)]
+pub(crate) use validate::OWNED as OWNED_PROPERTIES;

@@ -12,7 +12,7 @@ const MAX_EVENTS: u64 = 1_000_000;
 const MIN_RECORD_BYTES: u64 = 1_024;
 
 /// Properties that the bridge sets itself, and why a user must not.
-const OWNED: &[(&str, &str)] = &[
+pub(crate) const OWNED: &[(&str, &str)] = &[
     ("acks", "a dead letter counts only when every in-sync replica has it"),
     ("request.required.acks", "a dead letter counts only when every in-sync replica has it"),
     ("enable.idempotence", "the producer is always idempotent"),

@@ -7,7 +7,7 @@ use super::{
     problem::Report,
     tests::{load_with, problems_of},
 };
-use crate::yaml;
+use crate::{testing::examples::blocks, yaml};
 
 const ROUTING: &str = include_str!("../../docs/routing.md");
 const TEMPLATES: &str = include_str!("../../docs/templates.md");
@@ -16,29 +16,6 @@ const ENV: [(&str, &str); 3] = [("LANGGRAPH_API_KEY", "k"), ("AUDIT_KEY", "k"), 
 
 /// What an example without agents of its own sends to.
 const AGENTS: &str = "agents: {audit: {http: {url: 'http://127.0.0.1:8181/'}}}\n";
-
-/// The fenced blocks of a page: language, text, and the text of a `text` block right after it.
-fn blocks(page: &str) -> Vec<(&str, String, Option<String>)> {
-    let mut blocks: Vec<(&str, String, Option<String>)> = Vec::new();
-    let mut open: Option<(&str, String)> = None;
-    let mut after_block = false;
-    for line in page.lines() {
-        match (&mut open, line.strip_prefix("```")) {
-            (None, Some(language)) => open = Some((language, String::new())),
-            (None, None) => after_block = false,
-            (Some(_), Some(_)) => {
-                let (language, text) = open.take().unwrap();
-                match blocks.last_mut() {
-                    Some(last) if language == "text" && after_block => last.2 = Some(text),
-                    _ => blocks.push((language, text, None)),
-                }
-                after_block = true;
-            }
-            (Some((_, text)), None) => text.extend([line, "\n"]),
-        }
-    }
-    blocks
-}
 
 #[test]
 fn every_example_of_the_docs_loads_or_fails_as_the_docs_say() {

@@ -3,6 +3,9 @@
 use super::problem::Report;
 use crate::yaml::{Data, Entry, Node, Position, quoted, suggestion};
 
+/// Former names of keys, each with the name that it has now: accepted with a warning.
+pub(super) const RENAMED: [(&str, &str); 1] = [("settle", "max_request_lifetime")];
+
 /// The keys of one map.
 pub(super) struct Fields<'n> {
     /// What the map is, for messages: ``agent `analyst` ``.
@@ -32,15 +35,11 @@ impl<'n> Fields<'n> {
         self.find(key)
     }
 
-    /// The entry of an optional key that had another name. The former name is accepted with a warning.
-    pub(super) fn take_renamed(
-        &mut self,
-        key: &'static str,
-        former: &'static str,
-        report: &mut Report,
-    ) -> Option<&'n Entry> {
+    /// The entry of an optional key that had another name, by [`RENAMED`]. The former name is accepted with a warning.
+    pub(super) fn take_renamed(&mut self, key: &'static str, report: &mut Report) -> Option<&'n Entry> {
         let entry = self.take(key);
-        let Some(old) = self.find(former) else { return entry };
+        let former = RENAMED.iter().find(|(_, now)| *now == key).map(|(former, _)| *former);
+        let Some((former, old)) = former.and_then(|former| Some((former, self.find(former)?))) else { return entry };
         self.former.push(former);
         if entry.is_some() {
             let message = format!("expected `{key}`, found it and its former name `{former}`: remove `{former}`");

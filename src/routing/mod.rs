@@ -16,6 +16,7 @@ mod places;
 mod problem;
 mod router;
 mod rule;
+mod schema;
 mod template;
 
 #[cfg(test)]
@@ -29,4 +30,5 @@ pub(crate) use explain::{EventExplanation, RuleExplanation};
 pub(crate) use loaded::{LoadOptions, Routing};
 pub(crate) use problem::Problems;
 pub(crate) use rule::Rule;
+pub(crate) use schema::SCHEMA;
 pub(crate) use template::TemplateError;

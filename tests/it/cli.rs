@@ -81,6 +81,29 @@ fn usage_mistakes_exit_with_64() {
     assert_eq!(run(&folder, &["--version"]).status.code(), Some(0));
 }
 
+/// As docs/routing.md and docs/configuration.md say it: the schemas stand beside the files, and the bridge reads neither.
+#[test]
+fn schema_prints_what_editors_check_the_files_with() {
+    let settings = "# yaml-language-server: $schema=bridge.schema.json\nlog_format: text\n";
+    let rules = format!("# yaml-language-server: $schema=routing.schema.json\n{RULES}");
+    let folder = folder_with(&[("bridge.yaml", settings), ("routing/rules.yaml", &rules)]);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (kind, path) in [("routing", "routing/routing.schema.json"), ("bridge", "bridge.schema.json")] {
+        let output = run(&folder, &["schema", kind]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let shipped = fs::read_to_string(root.join("schemas").join(format!("{kind}.schema.json")));
+        assert_eq!(stdout(&output), shipped.expect("the schema is there"));
+        fs::write(folder.join(path), &output.stdout).expect("a scratch folder can be written");
+    }
+    let checked = run(&folder, &["check", "--strict"]);
+    assert_eq!(stdout(&checked), "ok: 1 rule, 1 agent\n", "{}", stderr(&checked));
+    let output = run(&folder, &["schema", "rules"]);
+    assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
+    assert!(stderr(&output).contains("possible values: routing, bridge"), "{}", stderr(&output));
+    let help = stdout(&run(&folder, &["schema", "--help"]));
+    assert!(help.contains("# yaml-language-server: $schema=routing.schema.json"), "{help}");
+}
+
 #[test]
 fn help_names_every_environment_variable() {
     let folder = Scratch::new("help");

@@ -62,6 +62,8 @@ fn every_command_in_the_documents_is_one_that_a_test_runs() {
             r#"curl -s http://127.0.0.1:2024/threads/search -H 'content-type: application/json' -d '{"limit": 1}'"#,
             "below",
         ),
+        ("workflow-bridge schema routing > routing/routing.schema.json", "cli.rs"),
+        ("workflow-bridge schema bridge > bridge.schema.json", "cli.rs"),
         ("mv data data.bad", "ledger.rs"),
         ("workflow-bridge spool status", "spool.rs"),
         ("workflow-bridge spool drain", "spool.rs"),

@@ -105,7 +105,7 @@ fn max_request_lifetime(
     timeout: Option<Duration>,
     context: &mut Context<'_>,
 ) -> Option<Duration> {
-    let entry = fields.take_renamed("max_request_lifetime", "settle", context.report);
+    let entry = fields.take_renamed("max_request_lifetime", context.report);
     let key = entry.map_or("max_request_lifetime", |entry| entry.key.as_str());
     let lifetime = entry.map_or(Some(MAX_REQUEST_LIFETIME), |entry| {
         context.duration(&entry.value, &format!("{what}, {key}"), SECOND / 10..=24 * HOUR, "60s")

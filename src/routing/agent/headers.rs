@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Headers that the bridge or its HTTP client sets on every request.
-const RESERVED: [&str; 11] = [
+pub(in crate::routing) const RESERVED: [&str; 11] = [
     "connection",
     "content-length",
     "expect",
@@ -25,7 +25,7 @@ const RESERVED: [&str; 11] = [
 ];
 
 /// Headers whose value is a secret.
-const SECRET: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "x-api-key"];
+pub(in crate::routing) const SECRET: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "x-api-key"];
 
 /// The header that `auth` sets, and why `headers` cannot.
 pub(super) fn authorized(auth: Option<&Option<Auth>>) -> Option<(&str, &'static str)> {

@@ -22,6 +22,11 @@ use context::{DAY, HOUR, MILLISECOND, SECOND};
 pub(super) use context::{Context, check_name};
 pub(super) use endpoint::EndpointKind;
 pub(super) use run::{Draft, RunTemplates};
+#[cfg(test)]
+pub(super) use {
+    headers::{RESERVED as RESERVED_HEADERS, SECRET as SECRET_HEADERS},
+    run::RESERVED as RESERVED_METADATA,
+};
 
 const CONCURRENCY: usize = 8;
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Keys of the metadata that the bridge or the server sets, and what the bridge promises rests on some.
-const RESERVED: [&str; 21] = [
+pub(in crate::routing) const RESERVED: [&str; 21] = [
     "event_id",
     "event_type",
     "workflow_id",

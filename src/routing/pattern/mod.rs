@@ -38,7 +38,7 @@ pub(super) use error::PatternError;
 pub(crate) use explain::Explanation;
 pub(super) use scope::PathStep;
 #[cfg(test)]
-pub(super) use {error::PatternReason, tests::compile as compile_json};
+pub(super) use {error::PatternReason, operator::OPERATORS, tests::compile as compile_json};
 
 /// A compiled event pattern.
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ use super::{
 use crate::yaml::{Data, Entry, Node, quoted, suggestion};
 
 /// The operators, in the order of the docs.
-const OPERATORS: [&str; 9] =
+pub(in crate::routing) const OPERATORS: [&str; 9] =
     ["prefix", "suffix", "anything-but", "numeric", "exists", "cidr", "wildcard", "equals-ignore-case", "exactly"];
 const OPERATOR_LIST: &str =
     "prefix, suffix, anything-but, numeric, exists, cidr, wildcard, equals-ignore-case and exactly";
