@@ -52,8 +52,8 @@ pub(crate) struct ExpiryStep {
     pub scanned: usize,
     /// Records that cannot be decoded. They are logged and kept.
     pub unreadable: usize,
-    /// Records of owned partitions that are to be written to the ledger topic again: it lost them, or will soon, because
-    /// they are unfinished, or needed, and were last written there more than half a window ago. At most as many as were
+    /// Records that are to be written to the ledger topic again: it lost them, or will soon, because they are of an owned
+    /// partition, unfinished, or needed, and were last written there more than half a window ago. At most as many as were
     /// examined.
     pub rewrite_due: Vec<(String, Record)>,
     /// Where the next step continues; `None` after the last record.
@@ -95,8 +95,8 @@ impl Ledger {
                         let is_kept = || !record.state().is_final() || (rules.is_needed)(event_id);
                         if is_expired(&record, is_owned, window, clock) && !(rules.is_needed)(event_id) {
                             candidates.push((key.to_vec(), value.to_vec()));
-                        } else if is_owned == Some(true)
-                            && (losses.include(&record) || is_rewrite_due(&record, window, clock) && is_kept())
+                        } else if losses.include(&record) && is_kept_by_topic(&record, window, clock)
+                            || is_owned == Some(true) && is_rewrite_due(&record, window, clock) && is_kept()
                         {
                             rewrite_due.push((event_id.to_owned(), record));
                         }
@@ -139,9 +139,19 @@ fn is_expired(record: &Record, is_owned: Option<bool>, window: u64, clock: Expir
     let (now, kept) = if is_owned.unwrap_or(true) {
         (clock.owned_ms, usual)
     } else {
-        (clock.others_ms, usual.max(window.saturating_add(SHORTEST_MARGIN_MS.max(window / 7))))
+        (clock.others_ms, usual.max(kept_by_topic(window)))
     };
     now.saturating_sub(record.first_seen_ms()) > kept
+}
+
+/// How long the ledger topic keeps a record.
+fn kept_by_topic(window: u64) -> u64 {
+    window.saturating_add(SHORTEST_MARGIN_MS.max(window / 7))
+}
+
+/// Whether the ledger topic would still have the record, if it had lost none.
+fn is_kept_by_topic(record: &Record, window: u64, clock: ExpiryClock) -> bool {
+    !record.state().is_final() || clock.local_ms.saturating_sub(record.first_seen_ms()) <= kept_by_topic(window)
 }
 
 fn is_rewrite_due(record: &Record, window: u64, clock: ExpiryClock) -> bool {

@@ -38,11 +38,20 @@ impl Losses {
         losses
     }
 
+    /// A later time stands, whatever the clock was set to since.
     fn set(&mut self, partition: Option<i32>, time: u64) {
         match partition {
-            Some(partition) => drop(self.partitions.insert(partition, time)),
-            None => self.everywhere = Some(time),
+            Some(partition) => {
+                let known = self.partitions.entry(partition).or_default();
+                *known = time.max(*known);
+            }
+            None => self.everywhere = self.everywhere.max(Some(time)),
         }
+    }
+
+    /// When a partition, or all of them, lost records last.
+    pub(super) fn time(&self, partition: Option<i32>) -> Option<u64> {
+        partition.map_or(self.everywhere, |partition| self.partitions.get(&partition).copied())
     }
 
     /// Whether the topic lost this record.

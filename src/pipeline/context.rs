@@ -23,7 +23,7 @@ use super::{
     under_way::UnderWay,
 };
 use crate::{
-    dedup::{ExpiryClock, Ledger, LedgerError, Record, ledger_now},
+    dedup::{ExpiryClock, Ledger, Record, ledger_now},
     event::Limits,
     kafka::{Acks, ConsumerView, DeadLetters, ReadProgress, Ticket},
     routing::Routing,
@@ -49,15 +49,6 @@ pub(super) struct PipelineContext {
     pub(super) outcome_log: OutcomeLog,
     pub(super) observer: Option<Observer>,
     pub(super) consumer: ConsumerView,
-}
-
-/// Records that were appended to the ledger topic again.
-pub(super) struct AppendedAgain {
-    pub(super) records: Vec<(String, Record)>,
-    /// Complete when the broker has all of them.
-    pub(super) acks: Acks,
-    /// Whether there was room for every record.
-    pub(super) is_all: bool,
 }
 
 impl PipelineContext {
@@ -103,30 +94,6 @@ impl PipelineContext {
             replication.append(partition, event_id, known, &acks);
         }
         acks
-    }
-
-    /// Appends records to the ledger topic again, as many as there is room for. No offset waits for them.
-    pub(super) fn append_again(&self, records: Vec<(String, Record)>) -> AppendedAgain {
-        let acks = Acks::new();
-        let mut appended = AppendedAgain { records: Vec::with_capacity(records.len()), acks, is_all: true };
-        let now = self.ledger.written_now(now_ms());
-        let Some(replication) = &self.replication else { return appended };
-        for (event_id, mut record) in records {
-            let Some(partition) = record.source().map(|source| source.partition) else { continue };
-            if !replication.has_room() {
-                appended.is_all = false;
-                break;
-            }
-            record.record_written(now);
-            replication.append(partition, &event_id, &record, &appended.acks);
-            appended.records.push((event_id, record));
-        }
-        appended
-    }
-
-    /// Notes that the ledger topic has these records: they need not be appended again soon.
-    pub(super) fn note_written(&self, records: &[(String, Record)]) -> Result<(), LedgerError> {
-        records.iter().try_for_each(|(event_id, record)| self.ledger.merge(event_id, record).map(drop))
     }
 
     /// Completes an event: its offset may be committed, when the ledger topic has acknowledged what `acks` registered.

@@ -194,7 +194,8 @@ impl EventState {
     fn update(&self, context: &PipelineContext, change: impl FnOnce(&mut Record)) -> Result<(), LedgerError> {
         let record = &mut self.known.lock().record;
         change(record);
-        if context.replication.is_some() {
+        // One that the topic lost counts as written when the broker has it: the next pass appends it once more.
+        if context.replication.is_some() && !context.ledger.is_lost(record) {
             record.record_written(now_ms());
         }
         let merged = context.ledger.merge(self.event.id(), record)?;

@@ -2,15 +2,15 @@
 //!
 //! Owns the passes over the ledger. A pass consists of short steps, which the dispatcher makes between
 //! its other work. Invariants: a step ends soon after [`STEP`], and between two
-//! steps the dispatcher has at least as long for everything else; a record counts as written again when the broker has
-//! it. Which records may leave is decided in `uncommitted`.
+//! steps the dispatcher has at least as long for everything else. Which records may leave is decided in
+//! `uncommitted`.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use super::context::{AppendedAgain, PipelineContext};
+use super::{context::PipelineContext, rewrite::Rewrites};
 use crate::{
     dedup::{ExpiryClock, ExpiryCursor, ExpiryRules, ExpiryStep, InFlightRegistry, LedgerError},
     kafka::ReadProgress,
@@ -21,10 +21,10 @@ const STEP: Duration = Duration::from_millis(2);
 const CHUNK: usize = 64;
 /// How often committed records are forgotten while no pass is made.
 const FORGET: Duration = Duration::from_secs(1);
-/// The chunks that may wait for the broker, so that what deliveries append does not wait behind many.
-const MAX_APPENDED: usize = 32;
-/// How long to wait for the broker.
-const ACK_WAIT: Duration = Duration::from_millis(10);
+/// The rest between two passes when the ledger topic had no room for all that it lost.
+const REFILL_REST: Duration = Duration::from_secs(1);
+/// The same, when it took none of it.
+const STUCK_REFILL_REST: Duration = Duration::from_secs(30);
 /// How long to wait while nothing may leave.
 const IDLE: Duration = Duration::from_millis(100);
 /// The shortest and the longest rest between two passes; in between it is a hundredth of the window.
@@ -38,14 +38,14 @@ pub(super) struct Expiry {
     resting_until: Instant,
     /// Records that left in this pass.
     expired: usize,
-    /// Records that were written to the ledger topic again in this pass.
-    rewritten: usize,
-    /// Those that the broker has not acknowledged yet.
-    appended: VecDeque<AppendedAgain>,
-    /// The losses of the ledger topic, and the partitions, for which a pass has begun.
-    refilled: (u64, Vec<(Arc<str>, i32)>),
+    /// What the ledger topic gets again.
+    rewrites: Rewrites,
+    /// The losses of the ledger topic for which a pass has begun.
+    losses: u64,
     /// This pass is made for them.
     refilling: bool,
+    /// In this pass there was no room for all that the ledger topic is to get again.
+    left: bool,
     unreadable_logged: bool,
 }
 
@@ -56,10 +56,10 @@ impl Expiry {
             due: now + IDLE,
             resting_until: now,
             expired: 0,
-            rewritten: 0,
-            appended: VecDeque::new(),
-            refilled: (0, Vec::new()),
+            rewrites: Rewrites::default(),
+            losses: 0,
             refilling: false,
+            left: false,
             unreadable_logged: false,
         }
     }
@@ -70,18 +70,25 @@ impl Expiry {
     }
 
     /// One step of the pass; a new pass begins when the last one has ended, and at once when the ledger topic has lost
-    /// records, or a partition of which it has was assigned.
+    /// records.
     pub(super) fn step<T>(
         &mut self,
         context: &PipelineContext,
         in_flight: &InFlightRegistry<T>,
     ) -> Result<(), LedgerError> {
         let began = Instant::now();
-        self.note_written(context, began)?;
-        self.begin_refill(context);
-        if began < self.resting_until && !self.refilling {
+        self.rewrites.note_written(context, began, STEP)?;
+        let losses = context.ledger.topic_losses();
+        if losses != self.losses {
+            (self.losses, self.cursor, self.refilling, self.left) = (losses, None, true, false);
+            self.resting_until = began;
+        }
+        if began < self.resting_until {
             context.forget_committed();
-            self.due = Instant::now() + if self.appended.is_empty() { FORGET } else { IDLE };
+            if self.rewrites.is_complete() {
+                self.report_written();
+            }
+            self.due = Instant::now() + if self.rewrites.is_complete() { FORGET } else { IDLE };
             return Ok(());
         }
         let refill_clock = || self.refilling.then(|| context.refill_clock());
@@ -90,18 +97,6 @@ impl Expiry {
             return Ok(());
         };
         self.pass(context, in_flight, clock, &progress, began)
-    }
-
-    /// Begins a pass, if there are losses for which none has begun.
-    fn begin_refill(&mut self, context: &PipelineContext) {
-        let losses = context.ledger.topic_losses();
-        if losses == 0 {
-            return;
-        }
-        let refilled = (losses, context.forget_committed().assigned);
-        if !refilled.1.is_empty() && refilled != self.refilled {
-            (self.refilled, self.cursor, self.refilling) = (refilled, None, true);
-        }
     }
 
     /// Chunk after chunk, until the time of a step is over.
@@ -120,25 +115,11 @@ impl Expiry {
         let rules = ExpiryRules { is_needed: &is_needed, is_owned: &is_owned };
         let mut found = false;
         loop {
-            if self.appended.len() >= MAX_APPENDED {
-                self.due = Instant::now() + ACK_WAIT;
-                return Ok(());
-            }
-            let chunk = context.ledger.expire_step(self.cursor.clone(), clock, &rules, CHUNK)?;
+            let chunk = context.ledger.expire_step(self.cursor.take(), clock, &rules, CHUNK)?;
             self.expired += chunk.expired;
             found |= chunk.expired > 0 || !chunk.rewrite_due.is_empty();
             self.report_unreadable(&chunk);
-            let appended = context.append_again(chunk.rewrite_due);
-            let is_all = appended.is_all;
-            self.rewritten += appended.records.len();
-            if !appended.records.is_empty() {
-                self.appended.push_back(appended);
-            }
-            if !is_all {
-                // The same chunk again, when the broker has some of what it was sent.
-                self.due = Instant::now() + IDLE;
-                return Ok(());
-            }
+            self.left |= !self.rewrites.append(context, chunk.rewrite_due);
             self.cursor = chunk.next;
             if self.cursor.is_none() {
                 self.end_pass(context);
@@ -152,15 +133,12 @@ impl Expiry {
         }
     }
 
-    /// Notes what the broker has acknowledged meanwhile, as much as a step has time for.
-    fn note_written(&mut self, context: &PipelineContext, began: Instant) -> Result<(), LedgerError> {
-        while began.elapsed() < STEP
-            && self.appended.front().is_some_and(|appended| appended.acks.is_complete())
-            && let Some(first) = self.appended.pop_front()
-        {
-            context.note_written(&first.records)?;
+    fn report_written(&mut self) {
+        let records = self.rewrites.take_written();
+        if records > 0 {
+            let more = self.refilling;
+            info!(records, more, "ledger records were written to the ledger topic again");
         }
-        Ok(())
     }
 
     fn report_unreadable(&mut self, chunk: &ExpiryStep) {
@@ -177,13 +155,14 @@ impl Expiry {
         if self.expired > 0 {
             info!(expired = self.expired, "ledger records left the dedup window");
         }
-        if self.rewritten > 0 {
-            info!(records = self.rewritten, "ledger records were written to the ledger topic again");
+        let mut rest = rest(context.ledger.window());
+        if self.refilling && self.left {
+            rest = rest.min(if self.rewrites.has_written() { REFILL_REST } else { STUCK_REFILL_REST });
         }
-        (self.expired, self.rewritten, self.refilling) = (0, 0, false);
-        let rest = rest(context.ledger.window());
+        self.refilling &= self.left;
+        (self.expired, self.left) = (0, false);
         self.resting_until = Instant::now() + rest;
-        self.due = Instant::now() + if self.appended.is_empty() { FORGET.min(rest) } else { IDLE };
+        self.due = Instant::now() + if self.rewrites.is_complete() { FORGET.min(rest) } else { IDLE };
     }
 }
 

@@ -20,6 +20,7 @@
 //! | `known_event` | what is known of one event |
 //! | `replica` | the ledger topic: what is appended to it, and merged from it |
 //! | `uncommitted`, `expiry` | when a ledger record may be removed |
+//! | `rewrite` | records that the ledger topic gets again |
 
 mod attempts;
 mod breaker;
@@ -50,6 +51,7 @@ mod replica;
 #[cfg(test)]
 mod replica_model;
 mod retry;
+mod rewrite;
 mod runtime;
 mod uncommitted;
 mod under_way;

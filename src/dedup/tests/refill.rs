@@ -8,10 +8,18 @@ fn written(partition: i32, written_ms: Option<u64>) -> Record {
     record
 }
 
-/// The records that are to be written again, by a process that owns partitions 0 and 1.
+/// What is written so soon after a loss is written once more.
+const SKEW: u64 = 60_000;
+
+/// The records that are to be written again, by a process that owns no partition any more.
 fn due(ledger: &Ledger) -> Vec<String> {
-    let rules = ExpiryRules { is_needed: &|_| false, is_owned: &|_, partition| partition < 2 };
-    let step = ledger.expire_step(None, at(0), &rules, 512).unwrap();
+    due_at(ledger, 0)
+}
+
+fn due_at(ledger: &Ledger, local_ms: u64) -> Vec<String> {
+    let rules = ExpiryRules { is_needed: &|_| false, is_owned: &|_, _| false };
+    let clock = ExpiryClock { owned_ms: 0, others_ms: 0, local_ms };
+    let step = ledger.expire_step(None, clock, &rules, 512).unwrap();
     assert_eq!(step.expired, 0);
     step.rewrite_due.into_iter().map(|(id, _)| id).collect()
 }
@@ -20,34 +28,52 @@ fn due(ledger: &Ledger) -> Vec<String> {
 fn what_the_ledger_topic_lost_is_due_until_it_was_written_again() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path());
-    for (id, partition, time) in [("old", 0, Some(1_500)), ("late", 0, Some(2_000)), ("never", 0, None)] {
+    for (id, partition, time) in [("old", 0, Some(1_500)), ("late", 0, Some(2_000 + SKEW)), ("never", 0, None)] {
         ledger.merge(id, &written(partition, time)).unwrap();
     }
     ledger.merge("elsewhere", &written(1, Some(1_500))).unwrap();
-    ledger.merge("of-another", &written(2, Some(1_500))).unwrap();
     ledger.merge("of-no-partition", &record(&[Parked])).unwrap();
     assert_eq!((due(&ledger), ledger.topic_losses()), (vec![], 0));
 
     ledger.note_topic_loss(Some(0), 2_000).unwrap();
     assert_eq!(due(&ledger), ["never", "old"]);
     assert_eq!(ledger.topic_losses(), 1);
-    ledger.merge("old", &written(0, Some(2_000))).unwrap();
+    assert!(ledger.is_lost(&written(0, Some(1_500))) && !ledger.is_lost(&written(1, Some(1_500))));
+    ledger.merge("old", &written(0, Some(ledger.written_now(2_001)))).unwrap();
     assert_eq!(due(&ledger), ["never"]);
 
     // After a restart, what was not written again is still due.
     ledger.flush_blocking().unwrap();
     drop(ledger);
     let (ledger, opened) = open_with(dir.path(), &options()).unwrap();
-    assert_eq!(opened.records, 6, "a loss is no record");
+    assert_eq!(opened.records, 5, "a loss is no record");
     assert_eq!(due(&ledger), ["never"]);
     assert_ne!(ledger.topic_losses(), 0);
 
-    // A clock that was set back since makes nothing due for ever.
-    assert_eq!((ledger.written_now(1_000), ledger.written_now(3_000)), (2_000, 3_000));
+    // A clock that was set back makes nothing due for ever, and takes no loss back.
+    assert_eq!((ledger.written_now(1_000), ledger.written_now(90_000)), (2_000 + SKEW, 90_000));
+    ledger.note_topic_loss(Some(0), 1_000).unwrap();
+    assert_eq!(due(&ledger), ["never"]);
 
     ledger.note_topic_loss(None, 2_001).unwrap();
     assert_eq!(due(&ledger), ["elsewhere", "late", "never", "old"]);
     assert_eq!(ledger.position(0), None);
+}
+
+#[test]
+fn what_the_ledger_topic_would_have_forgotten_by_itself_is_not_written_again() {
+    const DAY: u64 = 24 * 3_600 * 1_000;
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    ledger.merge("final", &written(0, None)).unwrap();
+    let mut unfinished = written(0, None);
+    unfinished.deliveries[0].status = Parked;
+    ledger.merge("parked", &unfinished).unwrap();
+    ledger.note_topic_loss(None, 2 * DAY).unwrap();
+    // The window and the margin of the topic, from when it was first seen.
+    let kept = 1_000 + 60_000 + DAY;
+    assert_eq!(due_at(&ledger, kept), ["final", "parked"]);
+    assert_eq!(due_at(&ledger, kept + 1), ["parked"]);
 }
 
 #[test]
@@ -62,7 +88,7 @@ fn a_ledger_topic_that_the_ledger_was_not_bound_to_gets_its_records() {
 
     ledger.bind_ledger_topic(Some("second"), 2_000).unwrap();
     assert_eq!(due(&ledger), ["event"]);
-    ledger.merge("event", &written(0, Some(2_500))).unwrap();
+    ledger.merge("event", &written(0, Some(2_000 + SKEW))).unwrap();
     assert_eq!(due(&ledger), [""; 0]);
 
     // Off, and on again: what was written meanwhile is unknown to the topic.

@@ -31,7 +31,7 @@ impl Start {
             None => Self::At(low),
             Some(position) if position.offset > high => Self::Another { low },
             Some(position) if position.offset < low => Self::Removed { from: position.offset, low },
-            Some(position) if position.offset == low && low > 0 => Self::Emptied(low),
+            Some(position) if position.offset == low && position.anchor != 0 => Self::Emptied(low),
             // Nothing was read, or what was read cannot be compared.
             Some(position) if position.offset == low || position.anchor == 0 => Self::At(position.offset),
             Some(position) => Self::Compare(position),

@@ -1,11 +1,13 @@
 //! The pipeline with a ledger topic: what it appends, what offsets wait for, and what other processes write.
 
 use super::{
-    super::replica::Applier,
+    super::{replica::Applier, rewrite::Rewrites},
     answers::{agent_that, status},
     given_up::Switched,
     *,
 };
+use tokio::time::Instant;
+
 use crate::{
     dedup::{DeliveryStatus, PlannedDelivery, Record, RecordState, Source, encode_entry, ledger_owner},
     kafka::{
@@ -204,16 +206,47 @@ async fn records_that_stay_open_are_written_to_the_ledger_topic_again() {
     replicated.fixture.ledger.merge("event", &open).unwrap();
     let context = &replicated.fixture.pipeline.context;
     let before = now_ms();
-    let appended = context.append_again(vec![("event".into(), open.clone())]);
-    assert!(appended.is_all);
-    replicated.fixture.until("it is acknowledged", |_| appended.acks.is_complete()).await;
+    let mut rewrites = Rewrites::default();
+    assert!(rewrites.append(context, vec![("event".into(), open.clone())]));
     assert_eq!(replicated.record("event").written_ms(), Some(3), "not before the broker has it");
-    context.note_written(&appended.records).unwrap();
+    let rewrites = Mutex::new(rewrites);
+    let is_noted = |_: &PipelineFixture| {
+        let mut rewrites = rewrites.lock().unwrap();
+        rewrites.note_written(context, Instant::now(), DEADLINE).unwrap();
+        rewrites.is_complete()
+    };
+    replicated.fixture.until("it is acknowledged", is_noted).await;
+    let mut rewrites = rewrites.into_inner().unwrap();
+    assert_eq!(rewrites.take_written(), 1);
     assert!(replicated.record("event").written_ms().is_some_and(|written| written >= before));
 
     // One whose place is not known has nowhere to go.
     let unknown = known(1, &[("all", "audit")], &[]);
-    let appended = context.append_again(vec![("unknown".into(), unknown)]);
-    assert!(appended.is_all && appended.records.is_empty());
+    assert!(rewrites.append(context, vec![("unknown".into(), unknown)]));
+    assert!(rewrites.is_complete());
     assert_eq!(replicated.fixture.ledger.get("unknown").unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_whose_records_are_not_acknowledged_keeps_up_no_other() {
+    let agent = agent(SampleOptions::default()).await;
+    let replicated = Replicated::start(&rules(agent.addr(), ""), Some(NOBODY));
+    let context = &replicated.fixture.pipeline.context;
+    let records = |partition: i32, numbers: std::ops::Range<usize>| {
+        let of = move |n: usize| {
+            let mut record = known(1, &[("all", "audit")], &[]);
+            record.record_source(Source { topic: "events".into(), partition, offset: 4 });
+            (format!("{partition}-{n}"), record)
+        };
+        numbers.map(of).collect::<Vec<_>>()
+    };
+    let mut rewrites = Rewrites::default();
+    assert!(rewrites.append(context, records(0, 0..400)));
+    assert!(!rewrites.append(context, records(0, 400..800)), "there is a limit");
+    assert!(!rewrites.append(context, records(0, 800..801)));
+    assert!(rewrites.append(context, records(1, 0..400)), "of a partition");
+    rewrites.note_written(context, Instant::now(), DEADLINE).unwrap();
+    assert!(!rewrites.is_complete());
+    assert_eq!(rewrites.take_written(), 0);
+    assert_eq!((replicated.appender.unacknowledged(0), replicated.appender.unacknowledged(1)), (512, 400));
 }

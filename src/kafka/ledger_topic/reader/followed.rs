@@ -285,6 +285,11 @@ impl Followed {
         self.applied.offset
     }
 
+    /// Whether a record was applied since reading began.
+    pub(super) fn has_read(&self) -> bool {
+        self.applied.anchor != 0
+    }
+
     /// librdkafka is at this offset: what was not received below it is no record.
     fn reached(&self, client_position: Option<i64>) -> i64 {
         match client_position {

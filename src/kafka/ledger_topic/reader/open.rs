@@ -8,9 +8,7 @@ use super::{
         entries::Entries,
         start::{LedgerPosition, Start},
     },
-    Reader,
-    followed::Followed,
-    requests,
+    Reader, requests,
 };
 use crate::{connection, telemetry};
 
@@ -92,10 +90,7 @@ impl Reader {
             let known = |offset| LedgerPosition { offset, anchor: stored.map_or(0, |stored| stored.anchor) };
             match Start::of(stored, low, high) {
                 Start::At(offset) => self.begin(number, known(offset), low, false),
-                Start::Emptied(offset) => {
-                    self.lost(number);
-                    self.begin(number, known(offset), low, false);
-                }
+                Start::Emptied(offset) => self.begin_from(number, offset),
                 Start::Compare(position) => self.begin(number, position, low, true),
                 Start::Another { low } => self.begin_another(number, low),
                 Start::Removed { from, low } => {
@@ -160,7 +155,7 @@ impl Reader {
         }
     }
 
-    /// Finds logs that end below what was read, and partitions of which more is to be read.
+    /// Finds logs that end below what was read, or hold nothing of it any more, and partitions of which more is to be read.
     pub(super) fn check_ends(&mut self) {
         let open: Vec<i32> =
             self.followed.values().filter(|followed| !followed.is_closed()).map(|followed| followed.number).collect();
@@ -170,9 +165,11 @@ impl Reader {
         let mut unread = 0;
         let mut all_answered = true;
         for (number, ends) in requests::ends(&self.consumer, self.topic.name(), &open) {
-            let Some(applied) = self.followed.get(&number).map(Followed::applied) else { continue };
+            let Some(followed) = self.followed.get(&number) else { continue };
+            let applied = followed.applied();
             match ends {
                 Ok((_, high)) if high < applied => self.close(number),
+                Ok((low, _)) if low >= applied && followed.has_read() => self.close(number),
                 Ok((_, high)) => unread += high - applied,
                 Err(_) => all_answered = false,
             }
