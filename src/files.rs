@@ -50,11 +50,50 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
 /// # Errors
 /// As [`read_text`].
 pub(crate) fn read_text_within(path: &Path, most: u64) -> io::Result<String> {
-    let content = read_within(path, most)?;
+    text(read_within(path, most)?)
+}
+
+fn text(content: Vec<u8>) -> io::Result<String> {
     String::from_utf8(content).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        io::Error::new(io::ErrorKind::InvalidData, format!("expected text in UTF-8, found other bytes at byte {at}"))
+        let valid_to = error.utf8_error().valid_up_to();
+        io::Error::new(io::ErrorKind::InvalidData, NotUtf8::new(error.as_bytes(), valid_to))
     })
+}
+
+/// The first byte of a file that is not UTF-8.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "expected text in UTF-8, found the byte 0x{byte:02x} at offset {offset}, line {line}, column {column}: save the file as \
+     UTF-8{hint}"
+)]
+pub(crate) struct NotUtf8 {
+    byte: u8,
+    /// How many bytes are before it.
+    offset: usize,
+    /// Its line, from 1.
+    pub(crate) line: usize,
+    /// Its column in characters, from 1.
+    pub(crate) column: usize,
+    hint: &'static str,
+}
+
+impl NotUtf8 {
+    fn new(content: &[u8], offset: usize) -> Self {
+        let (before, rest) = content.split_at(offset);
+        let line_begin = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let is_character_begin = |byte: &u8| byte & 0b1100_0000 != 0b1000_0000;
+        Self {
+            byte: rest.first().copied().unwrap_or_default(),
+            offset,
+            line: before.split(|byte| *byte == b'\n').count(),
+            column: 1 + before[line_begin..].iter().filter(|byte| is_character_begin(byte)).count(),
+            hint: if [&[0xff, 0xfe][..], &[0xfe, 0xff]].contains(&&content[..content.len().min(2)]) {
+                " (it seems to be UTF-16)"
+            } else {
+                ""
+            },
+        }
+    }
 }
 
 /// As [`read_text`], for a file that is read once. It may also be an inherited pipe, such as `<(command)` in a shell, or
@@ -67,10 +106,10 @@ pub(crate) fn read_text_once(path: &Path) -> io::Result<String> {
     if !inherited.iter().any(|inherited| path.starts_with(inherited)) {
         return read_text(path);
     }
-    let mut text = String::new();
-    fs::File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    check_size(text.len(), MAX_BYTES)?;
-    Ok(text)
+    let mut content = Vec::new();
+    fs::File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut content)?;
+    check_size(content.len(), MAX_BYTES)?;
+    text(content)
 }
 
 fn check_size(found: usize, most: u64) -> io::Result<()> {
@@ -127,7 +166,25 @@ mod tests {
         std::os::unix::fs::symlink(&file, &link).unwrap();
         assert_eq!(read_text(&link).unwrap(), "text");
         assert_eq!(read_text_once(Path::new("/dev/null")).unwrap(), "");
-        fs::write(&file, b"ab\xff").unwrap();
-        assert!(read_text(&file).unwrap_err().to_string().contains("at byte 2"));
+    }
+
+    #[test]
+    fn the_first_byte_that_is_not_utf_8_has_a_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        for (content, expected) in [
+            (&b"ab\xff"[..], "found the byte 0xff at offset 2, line 1, column 3: save the file as UTF-8"),
+            (b"a: 1\nb: \xc3\xa9\xe9\n", "found the byte 0xe9 at offset 10, line 2, column 5: save"),
+            // Cut off within a character.
+            (b"\n\xe2\x82", "found the byte 0xe2 at offset 1, line 2, column 1: save"),
+            (
+                b"\xff\xfea\0",
+                "found the byte 0xff at offset 0, line 1, column 1: save the file as UTF-8 (it seems to be UTF-16)",
+            ),
+        ] {
+            fs::write(&file, content).unwrap();
+            let error = read_text(&file).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 }

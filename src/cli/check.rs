@@ -1,20 +1,29 @@
 //! `check`: every mistake in the settings and the routing folder.
 
-use std::{fmt::Display, process::ExitCode};
+mod json;
+mod mask;
+mod report;
+mod sarif;
+mod snippet;
+mod source;
+mod text;
 
-use clap::Args;
+use std::process::ExitCode;
 
-use super::{
-    flags::Settings,
-    output::{self, fail},
-    variables::Variables,
-};
+use clap::{Args, ValueEnum};
+
+use self::report::{Report, Severity};
+use super::{flags::Settings, output, variables::Variables};
 use crate::{
     bridge::{BridgeError, Exit, load_routing},
     config::environment_help,
+    routing::Inventory,
 };
 
-const EXAMPLE: &str = "Example: workflow-bridge check --routing routing";
+const EXAMPLE: &str = "Example: workflow-bridge check --routing routing\n\
+Example: workflow-bridge check -D warnings -o sarif > check.sarif\n\n\
+A value that may be a secret is shown as ***.\n\n\
+Exit codes: 0 no mistake, 78 a mistake in the settings or the routing files, or a warning with -D warnings.";
 
 /// Flags of `check`.
 #[derive(Debug, Args)]
@@ -22,13 +31,49 @@ const EXAMPLE: &str = "Example: workflow-bridge check --routing routing";
 pub(super) struct Check {
     #[command(flatten)]
     settings: Settings,
-    /// Warnings are mistakes too: exit with 78 when there are any
+    /// text, json, or sarif for code scanning
+    #[arg(
+        short,
+        long,
+        visible_alias = "format",
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    output: Format,
+    /// `warnings`: a warning about a routing file is a mistake too
+    #[arg(short = 'D', long, value_name = "WHAT", hide_possible_values = true)]
+    deny: Vec<Denied>,
+    /// The same as --deny warnings
     #[arg(long)]
     strict: bool,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+    Sarif,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Denied {
+    Warnings,
+}
+
 impl Check {
     pub(super) fn main(&self) -> ExitCode {
+        let report = self.report();
+        match self.output {
+            Format::Text => print(&report),
+            Format::Json => output::result(format_args!("{}", output::json(&json::json(&report)))),
+            Format::Sarif => output::result(format_args!("{}", output::json(&sarif::sarif(&report)))),
+        }
+        if report.is_ok() { ExitCode::SUCCESS } else { Exit::Config.into() }
+    }
+
+    fn report(&self) -> Report {
         let variables = Variables::default();
         let environment = variables.environment();
         let (settings, folder, window) = match self.settings.load(&environment) {
@@ -39,40 +84,42 @@ impl Check {
             }
         };
         let routing = load_routing(&folder, window, &environment);
-        output::warnings(&variables.warnings(true));
-        if let Err(error) = &settings {
-            fail(Exit::Config, error);
-        }
-        let routing = match (settings, routing) {
-            (Ok(()), Ok(routing)) => routing,
-            (_, Err(error)) => {
-                if let BridgeError::Routing { problems, .. } = &error {
-                    warn(problems.warnings());
-                }
-                return fail(Exit::Config, &error);
-            }
-            (Err(_), Ok(_)) => return ExitCode::from(Exit::Config),
+        let inventory = match &routing {
+            Ok(routing) => routing.inventory().clone(),
+            Err(BridgeError::Routing { problems, .. }) => problems.inventory().clone(),
+            Err(_) => Inventory::default(),
         };
-        warn(routing.warnings());
-        if self.strict && !routing.warnings().is_empty() {
-            let count = routing.warnings().len();
-            let warnings = counted(count, "warning");
-            return fail(Exit::Config, &format!("{warnings}, and with --strict warnings are errors"));
+        let denies_warnings = self.strict || !self.deny.is_empty();
+        let mut report = Report::new(&folder, inventory, denies_warnings);
+        report.environment(variables.warnings(true));
+        if let Err(error) = &settings {
+            report.settings(error);
         }
-        let (rules, agents) = (routing.rules().count(), routing.agents().count());
-        output::result(format_args!("ok: {}, {}", counted(rules, "rule"), counted(agents, "agent")));
-        ExitCode::SUCCESS
+        match &routing {
+            Ok(routing) => report.routing(Severity::Warning, routing.warnings()),
+            Err(BridgeError::Routing { problems, .. }) => {
+                report.routing(Severity::Error, problems.iter());
+                report.routing(Severity::Warning, problems.warnings());
+            }
+            Err(error) => report.other(&folder, error.to_string()),
+        }
+        report.sort();
+        report
     }
 }
 
-/// `1 rule`, `2 rules`.
-fn counted(count: usize, noun: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{ending}")
-}
-
-fn warn(warnings: &[impl Display]) {
-    for warning in warnings {
-        output::note(format_args!("warning: {warning}"));
+fn print(report: &Report) {
+    output::lines(&text::findings(report));
+    if let Some(skipped) = text::skipped(report) {
+        output::note(format_args!("{skipped}"));
+    }
+    let summary = text::summary(report);
+    if report.is_ok() {
+        output::result(format_args!("{summary}"));
+    } else {
+        output::note(format_args!("{summary}"));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,7 +57,14 @@ pub(super) struct Explain {
     #[arg(long, value_name = "HEADER", value_parser = header)]
     header: Vec<(String, String)>,
     /// text or json
-    #[arg(short, long, value_name = "FORMAT", default_value = "text", hide_default_value = true)]
+    #[arg(
+        short,
+        long,
+        visible_alias = "format",
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_default_value = true
+    )]
     output: Format,
     /// Ask the running bridge (--admin) what became of the event with this id
     #[arg(long, value_name = "EVENT_ID", conflicts_with_all = ["rule", "all", "header"])]

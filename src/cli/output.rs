@@ -52,6 +52,11 @@ pub(super) fn note(line: fmt::Arguments<'_>) {
     let _ = io::stderr().lock().write_all(format!("workflow-bridge: {line}\n").as_bytes());
 }
 
+/// Writes lines that begin with the name of a file, for the person at the terminal and for editors.
+pub(super) fn lines(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Writes what went wrong to stderr and returns the exit code.
 pub(super) fn fail(exit: Exit, message: &dyn fmt::Display) -> ExitCode {
     note(format_args!("{message}"));

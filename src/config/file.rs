@@ -4,12 +4,16 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use super::keys;
+use super::{
+    keys,
+    problem::{Location, Problem},
+};
 use crate::{
     connection::is_secret,
-    files,
+    files::{self, NotUtf8},
     yaml::{self, Data, Node, Position},
 };
 
@@ -30,52 +34,55 @@ pub(super) enum FileValue {
 /// The content of the file: each path with the location and the value.
 #[derive(Debug, Default)]
 pub(super) struct SettingsFile {
-    pub(super) entries: BTreeMap<String, (String, FileValue)>,
+    pub(super) entries: BTreeMap<String, (Location, FileValue)>,
     /// librdkafka properties, with their locations.
-    pub(super) properties: BTreeMap<String, (String, FileValue)>,
+    pub(super) properties: BTreeMap<String, (Location, FileValue)>,
 }
 
-pub(super) fn read(named: Option<&Path>, problems: &mut Vec<String>) -> SettingsFile {
+pub(super) fn read(named: Option<&Path>, problems: &mut Vec<Problem>) -> SettingsFile {
     let path = named.unwrap_or(Path::new(DEFAULT));
     let name = path.display().to_string();
     match files::read_text_once(path) {
         Ok(text) => parse(&name, &text, problems),
         Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => SettingsFile::default(),
         Err(error) => {
-            problems.push(format!("{name}: the settings file cannot be read: {error}"));
+            let place = error.get_ref().and_then(|error| error.downcast_ref::<NotUtf8>());
+            let place = place.map(|place| Position { line: place.line, column: place.column });
+            let location = Location::File(name.into(), place);
+            problems.push(Problem { location, message: format!("the settings file cannot be read: {error}") });
             SettingsFile::default()
         }
     }
 }
 
-pub(super) fn parse(name: &str, text: &str, problems: &mut Vec<String>) -> SettingsFile {
+pub(super) fn parse(name: &str, text: &str, problems: &mut Vec<Problem>) -> SettingsFile {
     let mut faults = Vec::new();
     let root = yaml::read(text, &mut faults);
-    let mut reader = Reader { name, problems, file: SettingsFile::default() };
+    let mut reader = Reader { name: name.into(), problems, file: SettingsFile::default() };
     for (at, message) in faults {
-        reader.problem(at, &message);
+        reader.problem(at, message);
     }
     match root {
         None | Some(Node { data: Data::Null, .. }) => {}
         Some(root @ Node { data: Data::Map(_), .. }) => reader.section("", &root),
         Some(root) => {
             let found = root.found_type();
-            reader.problem(root.at, &format!("expected a map of settings, found {found}"));
+            reader.problem(root.at, format!("expected a map of settings, found {found}"));
         }
     }
     reader.file
 }
 
 struct Reader<'a> {
-    name: &'a str,
-    problems: &'a mut Vec<String>,
+    name: Arc<str>,
+    problems: &'a mut Vec<Problem>,
     file: SettingsFile,
 }
 
 impl Reader<'_> {
-    fn problem(&mut self, at: Option<Position>, message: &str) {
-        let location = at.map_or_else(String::new, |at| format!("{at}:"));
-        self.problems.push(format!("{}:{location} {message}", self.name));
+    fn problem(&mut self, at: Option<Position>, message: String) {
+        let location = self.location(at);
+        self.problems.push(Problem { location, message });
     }
 
     fn section(&mut self, prefix: &str, node: &Node) {
@@ -92,28 +99,26 @@ impl Reader<'_> {
                 self.section(&path, &entry.value);
             } else if path == "kafka" || keys::ALL.iter().any(|key| key.path.starts_with(&format!("{path}."))) {
                 let found = entry.value.found_type();
-                self.problem(entry.value.at, &format!("`{path}`: expected a map of settings, found {found}"));
+                self.problem(entry.value.at, format!("`{path}`: expected a map of settings, found {found}"));
             } else {
                 let known = keys::ALL.iter().map(|key| key.path).chain([PROPERTIES]);
                 let hint = yaml::suggestion(&path, known);
                 let hint = if hint.is_empty() { " (docs/configuration.md lists all of them)".to_owned() } else { hint };
-                self.problem(entry.at, &format!("`{path}` is not a setting{hint}"));
+                self.problem(entry.at, format!("`{path}` is not a setting{hint}"));
             }
         }
     }
 
     fn properties(&mut self, node: &Node) {
         let Data::Map(entries) = &node.data else {
-            return self.problem(
-                node.at,
-                &format!("expected a mapping of librdkafka properties, found {}", node.found_type()),
-            );
+            return self
+                .problem(node.at, format!("expected a mapping of librdkafka properties, found {}", node.found_type()));
         };
         for entry in entries {
             match value_of(&entry.value) {
                 Some(FileValue::List(_)) | None => {
                     let found = entry.value.found_type();
-                    self.problem(entry.value.at, &format!("expected a value, found {found}"));
+                    self.problem(entry.value.at, format!("expected a value, found {found}"));
                 }
                 Some(FileValue::Text(_)) if is_secret(&entry.key) => {
                     let message = format!(
@@ -121,7 +126,7 @@ impl Reader<'_> {
                          secret where the file was readable",
                         entry.key
                     );
-                    self.problem(entry.value.at, &message);
+                    self.problem(entry.value.at, message);
                 }
                 Some(value) => {
                     let location = self.location(entry.value.at);
@@ -131,8 +136,8 @@ impl Reader<'_> {
         }
     }
 
-    fn location(&self, at: Option<Position>) -> String {
-        at.map_or_else(|| self.name.to_owned(), |at| format!("{}:{at}", self.name))
+    fn location(&self, at: Option<Position>) -> Location {
+        Location::File(Arc::clone(&self.name), at)
     }
 
     fn value(&mut self, path: &str, node: &Node) {
@@ -142,7 +147,7 @@ impl Reader<'_> {
                 let location = self.location(node.at);
                 self.file.entries.insert(path.to_owned(), (location, entry));
             }
-            None => self.problem(node.at, &format!("`{path}`: expected a value, found {}", node.found_type())),
+            None => self.problem(node.at, format!("`{path}`: expected a value, found {}", node.found_type())),
         }
     }
 }

@@ -7,6 +7,7 @@ mod file;
 mod help;
 mod keys;
 mod ledger_topic;
+mod problem;
 mod resolve;
 mod schema;
 mod sources;
@@ -21,6 +22,7 @@ use crate::{
 
 pub(crate) use help::environment_help;
 pub(crate) use keys::ALL;
+pub(crate) use problem::{Location, Problem};
 pub(crate) use schema::SCHEMA;
 pub(crate) use sources::Sources;
 pub(crate) use variables::{OF_PUBLISHERS, unread};
@@ -81,8 +83,8 @@ pub(crate) struct Config {
 /// Every problem found in the settings.
 #[derive(Debug, thiserror::Error)]
 pub(crate) struct ConfigError {
-    /// One message for each, with its location.
-    pub problems: Vec<String>,
+    /// All of them.
+    pub problems: Vec<Problem>,
     /// The routing folder, so that `check` can go on with it.
     pub routing_dir: PathBuf,
     /// The dedup window, for the same purpose.
@@ -91,7 +93,13 @@ pub(crate) struct ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.problems.join("\n"))
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
     }
 }
 
@@ -161,58 +169,67 @@ impl Config {
     /// Adds the problems that the `kafka` room finds, with the location of the value.
     fn check_kafka(
         &self,
-        locations: &BTreeMap<&'static str, String>,
+        locations: &BTreeMap<&'static str, Location>,
         file: &file::SettingsFile,
-        problems: &mut Vec<String>,
+        problems: &mut Vec<Problem>,
     ) {
         for error in self.kafka.validate() {
             let setting = format!("kafka.{}", error.setting);
             // Already reported, for example a secret that cannot be read, or a control character.
-            if problems.iter().any(|problem| problem.contains(&format!("`{setting}`: "))) {
+            if problems.iter().any(|problem| problem.message.contains(&format!("`{setting}`: "))) {
                 continue;
             }
             let key = setting.split('[').next().unwrap_or_default();
             let property = error.setting.strip_prefix("properties.").and_then(|name| file.properties.get(name));
             let location = property.map(|(location, _)| location).or_else(|| locations.get(key));
-            let location = location.map_or("default", String::as_str);
-            problems.push(format!("{location}: `{setting}`: {}", error.problem));
+            let location = location.cloned().unwrap_or(Location::Default);
+            problems.push(Problem { location, message: format!("`{setting}`: {}", error.problem) });
         }
     }
 
-    fn cross_check(&self, locations: &BTreeMap<&'static str, String>, problems: &mut Vec<String>) {
-        let location = |path: &str| locations.get(path).map_or("default", String::as_str);
+    fn cross_check(&self, locations: &BTreeMap<&'static str, Location>, problems: &mut Vec<Problem>) {
+        let mut problem = |path: &str, message| {
+            let location = locations.get(path).cloned().unwrap_or(Location::Default);
+            problems.push(Problem { location, message });
+        };
         let session = self.kafka.session_timeout();
         if self.drain_timeout >= session {
-            problems.push(format!(
-                "{}: `drain_timeout`: {} is not below the session time-out of the consumer group ({}): the group would \
+            problem(
+                keys::DRAIN.path,
+                format!(
+                    "`drain_timeout`: {} is not below the session time-out of the consumer group ({}): the group would \
                  reassign the partitions during the drain; shorten drain_timeout or raise session.timeout.ms",
-                location(keys::DRAIN.path),
-                humantime::format_duration(self.drain_timeout),
-                humantime::format_duration(session),
-            ));
+                    humantime::format_duration(self.drain_timeout),
+                    humantime::format_duration(session),
+                ),
+            );
         }
         let port =
             self.admin_addr.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
         if !matches!(port, Some(Ok(_))) {
-            problems.push(format!(
-                "{}: `admin_addr`: expected HOST:PORT such as 127.0.0.1:9464, found `{}`",
-                location(keys::ADMIN.path),
-                self.admin_addr.escape_debug()
-            ));
+            problem(
+                keys::ADMIN.path,
+                format!(
+                    "`admin_addr`: expected HOST:PORT such as 127.0.0.1:9464, found `{}`",
+                    self.admin_addr.escape_debug()
+                ),
+            );
         }
         let mut parked_topics = self.kafka.topics.iter().map(|topic| self.kafka.parked_topic(topic));
         if let Some(parked_topic) = parked_topics.find(|topic| self.ledger_topic.as_ref() == Some(topic)) {
-            problems.push(format!(
-                "{}: `kafka.parked_topic`: `{parked_topic}` is the ledger topic: set this to something else",
-                location(keys::PARKED_TOPIC.path),
-            ));
+            problem(
+                keys::PARKED_TOPIC.path,
+                format!("`kafka.parked_topic`: `{parked_topic}` is the ledger topic: set this to something else"),
+            );
         }
         if self.dedup_window < Duration::from_secs(60) {
-            problems.push(format!(
-                "{}: `dedup.window`: expected at least 1m, found {}: an event is forgotten after that, and would run again",
-                location(keys::WINDOW.path),
-                humantime::format_duration(self.dedup_window)
-            ));
+            problem(
+                keys::WINDOW.path,
+                format!(
+                    "`dedup.window`: expected at least 1m, found {}: an event is forgotten after that, and would run again",
+                    humantime::format_duration(self.dedup_window)
+                ),
+            );
         }
     }
 }

@@ -6,6 +6,7 @@ use super::{
     file::{FileValue, SettingsFile},
     keys::{self, Key},
     ledger_topic,
+    problem::{Location, Problem},
     sources::Sources,
 };
 use crate::{files, kafka::KafkaSettings};
@@ -13,18 +14,22 @@ use crate::{files, kafka::KafkaSettings};
 pub(super) struct Resolver<'a> {
     pub(super) sources: &'a Sources<'a>,
     pub(super) file: &'a SettingsFile,
-    pub(super) problems: &'a mut Vec<String>,
+    pub(super) problems: &'a mut Vec<Problem>,
     /// The location of each value, for problems that are found later.
-    pub(super) locations: BTreeMap<&'static str, String>,
+    pub(super) locations: BTreeMap<&'static str, Location>,
 }
 
 /// A value and its location.
 struct Located {
     text: String,
-    location: String,
+    location: Location,
 }
 
 impl Resolver<'_> {
+    fn problem(&mut self, location: &Location, message: String) {
+        self.problems.push(Problem { location: location.clone(), message });
+    }
+
     fn find(&mut self, key: &Key) -> Located {
         let found = self.locate(key);
         self.locations.insert(key.path, found.location.clone());
@@ -33,19 +38,20 @@ impl Resolver<'_> {
 
     fn locate(&mut self, key: &Key) -> Located {
         if let Some(text) = self.sources.flags.get(key.path) {
-            return Located { text: text.clone(), location: key.flag.unwrap_or(key.path).to_owned() };
+            return Located { text: text.clone(), location: Location::Flag(key.flag.unwrap_or(key.path)) };
         }
         if let Some(text) = (self.sources.env)(key.env).filter(|text| !text.is_empty()) {
-            return Located { text, location: key.env.to_owned() };
+            return Located { text, location: Location::Variable(key.env) };
         }
         match self.file.entries.get(key.path) {
             Some((location, FileValue::Text(text))) => Located { text: text.clone(), location: location.clone() },
             Some((location, FileValue::List(items))) => Located { text: items.join(","), location: location.clone() },
             Some((location, FileValue::SecretEnv(_) | FileValue::SecretFile(_))) => {
-                self.problems.push(format!("{location}: `{}` is not a secret: write its value", key.path));
+                let message = format!("`{}` is not a secret: write its value", key.path);
+                self.problems.push(Problem { location: location.clone(), message });
                 Located { text: key.default.to_owned(), location: location.clone() }
             }
-            None => Located { text: key.default.to_owned(), location: "default".to_owned() },
+            None => Located { text: key.default.to_owned(), location: Location::Default },
         }
     }
 
@@ -53,7 +59,7 @@ impl Resolver<'_> {
     pub(super) fn text(&mut self, key: &Key) -> String {
         let found = self.find(key);
         if found.text.trim().is_empty() {
-            self.problems.push(format!("{}: `{}` is empty: {}", found.location, key.path, key.help));
+            self.problem(&found.location, format!("`{}` is empty: {}", key.path, key.help));
         }
         self.check_characters(key, &found);
         found.text
@@ -62,13 +68,13 @@ impl Resolver<'_> {
     fn check_characters(&mut self, key: &Key, found: &Located) {
         // The rest is not shown: it may be a key instead of its path, or an address with a password.
         if let Some((at, c)) = found.text.chars().enumerate().find(|(_, c)| c.is_control()) {
-            self.problems.push(format!(
-                "{}: `{}`: expected text without control characters, found `{}` as its character {} (the rest is not shown)",
-                found.location,
+            let message = format!(
+                "`{}`: expected text without control characters, found `{}` as its character {} (the rest is not shown)",
                 key.path,
                 c.escape_debug(),
                 at + 1
-            ));
+            );
+            self.problem(&found.location, message);
         }
     }
 
@@ -91,20 +97,21 @@ impl Resolver<'_> {
             return value;
         }
         let shown = found.text.escape_debug();
-        self.problems.push(format!("{}: `{}`: expected {expected}, found `{shown}`", found.location, key.path));
+        self.problem(&found.location, format!("`{}`: expected {expected}, found `{shown}`", key.path));
         key.default.parse().unwrap_or_default()
     }
 
     /// The topic that carries the ledger; none when that is off, or after a problem.
     pub(super) fn ledger_topic(&mut self, kafka: &KafkaSettings) -> Option<String> {
         let found = self.find(keys::LEDGER_TOPIC);
-        let group_is_bad = self.problems.iter().any(|problem| problem.contains(&format!("`{}`", keys::GROUP.path)));
+        let group_is_bad =
+            self.problems.iter().any(|problem| problem.message.contains(&format!("`{}`", keys::GROUP.path)));
         ledger_topic::topic(&found.text, kafka).unwrap_or_else(|problem| {
             // The name follows from the group, whose own problem is reported.
             if group_is_bad {
                 return None;
             }
-            self.problems.push(format!("{}: `{}`: {problem}", found.location, keys::LEDGER_TOPIC.path));
+            self.problem(&found.location, format!("`{}`: {problem}", keys::LEDGER_TOPIC.path));
             None
         })
     }
@@ -114,12 +121,12 @@ impl Resolver<'_> {
         match humantime::parse_duration(found.text.trim()) {
             Ok(duration) => duration,
             Err(error) => {
-                self.problems.push(format!(
-                    "{}: `{}`: expected a duration such as 8s, 90m or 7d, found `{}` ({error})",
-                    found.location,
+                let message = format!(
+                    "`{}`: expected a duration such as 8s, 90m or 7d, found `{}` ({error})",
                     key.path,
                     found.text.escape_debug()
-                ));
+                );
+                self.problem(&found.location, message);
                 humantime::parse_duration(key.default).unwrap_or_default()
             }
         }
@@ -133,8 +140,9 @@ impl Resolver<'_> {
     /// A secret from the environment, or from where bridge.yaml points to. It is never shown.
     pub(super) fn secret(&mut self, key: &Key) -> Option<String> {
         if let Some(value) = (self.sources.env)(key.env).filter(|value| !value.is_empty()) {
-            self.locations.insert(key.path, key.env.to_owned());
-            return self.check_secret(key.path, key.env, &format!("the environment variable {}", key.env), &value);
+            let location = Location::Variable(key.env);
+            self.locations.insert(key.path, location.clone());
+            return self.check_secret(key.path, &location, &format!("the environment variable {}", key.env), &value);
         }
         let (location, entry) = self.file.entries.get(key.path)?.clone();
         self.locations.insert(key.path, location.clone());
@@ -154,18 +162,19 @@ impl Resolver<'_> {
         properties
     }
 
-    fn resolve_secret(&mut self, path: &str, location: &str, entry: &FileValue) -> Option<String> {
+    fn resolve_secret(&mut self, path: &str, location: &Location, entry: &FileValue) -> Option<String> {
         match entry {
             FileValue::Text(_) | FileValue::List(_) => {
-                self.problems.push(format!(
-                    "{location}: `{path}`: a secret must not be in the file: write {{env: NAME}} or {{file: PATH}} instead, and \
+                let message = format!(
+                    "`{path}`: a secret must not be in the file: write {{env: NAME}} or {{file: PATH}} instead, and \
                      replace the secret where the file was readable"
-                ));
+                );
+                self.problem(location, message);
                 None
             }
             FileValue::SecretEnv(name) => {
                 let Some(value) = (self.sources.env)(name).filter(|value| !value.is_empty()) else {
-                    self.problems.push(format!("{location}: `{path}`: the environment variable {name} is not set"));
+                    self.problem(location, format!("`{path}`: the environment variable {name} is not set"));
                     return None;
                 };
                 self.check_secret(path, location, &format!("the environment variable {name}"), &value)
@@ -173,7 +182,7 @@ impl Resolver<'_> {
             FileValue::SecretFile(file) => match files::read_text_once(file) {
                 Ok(text) => self.check_secret(path, location, &format!("the file {}", file.display()), text.trim_end()),
                 Err(error) => {
-                    self.problems.push(format!("{location}: `{path}`: the file {}: {error}", file.display()));
+                    self.problem(location, format!("`{path}`: the file {}: {error}", file.display()));
                     None
                 }
             },
@@ -182,10 +191,10 @@ impl Resolver<'_> {
 
     /// Trims the line break at the end of a secret. Reports one that is blank or has a control character; nothing of it
     /// is shown but that character.
-    fn check_secret(&mut self, path: &str, location: &str, source: &str, secret: &str) -> Option<String> {
+    fn check_secret(&mut self, path: &str, location: &Location, source: &str, secret: &str) -> Option<String> {
         let secret = secret.trim_end_matches(['\r', '\n']);
         if secret.trim().is_empty() {
-            self.problems.push(format!("{location}: `{path}`: {source} is blank: put the secret into it"));
+            self.problem(location, format!("`{path}`: {source} is blank: put the secret into it"));
             return None;
         }
         // A private key in PEM has several lines.
@@ -193,11 +202,12 @@ impl Resolver<'_> {
             && !path.contains(".pem")
         {
             let found = found.escape_debug();
-            self.problems.push(format!(
-                "{location}: `{path}`: {source}: expected a secret without control characters, found `{found}` as its \
+            let message = format!(
+                "`{path}`: {source}: expected a secret without control characters, found `{found}` as its \
                  character {} (the rest is not shown)",
                 at + 1
-            ));
+            );
+            self.problem(location, message);
             return None;
         }
         Some(secret.to_owned())

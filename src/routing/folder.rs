@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, btree_map},
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -10,13 +10,17 @@ use std::{
 use super::{
     agent::{self, Context, Declared},
     fields::Fields,
+    inventory::{self, Inventory},
     loaded::{LoadOptions, Routing},
     problem::{Problem, Problems, Report, sorted},
     router::Router,
     rule::{self, Draft},
     template::Compiler,
 };
-use crate::yaml::{self, Node, Position};
+use crate::{
+    files::NotUtf8,
+    yaml::{self, Node, Position},
+};
 
 /// The largest file, and the largest folder, in bytes.
 const MAX_BYTES: u64 = 32 << 20;
@@ -41,7 +45,7 @@ impl Routing {
     /// # Errors
     /// Every mistake of every file at once.
     pub(crate) fn load(folder: &Path, options: &LoadOptions) -> Result<Self, Problems> {
-        let paths = list(folder).map_err(|error| {
+        let inventory = inventory::list(folder).map_err(|error| {
             let message = match error.kind() {
                 io::ErrorKind::NotFound => {
                     format!("expected a readable routing folder, found none there: create it, and {ADVICE}")
@@ -58,22 +62,28 @@ impl Routing {
             };
             Problems::folder(folder, message)
         })?;
-        if paths.is_empty() {
+        if inventory.files.is_empty() {
             let message = format!("expected routing files (*.yaml, *.yml), found none: {ADVICE}");
-            return Err(Problems::folder(folder, message));
+            return Err(Problems::folder(folder, message).of(inventory));
         }
         let mut left = MAX_BYTES;
-        let files = paths.into_iter().map(|path| read(path, &mut left)).collect();
-        Self::assemble(folder, files, options)
+        let files = inventory.files.iter().map(|path| read(path.clone(), &mut left)).collect();
+        Self::assemble(folder, files, inventory, options)
     }
 
     /// As [`Routing::load`], for a folder whose one file has this text.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn from_text(text: &str, options: &LoadOptions) -> Result<Self, Problems> {
-        Self::assemble(Path::new("routing"), vec![parse(Report::new("routing/rules.yaml".into()), text)], options)
+        let file = parse(Report::new("routing/rules.yaml".into()), text);
+        Self::assemble(Path::new("routing"), vec![file], Inventory::default(), options)
     }
 
-    fn assemble(folder: &Path, mut files: Vec<File>, options: &LoadOptions) -> Result<Self, Problems> {
+    fn assemble(
+        folder: &Path,
+        mut files: Vec<File>,
+        mut inventory: Inventory,
+        options: &LoadOptions,
+    ) -> Result<Self, Problems> {
         let sections: Vec<_> = files.iter_mut().map(sections).collect();
 
         let mut templates = Compiler::new();
@@ -97,7 +107,12 @@ impl Routing {
             let drafts = rule::read(section, &kinds, &mut templates, &mut file.report);
             unique("rule", drafts, |rule| (Arc::clone(&rule.name), rule.at), &mut rules, &mut file.report);
         }
-        finish(folder, files, agents, rules, templates)
+        (inventory.rules, inventory.agents) = (rules.len(), agents.len());
+        let finished = finish(folder, files, agents, rules, templates);
+        match finished {
+            Ok(routing) => Ok(Self { inventory, ..routing }),
+            Err(problems) => Err(problems.of(inventory)),
+        }
     }
 }
 
@@ -149,7 +164,8 @@ fn finish(
         templates.extend(agent.templates.finish(&engine).map(|templates| (Arc::clone(&agent.name), templates)));
         specs.extend(agent.spec.map(|spec| (agent.name, Arc::new(spec))));
     }
-    Ok(Routing { agents: specs, templates, router: Router::new(rules), warnings: sorted(warnings) })
+    let (router, inventory) = (Router::new(rules), Inventory::default());
+    Ok(Routing { agents: specs, templates, router, warnings: sorted(warnings), inventory })
 }
 
 /// Rules that send the same events to the same agent as another one.
@@ -208,22 +224,6 @@ fn unique<T>(
     }
 }
 
-/// The routing files of a folder, sorted; hidden and other files are ignored.
-fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        // A directory too: Docker makes one where a file to mount does not exist.
-        if yaml && !hidden {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
-}
-
 /// Reads a file of at most `left` bytes, the rest of the folder's limit.
 fn read(path: PathBuf, left: &mut u64) -> File {
     let mut report = Report::new(path);
@@ -238,7 +238,9 @@ fn read(path: PathBuf, left: &mut u64) -> File {
     match text {
         Ok(text) => parse(report, &text),
         Err(error) => {
-            report.error(None, format!("the file cannot be read: {error}"));
+            let place = error.get_ref().and_then(|error| error.downcast_ref::<NotUtf8>());
+            let place = place.map(|place| Position { line: place.line, column: place.column });
+            report.error(place, format!("the file cannot be read: {error}"));
             File { report, root: None }
         }
     }

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{agent::RunTemplates, problem::Problem, router::Router, rule::Rule, template::TemplateError};
+use super::{
+    agent::RunTemplates, inventory::Inventory, problem::Problem, router::Router, rule::Rule, template::TemplateError,
+};
 use crate::{
     agents::{AgentSpec, RunSettings},
     event::Event,
@@ -27,6 +29,7 @@ pub(crate) struct Routing {
     pub(super) templates: BTreeMap<Arc<str>, RunTemplates>,
     pub(super) router: Router,
     pub(super) warnings: Vec<Problem>,
+    pub(super) inventory: Inventory,
 }
 
 impl Routing {
@@ -74,6 +77,11 @@ impl Routing {
     /// The warnings: what is probably a mistake, but harmless.
     pub(crate) fn warnings(&self) -> &[Problem] {
         &self.warnings
+    }
+
+    /// What the folder holds.
+    pub(crate) fn inventory(&self) -> &Inventory {
+        &self.inventory
     }
 
     /// Which rules match an event.

@@ -10,6 +10,7 @@ mod envelope;
 mod explain;
 mod fields;
 mod folder;
+mod inventory;
 mod loaded;
 mod pattern;
 mod places;
@@ -27,8 +28,9 @@ pub(crate) mod fuzz;
 mod tests;
 
 pub(crate) use explain::{EventExplanation, RuleExplanation};
+pub(crate) use inventory::Inventory;
 pub(crate) use loaded::{LoadOptions, Routing};
-pub(crate) use problem::Problems;
+pub(crate) use problem::{Problem, Problems};
 pub(crate) use rule::Rule;
 pub(crate) use schema::SCHEMA;
 pub(crate) use template::TemplateError;

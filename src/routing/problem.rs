@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use super::inventory::Inventory;
 use crate::yaml::{Faults, Position};
 
 /// One mistake, or one warning: `file:line:column: what was expected, what was found, what to do`.
@@ -34,17 +35,29 @@ impl fmt::Display for Problem {
 pub(crate) struct Problems {
     list: Vec<Problem>,
     warnings: Vec<Problem>,
+    /// In a box, as an error is moved often.
+    inventory: Box<Inventory>,
 }
 
 impl Problems {
     pub(super) fn new(list: Vec<Problem>, warnings: Vec<Problem>) -> Self {
-        Self { list: sorted(list), warnings: sorted(warnings) }
+        Self { list: sorted(list), warnings: sorted(warnings), inventory: Box::default() }
     }
 
     /// A problem of the folder as a whole.
     pub(super) fn folder(folder: &Path, message: String) -> Self {
         let list = vec![Problem { file: folder.into(), position: None, message }];
-        Self { list, warnings: Vec::new() }
+        Self { list, warnings: Vec::new(), inventory: Box::default() }
+    }
+
+    /// With what the folder holds.
+    pub(super) fn of(self, inventory: Inventory) -> Self {
+        Self { inventory: Box::new(inventory), ..self }
+    }
+
+    /// What the folder holds.
+    pub(crate) fn inventory(&self) -> &Inventory {
+        &self.inventory
     }
 
     /// The warnings. They are not displayed with the problems.

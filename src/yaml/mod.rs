@@ -7,6 +7,7 @@
 mod faults;
 mod node;
 mod read;
+mod unclosed;
 mod words;
 
 pub(crate) use faults::Faults;

@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 use serde_json::Number;
 
-use super::{Data, Entry, Faults, Node, Position, quoted};
+use super::{Data, Entry, Faults, Node, Position, quoted, unclosed::unclosed};
 
 /// How deep maps and lists may nest: more than anyone writes, and less than JSON readers take.
 const MAX_DEPTH: usize = 64;
@@ -15,17 +15,27 @@ const MAX_DEPTH: usize = 64;
 /// read on, or holds nothing.
 pub(crate) fn read(text: &str, report: &mut impl Faults) -> Option<Node> {
     let mut builder = Builder { stack: Vec::new(), root: None, documents: 0 };
+    let mut read_to = Position { line: 1, column: 1 };
     for event in Parser::new_from_str(text) {
         match event {
-            Ok((event, span)) => builder.take(event, span, report).ok()?,
+            Ok((event, span)) => {
+                read_to = read_to.max(position(span.end));
+                builder.take(event, span, report).ok()?;
+            }
             Err(error) => {
-                let at = Position { line: error.marker().line(), column: error.marker().col() + 1 };
-                report.fault(Some(at), format!("expected YAML: {}{}", error.info(), hint(error.info())));
+                let (at, info) = (position(*error.marker()), error.info());
+                let (at, message) = unclosed(text, builder.open(), read_to, at, info)
+                    .unwrap_or_else(|| (at, format!("expected YAML: {info}{}", hint(info))));
+                report.fault(Some(at), message);
                 return None;
             }
         }
     }
     builder.root
+}
+
+fn position(marker: Marker) -> Position {
+    Position { line: marker.line(), column: marker.col() + 1 }
 }
 
 fn hint(info: &str) -> &'static str {
@@ -53,8 +63,13 @@ struct Builder {
 }
 
 impl Builder {
+    /// Where the lists and maps begin that are not at their end yet.
+    fn open(&self) -> impl Iterator<Item = Position> {
+        self.stack.iter().map(|(Frame::List { at, .. } | Frame::Map { at, .. })| *at)
+    }
+
     fn take(&mut self, event: Event<'_>, span: Span, report: &mut impl Faults) -> Result<(), Stop> {
-        let at = Position { line: span.start.line(), column: span.start.col() + 1 };
+        let at = position(span.start);
         match event {
             Event::DocumentStart(_) => {
                 self.documents += 1;

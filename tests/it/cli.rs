@@ -386,7 +386,7 @@ rules:
     fs::write(folder.join("routing/rules.yaml"), RULES).expect("a scratch folder can be written");
     let output = run(&folder, &["check", "--strict"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(stdout(&output), "ok: 1 rule, 1 agent\n");
+    assert_eq!(stdout(&output), "ok: 1 file, 1 rule, 1 agent in routing\n");
     let output = run(&folder, &["check", "--routing", "routing/rules.yaml"]);
     assert_eq!(output.status.code(), Some(78), "{}", stderr(&output));
     assert!(stderr(&output).contains("found a file: name the folder"), "{}", stderr(&output));

@@ -87,8 +87,53 @@ fn what_routing_files_do_not_use_is_refused_plainly() {
     assert_problem("a: {{ x }}\n", &["f:1:5: expected a plain key, found a map or a list"]);
     assert_problem(": 1\n", &["f:1:1: expected a key, found nothing before the colon"]);
     assert_problem("a: b: c\n", &["f:1:5: expected YAML: mapping values are not allowed in this context (quote"]);
-    assert_problem("a: [1\n", &["f:2:1: expected YAML"]);
     assert_problem("a: \"\\q\"\n", &["f:1:"]);
+}
+
+#[test]
+fn what_is_not_closed_is_reported_where_it_opens() {
+    let end = "before the end of the file";
+    for (text, expected) in [
+        ("a: [1\n", format!("f:1:4: expected YAML: this `[` is not closed: expected `]` {end}")),
+        ("a: {b: 1\n\n# c\n", format!("f:1:4: expected YAML: this `{{` is not closed: expected `}}` {end}")),
+        ("{", format!("f:1:1: expected YAML: this `{{` is not closed: expected `}}` {end}")),
+        ("a: [x\nb: 1\n", "f:1:4: expected YAML: this `[` is not closed: expected `]` before line 2, column 2".into()),
+        (
+            "a: {b: [1, 2}\n",
+            "f:1:8: expected YAML: this `[` is not closed: expected `]` before line 1, column 13".into(),
+        ),
+        (
+            "a: [b, {c: d]\n",
+            "f:1:8: expected YAML: this `{` is not closed: expected `}` before line 1, column 13".into(),
+        ),
+        ("a: \"b\nc: 1\n", "f:1:4: expected YAML: this \" is not closed".into()),
+        ("a: ['b, d]\nc: 2\n", "f:1:5: expected YAML: this ' is not closed".into()),
+        ("a: 'b", "f:1:4: expected YAML: this ' is not closed".into()),
+        // Many lines above of where the parser gives up.
+        (
+            "rules:\n  - name: a\n    to: [audit\n  - name: b\n    to: [audit]\n",
+            "f:3:9: expected YAML: this `[` is not closed: expected `]` before line 4, column 9".into(),
+        ),
+        (
+            "a:\n  b: {c: 'x}', d: [1], e: {f: 2}\n  g: [h]\n",
+            "f:2:6: expected YAML: this `{` is not closed: expected `}` before line 3, column 3".into(),
+        ),
+        // The parser has not reported what may still be a key.
+        (
+            "a:\n  - {b: [c], d: '{', e: {f: [x]}\n  - {b: [c]}\n",
+            "f:2:5: expected YAML: this `{` is not closed: expected `}` before line 3, column 3".into(),
+        ),
+    ] {
+        assert_problem(text, &[&expected]);
+    }
+    for (text, place) in [
+        ("a: {b: c: d}\n", "f:1:9: expected YAML: while"),
+        ("when: {\n  a: b: c\n}\n", "f:2:7: expected YAML: while"),
+        ("a: [1, 2]]\n", "f:1:10: expected YAML: misplaced bracket"),
+        ("a: {b: 'it's'}\n", "f:1:12: expected YAML: invalid trailing content"),
+    ] {
+        assert_problem(text, &[place]);
+    }
 }
 
 #[test]

@@ -1,0 +1,150 @@
+//! What `check` found: the problems in the order of files and lines, and what was read.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    config::{ConfigError, Location},
+    routing::{Inventory, Problem},
+    yaml::Position,
+};
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Severity {
+    /// The bridge does not start.
+    Error,
+    /// Probably a mistake, but the bridge starts.
+    Warning,
+}
+
+impl Severity {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// What a finding is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Area {
+    /// A setting.
+    Settings,
+    /// A variable that nothing reads.
+    Environment,
+    /// The routing folder.
+    Routing,
+}
+
+impl Area {
+    /// All of them, with a sentence for each.
+    pub(super) const ALL: [(Self, &str); 3] = [
+        (Self::Settings, "A setting of the bridge has a mistake."),
+        (Self::Environment, "An environment variable is probably a mistake."),
+        (Self::Routing, "A routing file has a mistake, or what is probably one."),
+    ];
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Settings => "settings",
+            Self::Environment => "environment",
+            Self::Routing => "routing",
+        }
+    }
+}
+
+/// One error or warning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) severity: Severity,
+    pub(super) area: Area,
+    /// The file, or the routing folder if no single file is at fault.
+    pub(super) file: Option<PathBuf>,
+    pub(super) at: Option<Position>,
+    /// What was expected, what was found, and what to do.
+    pub(super) message: String,
+}
+
+/// Everything that a check says.
+#[derive(Debug)]
+pub(super) struct Report {
+    /// In the order of files and lines.
+    pub(super) findings: Vec<Finding>,
+    /// The routing folder.
+    pub(super) folder: PathBuf,
+    /// What it holds.
+    pub(super) inventory: Inventory,
+    /// Warnings of routing files are mistakes.
+    pub(super) denies_warnings: bool,
+}
+
+impl Report {
+    pub(super) fn new(folder: &Path, inventory: Inventory, denies_warnings: bool) -> Self {
+        Self { findings: Vec::new(), folder: folder.to_owned(), inventory, denies_warnings }
+    }
+
+    pub(super) fn settings(&mut self, error: &ConfigError) {
+        self.findings.extend(error.problems.iter().map(|problem| {
+            let (file, at, message) = match &problem.location {
+                Location::File(name, at) => (Some(name.as_ref().into()), *at, problem.message.clone()),
+                _ => (None, None, problem.to_string()),
+            };
+            Finding { severity: Severity::Error, area: Area::Settings, file, at, message }
+        }));
+    }
+
+    pub(super) fn environment(&mut self, warnings: Vec<String>) {
+        self.findings.extend(warnings.into_iter().map(|message| Finding {
+            severity: Severity::Warning,
+            area: Area::Environment,
+            file: None,
+            at: None,
+            message,
+        }));
+    }
+
+    pub(super) fn routing<'p>(&mut self, severity: Severity, problems: impl IntoIterator<Item = &'p Problem>) {
+        self.findings.extend(problems.into_iter().map(|problem| Finding {
+            severity,
+            area: Area::Routing,
+            file: Some(problem.file.to_path_buf()),
+            at: problem.position,
+            message: problem.message.clone(),
+        }));
+    }
+
+    /// An error about the routing folder as a whole.
+    pub(super) fn other(&mut self, folder: &Path, message: String) {
+        let file = Some(folder.to_owned());
+        self.findings.push(Finding { severity: Severity::Error, area: Area::Routing, file, at: None, message });
+    }
+
+    pub(super) fn sort(&mut self) {
+        self.findings.sort_by(|a, b| (a.area, &a.file, a.at, a.severity).cmp(&(b.area, &b.file, b.at, b.severity)));
+    }
+
+    pub(super) fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == severity).count()
+    }
+
+    /// Whether the command ends with 0.
+    pub(super) fn is_ok(&self) -> bool {
+        let is_mistake = |finding: &Finding| {
+            finding.severity == Severity::Error || (self.denies_warnings && finding.area == Area::Routing)
+        };
+        !self.findings.iter().any(is_mistake)
+    }
+
+    /// `2 files, 1 rule, 3 agents`: what was read.
+    pub(super) fn read(&self) -> String {
+        let Inventory { files, rules, agents, .. } = &self.inventory;
+        [counted(files.len(), "file"), counted(*rules, "rule"), counted(*agents, "agent")].join(", ")
+    }
+}
+
+/// `1 rule`, `2 rules`.
+pub(super) fn counted(count: usize, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{ending}")
+}

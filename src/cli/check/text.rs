@@ -1,0 +1,75 @@
+//! The report for people: each finding with its line and a caret, and a line about what was read.
+
+use std::{fmt::Write as _, path::Path};
+
+use super::{
+    mask::mask,
+    report::{Finding, Report, Severity, counted},
+    snippet::snippet,
+    source::Sources,
+};
+use crate::yaml::visible;
+
+/// The most skipped entries that are named.
+const MAX_NAMES: usize = 10;
+/// The longest line that is shown a part of, in bytes: masking one costs its length for each finding.
+const MAX_LINE: usize = 64 << 10;
+
+/// The findings, one after the other.
+pub(super) fn findings(report: &Report) -> String {
+    let mut text = String::new();
+    let mut sources = Sources::default();
+    for finding in &report.findings {
+        let severity = finding.severity.as_str();
+        let Finding { message, .. } = finding;
+        // Writing to a String cannot fail.
+        let _ = match (&finding.file, finding.at) {
+            (Some(file), Some(at)) => writeln!(text, "{}:{at}: {severity}: {message}", file.display()),
+            (Some(file), None) => writeln!(text, "{}: {severity}: {message}", file.display()),
+            (None, _) => writeln!(text, "{severity}: {message}"),
+        };
+        if let (Some(file), Some(at)) = (&finding.file, finding.at)
+            && let Some(line) = sources.line(file, at.line).filter(|line| line.text.len() <= MAX_LINE)
+        {
+            let _ = writeln!(text, "{}", snippet(&mask(&line), at.line, at.column));
+        }
+    }
+    text
+}
+
+/// What stands in the folder and is not read.
+pub(super) fn skipped(report: &Report) -> Option<String> {
+    let inventory = &report.inventory;
+    let shown = inventory.skipped.iter().take(MAX_NAMES);
+    let mut names: Vec<String> = shown.map(|entry| format!("{} ({})", name(&entry.path), entry.reason)).collect();
+    if names.is_empty() {
+        return None;
+    }
+    let more = inventory.all_skipped - names.len();
+    if more > 0 {
+        names.push(format!("and {more} more"));
+    }
+    Some(format!("not read in {}: {}", report.folder.display(), names.join(", ")))
+}
+
+fn name(path: &Path) -> String {
+    visible(&path.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// What was read and what was found.
+pub(super) fn summary(report: &Report) -> String {
+    let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
+    let found = match (errors, warnings) {
+        (0, 0) => String::new(),
+        (0, warnings) => counted(warnings, "warning"),
+        (errors, 0) => counted(errors, "error"),
+        (errors, warnings) => format!("{}, {}", counted(errors, "error"), counted(warnings, "warning")),
+    };
+    let read = format!("{} in {}", report.read(), report.folder.display());
+    match (report.is_ok(), errors, found.is_empty()) {
+        (true, _, true) => format!("ok: {read}"),
+        (true, _, false) => format!("ok: {read}; {found}"),
+        (false, 0, _) => format!("{found}, and warnings are denied: read {read}"),
+        (false, _, _) => format!("{found}: read {read}"),
+    }
+}

@@ -1,0 +1,129 @@
+//! What `check` writes, for people and for programs.
+
+use std::{
+    fs,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::kit::process::Scratch;
+
+/// The first example of "Common mistakes" in docs/routing.md.
+const MISTAKES: &str = "agents: {audit: {http: {url: \"http://127.0.0.1:8181/\"}}}
+rules:
+  - name: failed
+    when: {workflow_id: {prefix: etl_}, payload: {rows: 0}}
+    to: [audits]
+  - name: completed
+    when: {event_type: [workflow.completed]}
+    to: [audit]
+";
+
+const SUSPICIOUS: &str = "agents:
+  audit: {http: {url: 'http://127.0.0.1:9/events'}}
+rules:
+  - {name: all, when: {event_type: [WORKFLOW_COMPLETED, WORKFLOW_PAUSED]}, to: [audit]}
+";
+
+fn folder_with(files: &[(&str, &str)]) -> Scratch {
+    let folder = Scratch::new("check");
+    for (name, text) in files {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().expect("it has one")).expect("a scratch folder can be written");
+        fs::write(path, text).expect("a scratch folder can be written");
+    }
+    folder
+}
+
+fn run(folder: &Scratch, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workflow-bridge"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("KAFKA_") || name.starts_with("BRIDGE_")) {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(&**folder).args(arguments).stdin(Stdio::null()).output().expect("the binary starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// docs/routing.md shows this output.
+#[test]
+fn check_shows_the_line_of_each_mistake_with_a_caret() {
+    let folder = folder_with(&[("routing/rules.yaml", MISTAKES), ("routing/notes.txt", "")]);
+    let output = run(&folder, &["check"]);
+    assert_eq!(output.status.code(), Some(78), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty(), "{}", text(&output.stdout));
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/routing.md")).expect("the page is there");
+    assert!(
+        page.contains(&text(&output.stderr)),
+        "docs/routing.md shows another output than\n{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn check_says_the_same_to_programs() {
+    let folder = folder_with(&[("routing/rules.yaml", MISTAKES)]);
+    for flags in [&["-o", "json"][..], &["--output", "json"], &["--format", "json"]] {
+        let output = run(&folder, &[&["check"], flags].concat());
+        assert_eq!(output.status.code(), Some(78), "{}", text(&output.stderr));
+        assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+        let found: Value = serde_json::from_slice(&output.stdout).expect("the result is JSON");
+        assert_eq!(found["files"][0], "routing/rules.yaml");
+        let first = &found["problems"][0];
+        assert_eq!((&first["severity"], &first["line"], &first["column"]), (&"error".into(), &4.into(), &34.into()));
+        assert_eq!((&found["summary"]["ok"], &found["summary"]["errors"]), (&false.into(), &4.into()));
+    }
+    let output = run(&folder, &["check", "-o", "sarif"]);
+    assert_eq!(output.status.code(), Some(78), "{}", text(&output.stderr));
+    let log: Value = serde_json::from_slice(&output.stdout).expect("the result is JSON");
+    let place = &log["runs"][0]["results"][0]["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], "routing/rules.yaml");
+    assert_eq!((&place["region"]["startLine"], &place["region"]["startColumn"]), (&4.into(), &34.into()));
+    let output = run(&folder, &["check", "-o", "yaml"]);
+    assert_eq!(output.status.code(), Some(64), "{}", text(&output.stderr));
+}
+
+#[test]
+fn check_fails_on_denied_warnings() {
+    let folder = folder_with(&[("routing/rules.yaml", SUSPICIOUS)]);
+    for (flags, code) in [(&[][..], 0), (&["-D", "warnings"], 78), (&["--deny", "warnings"], 78), (&["--strict"], 78)] {
+        let output = run(&folder, &[&["check"], flags].concat());
+        assert_eq!(output.status.code(), Some(code), "{flags:?}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("routing/rules.yaml:4:57: warning: "), "{}", text(&output.stderr));
+        let result = text(&output.stdout);
+        assert_eq!(result, if code == 0 { "ok: 1 file, 1 rule, 1 agent in routing; 1 warning\n" } else { "" });
+    }
+    assert_eq!(run(&folder, &["check", "-D", "errors"]).status.code(), Some(64));
+}
+
+#[test]
+fn a_secret_in_a_file_is_shown_in_no_format() {
+    let rules = "agents:
+  audit:
+    http:
+      url: https://user:hunter2@host/
+      auth:
+        bearer: hunter2
+      headers: {x-own: hunter2, authorization: 'hunter2'}
+      baerer: hunter2
+rules:
+  - {name: all, when: {event_type: [WORKFLOW_COMPLETED]}, to: [audit]}
+";
+    let settings = "kafka:
+  security: {sasl_password: hunter2}
+  properties: {ssl.key.password: hunter2, sasl.password: [hunter2]}
+";
+    let folder = folder_with(&[("routing/rules.yaml", rules), ("bridge.yaml", settings)]);
+    for format in ["text", "json", "sarif"] {
+        let output = run(&folder, &["check", "-o", format]);
+        let all = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{all}");
+        assert!(all.contains("baerer") && all.contains("sasl_password"), "{all}");
+        assert!(!all.contains("hunter2"), "a secret is shown:\n{all}");
+    }
+}
