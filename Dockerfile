@@ -13,10 +13,13 @@ COPY tests/fuzz/src tests/fuzz/src
 # Compiled in by `schema` and `demo`.
 COPY schemas schemas
 COPY examples/routing examples/routing
+# The commit that --version shows.
+ARG COMMIT=""
 # jemalloc does not start where memory pages are larger than it was built for: ARM has hosts with pages of 64 KiB.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     case "$(uname -m)" in aarch64) export JEMALLOC_SYS_WITH_LG_PAGE=16 ;; esac \
+    && export WORKFLOW_BRIDGE_COMMIT="$COMMIT" \
     && cargo build --release --locked --bin workflow-bridge \
     && cp target/release/workflow-bridge /usr/local/bin/
 

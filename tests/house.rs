@@ -36,6 +36,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sled", &["dedup/store.rs"]),
     ("backoff", &["pipeline/retry.rs"]),
     ("rdkafka", &["connection/", "kafka/", "publish/"]),
+    ("openssl", &["connection/", "agents/tls/tests.rs"]),
+    ("clap_complete", &["cli/completions.rs"]),
     ("hyper", &["agents/"]),
     ("hyper_util", &["agents/"]),
     ("hyper_tls", &["agents/"]),

@@ -2,6 +2,7 @@
 
 mod ask;
 mod check;
+mod completions;
 mod demo;
 mod explain;
 mod explain_id;
@@ -14,19 +15,20 @@ mod run;
 mod schema;
 mod spool;
 mod variables;
+mod version;
 
 use std::{
     io::{self, Write as _},
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{bridge::Exit, config::environment_help};
 
 /// When an Airflow workflow completes, the right LangGraph agent runs once.
 #[derive(Debug, Parser)]
-#[command(name = "workflow-bridge", version, about, after_help = Exit::help(), after_long_help = format!("{}\n\n{}", Exit::help(), environment_help()), arg_required_else_help = true)]
+#[command(name = "workflow-bridge", version, long_version = version::long(), about, after_help = Exit::help(), after_long_help = format!("{}\n\n{}", Exit::help(), environment_help()), arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -50,6 +52,8 @@ enum Command {
     Spool(spool::SpoolCommand),
     /// Ask a running bridge whether it is well; for container health checks.
     Healthcheck(healthcheck::Healthcheck),
+    /// Print a script that completes this command line in a shell.
+    Completions(completions::Completions),
 }
 
 /// Parses the command line, runs the subcommand and gives its exit code.
@@ -74,5 +78,6 @@ pub fn main() -> ExitCode {
         Command::Publish(publish) => publish.main(),
         Command::Spool(spool) => spool.main(),
         Command::Healthcheck(healthcheck) => healthcheck.main(),
+        Command::Completions(completions) => completions.main(Cli::command()),
     })
 }

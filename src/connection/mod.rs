@@ -28,3 +28,10 @@ pub(crate) fn client_config(bootstrap_servers: &str, client_id: &str, security: 
     security.apply(&mut config);
     config
 }
+
+/// The versions of librdkafka and of the OpenSSL that it uses.
+#[cfg(feature = "service")]
+pub(crate) fn library_versions() -> (String, &'static str) {
+    let openssl = openssl::version::version();
+    (rdkafka::util::get_rdkafka_version().1, openssl.strip_prefix("OpenSSL ").unwrap_or(openssl))
+}

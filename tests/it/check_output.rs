@@ -1,7 +1,8 @@
-//! What `check` writes, for people and for programs.
+//! What `check` writes, for people and for programs; `completions` and `--version`.
 
 use std::{
     fs,
+    io::Write as _,
     process::{Command, Output, Stdio},
 };
 
@@ -125,5 +126,36 @@ rules:
         assert_eq!(output.status.code(), Some(78), "{all}");
         assert!(all.contains("baerer") && all.contains("sasl_password"), "{all}");
         assert!(!all.contains("hunter2"), "a secret is shown:\n{all}");
+    }
+}
+
+#[test]
+fn completions_are_a_script_that_the_shell_reads() {
+    let folder = folder_with(&[]);
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let output = run(&folder, &["completions", shell]);
+        assert_eq!(output.status.code(), Some(0), "{shell}: {}", text(&output.stderr));
+        let script = text(&output.stdout);
+        for word in ["healthcheck", "drain", "deny", "sarif"] {
+            assert!(script.contains(word), "{shell}: no {word}");
+        }
+        if shell == "bash" {
+            let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().expect("bash starts");
+            bash.stdin.take().expect("a pipe").write_all(&output.stdout).expect("bash reads");
+            assert!(bash.wait().expect("bash ends").success());
+        }
+    }
+    assert_eq!(run(&folder, &["completions", "csh"]).status.code(), Some(64));
+}
+
+#[test]
+fn version_names_the_libraries() {
+    let folder = folder_with(&[]);
+    let long = text(&run(&folder, &["--version"]).stdout);
+    let short = text(&run(&folder, &["-V"]).stdout);
+    assert_eq!(short, format!("workflow-bridge {}\n", env!("CARGO_PKG_VERSION")));
+    assert!(long.starts_with(&short), "{long}");
+    for name in ["\ncommit: ", "\nlibrdkafka: ", "\nOpenSSL: "] {
+        assert!(long.contains(name), "no {name:?} in\n{long}");
     }
 }
