@@ -96,7 +96,7 @@ fn schema_prints_what_editors_check_the_files_with() {
         fs::write(folder.join(path), &output.stdout).expect("a scratch folder can be written");
     }
     let checked = run(&folder, &["check", "--strict"]);
-    assert_eq!(stdout(&checked), "ok: 1 rule, 1 agent\n", "{}", stderr(&checked));
+    assert_eq!(stdout(&checked), "ok: 1 file, 1 rule, 1 agent in routing\n", "{}", stderr(&checked));
     let output = run(&folder, &["schema", "rules"]);
     assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
     assert!(stderr(&output).contains("possible values: routing, bridge"), "{}", stderr(&output));
