@@ -54,7 +54,9 @@ mod tests {
         assert_eq!(Start::of(at(4), 5, 9), Start::Removed { from: 4, low: 5 });
         assert_eq!(Start::of(at(5), 5, 9), Start::Emptied(5), "the record before it is gone");
         assert_eq!(Start::of(at(9), 9, 9), Start::Emptied(9), "everything left after it was read");
-        assert_eq!(Start::of(at(0), 0, 9), Start::At(0), "nothing was read yet");
-        assert_eq!(Start::of(Some(LedgerPosition { offset: 7, anchor: 0 }), 5, 9), Start::At(7), "no record is known");
+        let unread = |offset| Some(LedgerPosition { offset, anchor: 0 });
+        assert_eq!(Start::of(unread(0), 0, 9), Start::At(0), "nothing was read yet");
+        assert_eq!(Start::of(unread(5), 5, 9), Start::At(5), "nothing was read since reading began again");
+        assert_eq!(Start::of(unread(7), 5, 9), Start::At(7), "no record is known");
     }
 }
