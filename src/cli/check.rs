@@ -1,9 +1,9 @@
 //! `check`: every mistake in the settings and the routing folder.
 
 mod json;
-mod mask;
 mod report;
 mod sarif;
+mod shown;
 mod snippet;
 mod source;
 mod text;

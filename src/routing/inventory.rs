@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// What `workflow-bridge schema routing` prints, as docs/routing.md names it.
+const SCHEMA_FILE: &str = "routing.schema.json";
 /// The most skipped entries that are listed: somebody may have named the wrong folder.
 const MAX_SKIPPED: usize = 100;
 
@@ -57,7 +59,7 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Hidden => "a hidden file",
+            Self::Hidden => "hidden",
             Self::Folder => "a folder",
             Self::Extension => "neither *.yaml nor *.yml",
         })
@@ -72,8 +74,8 @@ pub(super) fn list(folder: &Path) -> io::Result<Inventory> {
         let entry = entry?;
         let (name, path) = (entry.file_name(), entry.path());
         let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        let reason = if name.as_encoded_bytes().starts_with(b"..") {
-            // Kubernetes puts these into each folder that it mounts.
+        let reason = if name.as_encoded_bytes().starts_with(b"..") || name == SCHEMA_FILE {
+            // Kubernetes puts these into each folder that it mounts; editors want the other one beside the files.
             continue;
         } else if name.as_encoded_bytes().starts_with(b".") {
             Reason::Hidden

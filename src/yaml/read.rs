@@ -151,7 +151,9 @@ impl Builder {
         }
         let data = if style == ScalarStyle::Plain {
             plain(text).unwrap_or_else(|reason| {
-                report.fault(Some(at), format!("expected a value that JSON can hold, found {text}: {reason}"));
+                // A long one may be a key that was left without quotes.
+                let found = if text.len() <= 8 { text } else { "a long number" };
+                report.fault(Some(at), format!("expected a value that JSON can hold, found {found}: {reason}"));
                 Data::Null
             })
         } else {

@@ -14,7 +14,14 @@ pub(super) fn unclosed(
 ) -> Option<(Position, String)> {
     if let Some(quote @ ('"' | '\'')) = character(text, at)
         && info.contains("quoted scalar")
-        && (info.contains("end of stream") || info.contains("indentation"))
+        && info.contains("indentation")
+    {
+        let cause = "is not closed, or its text goes on in a line that is not indented more than its key";
+        return Some((at, format!("expected YAML: this {quote} {cause}: close it, or indent that line")));
+    }
+    if let Some(quote @ ('"' | '\'')) = character(text, at)
+        && info.contains("quoted scalar")
+        && info.contains("end of stream")
     {
         return Some((at, format!("expected YAML: this {quote} is not closed: write another one where the text ends")));
     }

@@ -41,10 +41,10 @@ pub(super) fn sarif(report: &Report) -> Value {
 }
 
 fn result(finding: &Finding, file: &Path) -> Value {
-    let mut location = json!({"artifactLocation": {"uri": uri(file)}});
-    if let Some(at) = finding.at {
-        location["region"] = json!({"startLine": at.line, "startColumn": at.column});
-    }
+    // Viewers refuse a result without a line.
+    let region =
+        finding.at.map_or(json!({"startLine": 1}), |at| json!({"startLine": at.line, "startColumn": at.column}));
+    let location = json!({"artifactLocation": {"uri": uri(file)}, "region": region});
     json!({
         "ruleId": finding.area.as_str(),
         "ruleIndex": index(finding.area),

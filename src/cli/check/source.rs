@@ -1,7 +1,7 @@
 //! The lines of a file that findings are in, each with the lines that it stands below.
 //!
 //! Its invariant: a file is read once and walked through once, whatever the number of findings, if they come in the order
-//! of lines. It shows nothing: mask.rs decides what may be seen.
+//! of lines. It shows nothing: shown.rs decides what may be seen.
 
 use std::path::{Path, PathBuf};
 

@@ -1,10 +1,10 @@
-//! The report for people: each finding with its line and a caret, and a line about what was read.
+//! The report for people: each finding, with its line and a caret where that holds no secret, and a line about what was read.
 
 use std::{fmt::Write as _, path::Path};
 
 use super::{
-    mask::mask,
     report::{Finding, Report, Severity, counted},
+    shown::shown,
     snippet::snippet,
     source::Sources,
 };
@@ -12,26 +12,28 @@ use crate::yaml::visible;
 
 /// The most skipped entries that are named.
 const MAX_NAMES: usize = 10;
-/// The longest line that is shown a part of, in bytes: masking one costs its length for each finding.
-const MAX_LINE: usize = 64 << 10;
+/// The most findings whose line is shown.
+const MAX_LINES: usize = 1_000;
 
 /// The findings, one after the other.
 pub(super) fn findings(report: &Report) -> String {
     let mut text = String::new();
     let mut sources = Sources::default();
-    for finding in &report.findings {
+    for (index, finding) in report.findings.iter().enumerate() {
         let severity = finding.severity.as_str();
         let Finding { message, .. } = finding;
         // Writing to a String cannot fail.
         let _ = match (&finding.file, finding.at) {
-            (Some(file), Some(at)) => writeln!(text, "{}:{at}: {severity}: {message}", file.display()),
-            (Some(file), None) => writeln!(text, "{}: {severity}: {message}", file.display()),
+            (Some(file), Some(at)) => writeln!(text, "{}:{at}: {severity}: {message}", shown_path(file)),
+            (Some(file), None) => writeln!(text, "{}: {severity}: {message}", shown_path(file)),
             (None, _) => writeln!(text, "{severity}: {message}"),
         };
         if let (Some(file), Some(at)) = (&finding.file, finding.at)
-            && let Some(line) = sources.line(file, at.line).filter(|line| line.text.len() <= MAX_LINE)
+            && index < MAX_LINES
+            && let Some(line) = sources.line(file, at.line)
+            && let Some(line) = shown(&line)
         {
-            let _ = writeln!(text, "{}", snippet(&mask(&line), at.line, at.column));
+            let _ = writeln!(text, "{}", snippet(line, at.line, at.column));
         }
     }
     text
@@ -50,6 +52,10 @@ pub(super) fn skipped(report: &Report) -> Option<String> {
         names.push(format!("and {more} more"));
     }
     Some(format!("not read in {}: {}", report.folder.display(), names.join(", ")))
+}
+
+fn shown_path(path: &Path) -> String {
+    visible(&path.to_string_lossy())
 }
 
 fn name(path: &Path) -> String {

@@ -100,11 +100,8 @@ pub(super) fn headers(
             if let Ok(value) = HeaderValue::from_str(&text) {
                 headers.push((name, HeaderText::Plain(value)));
             } else {
-                let message = format!(
-                    "{what}: expected visible characters, found {}",
-                    quoted(entry.value.text().unwrap_or_default())
-                );
-                context.report.error(entry.value.at, message);
+                let message = "expected visible characters, found another among them (the value is not shown)";
+                context.report.error(entry.value.at, format!("{what}: {message}"));
             }
         }
     }

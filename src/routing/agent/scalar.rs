@@ -108,7 +108,7 @@ impl Context<'_> {
         let text = self.text(node, what)?;
         // As it stands in the file: what a variable holds may be a secret.
         let written = node.text().unwrap_or_default();
-        let shown = if written.contains('@') { "another text".to_owned() } else { quoted(written) };
+        let shown = if written.contains('@') { "another text".to_owned() } else { quoted(without_path(written)) };
         // The parser takes a path for the host where the host is empty.
         let host = ["http://", "https://"].iter().find_map(|scheme| {
             let begins = text.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
@@ -195,4 +195,11 @@ pub(super) fn parts(
 pub(super) fn is_variable(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// The scheme and the host of what should be a URL: keys and names of hooks stand in the rest.
+fn without_path(url: &str) -> &str {
+    let host = url.find("//").map_or(0, |slashes| slashes + "//".len());
+    let end = url[host..].find(['/', '?', '#', '\\']).map_or(url.len(), |at| host + at);
+    &url[..end]
 }

@@ -194,7 +194,9 @@ impl Compiler {
 
 impl Scope<'_> {
     fn no_template(&mut self, at: Option<Position>, text: &str, reason: &str) {
-        self.error(at, &format!("expected a template, found {}: {reason}", quoted(text)));
+        // What stands before may be a secret, and is no template.
+        let begin = ["{{", "{%", "{#"].iter().filter_map(|mark| text.find(mark)).min().unwrap_or_default();
+        self.error(at, &format!("expected a template, found {}: {reason}", quoted(&text[begin..])));
     }
 
     fn error(&mut self, at: Option<Position>, message: &str) {

@@ -52,7 +52,13 @@ fn plain_scalars_have_the_types_of_the_core_schema() {
 fn what_json_cannot_hold_is_refused_at_its_place() {
     assert_problem(
         "a: .inf\nb: [-.INF, .nan, 1e999, 0xfffffffffffffffff]",
-        &["f:1:4: expected a value that JSON can hold, found .inf", "f:2:5:", "f:2:12:", "f:2:18:", "f:2:25:"],
+        &[
+            "f:1:4: expected a value that JSON can hold, found .inf",
+            "f:2:5:",
+            "f:2:12:",
+            "f:2:18:",
+            "f:2:25: expected a value that JSON can hold, found a long number:",
+        ],
     );
 }
 
@@ -107,6 +113,7 @@ fn what_is_not_closed_is_reported_where_it_opens() {
             "f:1:8: expected YAML: this `{` is not closed: expected `}` before line 1, column 13".into(),
         ),
         ("a: \"b\nc: 1\n", "f:1:4: expected YAML: this \" is not closed".into()),
+        ("a:\n  b: \"c\n  d\"\n", "f:2:6: expected YAML: this \" is not closed, or its text goes on in a line".into()),
         ("a: ['b, d]\nc: 2\n", "f:1:5: expected YAML: this ' is not closed".into()),
         ("a: 'b", "f:1:4: expected YAML: this ' is not closed".into()),
         // Many lines above of where the parser gives up.
