@@ -211,7 +211,7 @@ impl Bridge {
 
     /// SIGCONT.
     pub fn sigcont(&mut self) {
-        self.process().signal(Signal::CONT);
+        self.process().resume();
     }
 
     /// SIGTERM. [`wait_exit`](Self::wait_exit) says how it ended.

@@ -81,7 +81,7 @@ impl Broker {
 
     /// SIGCONT.
     pub fn thaw(&mut self) {
-        self.process.signal(Signal::CONT);
+        self.process.resume();
     }
 
     /// Its process id.

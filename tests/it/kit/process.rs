@@ -20,6 +20,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+use super::{poll, when};
+
 const WATCHDOG: &str = r#"
 trap '' INT TERM HUP
 groups=' '
@@ -177,6 +179,22 @@ impl Process {
         }
     }
 
+    /// SIGCONT, and waits until it is no longer stopped.
+    #[track_caller]
+    pub fn resume(&mut self) {
+        poll(Duration::from_secs(60), "the process runs again", || {
+            self.signal(Signal::CONT);
+            let state = self.state();
+            when(!matches!(state.as_deref(), Some("T" | "t")), state)
+        });
+    }
+
+    /// Its state as `/proc` has it, such as `S` or `T`.
+    fn state(&self) -> Option<String> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().next().map(str::to_owned)
+    }
+
     /// Its exit status, once it has ended.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none()
@@ -267,9 +285,14 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        let state = self.state();
         self.kill();
         if thread::panicking() {
-            eprintln!("--- the last lines of {} ({:?}):\n{}", self.name, self.ended, self.log.tail(80));
+            let (name, log) = (&self.name, self.log.tail(80));
+            eprintln!(
+                "--- the last lines of {name} (it was in state {state:?}, and ended with {:?}):\n{log}",
+                self.ended
+            );
         }
     }
 }
