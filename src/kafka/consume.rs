@@ -201,6 +201,11 @@ impl ConsumerView {
         true
     }
 
+    /// How many partitions the ledger topic has, 0 while that is not known; `None` when it is not read.
+    pub(crate) fn ledger_partitions(&self) -> Option<i32> {
+        self.0.ledger.get().map(|ledger| ledger.partitions())
+    }
+
     /// The next offset to be read of each partition of the ledger topic that was read to its end and is followed.
     pub(crate) fn ledger_positions(&self) -> Vec<(i32, i64)> {
         self.0.ledger.get().map(|ledger| ledger.positions()).unwrap_or_default()

@@ -23,8 +23,8 @@ const CHUNK: usize = 64;
 const FORGET: Duration = Duration::from_secs(1);
 /// The rest between two passes when the ledger topic had no room for all that it lost.
 const REFILL_REST: Duration = Duration::from_secs(1);
-/// The same, when it took none of it.
-const STUCK_REFILL_REST: Duration = Duration::from_secs(30);
+/// How often that is doubled at most.
+const LONGEST_REFILL_REST: u32 = 5;
 /// How long to wait while nothing may leave.
 const IDLE: Duration = Duration::from_millis(100);
 /// The shortest and the longest rest between two passes; in between it is a hundredth of the window.
@@ -46,6 +46,8 @@ pub(super) struct Expiry {
     refilling: bool,
     /// In this pass there was no room for all that the ledger topic is to get again.
     left: bool,
+    /// How many passes have ended so since the ledger topic took any of it.
+    stuck: u32,
     unreadable_logged: bool,
 }
 
@@ -60,6 +62,7 @@ impl Expiry {
             losses: 0,
             refilling: false,
             left: false,
+            stuck: 0,
             unreadable_logged: false,
         }
     }
@@ -85,7 +88,7 @@ impl Expiry {
         }
         if began < self.resting_until {
             context.forget_committed();
-            if self.rewrites.is_complete() {
+            if self.refilling || self.rewrites.is_complete() {
                 self.report_written();
             }
             self.due = Instant::now() + if self.rewrites.is_complete() { FORGET } else { IDLE };
@@ -157,7 +160,9 @@ impl Expiry {
         }
         let mut rest = rest(context.ledger.window());
         if self.refilling && self.left {
-            rest = rest.min(if self.rewrites.has_written() { REFILL_REST } else { STUCK_REFILL_REST });
+            // Longer and longer while the topic takes none of it.
+            self.stuck = if self.rewrites.take_progress() { 0 } else { (self.stuck + 1).min(LONGEST_REFILL_REST) };
+            rest = rest.min(REFILL_REST * (1 << self.stuck));
         }
         self.refilling &= self.left;
         (self.expired, self.left) = (0, false);

@@ -20,7 +20,10 @@ const MAX_OPEN: usize = 512;
 #[derive(Default)]
 pub(super) struct Rewrites {
     open: Vec<Batch>,
+    /// Since the last report.
     written: usize,
+    /// Some were written since the last call of [`take_progress`](Self::take_progress).
+    progress: bool,
 }
 
 /// Records of one partition.
@@ -36,12 +39,18 @@ impl Rewrites {
     pub(super) fn append(&mut self, context: &PipelineContext, records: Vec<(String, Record)>) -> bool {
         let Some(replication) = &context.replication else { return true };
         let now = context.ledger.written_now(now_ms());
+        let partitions = context.consumer.ledger_partitions();
         let mut batches: BTreeMap<i32, Batch> = BTreeMap::new();
         let mut is_all = true;
         for (event_id, mut record) in records {
             let Some(partition) = record.source().map(|source| source.partition) else { continue };
+            // A source topic had more partitions once. Nobody would read it there.
+            if partitions.is_some_and(|count| count > 0 && partition >= count) {
+                continue;
+            }
             let batch = batches.entry(partition).or_insert_with(|| Batch { partition, ..Batch::default() });
-            if self.open_of(partition) + batch.records.len() >= MAX_OPEN || !replication.has_room() {
+            let is_full = self.open_of(partition) + batch.records.len() >= MAX_OPEN;
+            if is_full || partitions == Some(0) || !replication.has_room() {
                 is_all = false;
                 continue;
             }
@@ -72,6 +81,7 @@ impl Rewrites {
                 context.ledger.merge(event_id, record)?;
             }
             self.written += batch.records.len();
+            self.progress = true;
         }
         Ok(())
     }
@@ -81,9 +91,9 @@ impl Rewrites {
         self.open.is_empty()
     }
 
-    /// Whether any were written since the last [`take_written`](Self::take_written).
-    pub(super) fn has_written(&self) -> bool {
-        self.written > 0
+    /// Whether any were written since the last call.
+    pub(super) fn take_progress(&mut self) -> bool {
+        std::mem::take(&mut self.progress)
     }
 
     /// How many were written since the last call.

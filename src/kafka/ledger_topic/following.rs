@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI32, Ordering},
     },
     time::Duration,
 };
@@ -20,6 +20,8 @@ pub(in super::super) struct Following {
     some_caught_up: AtomicBool,
     closed: AtomicBool,
     positions: Mutex<Vec<(i32, i64)>>,
+    /// How many partitions the topic had when it was asked last; 0 before.
+    partitions: AtomicI32,
     pub(super) reporter: Reporter,
 }
 
@@ -39,6 +41,7 @@ impl Following {
             some_caught_up: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             positions: Mutex::default(),
+            partitions: AtomicI32::new(0),
             reporter: Reporter::new("ledger topic reader"),
         }
     }
@@ -78,6 +81,15 @@ impl Following {
     /// The next offset to be read of each ledger partition that is followed and was read to its end.
     pub(in super::super) fn positions(&self) -> Vec<(i32, i64)> {
         self.positions.lock().clone()
+    }
+
+    /// How many partitions the topic has; 0 while that is not known.
+    pub(in super::super) fn partitions(&self) -> i32 {
+        self.partitions.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_partitions(&self, count: i32) {
+        self.partitions.store(count, Ordering::Release);
     }
 
     pub(super) fn set_positions(&self, positions: Vec<(i32, i64)>) {

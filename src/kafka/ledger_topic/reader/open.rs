@@ -48,7 +48,10 @@ impl Reader {
     /// How many partitions the topic has. Creates it when it was deleted.
     fn partition_count(&self, due: &[i32]) -> Result<i32, String> {
         match self.topic.partitions(&self.consumer) {
-            Ok(Some(count)) => Ok(count),
+            Ok(Some(count)) => {
+                self.following.set_partitions(count);
+                Ok(count)
+            }
             Ok(None) => {
                 let needed = due.iter().max().map_or(1, |number| number + 1);
                 let partitions = self.topic.wanted_partitions(&self.consumer).max(needed);
