@@ -27,7 +27,7 @@ pub(crate) struct ExpiryClock {
     pub owned_ms: u64,
     /// [`ledger_now`] with the local clock: for the others, which another process reads.
     pub others_ms: u64,
-    /// The local clock: for what is to be written to the ledger topic again. Too early does no harm.
+    /// The local clock: for what is to be written to the ledger topic again, and for what that would have forgotten by now.
     pub local_ms: u64,
 }
 
