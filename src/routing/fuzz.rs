@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use serde_json::{Value, json};
 
 use super::{
+    index::Index,
     loaded::{LoadOptions, Routing},
     pattern::{Pattern, naive},
     problem::{Problem, Report},
@@ -43,6 +44,8 @@ pub(crate) fn patterns(input: &str) {
         }
         Ok(pattern) => {
             let found = pattern.matches(&event);
+            let is_candidate = Index::new([&pattern].into_iter()).candidates(&event) == [0];
+            assert!(is_candidate || !found, "the index does not find a pattern that matches");
             if let Some(expected) = naive::matches(&node.to_json(), &event, STEPS) {
                 assert_eq!(found, expected, "the compiled pattern, and its definition");
             }

@@ -10,6 +10,7 @@ mod envelope;
 mod explain;
 mod fields;
 mod folder;
+mod index;
 mod inventory;
 mod loaded;
 mod pattern;

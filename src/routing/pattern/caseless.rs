@@ -40,6 +40,26 @@ impl Caseless {
             .is_some()
     }
 
+    /// The text in lower case, if all of it is ASCII. Then each of its spellings is ASCII too.
+    pub(super) fn ascii(&self) -> Option<String> {
+        let text = self.ascii_affix(true);
+        (text.len() == self.characters.len()).then_some(text)
+    }
+
+    /// The ASCII characters that it begins or ends with, in lower case.
+    pub(super) fn ascii_affix(&self, at_start: bool) -> String {
+        let written = self.characters.iter().filter_map(|ways| ways.first());
+        let ascii = |way: &&String| way.is_ascii();
+        let affix: String = if at_start {
+            written.take_while(ascii).map(String::as_str).collect()
+        } else {
+            let count = written.rev().take_while(ascii).count();
+            let rest = self.characters.iter().skip(self.characters.len() - count);
+            rest.filter_map(|ways| ways.first()).map(String::as_str).collect()
+        };
+        affix.to_ascii_lowercase()
+    }
+
     /// The rest of `text` after this text as a prefix.
     fn after<'t>(&self, text: &'t str) -> Option<&'t str> {
         self.characters.iter().try_fold(text, |rest, ways| ways.iter().find_map(|way| rest.strip_prefix(way.as_str())))

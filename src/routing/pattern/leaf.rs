@@ -75,8 +75,8 @@ impl AnythingBut {
 }
 
 /// A CIDR block.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Network {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::routing) struct Network {
     address: IpAddr,
     bits: u8,
 }
@@ -97,19 +97,24 @@ impl Network {
         }
     }
 
-    fn contains(&self, other: IpAddr) -> bool {
-        match (self.address, other) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let shift = 32 - u32::from(self.bits);
-                (own.to_bits() ^ other.to_bits()).checked_shr(shift).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let shift = 128 - u32::from(self.bits);
-                (own.to_bits() ^ other.to_bits()).checked_shr(shift).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
+    /// Whether it is of version 4 or 6, and the bits that its addresses share: the first of these, and how many.
+    pub(in crate::routing) fn shared(self) -> (bool, u128, u8) {
+        let (is_v4, shared) = first_bits(self.address, self.bits);
+        (is_v4, shared, self.bits)
     }
+
+    fn contains(self, other: IpAddr) -> bool {
+        first_bits(self.address, self.bits) == first_bits(other, self.bits)
+    }
+}
+
+/// Whether an address is of version 4, and its first so many bits.
+pub(in crate::routing) fn first_bits(address: IpAddr, bits: u8) -> (bool, u128) {
+    let (is_v4, all, length) = match address {
+        IpAddr::V4(address) => (true, u128::from(address.to_bits()), 32),
+        IpAddr::V6(address) => (false, address.to_bits(), 128),
+    };
+    (is_v4, all.checked_shr(u32::from(length - bits.min(length))).unwrap_or(0))
 }
 
 impl Leaf {
@@ -143,31 +148,5 @@ impl Leaf {
         text.parse().is_ok_and(|address: IpAddr| {
             self.addresses.contains(&address) || self.networks.iter().any(|network| network.contains(address))
         })
-    }
-
-    /// The exact strings, if nothing else satisfies the field.
-    pub(super) fn only_exact_strings(&self) -> Option<Vec<&str>> {
-        let Self {
-            absent,
-            present,
-            constants,
-            texts,
-            addresses,
-            numbers,
-            ranges,
-            networks,
-            tests,
-            anything_but,
-            source: _,
-        } = self;
-        let nothing_else = !(*absent || *present)
-            && constants.is_empty()
-            && addresses.is_empty()
-            && numbers.is_empty()
-            && ranges.is_empty()
-            && networks.is_empty()
-            && tests.is_empty()
-            && anything_but.is_empty();
-        nothing_else.then(|| texts.iter().map(AsRef::as_ref).collect())
     }
 }

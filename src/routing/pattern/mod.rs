@@ -13,6 +13,7 @@ mod error;
 mod evaluate;
 mod expand;
 mod explain;
+mod key;
 mod leaf;
 mod number;
 mod operator;
@@ -32,10 +33,14 @@ use serde_json::Value;
 
 use crate::{event::FieldSet, yaml::Node};
 use expand::Field;
+use leaf::Leaf;
 
 pub(super) use compile::OR;
 pub(super) use error::PatternError;
 pub(crate) use explain::Explanation;
+pub(super) use key::{End, GRAM, Key, Keys};
+pub(super) use leaf::first_bits;
+pub(super) use number::{Exact, Range};
 pub(super) use scope::PathStep;
 #[cfg(test)]
 pub(super) use {error::PatternReason, operator::OPERATORS, tests::compile as compile_json};
@@ -47,10 +52,10 @@ pub(crate) struct Pattern {
     branches: Vec<Field>,
 }
 
-/// Exact strings of which a branch needs one, and the path to them.
+/// A field of an alternative that cannot be absent: its path, and the keys of what satisfies it.
 pub(super) struct Anchor<'a> {
     pub(super) path: Vec<&'a str>,
-    pub(super) values: Vec<&'a str>,
+    pub(super) keys: Keys<'a>,
 }
 
 impl Pattern {
@@ -87,7 +92,7 @@ impl Pattern {
         }
     }
 
-    /// For each alternative, its fields that only exact strings satisfy.
+    /// For each alternative, its fields that cannot be absent.
     pub(super) fn anchors(&self) -> Vec<Vec<Anchor<'_>>> {
         self.branches
             .iter()
@@ -112,8 +117,8 @@ fn add_fields<'a>(field: &'a Field, path: &mut Vec<&'a str>, fields: &mut FieldS
 }
 
 fn collect_anchors<'a>(field: &'a Field, path: &mut Vec<&'a str>, anchors: &mut Vec<Anchor<'a>>) {
-    if let Some(values) = field.test.as_deref().and_then(leaf::Leaf::only_exact_strings) {
-        anchors.push(Anchor { path: path.clone(), values });
+    if let Some(keys) = field.test.as_deref().and_then(Leaf::keys) {
+        anchors.push(Anchor { path: path.clone(), keys });
     }
     for (key, child) in &field.children {
         path.push(Arc::as_ref(key));

@@ -7,7 +7,7 @@ use serde_json::Number;
 
 /// A number by its exact value: two are equal when their values are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Exact {
+pub(in crate::routing) enum Exact {
     /// An integer, however it was written, up to 127 bits.
     Whole(i128),
     /// The bits of any other f64.
@@ -18,7 +18,7 @@ pub(super) enum Exact {
 const BEYOND: f64 = 170_141_183_460_469_231_731_687_303_715_884_105_728.0;
 
 impl Exact {
-    pub(super) fn of(number: &Number) -> Self {
+    pub(in crate::routing) fn of(number: &Number) -> Self {
         if let Some(whole) = number.as_i64() {
             Self::Whole(whole.into())
         } else if let Some(whole) = number.as_u64() {
@@ -38,7 +38,7 @@ impl Exact {
         }
     }
 
-    pub(super) fn compare(self, other: Self) -> Ordering {
+    pub(in crate::routing) fn compare(self, other: Self) -> Ordering {
         match (self, other) {
             (Self::Whole(a), Self::Whole(b)) => a.cmp(&b),
             // One of them has a fraction or is huge, so rounding the other does not make them equal.
@@ -55,17 +55,17 @@ impl Exact {
 }
 
 /// A range; a missing bound is without limit.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Range {
-    pub(super) lower: Option<Bound>,
-    pub(super) upper: Option<Bound>,
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::routing) struct Range {
+    pub(in crate::routing) lower: Option<Bound>,
+    pub(in crate::routing) upper: Option<Bound>,
 }
 
 /// A bound of a range, itself inside or not.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Bound {
-    pub(super) value: Exact,
-    pub(super) inclusive: bool,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::routing) struct Bound {
+    pub(in crate::routing) value: Exact,
+    pub(in crate::routing) inclusive: bool,
 }
 
 impl Range {

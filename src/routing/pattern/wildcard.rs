@@ -42,6 +42,11 @@ impl Wildcard {
         Ok(Self { parts })
     }
 
+    /// The literal parts between the stars: one more than there are stars.
+    pub(super) fn parts(&self) -> &[String] {
+        &self.parts
+    }
+
     pub(super) fn matches(&self, text: &str) -> bool {
         let [first, middle @ .., last] = self.parts.as_slice() else {
             return self.parts.first().is_some_and(|only| only == text);

@@ -1,0 +1,112 @@
+//! Finds the rules that an event may match by the values that it has, without trying the others.
+//!
+//! For each alternative of a rule one of its fields is chosen that cannot be absent, and for each value that the field may have
+//! one [`Key`]. An event whose values have none of these keys does not match the rule. Whether one that has does is not
+//! decided here.
+
+mod affixes;
+mod choose;
+mod contained;
+mod found;
+mod keyed;
+mod ranges;
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::pattern::{Key, Pattern};
+use found::Found;
+use keyed::Keyed;
+
+/// From the values of an event to the rules that it may match.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    root: Node,
+    /// The rules of each key, ascending.
+    lists: Vec<Vec<usize>>,
+    /// The rules that are found by no key: those that may match an event that lacks every field that they name.
+    rest: Vec<usize>,
+}
+
+/// A place in the document.
+#[derive(Debug, Default)]
+struct Node {
+    keyed: Option<Keyed>,
+    fields: HashMap<Box<str>, Node>,
+}
+
+impl Index {
+    /// An index of these patterns; the number of a rule is its place among them.
+    pub(super) fn new<'a>(patterns: impl Iterator<Item = &'a Pattern>) -> Self {
+        let chosen = choose::choose(patterns);
+        let (mut lists, mut places): (Vec<Vec<usize>>, HashMap<Vec<&str>, HashMap<Key<'_>, usize>>) =
+            Default::default();
+        for (rule, anchors) in chosen.found {
+            let keys = places.entry(anchors.path).or_default();
+            for key in anchors.keys {
+                let list = *keys.entry(key).or_insert_with(|| {
+                    lists.push(Vec::new());
+                    lists.len() - 1
+                });
+                if lists[list].last() != Some(&rule) {
+                    lists[list].push(rule);
+                }
+            }
+        }
+        let mut root = Node::default();
+        for (path, keys) in places {
+            root.at(&path).keyed = Some(Keyed::new(keys));
+        }
+        Self { root, lists, rest: chosen.rest }
+    }
+
+    /// The rules that an event may match, ascending.
+    pub(super) fn candidates(&self, document: &Value) -> Vec<usize> {
+        let mut found = Found::default();
+        self.root.visit(document, &mut found);
+        let found = found.into_lists();
+        let mut rules: Vec<usize> =
+            found.iter().flat_map(|list| &self.lists[*list]).chain(&self.rest).copied().collect();
+        rules.sort_unstable();
+        rules.dedup();
+        rules
+    }
+}
+
+impl Node {
+    /// The node of a path, made if it is not there.
+    fn at(&mut self, path: &[&str]) -> &mut Self {
+        path.iter().fold(self, |node, key| node.fields.entry((*key).into()).or_default())
+    }
+
+    /// Looks up each value that has a place here, through arrays.
+    fn visit(&self, value: &Value, found: &mut Found) {
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| self.visit(item, found)),
+            // Whichever has fewer: an event with a thousand fields, or rules that name a thousand.
+            Value::Object(fields) if fields.len() < self.fields.len() => {
+                for (key, inner) in fields {
+                    if let Some(node) = self.fields.get(key.as_str()) {
+                        node.visit(inner, found);
+                    }
+                }
+            }
+            Value::Object(fields) => {
+                for (key, node) in &self.fields {
+                    if let Some(inner) = fields.get(&**key) {
+                        node.visit(inner, found);
+                    }
+                }
+            }
+            scalar => {
+                if let Some(keyed) = &self.keyed {
+                    keyed.look_up(scalar, found);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
