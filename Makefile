@@ -44,7 +44,7 @@ QUICK := WORKFLOW_BRIDGE_QUICK_TESTS=1 PROPTEST_CASES=32
 QUICK_THREADS := 8
 
 .PHONY: help demo kafka agent check test test-unit test-kafka test-langgraph test-python test-airflow test-aegra test-langgraph-js \
-  faults fuzz parking replicas lint clippy doc figures bench measure-restarts bench-publish wheel doctor test-setup kafka-jars langgraph-venv \
+  faults fuzz parking soak replicas lint clippy doc figures bench measure-restarts bench-publish wheel doctor test-setup kafka-jars langgraph-venv \
   python-venv python-tools airflow-venvs bridge
 
 help: ## Show this
@@ -178,6 +178,9 @@ faults: test-setup ## Three brokers and replicas under a random schedule of faul
 
 parking: test-setup ## What one agent notices while another one is down: make parking MINUTES=10
 	PARKING_MINUTES=$(MINUTES) cargo test --locked --test faults -- --nocapture parked::
+
+soak: test-setup ## The memory and the disk of a replica that works all the time: make soak MINUTES=60
+	SOAK_MINUTES=$(MINUTES) cargo test --locked --test faults -- --nocapture soak::
 
 replicas: test-setup ## The figures of several replicas: repeats when they come and go, and events a second with 1, 2 and 4
 	cargo test --locked --test faults -- --nocapture --test-threads=1 replicas::

@@ -1,6 +1,5 @@
-//! Faults for as long as asked (`make faults SEED= MINUTES=`), the figures of several replicas (`make replicas`) and of parking
-//! (`make parking MINUTES=`). They stand
-//! apart because they take longer than `make test` may.
+//! Faults for as long as asked (`make faults SEED= MINUTES=`), the figures of several replicas (`make replicas`), of parking
+//! (`make parking MINUTES=`) and of memory (`make soak MINUTES=`). They stand apart because they take longer than `make test` may.
 
 #![expect(
     clippy::expect_used,
@@ -16,6 +15,7 @@ mod parked;
 mod replicas;
 #[path = "mod.rs"]
 mod seeded_faults;
+mod soak;
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 //! `make faults SEED= MINUTES=` runs it for as long as asked (main.rs). Times are compressed by settings alone.
 
 mod collect;
-mod follower;
+pub mod follower;
 pub mod history;
 mod lanes;
 mod oracle;
