@@ -11,10 +11,8 @@ mod topics;
 use std::{sync::Arc, time::Duration};
 
 use rdkafka::{
-    config::FromClientConfigAndContext,
     error::{KafkaError as RdError, RDKafkaErrorCode as Code},
     message::{Header, OwnedHeaders},
-    producer::{FutureProducer, FutureRecord, Producer as _},
 };
 use tokio::time::Instant;
 
@@ -23,10 +21,10 @@ use dead_letter::Form;
 use topics::DeadLetterTopics;
 
 use super::{
-    acknowledged::acknowledged,
     client,
     error::KafkaError,
     report::{Area, Reporter, ReportingContext},
+    sender::{Outgoing, Sender},
     settings::KafkaSettings,
     validate::validated,
 };
@@ -46,7 +44,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 pub(crate) struct DeadLetters {
     settings: KafkaSettings,
     /// Replaced when it fails for good.
-    producer: Mutex<FutureProducer<ReportingContext>>,
+    producer: Mutex<Sender>,
     topics: DeadLetterTopics,
     reporter: Arc<Reporter>,
     /// Thousands of dead letters may wait for one broker.
@@ -179,22 +177,9 @@ impl DeadLetters {
         for (name, value) in &record.headers {
             headers = headers.insert(Header { key: name, value: value.as_deref() });
         }
-        let sent = {
-            let producer = self.producer.lock();
-            producer.send_result(FutureRecord {
-                topic,
-                partition: None,
-                payload: record.value,
-                key: record.key,
-                timestamp: None,
-                headers: Some(headers),
-            })
-        };
-        match sent.map_err(|(error, _)| error)?.await {
-            Ok(Ok(delivery)) => acknowledged(delivery.offset),
-            Ok(Err((error, _))) => Err(error),
-            Err(_) => Err(RdError::Canceled),
-        }
+        let outgoing = Outgoing { topic, partition: None, key: record.key, value: record.value, headers };
+        let sent = self.producer.lock().send(outgoing);
+        sent.await.map(drop)
     }
 
     async fn failed(&self, dead_letter: &DeadLetter, topic: String, error: &RdError) -> DeadLetterError {
@@ -218,7 +203,7 @@ impl DeadLetters {
     /// An idempotent producer can fail for good. Then a new one takes its place.
     fn replace_if_dead(&self) {
         let mut current = self.producer.lock();
-        let Some((code, reason)) = current.client().fatal_error() else { return };
+        let Some((code, reason)) = current.fatal_error() else { return };
         match producer(&self.settings, &self.reporter) {
             Ok(fresh) => {
                 tracing::warn!(?code, reason, "dead-letter producer failed for good and was replaced");
@@ -235,14 +220,11 @@ impl std::fmt::Debug for DeadLetters {
     }
 }
 
-fn producer(
-    settings: &KafkaSettings,
-    reporter: &Arc<Reporter>,
-) -> Result<FutureProducer<ReportingContext>, KafkaError> {
+fn producer(settings: &KafkaSettings, reporter: &Arc<Reporter>) -> Result<Sender, KafkaError> {
     let mut config = client::producer(settings);
     // A topic limits batches: dead letters that fit alone must not be refused together.
     config.set("batch.num.messages", "1");
-    FutureProducer::from_config_and_context(&config, ReportingContext(Arc::clone(reporter)))
+    Sender::start(&config, ReportingContext(Arc::clone(reporter)))
         .map_err(|error| KafkaError::Client { role: "dead-letter producer", reason: connection::reason(&error) })
 }
 

@@ -25,6 +25,7 @@ mod parked_topic;
 mod partition;
 mod record;
 mod report;
+mod sender;
 mod settings;
 mod ticket;
 mod validate;

@@ -15,10 +15,8 @@ mod topic;
 use std::{sync::Arc, time::Duration};
 
 use rdkafka::{
-    config::FromClientConfigAndContext,
     error::{KafkaError as RdError, RDKafkaErrorCode as Code},
     message::{Header, OwnedHeaders},
-    producer::{FutureProducer, FutureRecord, Producer as _},
 };
 use tokio::time::Instant;
 
@@ -28,10 +26,10 @@ pub(crate) use reader::{ReadEnd, ReadError, ReadFrom, Visit, Visited, Visitor};
 use topic::Topics;
 
 use super::{
-    acknowledged::acknowledged,
     client,
     error::KafkaError,
     report::{Area, Reporter, ReportingContext},
+    sender::{Outgoing, Sender},
     settings::KafkaSettings,
     validate::validated,
 };
@@ -53,7 +51,7 @@ const LOG_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct ParkedTopics {
     settings: KafkaSettings,
     /// Replaced when it fails for good.
-    producer: Mutex<FutureProducer<ReportingContext>>,
+    producer: Mutex<Sender>,
     topics: Topics,
     reader: ParkedReader,
     reporter: Arc<Reporter>,
@@ -230,29 +228,22 @@ impl ParkedTopics {
         for (name, value) in &delivery.record_headers() {
             headers = headers.insert(Header { key: name, value: value.as_deref() });
         }
-        let sent = {
-            let producer = self.producer.lock();
-            producer.send_result(FutureRecord {
-                topic,
-                partition: Some(delivery.origin.partition),
-                payload: delivery.value.as_deref(),
-                key: delivery.key.as_deref(),
-                timestamp: None,
-                headers: Some(headers),
-            })
+        let outgoing = Outgoing {
+            topic,
+            partition: Some(delivery.origin.partition),
+            key: delivery.key.as_deref(),
+            value: delivery.value.as_deref(),
+            headers,
         };
-        match tokio::time::timeout(SEND_TIMEOUT, sent.map_err(|(error, _)| error)?).await {
-            Ok(Ok(Ok(report))) => acknowledged(report.offset).map(|()| report.offset),
-            Ok(Ok(Err((error, _)))) => Err(error),
-            Ok(Err(_)) => Err(RdError::Canceled),
-            Err(_) => Err(RdError::MessageProduction(Code::MessageTimedOut)),
-        }
+        let sent = self.producer.lock().send(outgoing);
+        let timed_out = Err(RdError::MessageProduction(Code::MessageTimedOut));
+        tokio::time::timeout(SEND_TIMEOUT, sent).await.unwrap_or(timed_out)
     }
 
     /// An idempotent producer can fail for good. Then a new one takes its place.
     fn replace_if_dead(&self) {
         let mut current = self.producer.lock();
-        let Some((code, reason)) = current.client().fatal_error() else { return };
+        let Some((code, reason)) = current.fatal_error() else { return };
         match producer(&self.settings, &self.reporter) {
             Ok(fresh) => {
                 tracing::warn!(?code, reason, "the producer of parked deliveries failed for good and was replaced");
@@ -269,14 +260,12 @@ impl std::fmt::Debug for ParkedTopics {
     }
 }
 
-fn producer(
-    settings: &KafkaSettings,
-    reporter: &Arc<Reporter>,
-) -> Result<FutureProducer<ReportingContext>, KafkaError> {
+fn producer(settings: &KafkaSettings, reporter: &Arc<Reporter>) -> Result<Sender, KafkaError> {
     let mut config = client::producer(settings);
     // A topic limits batches: deliveries that fit alone must not be refused together.
     config.set("batch.num.messages", "1");
-    FutureProducer::from_config_and_context(&config, ReportingContext(Arc::clone(reporter))).map_err(|error| {
-        KafkaError::Client { role: "producer of parked deliveries", reason: connection::reason(&error) }
+    Sender::start(&config, ReportingContext(Arc::clone(reporter))).map_err(|error| KafkaError::Client {
+        role: "producer of parked deliveries",
+        reason: connection::reason(&error),
     })
 }

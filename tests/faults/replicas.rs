@@ -77,7 +77,11 @@ fn recorded(follower: &Follower) -> BTreeMap<String, u64> {
 
 /// The events that were requested again although the ledger topic had them as delivered when their replica was struck by the
 /// last of these faults before the repeat.
-fn known_repeats(agent: &HttpAgent, recorded: &BTreeMap<String, u64>, (began, faults): (Instant, &[u64])) -> Vec<String> {
+fn known_repeats(
+    agent: &HttpAgent,
+    recorded: &BTreeMap<String, u64>,
+    (began, faults): (Instant, &[u64]),
+) -> Vec<String> {
     let mut requests: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for request in agent.requests() {
         let at = request.at.saturating_duration_since(began).as_millis();

@@ -116,7 +116,11 @@ fn memory_and_disk_are_flat_for_as_long_as_asked() {
     let (first, second) = steady.split_at(steady.len() / 2);
     let most = |sizes: &[Size], of: fn(&Size) -> f64| sizes.iter().map(of).fold(0.0, f64::max);
     for (name, of) in [("resident", (|size| size.resident) as fn(&Size) -> f64), ("on disk", |size| size.folder)] {
-        println!("{name}: at most {:.1} MiB in the first half, {:.1} MiB in the second", most(first, of), most(second, of));
+        println!(
+            "{name}: at most {:.1} MiB in the first half, {:.1} MiB in the second",
+            most(first, of),
+            most(second, of)
+        );
     }
     if minutes >= 30 {
         assert!(most(second, |size| size.resident) <= most(first, |size| size.resident) * 1.1, "memory grows");

@@ -10,10 +10,10 @@ mod pending;
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
+    thread::{self, Thread},
     time::{Duration, Instant},
 };
 
@@ -42,6 +42,10 @@ pub(crate) use pending::AppenderStatus;
 use pending::{Pending, Refused, Sent};
 
 const POLL: Duration = Duration::from_millis(100);
+/// How often an idle client is asked for what it has to report.
+const IDLE: Duration = Duration::from_secs(1);
+/// How many reports are taken each time.
+const IDLE_EVENTS: usize = 16;
 const LOG_EVERY: Duration = Duration::from_secs(5);
 /// How long the records of a producer that is given up may take to come back.
 const PURGE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,6 +66,8 @@ struct Shared {
     reporter: Arc<Reporter>,
     throttle: Throttle<()>,
     closed: AtomicBool,
+    /// The thread, once it runs.
+    thread: OnceLock<Thread>,
 }
 
 struct Context {
@@ -83,6 +89,7 @@ impl LedgerAppender {
             reporter,
             throttle: Throttle::every(LOG_EVERY),
             closed: AtomicBool::new(false),
+            thread: OnceLock::new(),
         });
         let worker = Arc::clone(&shared);
         thread::Builder::new()
@@ -132,6 +139,7 @@ impl LedgerAppender {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.0.closed.store(true, Ordering::Release);
+        self.0.wake();
     }
 }
 
@@ -159,15 +167,35 @@ impl Shared {
                 if full { None } else { Some(&error) },
             );
         }
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Serves the answers for a while. A poll spins through what is left of its last millisecond, so there is none while
+    /// nothing waits for an answer.
+    fn serve_answers(&self) {
+        let producer = Arc::clone(&self.producer.lock());
+        if self.pending.status().unacknowledged > 0 {
+            producer.poll(POLL);
+            return;
+        }
+        // Of these polls each takes one event and waits for none.
+        (0..IDLE_EVENTS).for_each(|_| producer.poll(Duration::ZERO));
+        drop(producer);
+        thread::park_timeout(IDLE);
     }
 
     /// The thread: serves the answers, and sends again what was refused.
     fn run(&self) {
+        let _ = self.thread.set(thread::current());
         let mut again = Again::default();
         while !self.closed.load(Ordering::Acquire) {
-            let producer = Arc::clone(&self.producer.lock());
-            producer.poll(POLL);
-            drop(producer);
+            self.serve_answers();
             self.replace_if_dead();
             metrics::gauge!(telemetry::LEDGER_UNACKNOWLEDGED).set(self.pending.status().unacknowledged as f64);
             let now = Instant::now();
