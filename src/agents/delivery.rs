@@ -5,10 +5,10 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Failure, TraceContext};
-use crate::event::{DeliveryId, Event, Origin};
+use crate::event::{DeliveryId, Dialect, Event, Origin};
 
 /// One event for one agent and one rule: everything that an attempt needs.
 #[derive(Debug, Clone)]
@@ -31,6 +31,29 @@ pub(crate) struct Delivery {
     pub body: Option<Value>,
     /// The agent's own templates, rendered for the event; for a LangGraph server only.
     pub settings: RunSettings,
+}
+
+/// The event as agents get it: `value`, as it was published, or in the native form whatever other dialect was published.
+pub(crate) fn published(event: &Event, value: impl FnOnce() -> Bytes) -> Bytes {
+    match event.dialect() {
+        Dialect::Native => value(),
+        _ => event.encode().into(),
+    }
+}
+
+/// The input of a LangGraph run: what the rule's template made, or an input for typed graphs, which read `event`, and for
+/// chat graphs, which read `messages`.
+pub(crate) fn run_input(rendered: Option<&Value>, event: &Event) -> Value {
+    let default = || {
+        let event = event.document();
+        json!({"event": event, "messages": [{"role": "user", "content": event.to_string()}]})
+    };
+    rendered.cloned().unwrap_or_else(default)
+}
+
+/// The body for an HTTP endpoint: what the rule's template made, or the event as it was [`published`].
+pub(crate) fn request_body(rendered: Option<&Value>, raw: &Bytes) -> Bytes {
+    rendered.map_or_else(|| raw.clone(), |value| Bytes::from(value.to_string()))
 }
 
 /// The settings of a LangGraph run, rendered for one event.

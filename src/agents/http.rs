@@ -6,11 +6,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bytes::Bytes;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderName};
 
 use super::{
     AgentSpec, Answer, Class, Clock, Delivery, Failure, FailureKind, HttpSpec, Observation, Request, classify,
+    delivery::request_body,
     failure::{clean, excerpt},
     gate::Gate,
     headers::Headers,
@@ -33,10 +33,7 @@ impl Http {
     }
 
     pub(super) async fn attempt(&self, delivery: &Delivery) -> Answer {
-        let body = match &delivery.body {
-            Some(value) => Bytes::from(value.to_string()),
-            None => delivery.raw.clone(),
-        };
+        let body = request_body(delivery.body.as_ref(), &delivery.raw);
         let headers = match self.headers(delivery, &body, jiff::Timestamp::now().as_second()) {
             Ok(headers) => headers,
             Err(reason) => return Answer::Failed(Failure::of_agent(Observation::Secret, &reason)),

@@ -27,7 +27,7 @@ mod wire;
 pub(crate) use agent::{Agent, ConnectError, Session};
 pub(crate) use classify::{Observation, Request, classify, label, retry_after};
 pub(crate) use clock::{Clock, SystemClock};
-pub(crate) use delivery::{Answer, Delivery, RunSettings};
+pub(crate) use delivery::{Answer, Delivery, RunSettings, published, request_body, run_input};
 pub(crate) use failure::{Failure, FailureKind, is_invisible};
 pub(crate) use sign::check_signing_secret;
 pub(crate) use spec::*;

@@ -8,9 +8,9 @@ use super::{
     cause::Cause, context::PipelineContext, event_state::EventState, render::RenderFailed, runtime::AgentRuntime,
 };
 use crate::{
-    agents::{Delivery, Endpoint, RunSettings, TraceContext},
-    event::{DeliveryId, Dialect},
-    routing::{Rule, TemplateError},
+    agents::{Delivery, Endpoint, RunSettings, TraceContext, published},
+    event::DeliveryId,
+    routing::Rule,
 };
 
 /// The identity of a delivery, the same for every attempt, restart and replica.
@@ -33,11 +33,7 @@ pub(super) async fn compose(
         agent: Arc::clone(&runtime.spec.name),
         event: Arc::clone(event),
         origin: state.received.origin.clone(),
-        // ConnectedAgents get the native form, whatever dialect was published.
-        raw: match event.dialect() {
-            Dialect::Native => state.received.text(),
-            _ => event.encode().into(),
-        },
+        raw: published(event, || state.received.text()),
         trace: trace(state),
         body,
         settings,
@@ -56,20 +52,14 @@ async fn render(
         Endpoint::LangGraph(_) => true,
         Endpoint::Http(_) => false,
     };
-    let agent = Arc::clone(&runtime.spec.name);
+    let agent = Arc::clone(&runtime.spec);
     let depends_on_event = if uses_input {
-        rule.has_input_template() || context.routing.has_templates(&agent)
+        rule.has_input_template() || context.routing.has_templates(&agent.name)
     } else {
         rule.has_body_template()
     };
     let (routing, rule, event) = (Arc::clone(&context.routing), Arc::clone(rule), Arc::clone(&state.event));
-    let render = move || -> Result<_, TemplateError> {
-        if uses_input {
-            Ok((rule.render_input(&event)?, routing.render_settings(rule.name(), &agent, &event)?))
-        } else {
-            Ok((rule.render_body(&event)?, RunSettings::default()))
-        }
-    };
+    let render = move || routing.render(&rule, &agent, &event);
     let rendered = if depends_on_event {
         let _one_at_a_time = runtime.rendering.lock().await;
         context.renderer.run(render).await

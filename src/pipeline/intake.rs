@@ -20,7 +20,7 @@ use super::{
 use crate::{
     event::{Event, EventType, Limits, Origin, Poison, Projected, Raw},
     kafka::{Incoming, Receive, Ticket},
-    routing::Rule,
+    routing::{Matched, Rule},
     throttle::Throttle,
 };
 
@@ -70,20 +70,13 @@ impl Intake {
         self.limits.check(&record.size())?;
         let headers: Vec<_> = record.headers.iter().collect();
         let raw = Raw { key: record.key, value: record.value, headers: &headers, timestamp_ms: record.timestamp_ms };
-        let router = self.context.routing.router();
-        let rules = match self.limits.project(&raw, router.fields()) {
-            Some(projected) => {
-                let rules = router.matches(projected.document());
-                if rules.is_empty() && !self.is_known(projected.id()) {
-                    return Ok(Read::Unmatched(projected));
-                }
-                Some(rules)
+        match self.context.routing.router().read(&self.limits, &raw)? {
+            Matched::Projected(projected, rules) if rules.is_empty() && !self.is_known(projected.id()) => {
+                Ok(Read::Unmatched(projected))
             }
-            None => None,
-        };
-        let event = self.limits.decode(raw)?;
-        let rules = rules.unwrap_or_else(|| router.matches(event.document()));
-        Ok(Read::Event(event, rules))
+            Matched::Projected(_, rules) => Ok(Read::Event(self.limits.decode(raw)?, rules)),
+            Matched::Decoded(event, rules) => Ok(Read::Event(event, rules)),
+        }
     }
 
     /// An event that no rule matches may still be partly delivered by rules that are gone.

@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use serde_json::Value;
+
 use super::{
     agent::RunTemplates, inventory::Inventory, problem::Problem, router::Router, rule::Rule, template::TemplateError,
 };
 use crate::{
-    agents::{AgentSpec, RunSettings},
+    agents::{AgentSpec, Endpoint, RunSettings},
     event::Event,
 };
 
@@ -39,8 +41,7 @@ impl Routing {
     }
 
     /// The agent of that name.
-    #[cfg(test)]
-    pub(super) fn agent(&self, name: &str) -> Option<&Arc<AgentSpec>> {
+    pub(crate) fn agent(&self, name: &str) -> Option<&Arc<AgentSpec>> {
         self.agents.get(name)
     }
 
@@ -56,6 +57,25 @@ impl Routing {
     ) -> Result<RunSettings, TemplateError> {
         let Some(templates) = self.templates.get(agent) else { return Ok(RunSettings::default()) };
         templates.render(rule, agent, event)
+    }
+
+    /// What an agent gets of a rule for an event: the rule's template for its kind, if there is one, and the settings of
+    /// the run.
+    ///
+    /// # Errors
+    /// As [`Rule::render_input`].
+    pub(crate) fn render(
+        &self,
+        rule: &Rule,
+        agent: &AgentSpec,
+        event: &Arc<Event>,
+    ) -> Result<(Option<Value>, RunSettings), TemplateError> {
+        match &agent.endpoint {
+            Endpoint::LangGraph(_) => {
+                Ok((rule.render_input(event)?, self.render_settings(rule.name(), &agent.name, event)?))
+            }
+            Endpoint::Http(_) => Ok((rule.render_body(event)?, RunSettings::default())),
+        }
     }
 
     /// Whether the settings of an agent's runs depend on the event.

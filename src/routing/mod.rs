@@ -32,6 +32,7 @@ pub(crate) use explain::{EventExplanation, RuleExplanation};
 pub(crate) use inventory::Inventory;
 pub(crate) use loaded::{LoadOptions, Routing};
 pub(crate) use problem::{Problem, Problems};
+pub(crate) use router::Matched;
 pub(crate) use rule::Rule;
 pub(crate) use schema::SCHEMA;
 pub(crate) use template::TemplateError;

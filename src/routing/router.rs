@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{index::Index, rule::Rule};
-use crate::event::FieldSet;
+use crate::event::{Event, FieldSet, Limits, Poison, Projected, Raw};
 
 /// The rules of a folder, with their index.
 #[derive(Debug)]
@@ -15,6 +15,23 @@ pub(crate) struct Router {
     index: Index,
     /// The fields that any rule reads.
     fields: FieldSet,
+}
+
+/// A record that was read as far as matching needs, and the rules that match it, by name.
+#[derive(Debug)]
+pub(crate) enum Matched {
+    /// Only the fields that rules name were read. The record decodes to an event.
+    Projected(Projected, Vec<Arc<Rule>>),
+    /// The whole event was decoded.
+    Decoded(Event, Vec<Arc<Rule>>),
+}
+
+impl Matched {
+    /// The rules that match.
+    pub(crate) fn rules(&self) -> &[Arc<Rule>] {
+        let (Self::Projected(_, rules) | Self::Decoded(_, rules)) = self;
+        rules
+    }
 }
 
 impl Router {
@@ -29,6 +46,7 @@ impl Router {
     }
 
     /// The fields of a document that matching reads.
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn fields(&self) -> &FieldSet {
         &self.fields
     }
@@ -37,6 +55,20 @@ impl Router {
     pub(crate) fn matches(&self, document: &Value) -> Vec<Arc<Rule>> {
         let rules = self.index.candidates(document).into_iter().map(|rule| &self.rules[rule]);
         rules.filter(|rule| rule.pattern().matches(document)).cloned().collect()
+    }
+
+    /// Reads a record as far as matching needs, and matches it. [`Limits::check`] comes first.
+    ///
+    /// # Errors
+    /// [`Poison`] says why the record is no event.
+    pub(crate) fn read(&self, limits: &Limits, record: &Raw<'_>) -> Result<Matched, Poison> {
+        if let Some(projected) = limits.project(record, &self.fields) {
+            let rules = self.matches(projected.document());
+            return Ok(Matched::Projected(projected, rules));
+        }
+        let event = limits.decode(*record)?;
+        let rules = self.matches(event.document());
+        Ok(Matched::Decoded(event, rules))
     }
 
     /// The rules, by name.

@@ -6,7 +6,7 @@ use reqwest::Url;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::super::{Delivery, LangGraphSpec, Ttl, trace::bounded};
+use super::super::{Delivery, LangGraphSpec, Ttl, run_input, trace::bounded};
 
 /// The number of runs in a page. The thread is the delivery's own, so it has one run, unless somebody
 /// else starts runs on it. A page may have whole inputs and outputs.
@@ -55,7 +55,7 @@ pub(super) fn run(delivery: &Delivery, spec: &LangGraphSpec) -> Value {
     let config = delivery.settings.config.as_ref().or(spec.config.as_ref());
     let mut body = json!({
         "assistant_id": spec.assistant,
-        "input": delivery.body.clone().unwrap_or_else(|| default_input(delivery)),
+        "input": run_input(delivery.body.as_ref(), &delivery.event),
         "multitask_strategy": "reject",
         "metadata": coordinates(delivery),
         "config": tagged(config.cloned().unwrap_or_else(|| json!({})), delivery),
@@ -95,12 +95,6 @@ fn mark(run: &mut Value, delivery: &Delivery) {
     if let Some(metadata) = config.entry("metadata").or_insert_with(|| json!({})).as_object_mut() {
         metadata.insert(RUN_MARK.into(), mark());
     }
-}
-
-/// An input for typed graphs, which read `event`, and for chat graphs, which read `messages`.
-fn default_input(delivery: &Delivery) -> Value {
-    let event = delivery.event.document();
-    json!({"event": event, "messages": [{"role": "user", "content": event.to_string()}]})
 }
 
 /// The metadata of the thread and the run, by which `POST /threads/search` and Studio find them. The routing
