@@ -23,7 +23,11 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     read_within(path, MAX_BYTES)
 }
 
-fn read_within(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+/// As [`read`], for a file of at most `most` bytes.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_within(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     // Checked before opening: a socket cannot be opened, and that error does not name the cause.
     check_regular(fs::metadata(path)?.file_type())?;
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();

@@ -8,16 +8,17 @@ mod snippet;
 mod source;
 mod text;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use clap::{Args, ValueEnum};
 
+pub(super) use self::report::counted;
 use self::report::{Report, Severity};
 use super::{flags::Settings, output, variables::Variables};
 use crate::{
     bridge::{BridgeError, Exit, load_routing},
     config::environment_help,
-    routing::Inventory,
+    routing::{Inventory, Problem, cases::CaseFiles},
 };
 
 const EXAMPLE: &str = "Example: workflow-bridge check --routing routing\n\
@@ -90,7 +91,9 @@ impl Check {
             Err(_) => Inventory::default(),
         };
         let denies_warnings = self.strict || !self.deny.is_empty();
+        let tests = CaseFiles::read(&inventory.tests, routing.as_ref().ok());
         let mut report = Report::new(&folder, inventory, denies_warnings);
+        report.tests = tests.cases.len();
         report.environment(variables.warnings(true));
         if let Err(error) = &settings {
             report.settings(error);
@@ -103,9 +106,18 @@ impl Check {
             }
             Err(error) => report.other(&folder, error.to_string()),
         }
+        // The bridge does not read them.
+        report.routing(Severity::Warning, &tests.problems);
         report.sort();
         report
     }
+}
+
+/// Mistakes of the files of a folder, as `check` prints them.
+pub(super) fn errors(folder: &Path, problems: &[Problem]) -> String {
+    let mut report = Report::new(folder, Inventory::default(), false);
+    report.routing(Severity::Error, problems);
+    text::findings(&report)
 }
 
 fn print(report: &Report) {

@@ -8,12 +8,16 @@ mod explain;
 mod explain_id;
 mod flags;
 mod healthcheck;
+mod interrupt;
 mod logging;
 mod output;
+mod progress;
 mod publish;
 mod run;
 mod schema;
+mod since;
 mod spool;
+mod test;
 mod variables;
 mod version;
 
@@ -44,7 +48,9 @@ enum Command {
     Check(check::Check),
     /// Say which rules match an event and why the others do not, or what became of it.
     Explain(explain::Explain),
-    /// Print the JSON Schema of routing files or of bridge.yaml, for editors.
+    /// Run the routing tests beside the rules, or write some from real events.
+    Test(test::Test),
+    /// Print the JSON Schema of routing files, of bridge.yaml or of routing tests, for editors.
     Schema(schema::Schema),
     /// Publish events to Kafka: one JSON event a line.
     Publish(publish::Publish),
@@ -74,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => demo.main(),
         Command::Check(check) => check.main(),
         Command::Explain(explain) => explain.main(),
+        Command::Test(test) => test.main(),
         Command::Schema(schema) => schema.main(),
         Command::Publish(publish) => publish.main(),
         Command::Spool(spool) => spool.main(),

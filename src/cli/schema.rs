@@ -28,6 +28,8 @@ enum Kind {
     Routing,
     /// The settings, bridge.yaml
     Bridge,
+    /// A file of routing tests
+    Test,
 }
 
 impl Schema {
@@ -35,6 +37,7 @@ impl Schema {
         let schema = match self.kind {
             Kind::Routing => routing::SCHEMA,
             Kind::Bridge => config::SCHEMA,
+            Kind::Test => routing::cases::SCHEMA,
         };
         output::result(format_args!("{}", schema.trim_end()));
         ExitCode::SUCCESS

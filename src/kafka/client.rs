@@ -83,6 +83,16 @@ pub(super) fn parked_reader(settings: &KafkaSettings) -> ClientConfig {
     config
 }
 
+/// The configuration of the consumer that reads whole topics for a command. It joins no group, and reads much at once.
+pub(super) fn scanner(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = reader(settings);
+    // What Kafka has removed meanwhile is skipped.
+    config.set("auto.offset.reset", "earliest");
+    config.set("queued.min.messages", "100000").set("queued.max.messages.kbytes", "32768");
+    config.set("fetch.message.max.bytes", "4194304");
+    config
+}
+
 /// The configuration of a producer that must not lose a record.
 pub(super) fn producer(settings: &KafkaSettings) -> ClientConfig {
     let mut config = base(settings);

@@ -26,6 +26,7 @@ mod partition;
 mod record;
 mod report;
 mod sender;
+mod scan;
 mod settings;
 mod ticket;
 mod validate;
@@ -53,6 +54,7 @@ pub(crate) use partition::{LedgerProgress, PartitionStatus};
 #[cfg(test)]
 pub(crate) use record::Headers;
 pub(crate) use record::{Incoming, OwnedHeader, Receive};
+pub(crate) use scan::{ScanProgress, Scanned, TopicScan};
 pub(crate) use settings::KafkaSettings;
 pub(crate) use ticket::Ticket;
 #[cfg(test)]

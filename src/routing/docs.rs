@@ -3,11 +3,12 @@
 use serde_json::{Map, Value};
 
 use super::{
+    cases::{CaseFiles, Runner},
     pattern,
     problem::Report,
     tests::{load_with, problems_of},
 };
-use crate::{testing::examples::blocks, yaml};
+use crate::{event::Limits, testing::examples::blocks, yaml};
 
 const ROUTING: &str = include_str!("../../docs/routing.md");
 const TEMPLATES: &str = include_str!("../../docs/templates.md");
@@ -22,7 +23,13 @@ fn every_example_of_the_docs_loads_or_fails_as_the_docs_say() {
     let mut loaded = 0;
     let mut failed = 0;
     for page in [ROUTING, TEMPLATES] {
+        let mut rules_before = String::new();
         for (_, text, expected) in blocks(page).into_iter().filter(|(language, ..)| *language == "yaml") {
+            if text.starts_with("tests:") {
+                tests_pass(&rules_before, &text);
+                continue;
+            }
+            rules_before.clone_from(&text);
             let files = [("rules.yaml", text.as_str()), ("agents.yaml", AGENTS)];
             let files = if text.contains("agents:") { &files[..1] } else { &files[..] };
             match expected {
@@ -39,6 +46,19 @@ fn every_example_of_the_docs_loads_or_fails_as_the_docs_say() {
         }
     }
     assert!(loaded >= 4 && failed >= 3, "{loaded} loaded, {failed} failed");
+}
+
+/// The tests of a page pass with the rules that stand before them.
+#[track_caller]
+fn tests_pass(rules: &str, tests: &str) {
+    let (_folder, routing) = load_with(&[("rules.yaml", rules), ("agents.yaml", AGENTS), ("a.test.yaml", tests)], &ENV);
+    let routing = routing.unwrap();
+    let read = CaseFiles::read(&routing.inventory().tests, Some(&routing));
+    assert_eq!(read.problems, [], "{tests}");
+    for case in &read.cases {
+        let failures = Runner::new(&routing, Limits::default()).run(case, &mut |_, _| {});
+        assert!(failures.is_empty(), "{}: {failures:#?}", case.name);
+    }
 }
 
 /// A cell of the table of operators; `None` for an absent field.

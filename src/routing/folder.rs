@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The largest file, and the largest folder, in bytes.
-const MAX_BYTES: u64 = 32 << 20;
+pub(super) const MAX_BYTES: u64 = 32 << 20;
 
 /// The most agents of a folder: each has a connection pool.
 const MAX_AGENTS: usize = 1_000;
@@ -34,9 +34,9 @@ const MAX_RULES: usize = 20_000;
 const ADVICE: &str = "put a file such as rules.yaml into it, with `agents:` and `rules:`";
 
 /// A file that was read as YAML.
-struct File {
-    report: Report,
-    root: Option<Node>,
+pub(super) struct File {
+    pub(super) report: Report,
+    pub(super) root: Option<Node>,
 }
 
 impl Routing {
@@ -225,7 +225,7 @@ fn unique<T>(
 }
 
 /// Reads a file of at most `left` bytes, the rest of the folder's limit.
-fn read(path: PathBuf, left: &mut u64) -> File {
+pub(super) fn read(path: PathBuf, left: &mut u64) -> File {
     let mut report = Report::new(path);
     let text = crate::files::read_text_within(report.file(), *left).inspect(|text| *left -= text.len() as u64).map_err(
         |error| {
@@ -246,7 +246,7 @@ fn read(path: PathBuf, left: &mut u64) -> File {
     }
 }
 
-fn parse(mut report: Report, text: &str) -> File {
+pub(super) fn parse(mut report: Report, text: &str) -> File {
     let root = yaml::read(text.strip_prefix('\u{feff}').unwrap_or(text), &mut report);
     File { report, root }
 }

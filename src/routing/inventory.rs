@@ -1,12 +1,15 @@
 //! What a routing folder holds: the files that are read, and those that are not, with the reason.
 
 use std::{
+    ffi::OsStr,
     fmt, fs, io,
     path::{Path, PathBuf},
 };
 
-/// What `workflow-bridge schema routing` prints, as docs/routing.md names it.
-const SCHEMA_FILE: &str = "routing.schema.json";
+/// What `workflow-bridge schema` prints for these files, as docs/routing.md names them.
+const SCHEMA_FILES: [&str; 2] = ["routing.schema.json", "test.schema.json"];
+/// How the names of routing tests end.
+const TEST_FILES: [&[u8]; 2] = [b".test.yaml", b".test.yml"];
 /// The most skipped entries that are listed: somebody may have named the wrong folder.
 const MAX_SKIPPED: usize = 100;
 
@@ -15,6 +18,8 @@ const MAX_SKIPPED: usize = 100;
 pub(crate) struct Inventory {
     /// The routing files, sorted.
     pub files: Vec<PathBuf>,
+    /// The files of routing tests, sorted. They are no part of the routing.
+    pub tests: Vec<PathBuf>,
     /// What is not read, sorted; at most 100 entries.
     pub skipped: Vec<Skipped>,
     /// How many entries are not read.
@@ -66,6 +71,10 @@ impl fmt::Display for Reason {
     }
 }
 
+fn is_schema(name: &OsStr) -> bool {
+    SCHEMA_FILES.iter().any(|schema| name == *schema)
+}
+
 /// The entries of a folder, sorted.
 pub(super) fn list(folder: &Path) -> io::Result<Inventory> {
     let mut inventory = Inventory::default();
@@ -73,12 +82,16 @@ pub(super) fn list(folder: &Path) -> io::Result<Inventory> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let (name, path) = (entry.file_name(), entry.path());
+        let is_test = TEST_FILES.iter().any(|end| name.as_encoded_bytes().ends_with(end));
         let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        let reason = if name.as_encoded_bytes().starts_with(b"..") || name == SCHEMA_FILE {
+        let reason = if name.as_encoded_bytes().starts_with(b"..") || is_schema(&name) {
             // Kubernetes puts these into each folder that it mounts; editors want the other one beside the files.
             continue;
         } else if name.as_encoded_bytes().starts_with(b".") {
             Reason::Hidden
+        } else if is_test {
+            inventory.tests.push(path);
+            continue;
         } else if is_yaml {
             // A directory too: Docker makes one where a file to mount does not exist.
             inventory.files.push(path);
@@ -91,6 +104,7 @@ pub(super) fn list(folder: &Path) -> io::Result<Inventory> {
         skipped.push(Skipped { path, reason });
     }
     inventory.files.sort();
+    inventory.tests.sort();
     skipped.sort();
     inventory.all_skipped = skipped.len();
     skipped.truncate(MAX_SKIPPED);
@@ -105,7 +119,17 @@ mod tests {
     #[test]
     fn what_is_not_read_is_listed_with_the_reason_up_to_a_limit() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["b.yml", "a.yaml", ".a.yaml.swp", "notes.txt", "rules.YAML", "..2026_01_31"] {
+        for name in [
+            "b.yml",
+            "a.yaml",
+            "b.test.yaml",
+            "a.test.yml",
+            ".a.test.yaml",
+            ".a.yaml.swp",
+            "notes.txt",
+            "rules.YAML",
+            "..2026_01_31",
+        ] {
             fs::write(folder.path().join(name), "").unwrap();
         }
         for name in ["old", "made-by-docker.yaml"] {
@@ -117,15 +141,21 @@ mod tests {
             found.files.iter().map(|path| name(path)).collect::<Vec<_>>(),
             ["a.yaml", "b.yml", "made-by-docker.yaml"]
         );
+        assert_eq!(found.tests.iter().map(|path| name(path)).collect::<Vec<_>>(), ["a.test.yml", "b.test.yaml"]);
         let skipped: Vec<_> = found.skipped.iter().map(|entry| (name(&entry.path), entry.reason.as_str())).collect();
-        let expected =
-            [(".a.yaml.swp", "hidden"), ("notes.txt", "extension"), ("old", "folder"), ("rules.YAML", "extension")];
+        let expected = [
+            (".a.test.yaml", "hidden"),
+            (".a.yaml.swp", "hidden"),
+            ("notes.txt", "extension"),
+            ("old", "folder"),
+            ("rules.YAML", "extension"),
+        ];
         assert_eq!(skipped, expected.map(|(name, reason)| (name.to_owned(), reason)));
 
         for number in 0..200 {
             fs::write(folder.path().join(format!("{number}.json")), "").unwrap();
         }
         let found = list(folder.path()).unwrap();
-        assert_eq!((found.skipped.len(), found.all_skipped), (100, 204));
+        assert_eq!((found.skipped.len(), found.all_skipped), (100, 205));
     }
 }

@@ -6,6 +6,7 @@
 //! bounded in time whatever it holds. It reads files and knows nothing of Kafka, HTTP or the ledger.
 
 mod agent;
+pub(crate) mod cases;
 mod envelope;
 mod explain;
 mod fields;

@@ -88,7 +88,11 @@ fn schema_prints_what_editors_check_the_files_with() {
     let rules = format!("# yaml-language-server: $schema=routing.schema.json\n{RULES}");
     let folder = folder_with(&[("bridge.yaml", settings), ("routing/rules.yaml", &rules)]);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (kind, path) in [("routing", "routing/routing.schema.json"), ("bridge", "bridge.schema.json")] {
+    for (kind, path) in [
+        ("routing", "routing/routing.schema.json"),
+        ("bridge", "bridge.schema.json"),
+        ("test", "routing/test.schema.json"),
+    ] {
         let output = run(&folder, &["schema", kind]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         let shipped = fs::read_to_string(root.join("schemas").join(format!("{kind}.schema.json")));
@@ -99,7 +103,7 @@ fn schema_prints_what_editors_check_the_files_with() {
     assert_eq!(stdout(&checked), "ok: 1 file, 1 rule, 1 agent in routing\n", "{}", stderr(&checked));
     let output = run(&folder, &["schema", "rules"]);
     assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
-    assert!(stderr(&output).contains("possible values: routing, bridge"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("possible values: routing, bridge, test"), "{}", stderr(&output));
     let help = stdout(&run(&folder, &["schema", "--help"]));
     assert!(help.contains("# yaml-language-server: $schema=routing.schema.json"), "{help}");
 }
@@ -112,6 +116,7 @@ fn help_names_every_environment_variable() {
         &["run", "--help"],
         &["check", "--help"],
         &["explain", "--help"],
+        &["test", "--help"],
         &["publish", "--help"],
         &["spool", "--help"],
     ] {

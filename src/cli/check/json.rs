@@ -21,6 +21,7 @@ pub(super) fn json(report: &Report) -> Value {
         .collect();
     let inventory = &report.inventory;
     let files: Vec<_> = inventory.files.iter().map(|file| file.to_string_lossy()).collect();
+    let tests: Vec<_> = inventory.tests.iter().map(|file| file.to_string_lossy()).collect();
     let skipped: Vec<_> = inventory
         .skipped
         .iter()
@@ -28,6 +29,7 @@ pub(super) fn json(report: &Report) -> Value {
         .collect();
     json!({
         "files": files,
+        "test_files": tests,
         "skipped": skipped,
         "problems": problems,
         "summary": {
@@ -35,6 +37,7 @@ pub(super) fn json(report: &Report) -> Value {
             "files": files.len(),
             "rules": inventory.rules,
             "agents": inventory.agents,
+            "tests": report.tests,
             "skipped": inventory.all_skipped,
             "errors": report.count(Severity::Error),
             "warnings": report.count(Severity::Warning),

@@ -75,13 +75,15 @@ pub(super) struct Report {
     pub(super) folder: PathBuf,
     /// What it holds.
     pub(super) inventory: Inventory,
+    /// How many routing tests its test files have.
+    pub(super) tests: usize,
     /// Warnings of routing files are mistakes.
     pub(super) denies_warnings: bool,
 }
 
 impl Report {
     pub(super) fn new(folder: &Path, inventory: Inventory, denies_warnings: bool) -> Self {
-        Self { findings: Vec::new(), folder: folder.to_owned(), inventory, denies_warnings }
+        Self { findings: Vec::new(), folder: folder.to_owned(), inventory, tests: 0, denies_warnings }
     }
 
     pub(super) fn settings(&mut self, error: &ConfigError) {
@@ -139,12 +141,16 @@ impl Report {
     /// `2 files, 1 rule, 3 agents`: what was read.
     pub(super) fn read(&self) -> String {
         let Inventory { files, rules, agents, .. } = &self.inventory;
-        [counted(files.len(), "file"), counted(*rules, "rule"), counted(*agents, "agent")].join(", ")
+        let mut read = vec![counted(files.len(), "file"), counted(*rules, "rule"), counted(*agents, "agent")];
+        if !self.inventory.tests.is_empty() {
+            read.push(counted(self.tests, "test"));
+        }
+        read.join(", ")
     }
 }
 
 /// `1 rule`, `2 rules`.
-pub(super) fn counted(count: usize, noun: &str) -> String {
+pub(in crate::cli) fn counted(count: usize, noun: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{ending}")
 }

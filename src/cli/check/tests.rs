@@ -147,7 +147,8 @@ fn json_has_every_problem_with_its_place_and_what_was_read() {
     assert!(first["message"].as_str().unwrap().starts_with("agent `audit`, http, auth, bearer: expected"));
     let expected = json!({"severity": "warning", "area": "environment", "file": null, "line": null, "column": null, "message": "a variable"});
     assert_eq!(*last, expected);
-    let summary = json!({"ok": false, "files": 1, "rules": 2, "agents": 1, "skipped": 1, "errors": 2, "warnings": 2});
+    let summary =
+        json!({"ok": false, "files": 1, "rules": 2, "agents": 1, "tests": 0, "skipped": 1, "errors": 2, "warnings": 2});
     assert_eq!(found["summary"], summary);
 }
 

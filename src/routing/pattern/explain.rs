@@ -122,7 +122,7 @@ impl Pattern {
 }
 
 /// The conditions of an alternative, by path.
-fn conditions(branch: &Field) -> Vec<(Vec<Arc<str>>, Arc<Leaf>)> {
+pub(super) fn conditions(branch: &Field) -> Vec<(Vec<Arc<str>>, Arc<Leaf>)> {
     fn collect(field: &Field, path: &mut Vec<Arc<str>>, conditions: &mut Vec<(Vec<Arc<str>>, Arc<Leaf>)>) {
         if let Some(leaf) = &field.test {
             conditions.push((path.clone(), Arc::clone(leaf)));
@@ -139,7 +139,7 @@ fn conditions(branch: &Field) -> Vec<(Vec<Arc<str>>, Arc<Leaf>)> {
 }
 
 /// Whether a condition holds for the value at its path, or for some element of the arrays on the way.
-fn holds_somewhere(leaf: &Leaf, path: &[Arc<str>], value: &Value) -> bool {
+pub(super) fn holds_somewhere(leaf: &Leaf, path: &[Arc<str>], value: &Value) -> bool {
     match (value, path) {
         (Value::Array(items), _) if !items.is_empty() => items.iter().any(|item| holds_somewhere(leaf, path, item)),
         (Value::Object(fields), [key, rest @ ..]) => match fields.get(key.as_ref()) {
@@ -159,7 +159,7 @@ fn alone(leaf: &Arc<Leaf>, path: &[Arc<str>]) -> Field {
         .fold(condition, |inner, key| Field { test: None, children: BTreeMap::from([(Arc::clone(key), inner)]) })
 }
 
-fn shown(path: &[Arc<str>]) -> String {
+pub(super) fn shown(path: &[Arc<str>]) -> String {
     let mut text = String::new();
     for key in path {
         PathStep::Key(key).append(&mut text);

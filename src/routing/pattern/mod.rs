@@ -9,6 +9,7 @@
 
 mod caseless;
 mod compile;
+mod condition;
 mod error;
 mod evaluate;
 mod expand;
@@ -36,6 +37,7 @@ use expand::Field;
 use leaf::Leaf;
 
 pub(super) use compile::OR;
+pub(super) use condition::ConditionOfPattern;
 pub(super) use error::PatternError;
 pub(crate) use explain::Explanation;
 pub(super) use key::{End, GRAM, Key, Keys};

@@ -224,6 +224,9 @@ fn every_shipped_file_is_valid_and_names_the_schema() {
     for folder in ["routing", "examples/routing"] {
         for entry in std::fs::read_dir(root.join(folder)).unwrap() {
             let path = entry.unwrap().path();
+            if path.to_string_lossy().ends_with(".test.yaml") {
+                continue;
+            }
             let text = std::fs::read_to_string(&path).unwrap();
             let line = text.lines().next().and_then(|line| line.strip_prefix("# yaml-language-server: $schema="));
             let line = line.unwrap_or_else(|| panic!("{}: the first line names no schema", path.display()));

@@ -1,0 +1,58 @@
+use std::ops::ControlFlow;
+
+use super::{super::scan::ScanError, *};
+
+#[test]
+fn a_scan_visits_what_stood_there_when_it_began_in_order_and_commits_nothing() {
+    let broker = Broker::new(3);
+    broker.publish(0, numbered(0..100));
+    broker.publish(2, numbered(100..105));
+    let mut scan = open(&broker);
+    broker.publish(0, numbered(200..210));
+    broker.publish(1, numbered(210..211));
+    let mut seen: Vec<(i32, i64, String)> = vec![];
+    let read = scan.read(&mut |_, record| {
+        if let Some(record) = record {
+            let value = String::from_utf8(record.value.unwrap().into()).unwrap();
+            assert_eq!((record.topic, record.key, record.size().headers), ("events", Some(&b"key"[..]), 1));
+            assert!(record.timestamp_ms.is_some());
+            seen.push((record.partition, record.offset, value));
+        }
+        ControlFlow::Continue(())
+    });
+    assert_eq!(read, Ok(ControlFlow::Continue(())));
+    let progress = scan.progress();
+    assert_eq!((progress.done, progress.all, progress.withheld), (105, 105, 0));
+    let of = |partition: i32| seen.iter().filter(move |record| record.0 == partition);
+    assert!(of(0).map(|record| record.1).eq(0..100) && of(2).map(|record| record.1).eq(0..5));
+    assert_eq!(of(0).map(|record| record.2.clone()).collect::<Vec<_>>(), numbered(0..100).collect::<Vec<_>>());
+    assert_eq!(of(1).count(), 0);
+    assert_eq!(broker.committed(0), None);
+}
+
+#[test]
+fn a_scan_ends_where_its_visitor_says_so_and_an_unknown_topic_is_named() {
+    let broker = Broker::new(1);
+    broker.publish(0, numbered(0..50));
+    let mut visited = 0;
+    let read = open(&broker).read(&mut |_, record| {
+        visited += usize::from(record.is_some());
+        if visited == 7 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!((read, visited), (Ok(ControlFlow::Break(())), 7));
+
+    let settings = KafkaSettings { topics: vec!["nobody-made-this".into()], ..broker.settings() };
+    let error = TopicScan::open(&settings, 0).err();
+    assert!(matches!(&error, Some(ScanError::NoTopic(topic)) if topic == "nobody-made-this"), "{error:?}");
+}
+
+/// A request that the broker does not answer in time is made again.
+fn open(broker: &Broker) -> TopicScan {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match TopicScan::open(&broker.settings(), 0) {
+            Ok(scan) => return scan,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+    }
+}
