@@ -33,6 +33,27 @@ impl Source {
     }
 }
 
+/// The flags of every command that talks to Kafka.
+#[derive(Debug, Args)]
+pub(super) struct Kafka {
+    /// Kafka brokers, comma-separated [default: those that the settings name]
+    #[arg(long, value_name = "HOST:PORT")]
+    brokers: Option<String>,
+    /// Topic of events; several with commas, where a command reads [default: what the settings name]
+    #[arg(long)]
+    topic: Option<String>,
+    /// Consumer group [default: the one that the settings name]
+    #[arg(long)]
+    group: Option<String>,
+}
+
+impl Kafka {
+    /// The flags with the settings that they override.
+    pub(super) fn flags(&self) -> [(&'static str, &Option<String>); 3] {
+        [("kafka.bootstrap_servers", &self.brokers), ("kafka.topics", &self.topic), ("kafka.group_id", &self.group)]
+    }
+}
+
 /// The flags of a command that runs a bridge, or checks its settings.
 #[derive(Debug, Args)]
 pub(super) struct Settings {
@@ -44,15 +65,8 @@ pub(super) struct Settings {
     /// Folder of the dedup ledger
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
-    /// Kafka brokers, comma-separated
-    #[arg(long, value_name = "HOST:PORT")]
-    brokers: Option<String>,
-    /// Topic to read; several with commas
-    #[arg(long)]
-    topic: Option<String>,
-    /// Consumer group
-    #[arg(long)]
-    group: Option<String>,
+    #[command(flatten)]
+    kafka: Kafka,
     /// Address of the metrics, health and status pages
     #[arg(long, value_name = "HOST:PORT")]
     admin: Option<String>,
@@ -60,14 +74,9 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn load(&self, env: &Environment) -> Result<Config, ConfigError> {
-        let flags = [
-            ("routing_dir", &self.routing),
-            ("data_dir", &self.data_dir),
-            ("kafka.bootstrap_servers", &self.brokers),
-            ("kafka.topics", &self.topic),
-            ("kafka.group_id", &self.group),
-            ("admin_addr", &self.admin),
-        ];
+        let own =
+            [("routing_dir", &self.routing), ("data_dir", &self.data_dir), ("admin_addr", &self.admin)].into_iter();
+        let flags: Vec<_> = own.chain(self.kafka.flags()).collect();
         self.source.load(&flags, env)
     }
 }

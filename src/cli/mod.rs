@@ -13,6 +13,7 @@ mod logging;
 mod output;
 mod progress;
 mod publish;
+mod replay;
 mod run;
 mod schema;
 mod since;
@@ -54,6 +55,8 @@ enum Command {
     Schema(schema::Schema),
     /// Publish events to Kafka: one JSON event a line.
     Publish(publish::Publish),
+    /// Say which events of the topic would go elsewhere under other rules.
+    Replay(replay::Replay),
     /// What waits in a spool folder, and publishing it.
     Spool(spool::SpoolCommand),
     /// Ask a running bridge whether it is well; for container health checks.
@@ -83,8 +86,26 @@ pub fn main() -> ExitCode {
         Command::Test(test) => test.main(),
         Command::Schema(schema) => schema.main(),
         Command::Publish(publish) => publish.main(),
+        Command::Replay(replay) => replay.main(),
         Command::Spool(spool) => spool.main(),
         Command::Healthcheck(healthcheck) => healthcheck.main(),
         Command::Completions(completions) => completions.main(Cli::command()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_that_talks_to_kafka_takes_the_same_flags() {
+        let cli = Cli::command();
+        for name in ["run", "check", "explain", "test", "publish", "replay"] {
+            let command = cli.find_subcommand(name).unwrap();
+            for flag in ["brokers", "topic", "group"] {
+                assert!(command.get_arguments().any(|arg| arg.get_long() == Some(flag)), "{name} has no --{flag}");
+            }
+        }
+        cli.debug_assert();
+    }
 }

@@ -12,7 +12,7 @@ use std::{
 use clap::Args;
 
 use super::{
-    flags::Source,
+    flags::{Kafka, Source},
     logging,
     output::{self, fail},
     variables::Variables,
@@ -30,7 +30,7 @@ const HELP: &str = "Example: workflow-bridge publish events.jsonl\n\
 Example: echo '{\"event_id\": ...}' | workflow-bridge publish -\n\n\
 Each line is checked as the bridge reads it and written in the canonical spelling. A line that is no event is \
 reported with its number and left out, the others are published, and the exit code is 65. Publishing a file again is \
-safe: events with a known event_id are duplicates.\n\n\
+safe: events with a known event_id are duplicates. It takes one --topic; a --group changes nothing.\n\n\
 Exit codes: 0 every line is published, 65 some lines are no events, 69 Kafka cannot be reached, 74 the result could not \
 be written, 78 the settings are wrong.";
 
@@ -40,12 +40,8 @@ be written, 78 the settings are wrong.";
 pub(super) struct Publish {
     #[command(flatten)]
     source: Source,
-    /// Topic to publish to [default: the one that the settings name]
-    #[arg(long)]
-    topic: Option<String>,
-    /// Kafka brokers, comma-separated [default: those that the settings name]
-    #[arg(long, value_name = "HOST:PORT")]
-    brokers: Option<String>,
+    #[command(flatten)]
+    kafka: Kafka,
     /// How long Kafka may take to answer, such as 3s [default: 5s to connect, 30s for each 1000 events]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
@@ -172,8 +168,7 @@ impl Lines {
 impl Publish {
     pub(super) fn main(&self) -> ExitCode {
         let variables = Variables::default();
-        let flags = [("kafka.topics", &self.topic), ("kafka.bootstrap_servers", &self.brokers)];
-        let loaded = self.source.load(&flags, &variables.environment());
+        let loaded = self.source.load(&self.kafka.flags(), &variables.environment());
         output::warnings(&variables.warnings(false));
         let config = match loaded {
             Ok(config) => config,

@@ -117,6 +117,7 @@ fn help_names_every_environment_variable() {
         &["check", "--help"],
         &["explain", "--help"],
         &["test", "--help"],
+        &["replay", "--help"],
         &["publish", "--help"],
         &["spool", "--help"],
     ] {

@@ -38,6 +38,7 @@ mod publish;
 mod readme;
 mod replicas;
 mod restart;
+mod rule_tests;
 #[path = "../faults/mod.rs"]
 mod seeded_faults;
 mod spool;

@@ -69,6 +69,7 @@ fn every_command_in_the_documents_is_one_that_a_test_runs() {
             "workflow-bridge test --from-topic --since 24h --sample 200 --scrub payload.data.customer > routing/real.test.yaml",
             "rule_tests.rs, with a smaller sample",
         ),
+        ("workflow-bridge replay --diff --since 24h --rules new-rules", "rule_tests.rs"),
         ("mv data data.bad", "ledger.rs"),
         ("workflow-bridge spool status", "spool.rs"),
         ("workflow-bridge spool drain", "spool.rs"),

@@ -1,0 +1,132 @@
+//! `replay --diff`: which events of the topic would go elsewhere under new rules.
+
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::compare::{Changed, Comparison, Count, Target};
+use crate::{
+    bridge::{Environment, Exit, load_routing},
+    cli::{interrupt::Interrupt, output::fail, progress::Progress},
+    config::Config,
+    event::{Limits, Raw},
+    kafka::{ScanProgress, Scanned, TopicScan},
+    routing::Routing,
+};
+
+/// The flags of the mode.
+#[derive(Debug, Args)]
+pub(super) struct Diff {
+    /// Folder of the new rules
+    #[arg(long, value_name = "DIR")]
+    rules: Option<PathBuf>,
+    /// Folder of the rules to compare with [default: those in use, of --routing]
+    #[arg(long, value_name = "DIR")]
+    against: Option<PathBuf>,
+    /// The most events that are listed; all are counted
+    #[arg(long, value_name = "COUNT", default_value = "20", value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    limit: u32,
+}
+
+/// What was compared.
+#[derive(Debug, Serialize)]
+pub(super) struct Compared {
+    /// Whether everything was read that was to be.
+    pub(super) complete: bool,
+    pub(super) topics: Vec<String>,
+    pub(super) since: String,
+    /// The folder of the rules in use.
+    pub(super) against: String,
+    /// The folder of the new rules.
+    pub(super) rules: String,
+    pub(super) events: u64,
+    /// How many of them go elsewhere.
+    pub(super) changed: u64,
+    /// How many of them no rule matches under either.
+    pub(super) unmatched: u64,
+    /// Records that are no events.
+    pub(super) poison: u64,
+    /// Offsets below the end of which Kafka gave nothing: an open transaction, most likely.
+    pub(super) withheld: u64,
+    /// By rule and agent.
+    pub(super) deliveries: Vec<Counted>,
+    /// The first of the events that go elsewhere.
+    pub(super) listed: Vec<Changed>,
+    pub(super) seconds: f64,
+}
+
+/// How many events go to an agent by a rule.
+#[derive(Debug, Serialize)]
+pub(super) struct Counted {
+    #[serde(flatten)]
+    pub(super) target: Target,
+    #[serde(flatten)]
+    pub(super) count: Count,
+}
+
+impl Diff {
+    /// Compares, and says with which exit code the command ends.
+    pub(super) fn run(
+        &self,
+        config: &Config,
+        environment: &Environment,
+        since: Timestamp,
+    ) -> Result<(Compared, ExitCode), ExitCode> {
+        let load = |folder: &Path| -> Result<Routing, ExitCode> {
+            load_routing(folder, config.dedup_window, environment).map_err(|error| fail(Exit::Config, &error))
+        };
+        let rules = self.rules.as_deref().unwrap_or(&config.routing_dir);
+        let against = self.against.as_deref().unwrap_or(&config.routing_dir);
+        let (now, new) = (load(against)?, load(rules)?);
+        let interrupt = Interrupt::listen()
+            .map_err(|error| fail(Exit::Unavailable, &format_args!("cannot listen for signals: {error}")))?;
+        let began = std::time::Instant::now();
+        let scan = TopicScan::open(&config.kafka, since.as_millisecond());
+        let mut scan = scan.map_err(|error| fail(Exit::Unavailable, &error))?;
+
+        let budget = &config.kafka.budget;
+        let limits = Limits::new(budget.max_record_bytes, budget.max_bytes);
+        let mut comparison = Comparison::new(&now, &new, limits, usize::try_from(self.limit).unwrap_or(usize::MAX));
+        let mut progress = Progress::new();
+        let mut at = ScanProgress::default();
+        let read = scan.read(&mut |position, record| {
+            at = position;
+            if let Some(record) = record {
+                compare(&mut comparison, &record);
+            }
+            progress.tick(|| format!("{} of {} records read, {} go elsewhere", at.done, at.all, comparison.changed));
+            if interrupt.is_asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        progress.end();
+        let ended = read.map_err(|error| fail(Exit::Unavailable, &error))?;
+        let exit = if ended.is_break() { interrupt.exit() } else { None };
+        let compared = Compared {
+            complete: ended.is_continue(),
+            topics: config.kafka.topics.clone(),
+            since: since.to_string(),
+            against: against.display().to_string(),
+            rules: rules.display().to_string(),
+            events: comparison.events,
+            changed: comparison.changed,
+            unmatched: comparison.unmatched,
+            poison: comparison.poison,
+            withheld: scan.progress().withheld,
+            deliveries: comparison.counts().map(|(target, count)| Counted { target, count }).collect(),
+            listed: comparison.into_listed(),
+            seconds: began.elapsed().as_secs_f64(),
+        };
+        Ok((compared, exit.unwrap_or(ExitCode::SUCCESS)))
+    }
+}
+
+fn compare(comparison: &mut Comparison<'_>, record: &Scanned<'_>) {
+    let headers: Vec<_> = record.headers.iter().collect();
+    let raw = Raw { key: record.key, value: record.value, headers: &headers, timestamp_ms: record.timestamp_ms };
+    comparison.record((record.topic, record.partition, record.offset), &record.size(), &raw);
+}
