@@ -12,10 +12,10 @@ use std::{
 };
 
 use rdkafka::{
-    Message as _, Offset, TopicPartitionList,
-    config::FromClientConfigAndContext,
-    consumer::{BaseConsumer, Consumer as _},
-    error::KafkaError as RdError,
+    ClientContext, Message as _, Offset, TopicPartitionList,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
+    error::{KafkaError as RdError, RDKafkaErrorCode},
     message::BorrowedMessage,
     types::RDKafkaRespErr,
 };
@@ -23,7 +23,7 @@ use rdkafka::{
 use super::{
     client,
     record::{Headers, size},
-    report::{Reporter, ReportingContext},
+    report::Reporter,
     settings::KafkaSettings,
 };
 use crate::{connection, event::RecordSize};
@@ -80,6 +80,24 @@ impl Scanned<'_> {
     }
 }
 
+/// Reports errors, and not that a partition has been read to its end.
+struct ScanContext(Arc<Reporter>);
+
+impl ClientContext for ScanContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.0.log_line(level, facility, text);
+    }
+
+    fn error(&self, error: RdError, reason: &str) {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        if code != RDKafkaErrorCode::PartitionEOF {
+            self.0.report(code, reason);
+        }
+    }
+}
+
+impl ConsumerContext for ScanContext {}
+
 /// How far a scan has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ScanProgress {
@@ -87,13 +105,13 @@ pub(crate) struct ScanProgress {
     pub(crate) done: u64,
     /// Offsets between the beginning and the end.
     pub(crate) all: u64,
-    /// Offsets below the end of which nothing came: a transaction that is open, most likely.
+    /// Offsets below the end of which nothing came: the partition has become shorter, most likely.
     pub(crate) withheld: u64,
 }
 
 /// See the module.
 pub(crate) struct TopicScan {
-    consumer: BaseConsumer<ReportingContext>,
+    consumer: BaseConsumer<ScanContext>,
     reporter: Arc<Reporter>,
     topics: Vec<(String, BTreeMap<i32, Span>)>,
     progress: ScanProgress,
@@ -113,7 +131,7 @@ impl TopicScan {
     pub(crate) fn open(settings: &KafkaSettings, since_ms: i64) -> Result<Self, ScanError> {
         let reporter = Arc::new(Reporter::new("reader of the topic"));
         let consumer =
-            BaseConsumer::from_config_and_context(&client::scanner(settings), ReportingContext(Arc::clone(&reporter)))
+            BaseConsumer::from_config_and_context(&client::scanner(settings), ScanContext(Arc::clone(&reporter)))
                 .map_err(|error| ScanError::Client(connection::reason(&error)))?;
         let mut scan = Self { consumer, reporter, topics: Vec::new(), progress: ScanProgress::default() };
         for topic in &settings.topics {
@@ -248,7 +266,7 @@ impl TopicScan {
                 }
                 self.give_up_withheld(topic, &mut spans);
                 if heard.elapsed() > SILENCE {
-                    let error = RdError::MessageConsumption(rdkafka::error::RDKafkaErrorCode::OperationTimedOut);
+                    let error = RdError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
                     return Err(self.failed(topic, &error));
                 }
             }

@@ -52,7 +52,7 @@ pub(super) struct Compared {
     pub(super) unmatched: u64,
     /// Records that are no events.
     pub(super) poison: u64,
-    /// Offsets below the end of which Kafka gave nothing: an open transaction, most likely.
+    /// Offsets below the end for which Kafka gave nothing.
     pub(super) withheld: u64,
     /// By rule and agent.
     pub(super) deliveries: Vec<Counted>,

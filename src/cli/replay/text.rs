@@ -31,7 +31,7 @@ pub(super) fn text(compared: &Compared) -> String {
     if compared.withheld > 0 {
         let _ = writeln!(
             text,
-            "Kafka gave no records for {} offsets before the end: of transactions that are open, most likely",
+            "Kafka gave nothing for {} offsets before the end: a leader was lost with its records, most likely",
             compared.withheld
         );
     }

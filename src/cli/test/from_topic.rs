@@ -106,6 +106,13 @@ impl FromTopic {
         if let Err(error) = read {
             return fail(Exit::Unavailable, &error);
         }
+        let withheld = scan.progress().withheld;
+        if withheld > 0 {
+            let message = format!(
+                "Kafka gave nothing for {withheld} offsets before the end: a leader was lost with its records, most likely"
+            );
+            output::warnings(&[message]);
+        }
         let topics = config.kafka.topics.join(", ");
         self.print(reading, &format!("{topics} since {since}"));
         interrupt.exit().unwrap_or(ExitCode::SUCCESS)
