@@ -233,6 +233,9 @@ bench: test-setup ## The figures, in the release profile
 measure-restarts: kafka-jars ## How long nothing is delivered after a crash, a stop or the loss of the broker; needs Java 17 and Maven
 	MEASURE_RESTARTS=1 cargo test --locked --test it restart:: -- --nocapture
 
+measure-reloads: kafka-jars ## The latency of deliveries while 10,000 rules are loaded again and again; needs Java 17 and Maven
+	MEASURE_RELOADS=1 cargo test --release --locked --test it reload::the_latency -- --nocapture
+
 bench-publish: kafka-jars wheel ## The Python package beside confluent-kafka and kafka-python, on one broker
 	@pins=benches/publish/requirements.txt
 	venv=$(IT)/bench-publish-venv

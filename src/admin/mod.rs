@@ -1,8 +1,9 @@
 //! The admin pages of a running bridge, for people, Prometheus and orchestrators.
 //!
-//! Owns the HTTP endpoints `/metrics`, `/healthz`, `/readyz`, `/api/status` and `/api/events/ID`. It shows a [`View`] and changes nothing; it
-//! does not know how delivery works.
+//! Owns the HTTP endpoints `/metrics`, `/healthz`, `/readyz`, `/api/status`, `/api/events/ID` and `/api/reload`, and who may ask for the
+//! last, which is the only one that changes anything. It shows a [`View`]; it does not know how delivery works.
 
+mod caller;
 mod metrics;
 
 use std::{io, net::SocketAddr, sync::Arc};
@@ -10,12 +11,12 @@ use std::{io, net::SocketAddr, sync::Arc};
 use axum::{
     Json, Router,
     extract::{Path, State},
-    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
     task::{JoinHandle, spawn_blocking},
@@ -43,6 +44,19 @@ pub(crate) trait View: Send + Sync + 'static {
     fn status(&self) -> Value;
     /// What became of an event. Blocks: it reads the disk.
     fn event(&self, event_id: &str) -> EventPage;
+    /// Loads the routing folder, or says what that would change. Blocks.
+    fn reload(&self, is_trial: bool) -> ReloadPage;
+}
+
+/// How a reload of the routing folder ended, as JSON.
+#[derive(Debug)]
+pub(crate) enum ReloadPage {
+    /// It is in force, or would be.
+    Done(Value),
+    /// It has mistakes.
+    Refused(Value),
+    /// It cannot be loaded now.
+    Unavailable(Value),
 }
 
 /// What became of an event, as JSON.
@@ -77,6 +91,8 @@ pub(crate) struct Admin {
 struct Pages {
     view: Arc<dyn View>,
     recorder: Recorder,
+    /// Only this host can ask.
+    is_loopback: bool,
 }
 
 /// A bound address that does not serve yet.
@@ -103,7 +119,8 @@ impl Bound {
             .route("/readyz", get(|State(pages): State<Pages>| async move { answer(pages.view.readiness()) }))
             .route("/api/status", get(|State(pages): State<Pages>| async move { Json(pages.view.status()) }))
             .route("/api/events/{id}", get(event))
-            .with_state(Pages { view, recorder });
+            .route("/api/reload", post(reload))
+            .with_state(Pages { view, recorder, is_loopback: addr.ip().is_loopback() });
         info!(%addr, "admin listening");
         let task = tokio::spawn(async move {
             // `serve` ends only with its task: accept errors are retried inside.
@@ -129,6 +146,27 @@ async fn event(State(pages): State<Pages>, Path(id): Path<String>) -> Response {
         Ok(EventPage::Known(page)) => Json(page).into_response(),
         Ok(EventPage::Unknown(page)) => (StatusCode::NOT_FOUND, Json(page)).into_response(),
         Ok(EventPage::Failed(page)) => (StatusCode::INTERNAL_SERVER_ERROR, Json(page)).into_response(),
+        // It panicked: the log has where.
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn reload(State(pages): State<Pages>, uri: Uri, headers: HeaderMap) -> Response {
+    if let Some(problem) = caller::refusal(&headers, pages.is_loopback) {
+        return (StatusCode::FORBIDDEN, Json(json!({"result": "forbidden", "problems": [problem]}))).into_response();
+    }
+    let is_trial = match uri.query() {
+        None | Some("") => false,
+        Some("dry_run=true") => true,
+        Some(_) => {
+            let problem = "expected no query, or dry_run=true";
+            return (StatusCode::BAD_REQUEST, Json(json!({"result": "wrong", "problems": [problem]}))).into_response();
+        }
+    };
+    match spawn_blocking(move || pages.view.reload(is_trial)).await {
+        Ok(ReloadPage::Done(page)) => Json(page).into_response(),
+        Ok(ReloadPage::Refused(page)) => (StatusCode::UNPROCESSABLE_ENTITY, Json(page)).into_response(),
+        Ok(ReloadPage::Unavailable(page)) => (StatusCode::SERVICE_UNAVAILABLE, Json(page)).into_response(),
         // It panicked: the log has where.
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

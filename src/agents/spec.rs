@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::Tls;
 
-/// An agent: an endpoint that rules send to, with its limits.
-#[derive(Debug, Clone)]
+/// An agent: an endpoint that rules send to, with its limits. Equal ones can stand for each other.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct AgentSpec {
     /// Unique over the routing folder; part of every delivery's identity.
     pub name: Arc<str>,
@@ -52,7 +52,7 @@ pub(crate) struct RetrySpec {
 }
 
 /// The kinds of endpoint.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "there is one for each agent, behind its Arc")]
 pub(crate) enum Endpoint {
     /// A LangGraph agent server: one accepted run per delivery.
@@ -72,7 +72,7 @@ impl Endpoint {
 }
 
 /// A LangGraph agent server and the assistant on it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LangGraphSpec {
     /// The server's base URL, without a trailing slash in its path.
     pub url: Url,
@@ -127,7 +127,7 @@ impl TtlStrategy {
 }
 
 /// Any HTTP endpoint.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct HttpSpec {
     /// Where the event goes.
     pub url: Url,
@@ -144,7 +144,7 @@ pub(crate) struct HttpSpec {
 }
 
 /// The bridge's credentials.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Auth {
     /// `Authorization: Bearer ...`
     Bearer(Secret),
@@ -158,7 +158,7 @@ pub(crate) enum Auth {
 }
 
 /// The value of a header: written in the routing file, or a secret.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum HeaderText {
     /// As it stands in the file.
     Plain(HeaderValue),
@@ -202,7 +202,7 @@ impl Class {
 }
 
 /// The source of a secret. Its value is never part of a message, and `Debug` shows only the source.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Secret {
     /// An environment variable, read once when the routing folder is loaded.
     Env {

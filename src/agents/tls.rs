@@ -6,6 +6,7 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use native_tls::Certificate;
@@ -14,7 +15,15 @@ use native_tls::Certificate;
 #[derive(Clone)]
 pub(crate) struct Tls {
     ca_file: PathBuf,
+    pem: Arc<[u8]>,
     certificates: Vec<Certificate>,
+}
+
+/// Equal when the same file had the same content.
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        self.ca_file == other.ca_file && self.pem == other.pem
+    }
 }
 
 /// A CA file that cannot be used.
@@ -39,7 +48,7 @@ pub(crate) enum TlsError {
 }
 
 impl Tls {
-    /// Reads the certificates, once: a file that changes later is read at the next start.
+    /// Reads the certificates, once: a file that changes later is read at the next load of the routing folder.
     pub(crate) fn load(ca_file: &Path) -> Result<Self, TlsError> {
         let path = || ca_file.to_owned();
         let pem = crate::files::read(ca_file).map_err(|error| TlsError::Unreadable { path: path(), error })?;
@@ -49,7 +58,7 @@ impl Tls {
             Ok(certificates) => certificates,
             Err(error) => return Err(missing(&format!("one that is damaged ({error})"))),
         };
-        Ok(Self { ca_file: path(), certificates })
+        Ok(Self { ca_file: path(), pem: pem.into(), certificates })
     }
 
     /// At least one.

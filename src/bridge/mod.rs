@@ -8,6 +8,7 @@ mod drain;
 mod error;
 mod event_page;
 mod exit;
+mod reload;
 mod setup;
 mod signals;
 mod spool;
@@ -15,7 +16,10 @@ mod status;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 use tokio_util::sync::DropGuard;
 use tracing::error;
 
@@ -26,16 +30,20 @@ pub(crate) use self::{
     signals::signals,
     spool::{BATCH_TIME as SPOOL_BATCH_TIME, publisher as spool_publisher},
 };
-use self::{spool::SpoolDrain, status::Overview};
+use self::{
+    reload::{Reloader, Watched},
+    spool::SpoolDrain,
+    status::Overview,
+};
 pub(crate) use crate::pipeline::CompletedEvent;
 use crate::{
     admin::{self, Admin, Bound, Recorder},
-    config::{Config, LogOutcomes},
+    config::Config,
     dedup::Ledger,
     event::Limits,
     kafka::{ConsumerHandle, DeadLetters, LedgerAppender, ParkedTopics},
-    pipeline::{CancellationToken, Observer, OutcomeLog, Parts, Pipeline},
-    routing::Routing,
+    pipeline::{CancellationToken, Observer, Parts, Pipeline},
+    routing::{Fingerprint, Routing},
 };
 
 /// How long the spool's thread has to put back what it took.
@@ -48,6 +56,8 @@ pub(crate) struct Hooks {
     pub observer: Option<Observer>,
     /// Gets the admin address once it is bound.
     pub listening: Option<oneshot::Sender<SocketAddr>>,
+    /// Each asks for a reload of the routing folder.
+    pub reloads: Option<mpsc::Receiver<()>>,
 }
 
 /// Runs the bridge until `until` resolves, and then stops in order.
@@ -62,10 +72,11 @@ pub(crate) async fn run(
     until: impl Future<Output = ()>,
 ) -> Result<(), BridgeError> {
     let recorder = admin::install()?;
-    let routing = load_routing(&config.routing_dir, config.dedup_window, environment)?;
+    let (routing, fingerprint) = setup::load_snapshot(&config.routing_dir, config.dedup_window, environment)?;
     setup::register_series(&config, &routing);
     setup::log_start(&config, &routing);
-    let mut bridge = Bridge::start(&config, Arc::new(routing), recorder, hooks).await?;
+    let loaded = (Arc::new(routing), fingerprint);
+    let mut bridge = Bridge::start(&config, environment, loaded, recorder, hooks).await?;
     let ended = bridge.wait(until).await;
     bridge.stop(ended, config.drain_timeout).await
 }
@@ -81,14 +92,15 @@ struct Bridge {
     consumer: ConsumerHandle,
     spool: Option<SpoolDrain>,
     pages: Admin,
-    upkeep: JoinHandle<()>,
+    background: [JoinHandle<()>; 2],
 }
 
 impl Bridge {
     /// Opens what can fail first, and starts the consumer when its records have somewhere to go.
     async fn start(
         config: &Config,
-        routing: Arc<Routing>,
+        environment: &Environment,
+        (routing, fingerprint): (Arc<Routing>, Fingerprint),
         recorder: Recorder,
         hooks: Hooks,
     ) -> Result<Self, BridgeError> {
@@ -98,14 +110,13 @@ impl Bridge {
             None => None,
         };
         let ledger = setup::open_ledger(config)?;
-        let dead_letters = DeadLetters::connect(&config.kafka)?;
         let (consumer, replication, appender) = setup::consumer(config, &ledger)?;
         let shutdown = CancellationToken::new();
         let parts = Parts {
             routing: Arc::clone(&routing),
             ledger: ledger.clone(),
             replication,
-            dead_letters,
+            dead_letters: DeadLetters::connect(&config.kafka)?,
             max_events: usize::try_from(config.kafka.budget.max_events).unwrap_or(usize::MAX >> 4),
             max_bytes: config.kafka.budget.max_bytes,
             limits: Limits::new(config.kafka.budget.max_record_bytes, config.kafka.budget.max_bytes),
@@ -113,11 +124,7 @@ impl Bridge {
             consumer: consumer.view(),
             parked_topics: ParkedTopics::connect(&config.kafka)?,
             park_after: config.park_after,
-            outcome_log: OutcomeLog {
-                failures: config.log_outcomes >= LogOutcomes::Failures,
-                matched: config.log_outcomes >= LogOutcomes::Matched,
-                unmatched: config.log_outcomes >= LogOutcomes::All,
-            },
+            outcome_log: setup::outcome_log(config),
         };
         let (pipeline, intake) = Pipeline::start(parts, shutdown.clone())?;
         let shutdown = shutdown.drop_guard();
@@ -127,13 +134,15 @@ impl Bridge {
         let consumer = consumer.start(Box::new(intake), Box::new(on_cluster))?;
         let spool = spool_client.map(|(folder, client)| SpoolDrain::start(folder, client));
 
+        let reloader = Reloader::start(Watched::new(config, environment), pipeline.rules(), (routing, fingerprint));
         let view = Arc::new(Overview {
             consumer: consumer.view(),
             events: pipeline.known_events(),
             agents: Box::new(pipeline.agents_view()),
             ledger: ledger.clone(),
             appender: appender.clone(),
-            routing,
+            routing: Box::new(pipeline.rules_view()),
+            reloader: reloader.clone(),
             group: config.kafka.group_id.clone(),
             spool: spool.as_ref().map(|spool| Box::new(spool.view()) as _),
         });
@@ -143,7 +152,8 @@ impl Bridge {
             // The receiver may be gone.
             let _ = listening.send(pages.addr);
         }
-        Ok(Self { pipeline, shutdown, ledger, appender, consumer, spool, pages, upkeep })
+        let reloads = tokio::spawn(forward(hooks.reloads, reloader));
+        Ok(Self { pipeline, shutdown, ledger, appender, consumer, spool, pages, background: [upkeep, reloads] })
     }
 
     /// Resolves when the bridge is to stop, or with the error of a part that ended by itself.
@@ -173,8 +183,16 @@ impl Bridge {
         {
             error!("stopping the spool's thread failed");
         }
-        self.upkeep.abort();
+        self.background.iter().for_each(JoinHandle::abort);
         drop(self.pages);
         result
+    }
+}
+
+/// Asks for a reload each time that a signal does.
+async fn forward(reloads: Option<mpsc::Receiver<()>>, reloader: Reloader) {
+    let Some(mut reloads) = reloads else { return };
+    while reloads.recv().await.is_some() {
+        reloader.reload_soon();
     }
 }

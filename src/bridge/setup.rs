@@ -7,11 +7,11 @@ use tracing::{info, warn};
 
 use super::error::BridgeError;
 use crate::{
-    config::Config,
+    config::{Config, LogOutcomes},
     dedup::{Ledger, LedgerOptions, OpenError},
     kafka::{Consumer, LedgerAppender, LedgerTopicSettings},
-    pipeline::{DeadLetterReason, Outcome, Replication, now_ms, replicate},
-    routing::{LoadOptions, Routing},
+    pipeline::{DeadLetterReason, Outcome, OutcomeLog, Replication, now_ms, replicate},
+    routing::{Fingerprint, LoadOptions, Routing, Snapshot},
     telemetry,
 };
 
@@ -28,12 +28,27 @@ pub(crate) fn process_environment() -> Environment {
 
 /// Loads the routing folder as `run` and `check` do.
 pub(crate) fn load_routing(folder: &Path, window: Duration, environment: &Environment) -> Result<Routing, BridgeError> {
-    let environment = Arc::clone(environment);
-    let options = LoadOptions { env: Box::new(move |name| environment(name)), dedup_window: window };
-    let loaded = Routing::load(folder, &options);
+    load_snapshot(folder, window, environment).map(|(routing, _)| routing)
+}
+
+/// The same, with the fingerprint of what was read.
+pub(super) fn load_snapshot(
+    folder: &Path,
+    window: Duration,
+    environment: &Environment,
+) -> Result<(Routing, Fingerprint), BridgeError> {
+    let snapshot = Snapshot::read(folder);
+    let fingerprint = snapshot.fingerprint();
+    let loaded = Routing::compile(snapshot, &load_options(window, environment));
     let result = if loaded.is_ok() { "ok" } else { "error" };
     counter!(telemetry::ROUTING_LOADS, "result" => result).increment(1);
-    loaded.map_err(|problems| BridgeError::Routing { folder: folder.to_owned(), problems })
+    let routing = loaded.map_err(|problems| BridgeError::Routing { folder: folder.to_owned(), problems })?;
+    Ok((routing, fingerprint))
+}
+
+pub(super) fn load_options(window: Duration, environment: &Environment) -> LoadOptions {
+    let environment = Arc::clone(environment);
+    LoadOptions { env: Box::new(move |name| environment(name)), dedup_window: window }
 }
 
 /// Logs what the bridge starts with.
@@ -63,6 +78,7 @@ pub(super) fn register_series(config: &Config, routing: &Routing) {
         counter!(telemetry::EVENTS, "outcome" => outcome.as_str()).increment(0);
     }
     counter!(telemetry::LEDGER_REPLACED).increment(0);
+    counter!(telemetry::ROUTING_LOADS, "result" => "error").increment(0);
     gauge!(telemetry::KAFKA_REACHABLE).set(0.0);
     for topic in &config.kafka.topics {
         counter!(telemetry::RECORDS_LOST, "topic" => topic.clone()).increment(0);
@@ -103,4 +119,12 @@ pub(super) fn consumer(
     let (replication, applier) = replicate(ledger, &config.kafka.group_id, appender.clone());
     let consumer = consumer.following(&settings, Box::new(applier))?;
     Ok((consumer, Some(replication), Some(appender)))
+}
+
+pub(super) fn outcome_log(config: &Config) -> OutcomeLog {
+    OutcomeLog {
+        failures: config.log_outcomes >= LogOutcomes::Failures,
+        matched: config.log_outcomes >= LogOutcomes::Matched,
+        unmatched: config.log_outcomes >= LogOutcomes::All,
+    }
 }

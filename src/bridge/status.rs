@@ -4,9 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{event_page, spool::SpoolStatus};
+use super::{
+    event_page,
+    reload::{Outcome, Reloader},
+    spool::SpoolStatus,
+};
 use crate::{
-    admin::{EventPage, Probe, View},
+    admin::{EventPage, Probe, ReloadPage, View},
     dedup::Ledger,
     kafka::{AppenderStatus, ConsumerStatus, ConsumerView, LedgerAppender, LedgerProgress, PartitionStatus},
     pipeline::{AgentStatus, BreakerState, KnownEvents},
@@ -27,7 +31,9 @@ pub(super) struct Overview {
     pub(super) ledger: Ledger,
     /// `None` when the ledger topic is off.
     pub(super) appender: Option<LedgerAppender>,
-    pub(super) routing: Arc<Routing>,
+    /// The rules in force.
+    pub(super) routing: Box<dyn Fn() -> Arc<Routing> + Send + Sync>,
+    pub(super) reloader: Reloader,
     pub(super) group: String,
     pub(super) spool: Option<Box<dyn Fn() -> SpoolStatus + Send + Sync>>,
 }
@@ -87,6 +93,7 @@ impl View for Overview {
         notes.extend(ledger_error.map(|error| format!("ledger topic: {error}")));
         notes.extend(assigned.iter().filter_map(ledger_note));
         notes.extend(assigned.iter().filter_map(stuck_note));
+        notes.extend(self.reloader.note());
         notes.extend(self.agents_with_open_breaker().map(|agent| {
             let failure = agent.last_failure.unwrap_or_default();
             let parked = match agent.parked_deliveries {
@@ -101,11 +108,24 @@ impl View for Overview {
         Probe { ok: problem.is_none(), notes }
     }
 
+    fn reload(&self, is_trial: bool) -> ReloadPage {
+        let Some(outcome) = self.reloader.reload(is_trial) else {
+            let problem = "the routing folder is not watched, or too many reloads wait: see the log, or ask again";
+            return ReloadPage::Unavailable(json!({"result": "unavailable", "problems": [problem]}));
+        };
+        match outcome {
+            Outcome::Loaded(_) | Outcome::Tried(_) => ReloadPage::Done(outcome.json()),
+            Outcome::Refused(_) => ReloadPage::Refused(outcome.json()),
+            Outcome::Changing => ReloadPage::Unavailable(outcome.json()),
+        }
+    }
+
     fn event(&self, event_id: &str) -> EventPage {
         event_page::page(&self.events, &self.consumer.status(), event_id)
     }
 
     fn status(&self) -> Value {
+        let routing = (self.routing)();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "group": self.group,
@@ -117,7 +137,8 @@ impl View for Overview {
                 "unacknowledged": self.appender.as_ref().map(|appender| appender.status().unacknowledged),
                 "append_error": self.appender.as_ref().and_then(|appender| appender.status().error),
             },
-            "rules": self.routing.rules().map(|rule| json!({
+            "routing": self.reloader.json(&routing),
+            "rules": routing.rules().map(|rule| json!({
                 "rule": &**rule.name(),
                 "to": rule.agents().iter().map(|agent| &**agent).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),

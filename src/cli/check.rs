@@ -8,7 +8,10 @@ mod snippet;
 mod source;
 mod text;
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, ValueEnum};
 
@@ -18,10 +21,11 @@ use super::{flags::Settings, output, variables::Variables};
 use crate::{
     bridge::{BridgeError, Exit, load_routing},
     config::environment_help,
-    routing::{Inventory, Problem, cases::CaseFiles},
+    routing::{Changes, Inventory, Problem, cases::CaseFiles},
 };
 
 const EXAMPLE: &str = "Example: workflow-bridge check --routing routing\n\
+Example: workflow-bridge check --routing routing.new --against routing\n\
 Example: workflow-bridge check -D warnings -o sarif > check.sarif\n\n\
 A value that may be a secret is shown as ***.\n\n\
 Exit codes: 0 no mistake, 78 a mistake in the settings or the routing files, or a warning with -D warnings.";
@@ -49,6 +53,9 @@ pub(super) struct Check {
     /// The same as --deny warnings
     #[arg(long)]
     strict: bool,
+    /// Compare with this routing folder, the one that is in force: names that are gone or changed are warnings
+    #[arg(long, value_name = "FOLDER")]
+    against: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -108,6 +115,12 @@ impl Check {
         }
         // The bridge does not read them.
         report.routing(Severity::Warning, &tests.problems);
+        if let (Some(against), Ok(routing)) = (&self.against, &routing) {
+            match load_routing(against, window, &environment) {
+                Ok(before) => report.changes(&folder, against, &Changes::between(&before, routing)),
+                Err(error) => report.other(against, format!("there is nothing to compare with: {error}")),
+            }
+        }
         report.sort();
         report
     }

@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use tokio::{runtime::Runtime, sync::oneshot};
+use tokio::{
+    runtime::Runtime,
+    sync::{mpsc, oneshot},
+};
 use tracing::warn;
 
 use super::{
@@ -42,12 +45,13 @@ impl Run {
             Err(error) => return fail(Exit::Unavailable, &format_args!("cannot start threads: {error}")),
         };
         let result = runtime.block_on(async {
-            let until = match bridge::signals() {
+            let (ask, reloads) = mpsc::channel(1);
+            let until = match bridge::signals(Some(ask)) {
                 Ok(until) => until,
                 Err(error) => return Err(bridge::BridgeError::Defect(format!("cannot listen for signals: {error}"))),
             };
             let (listening, started) = oneshot::channel();
-            let hooks = Hooks { listening: Some(listening), ..Hooks::default() };
+            let hooks = Hooks { listening: Some(listening), reloads: Some(reloads), ..Hooks::default() };
             tokio::spawn(async move {
                 // The routing files have read their variables by then.
                 if started.await.is_ok() {

@@ -42,9 +42,10 @@ keys! {
     DEAD_LETTERS = "kafka.dead_letter_topic" "BRIDGE_DEAD_LETTER_TOPIC" None, "", "dead-letter topic; by default the topic's name with .dlq appended";
     PARKED_TOPIC = "kafka.parked_topic" "BRIDGE_PARKED_TOPIC" None, "", "name of the topics where the deliveries to an agent that is down wait, before the source topic's name; by default the group's name with -parked appended";
     ROUTING = "routing_dir" "BRIDGE_ROUTING_DIR" Some("--routing"), "routing", "folder of routing files";
+    ROUTING_RELOAD = "routing_reload" "BRIDGE_ROUTING_RELOAD" None, "5s", "how often the routing folder is looked at; a change is loaded while the bridge runs; off to load it only on SIGHUP and POST /api/reload";
     DATA = "data_dir" "BRIDGE_DATA_DIR" Some("--data-dir"), "data", "folder of the dedup ledger";
     SPOOL = "spool_dir" "WORKFLOW_EVENTS_SPOOL_DIR" None, "", "spool folder of publishers on this host, which the bridge drains; none by default";
-    ADMIN = "admin_addr" "BRIDGE_ADMIN_ADDR" Some("--admin"), "127.0.0.1:9464", "listen address of /metrics, /healthz, /readyz, /api/status and /api/events/ID";
+    ADMIN = "admin_addr" "BRIDGE_ADMIN_ADDR" Some("--admin"), "127.0.0.1:9464", "listen address of /metrics, /healthz, /readyz, /api/status, /api/events/ID and /api/reload";
     WINDOW = "dedup.window" "BRIDGE_DEDUP_WINDOW" None, "7d", "how long an event is remembered";
     CACHE = "dedup.cache_bytes" "BRIDGE_DEDUP_CACHE_BYTES" None, "33554432", "cache of the ledger, in bytes; it takes several times as much memory";
     LEDGER_TOPIC = "dedup.ledger_topic" "BRIDGE_LEDGER_TOPIC" None, "on", "topic that carries the ledger to the other replicas: on for GROUP-ledger, off (one replica), or a name";

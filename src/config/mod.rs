@@ -58,6 +58,8 @@ pub(crate) struct Config {
     pub kafka: KafkaSettings,
     /// The folder of routing files.
     pub routing_dir: PathBuf,
+    /// How often the routing folder is looked at; only when somebody asks when absent.
+    pub routing_reload: Option<Duration>,
     /// The folder of the ledger.
     pub data_dir: PathBuf,
     /// The spool folder that the bridge drains, if any.
@@ -143,6 +145,7 @@ impl Config {
         };
         let config = Self {
             routing_dir: get.text(keys::ROUTING).into(),
+            routing_reload: get.duration_or_off(keys::ROUTING_RELOAD),
             data_dir: get.text(keys::DATA).into(),
             spool_dir: get.optional(keys::SPOOL).filter(|folder| !is_off(folder)).map(PathBuf::from),
             admin_addr: get.text(keys::ADMIN),
@@ -220,6 +223,14 @@ impl Config {
             problem(
                 keys::PARKED_TOPIC.path,
                 format!("`kafka.parked_topic`: `{parked_topic}` is the ledger topic: set this to something else"),
+            );
+        }
+        let often = Duration::from_millis(100)..=Duration::from_secs(3_600);
+        if let Some(every) = self.routing_reload.filter(|every| !often.contains(every)) {
+            let every = humantime::format_duration(every);
+            problem(
+                keys::ROUTING_RELOAD.path,
+                format!("`routing_reload`: expected 100ms to 1h, or off, found {every}: set it to 5s, for example"),
             );
         }
         if self.dedup_window < Duration::from_secs(60) {

@@ -29,6 +29,7 @@ mod open;
 mod record;
 mod refill;
 mod store;
+mod walk;
 
 #[cfg(test)]
 mod tests;

@@ -129,7 +129,7 @@ pub(crate) async fn run(options: Options, show: impl FnOnce(&Report, SocketAddr)
         })
     };
     let (listening, bound) = oneshot::channel();
-    let hooks = Hooks { observer: Some(observer), listening: Some(listening) };
+    let hooks = Hooks { observer: Some(observer), listening: Some(listening), ..Hooks::default() };
     let mut as_expected = false;
     let samples_and_report = async {
         let all = async {
@@ -145,7 +145,7 @@ pub(crate) async fn run(options: Options, show: impl FnOnce(&Report, SocketAddr)
             show(&report, addr);
         }
         if options.keep
-            && let Ok(until) = bridge::signals()
+            && let Ok(until) = bridge::signals(None)
         {
             until.await;
         }

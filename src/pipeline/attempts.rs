@@ -9,18 +9,19 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::{
+    attempt::{Attempt, result_label},
     breaker::AttemptResult,
     cause::Cause,
     clock::{milliseconds, now_ms},
     compose::{compose, delivery_id},
     context::PipelineContext,
     event_state::EventState,
-    instruments::ACCEPTED,
     limiter::Permit,
     next_step::{Decision, Happened, LedgerWrite, NextStep, Policy, Progress, Search, Times, next, overdue_in, resume},
     outcome_log::LoggedDelivery,
     parking::turn::Line,
     retry::Backoff,
+    rules::Planned,
     runtime::AgentRuntime,
     under_way::Exclusive,
     wait::{begin_attempt, pause, stopped, until_zero},
@@ -42,6 +43,8 @@ pub(super) enum AttemptsEnd {
     Parked(AttemptGuard),
     /// Another process has ended it meanwhile, as the ledger knows by now.
     Elsewhere(AttemptGuard),
+    /// It is to be made as the rules in force say.
+    Moved,
     /// The pipeline shuts down, or the partition was given up.
     Abandoned,
 }
@@ -50,6 +53,7 @@ pub(super) enum AttemptsEnd {
 pub(super) struct Attempts<'a> {
     context: &'a PipelineContext,
     state: &'a EventState,
+    planned: &'a Planned,
     rule: &'a Arc<Rule>,
     runtime: &'a AgentRuntime,
     policy: Policy<'a>,
@@ -66,19 +70,10 @@ pub(super) struct Attempts<'a> {
     search: Option<Search>,
     /// When the agent first rejected the event in a way that the breaker attributed to the agent.
     rejected_at: Option<Instant>,
+    /// An earlier request may still be on its way: it was said so, and is not recorded.
+    may_have_arrived: bool,
     /// While an attempt is under way, or its end is not in the ledger yet.
     exclusive: Option<Exclusive<'a>>,
-}
-
-/// One attempt that got an answer.
-struct Attempt {
-    answer: Answer,
-    /// The first is 1.
-    number: u32,
-    /// The breaker attributes the rejection to the agent.
-    agent_at_fault: bool,
-    /// It is under way until its result is recorded.
-    guard: AttemptGuard,
 }
 
 /// Why an attempt was not made.
@@ -95,6 +90,7 @@ enum Acquired<'a> {
     Permit(Option<Permit<'a>>),
     Overdue,
     Park,
+    Moved,
     Stopped,
 }
 
@@ -102,18 +98,19 @@ impl<'a> Attempts<'a> {
     pub(super) fn new(
         context: &'a PipelineContext,
         state: &'a EventState,
-        rule: &'a Arc<Rule>,
-        runtime: &'a AgentRuntime,
+        planned: &'a Planned,
         number: u64,
         line: Option<&'a Line>,
     ) -> Self {
+        let Planned { rule, runtime, .. } = planned;
         let (failed_attempts, _) = state.progress(rule.name(), &runtime.spec.name);
         Self {
             context,
             state,
+            planned,
             rule,
             runtime,
-            policy: Policy::new(&runtime.spec, delivery_id(state, rule, runtime)),
+            policy: Policy::new(&runtime.spec, delivery_id(state, planned)),
             backoff: Backoff::after(&runtime.spec.retry, failed_attempts),
             session: runtime.agent.session(),
             line,
@@ -122,6 +119,7 @@ impl<'a> Attempts<'a> {
             tried_since: None,
             search: None,
             rejected_at: None,
+            may_have_arrived: false,
             exclusive: None,
         }
     }
@@ -146,6 +144,7 @@ impl<'a> Attempts<'a> {
             let (decision, attempt) = match self.acquire().await {
                 Acquired::Stopped => return Ok(AttemptsEnd::Abandoned),
                 Acquired::Park => return Ok(AttemptsEnd::Park),
+                Acquired::Moved => return Ok(AttemptsEnd::Moved),
                 Acquired::Overdue => {
                     let last = self.runtime.last_failure();
                     (self.decide(Happened::Overdue { last: last.as_ref() }), None)
@@ -183,6 +182,7 @@ impl<'a> Attempts<'a> {
             tokio::select! {
                 biased;
                 () = self.parks() => return Ok(AttemptsEnd::Park),
+                () = self.moves() => return Ok(AttemptsEnd::Moved),
                 waited = pause(self.stopped(), wait) => if !waited {
                     return Ok(AttemptsEnd::Abandoned);
                 },
@@ -196,6 +196,7 @@ impl<'a> Attempts<'a> {
             biased;
             () = self.stopped() => Acquired::Stopped,
             () = self.parks() => Acquired::Park,
+            () = self.moves() => Acquired::Moved,
             permit = self.runtime.limiter.acquire(self.arrival_number) => Acquired::Permit(permit),
             () = until_zero(|| self.overdue_in()) => Acquired::Overdue,
         }
@@ -210,6 +211,13 @@ impl<'a> Attempts<'a> {
         line.parks().await;
     }
 
+    /// Resolves when the delivery is to be made as the rules in force say. What an earlier request may have reached stays where
+    /// it is: elsewhere it could run again.
+    async fn moves(&self) {
+        let is_at_rest = !self.may_have_arrived && self.search.is_none() && self.progress().failed_attempts == 0;
+        self.planned.moves(is_at_rest).await;
+    }
+
     /// Resolves when no attempt may start any more.
     fn stopped(&self) -> impl Future<Output = ()> + use<'a> {
         stopped(&self.context.shutdown, self.state.ownership())
@@ -221,7 +229,7 @@ impl<'a> Attempts<'a> {
         let delivery = tokio::select! {
             biased;
             () = self.stopped() => return Err(NotMade::Stopped),
-            composed = compose(self.context, self.state, self.rule, self.runtime) => composed.map_err(NotMade::DeadLetter)?,
+            composed = compose(self.context, self.state, self.planned) => composed.map_err(NotMade::DeadLetter)?,
         };
         if let Some(replication) = &self.context.replication {
             tokio::select! {
@@ -230,7 +238,7 @@ impl<'a> Attempts<'a> {
                 () = replication.room() => {}
             }
         }
-        let id = delivery_id(self.state, self.rule, self.runtime);
+        let id = delivery_id(self.state, self.planned);
         let exclusive = tokio::select! {
             biased;
             () = self.stopped() => return Err(NotMade::Stopped),
@@ -256,7 +264,7 @@ impl<'a> Attempts<'a> {
     }
 
     /// Keeps what explains the delivery later: the run that accepted it, or the failure.
-    fn note(&self, answer: &Answer) {
+    fn note(&mut self, answer: &Answer) {
         let (rule, agent) = (self.rule.name(), &self.runtime.spec.name);
         match answer {
             Answer::Accepted { run_id, .. } => {
@@ -265,7 +273,7 @@ impl<'a> Attempts<'a> {
                 }
             }
             Answer::Failed(failure) => self.state.note_failure(rule, agent, failure.class.as_str(), failure.status),
-            Answer::Wait(_) | Answer::Ended => {}
+            Answer::Wait(_) | Answer::Ended => self.may_have_arrived = true,
         }
     }
 
@@ -368,28 +376,6 @@ impl<'a> Attempts<'a> {
     }
 }
 
-impl Attempt {
-    fn happened(&self) -> Happened<'_> {
-        match &self.answer {
-            Answer::Accepted { .. } => Happened::Accepted,
-            Answer::Wait(wait) => Happened::Inconclusive(*wait),
-            Answer::Ended => Happened::NoRun,
-            Answer::Failed(failure) => Happened::Failed { failure, agent_at_fault: self.agent_at_fault },
-        }
-    }
-}
-
 fn times() -> Times {
     Times { now: Instant::now(), now_ms: now_ms() }
-}
-
-/// The label of an answer in `attempts_total`.
-fn result_label(answer: &Answer) -> &'static str {
-    match answer {
-        Answer::Accepted { found: true, .. } => "found",
-        Answer::Accepted { status: Some(200..300) | None, .. } => ACCEPTED,
-        Answer::Accepted { .. } => "classified",
-        Answer::Wait(_) | Answer::Ended => "inconclusive",
-        Answer::Failed(failure) => failure.kind.as_str(),
-    }
 }

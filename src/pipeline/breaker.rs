@@ -120,6 +120,11 @@ impl Breaker {
         }
     }
 
+    /// From the next failure on it waits like this.
+    pub(super) fn set_backoff(&mut self, backoff: Backoff) {
+        self.backoff = backoff;
+    }
+
     /// Open or half-open: only probes are sent.
     pub(super) fn is_open(&self) -> bool {
         self.probe_at.is_some()

@@ -4,33 +4,29 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{
-    cause::Cause, context::PipelineContext, event_state::EventState, render::RenderFailed, runtime::AgentRuntime,
-};
+use super::{cause::Cause, context::PipelineContext, event_state::EventState, render::RenderFailed, rules::Planned};
 use crate::{
     agents::{Delivery, Endpoint, RunSettings, TraceContext, published},
     event::DeliveryId,
-    routing::Rule,
 };
 
 /// The identity of a delivery, the same for every attempt, restart and replica.
-pub(super) fn delivery_id(state: &EventState, rule: &Rule, runtime: &AgentRuntime) -> DeliveryId {
-    DeliveryId::new(rule.name(), &runtime.spec.name, state.event.id(), 0)
+pub(super) fn delivery_id(state: &EventState, planned: &Planned) -> DeliveryId {
+    DeliveryId::new(planned.rule.name(), &planned.runtime.spec.name, state.event.id(), 0)
 }
 
 /// The delivery as the agent gets it. A template that cannot be rendered ends the delivery.
 pub(super) async fn compose(
     context: &PipelineContext,
     state: &EventState,
-    rule: &Arc<Rule>,
-    runtime: &AgentRuntime,
+    planned: &Planned,
 ) -> Result<Delivery, Cause> {
     let event = &state.event;
-    let (body, settings) = render(context, state, rule, runtime).await?;
+    let (body, settings) = render(context, state, planned).await?;
     Ok(Delivery {
-        id: delivery_id(state, rule, runtime),
-        rule: Arc::clone(rule.name()),
-        agent: Arc::clone(&runtime.spec.name),
+        id: delivery_id(state, planned),
+        rule: Arc::clone(planned.rule.name()),
+        agent: Arc::clone(&planned.runtime.spec.name),
         event: Arc::clone(event),
         origin: state.received.origin.clone(),
         raw: published(event, || state.received.text()),
@@ -45,8 +41,7 @@ pub(super) async fn compose(
 async fn render(
     context: &PipelineContext,
     state: &EventState,
-    rule: &Arc<Rule>,
-    runtime: &AgentRuntime,
+    Planned { routing, rule, runtime, .. }: &Planned,
 ) -> Result<(Option<Value>, RunSettings), Cause> {
     let uses_input = match &runtime.spec.endpoint {
         Endpoint::LangGraph(_) => true,
@@ -54,11 +49,11 @@ async fn render(
     };
     let agent = Arc::clone(&runtime.spec);
     let depends_on_event = if uses_input {
-        rule.has_input_template() || context.routing.has_templates(&agent.name)
+        rule.has_input_template() || routing.has_templates(&agent.name)
     } else {
         rule.has_body_template()
     };
-    let (routing, rule, event) = (Arc::clone(&context.routing), Arc::clone(rule), Arc::clone(&state.event));
+    let (routing, rule, event) = (Arc::clone(routing), Arc::clone(rule), Arc::clone(&state.event));
     let render = move || routing.render(&rule, &agent, &event);
     let rendered = if depends_on_event {
         let _one_at_a_time = runtime.rendering.lock().await;

@@ -3,10 +3,7 @@
 //! Owns the clock that ages ledger records, and the one place where an event is completed: its ticket is completed,
 //! its outcome is counted and the observer is called.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +15,7 @@ use super::{
     parking::Parking,
     render::Renderer,
     replica::Replication,
-    runtime::ConnectedAgents,
+    rules::RulesInForce,
     uncommitted::Uncommitted,
     under_way::UnderWay,
 };
@@ -26,12 +23,10 @@ use crate::{
     dedup::{ExpiryClock, Ledger, Record, ledger_now},
     event::Limits,
     kafka::{Acks, ConsumerView, DeadLetters, ReadProgress, Ticket},
-    routing::Routing,
 };
 
 pub(super) struct PipelineContext {
-    pub(super) routing: Arc<Routing>,
-    pub(super) agents: ConnectedAgents,
+    pub(super) rules: RulesInForce,
     pub(super) renderer: Renderer,
     pub(super) ledger: Ledger,
     /// `None` when the ledger topic is off.

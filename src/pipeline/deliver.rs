@@ -19,6 +19,7 @@ use super::{
         SourcePartition,
         turn::{Line, ParkEnd, Turn, count, park},
     },
+    rules::Planned,
     wait::{begin_attempt, stopped},
 };
 use crate::{
@@ -44,25 +45,37 @@ pub(super) enum DeliveryEnd {
 pub(super) async fn deliver(
     context: &PipelineContext,
     state: &EventState,
-    rule: &Arc<str>,
-    agent: &Arc<str>,
+    (rule, agent): (&Arc<str>, &Arc<str>),
     parkable: Option<&Arc<SourcePartition>>,
     number: u64,
 ) -> Result<DeliveryEnd, LedgerError> {
-    let planned = context
-        .routing
-        .rule(rule)
-        .filter(|found| found.agents().iter().any(|name| name == agent))
-        .zip(context.agents.get(agent));
     if state.is_fed() && !state.is_open(context, rule, agent)? {
         // Another record of the same delivery came before.
         return Ok(DeliveryEnd::Recorded(None));
     }
     let line = parkable.map(|partition| Line::new(Arc::clone(partition), Arc::clone(agent)));
+    let mut planned = context.rules.planned(&state.version, rule, agent);
+    loop {
+        let end = deliver_as(context, state, (rule, agent), planned.as_ref(), line.as_ref(), number).await?;
+        match (end, planned) {
+            (Some(end), _) => return Ok(end),
+            (None, before) => planned = before.and_then(|before| context.rules.moved(before, rule, agent)),
+        }
+    }
+}
+
+/// Takes it to its end as one plan says. `None`: it is to be made as another one says.
+async fn deliver_as(
+    context: &PipelineContext,
+    state: &EventState,
+    (rule, agent): (&Arc<str>, &Arc<str>),
+    planned: Option<&Planned>,
+    line: Option<&Line>,
+    number: u64,
+) -> Result<Option<DeliveryEnd>, LedgerError> {
     // Kept until the end is in the ledger: until then no other attempt of the delivery begins.
-    let mut attempts =
-        planned.map(|(rule, runtime)| Attempts::new(context, state, rule, runtime, number, line.as_ref()));
-    let end = match (&mut attempts, &line) {
+    let mut attempts = planned.map(|planned| Attempts::new(context, state, planned, number, line));
+    let end = match (&mut attempts, line) {
         (Some(attempts), Some(line)) => live(context, state, (rule, agent), attempts, line).await?,
         (Some(attempts), None) => attempts.run().await?,
         (None, _) => AttemptsEnd::DeadLetter(Cause::plan_gone(rule, agent), None),
@@ -71,20 +84,23 @@ pub(super) async fn deliver(
         AttemptsEnd::Delivered(guard) => (DeliveryStatus::Delivered, guard),
         AttemptsEnd::DeadLetter(cause, guard) => match dead(context, state, (rule, agent), &cause, guard).await? {
             Ok(guard) => (DeliveryStatus::Dead, Some(guard)),
-            Err(end) => return Ok(end),
+            Err(end) => return Ok(Some(end)),
         },
-        AttemptsEnd::Parked(guard) | AttemptsEnd::Elsewhere(guard) => return Ok(DeliveryEnd::Recorded(Some(guard))),
-        AttemptsEnd::Park | AttemptsEnd::Abandoned => return Ok(DeliveryEnd::Abandoned),
+        AttemptsEnd::Parked(guard) | AttemptsEnd::Elsewhere(guard) => {
+            return Ok(Some(DeliveryEnd::Recorded(Some(guard))));
+        }
+        AttemptsEnd::Moved => return Ok(None),
+        AttemptsEnd::Park | AttemptsEnd::Abandoned => return Ok(Some(DeliveryEnd::Abandoned)),
     };
     state.finish(context, rule, agent, status)?;
     context.ledger.durable().await?;
     if state.is_fed() {
         count(
-            context.parking.agents.line(agent),
+            context.parking.line(agent),
             if status == DeliveryStatus::Delivered { "delivered" } else { "dead_lettered" },
         );
     }
-    Ok(DeliveryEnd::Recorded(guard))
+    Ok(Some(DeliveryEnd::Recorded(guard)))
 }
 
 /// Writes the dead letter of a delivery. Without one there is another end.

@@ -212,18 +212,19 @@ impl Dispatcher {
         }
         for (rule, agent) in deliveries {
             let lane = LaneKey::new(&state.received.origin, &key, agent, false);
-            self.push(lane, Queued { state: Arc::clone(state), rule, parkable: Some(Arc::clone(&partition)) });
+            self.push(lane, (Arc::clone(state), rule, Some(Arc::clone(&partition))));
         }
     }
 
     /// Starts the delivery at the head of a lane.
-    fn start(&mut self, lane: LaneKey, Queued { state, rule, parkable }: Queued) {
+    fn start(&mut self, lane: LaneKey, Queued { state, rule, parkable, pending }: Queued) {
         let context = Arc::clone(&self.context);
         // Taken here, because tasks begin in any order.
         let number = self.started;
         self.started += 1;
         self.spawn(async move {
-            let end = deliver(&context, &state, &rule, &lane.agent, parkable.as_ref(), number).await?;
+            let end = deliver(&context, &state, (&rule, &lane.agent), parkable.as_ref(), number).await?;
+            drop(pending);
             Ok(Done::Delivery { lane, state, end })
         });
     }
@@ -269,9 +270,6 @@ impl Dispatcher {
                 None
             }
         };
-        if let Some(runtime) = self.context.agents.get(&lane.agent) {
-            runtime.add_pending(-1);
-        }
         if let Some(next) = self.lanes.pop(&lane)
             && !self.context.shutdown.is_cancelled()
         {

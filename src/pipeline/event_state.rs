@@ -10,7 +10,7 @@ use std::sync::{
 
 use bytes::Bytes;
 
-use super::{clock::now_ms, context::PipelineContext, cost};
+use super::{clock::now_ms, context::PipelineContext, cost, rules::RulesVersion};
 use crate::{
     dedup::{DeliveryStatus, FailureRecord, LedgerError, Record, RunRecord, Source},
     event::{BYTE_ORDER_MARK, Event, Origin, Poison},
@@ -54,7 +54,9 @@ pub(super) struct Arrival {
     pub(super) event: Arc<Event>,
     pub(super) received: Received,
     pub(super) ticket: Ticket,
-    /// The deliveries that the rules ask for now: (rule, agent).
+    /// The rules that planned it.
+    pub(super) version: Arc<RulesVersion>,
+    /// The deliveries that these rules ask for: (rule, agent).
     pub(super) plan: Vec<(Arc<str>, Arc<str>)>,
 }
 
@@ -69,6 +71,8 @@ struct Known {
 pub(super) struct EventState {
     pub(super) event: Arc<Event>,
     pub(super) received: Received,
+    /// The rules that planned its deliveries.
+    pub(super) version: Arc<RulesVersion>,
     known: Mutex<Known>,
     ticket: Mutex<Option<Ticket>>,
     ownership: Arc<Ownership>,
@@ -93,6 +97,7 @@ impl EventState {
         Self {
             event: arrival.event,
             received: arrival.received,
+            version: arrival.version,
             known: Mutex::new(Known { record, merged }),
             ownership: Arc::clone(arrival.ticket.ownership()),
             ticket: Mutex::new(Some(arrival.ticket)),
@@ -108,9 +113,9 @@ impl EventState {
         event: Arc<Event>,
         received: Received,
         record: Record,
-        (parked_ms, ticket): (u64, Ticket),
+        (parked_ms, ticket, version): (u64, Ticket, Arc<RulesVersion>),
     ) -> Self {
-        let arrival = Arrival { event, received, ticket, plan: Vec::new() };
+        let arrival = Arrival { event, received, ticket, version, plan: Vec::new() };
         Self { parked_ms: Some(parked_ms), ..Self::new(arrival, record, 1, 0, Acks::new()) }
     }
 

@@ -1,6 +1,12 @@
 //! The metrics that every event touches. Their handles are made once: to look one up costs a hash, allocations and a lock.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
@@ -24,10 +30,11 @@ impl OutcomeCounters {
     }
 }
 
-/// The metrics of one agent's deliveries.
+/// The metrics of the deliveries to the agents of one name.
 pub(super) struct AgentInstruments {
     agent: String,
     pending: Gauge,
+    pending_now: AtomicI64,
     duration: Histogram,
     latency: Histogram,
     /// `attempts_total` of the usual result.
@@ -40,17 +47,25 @@ pub(super) const ACCEPTED: &str = "2xx";
 impl AgentInstruments {
     pub(super) fn new(agent: &str) -> Self {
         let label = || agent.to_owned();
+        let pending = gauge!(telemetry::PENDING_DELIVERIES, "agent" => label());
+        pending.set(0.0);
         Self {
             agent: label(),
-            pending: gauge!(telemetry::PENDING_DELIVERIES, "agent" => label()),
+            pending,
+            pending_now: AtomicI64::new(0),
             duration: histogram!(telemetry::ATTEMPT_DURATION, "agent" => label()),
             latency: histogram!(telemetry::ACCEPTANCE_LATENCY, "agent" => label()),
             accepted: counter!(telemetry::ATTEMPTS, "agent" => label(), "result" => ACCEPTED),
         }
     }
 
-    /// So many deliveries wait for it or are in flight.
-    pub(super) fn pending(&self, now: i64) {
+    /// Deliveries that wait for it or are in flight.
+    pub(super) fn pending(&self) -> i64 {
+        self.pending_now.load(Ordering::Relaxed)
+    }
+
+    fn add_pending(&self, change: i64) {
+        let now = self.pending_now.fetch_add(change, Ordering::Relaxed) + change;
         self.pending.set(now as f64);
     }
 
@@ -66,5 +81,21 @@ impl AgentInstruments {
     /// From the time of a record until its delivery was accepted.
     pub(super) fn accepted_after(&self, latency: Duration) {
         self.latency.record(latency);
+    }
+}
+
+/// A delivery that waits for its agent or is in flight, until it is dropped.
+pub(super) struct PendingDelivery(Arc<AgentInstruments>);
+
+impl PendingDelivery {
+    pub(super) fn new(of: Arc<AgentInstruments>) -> Self {
+        of.add_pending(1);
+        Self(of)
+    }
+}
+
+impl Drop for PendingDelivery {
+    fn drop(&mut self) {
+        self.0.add_pending(-1);
     }
 }

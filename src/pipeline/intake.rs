@@ -6,7 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    watch,
+};
 use tracing::{error, warn};
 
 use super::{
@@ -16,6 +19,7 @@ use super::{
     event_state::{Arrival, Message, Poisoned, Received},
     outcome::{CompletedEvent, Outcome},
     outcome_log::{UnmatchedEvent, excerpt},
+    rules::InForce,
 };
 use crate::{
     event::{Event, EventType, Limits, Origin, Poison, Projected, Raw},
@@ -29,6 +33,9 @@ pub(crate) struct Intake {
     context: Arc<PipelineContext>,
     sender: mpsc::Sender<Message>,
     limits: Limits,
+    /// The rules in force as of the last record, and whether others are.
+    rules: InForce,
+    in_force: watch::Receiver<InForce>,
     unknown_types: Throttle<String>,
 }
 
@@ -45,7 +52,9 @@ const MAX_UNKNOWN_TYPES: usize = 100;
 
 impl Intake {
     pub(super) fn new(context: Arc<PipelineContext>, sender: mpsc::Sender<Message>, limits: Limits) -> Self {
-        Self { context, sender, limits, unknown_types: Throttle::once(MAX_UNKNOWN_TYPES) }
+        let mut in_force = context.rules.subscribe();
+        let rules = in_force.borrow_and_update().clone();
+        Self { context, sender, limits, rules, in_force, unknown_types: Throttle::once(MAX_UNKNOWN_TYPES) }
     }
 
     /// Logs an event that no rule matches. A misspelt type matches no rule, and its events would vanish silently.
@@ -70,7 +79,7 @@ impl Intake {
         self.limits.check(&record.size())?;
         let headers: Vec<_> = record.headers.iter().collect();
         let raw = Raw { key: record.key, value: record.value, headers: &headers, timestamp_ms: record.timestamp_ms };
-        match self.context.routing.router().read(&self.limits, &raw)? {
+        match self.rules.rules.routing.router().read(&self.limits, &raw)? {
             Matched::Projected(projected, rules) if rules.is_empty() && !self.is_known(projected.id()) => {
                 Ok(Read::Unmatched(projected))
             }
@@ -107,6 +116,10 @@ impl Intake {
 
 impl Receive for Intake {
     fn receive(&mut self, mut record: Incoming<'_>) {
+        // The sender lives in the context.
+        if self.in_force.has_changed().unwrap_or_default() {
+            self.rules = self.in_force.borrow_and_update().clone();
+        }
         if let Some(ms) = record.timestamp_ms.and_then(|ms| u64::try_from(ms).ok()) {
             // A time in the future must not disable the guard of the expiry.
             self.context.newest_record_ms.fetch_max(ms.min(now_ms()), Ordering::Relaxed);
@@ -128,8 +141,8 @@ impl Receive for Intake {
         for rule in rules {
             for agent in rule.agents() {
                 plan.push((Arc::clone(rule.name()), Arc::clone(agent)));
-                charge +=
-                    self.context.agents.get(agent).map_or(0, |runtime| cost.delivery(&rule, &runtime.spec.endpoint));
+                let runtime = self.rules.rules.agents.get(agent);
+                charge += runtime.map_or(0, |runtime| cost.delivery(&rule, &runtime.spec.endpoint));
             }
         }
         if plan.is_empty() && !self.is_known(event.id()) {
@@ -140,7 +153,8 @@ impl Receive for Intake {
         // Before anything is decided: its ledger record must stay until the event is committed.
         self.context.uncommitted.received(&record.origin, event.id());
         let (received, ticket) = into_owned(record);
-        self.send(Message::Arrival(Box::new(Arrival { event: Arc::new(event), received, ticket, plan })));
+        let version = Arc::clone(&self.rules.version);
+        self.send(Message::Arrival(Box::new(Arrival { event: Arc::new(event), received, ticket, version, plan })));
     }
 }
 

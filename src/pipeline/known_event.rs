@@ -37,7 +37,8 @@ impl KnownEvents {
 
     /// The address of a run on the server of a LangGraph agent, without secrets. `None` for an agent that is gone, or of another kind.
     pub(crate) fn run_url(&self, agent: &str, thread: &str, run: &str) -> Option<String> {
-        let runtime = self.0.agents.get(agent)?;
+        let rules = self.0.rules.now().rules;
+        let runtime = rules.agents.get(agent)?;
         matches!(runtime.spec.endpoint, Endpoint::LangGraph(_))
             .then(|| format!("{}/threads/{thread}/runs/{run}", runtime.url.trim_end_matches('/')))
     }

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{event_state::EventState, parking::SourcePartition};
+use super::{event_state::EventState, instruments::PendingDelivery, parking::SourcePartition};
 use crate::event::Origin;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -34,6 +34,8 @@ pub(super) struct Queued {
     pub(super) rule: Arc<str>,
     /// The assignment in which it may be parked. `None` for one that was read from the parked topic.
     pub(super) parkable: Option<Arc<SourcePartition>>,
+    /// Counts it while it waits or is made.
+    pub(super) pending: Option<Arc<PendingDelivery>>,
 }
 
 #[derive(Default)]

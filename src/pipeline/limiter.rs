@@ -6,14 +6,14 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use metrics::gauge;
 use tokio::{
-    sync::{Semaphore, SemaphorePermit, watch},
+    sync::watch,
     time::{Instant, sleep_until},
 };
 use tracing::{info, warn};
@@ -21,6 +21,7 @@ use tracing::{info, warn};
 use super::{
     breaker::{Admission, AttemptResult, Breaker, BreakerState},
     clock::milliseconds,
+    concurrency::{Concurrency, Slot},
     probe_queue::{ProbeQueue, ProbeToken},
     rate::Pace,
     retry::Backoff,
@@ -29,38 +30,72 @@ use crate::{agents::AgentSpec, sync::Mutex, telemetry};
 
 pub(super) struct AgentLimiter {
     agent: Arc<str>,
-    concurrency: Semaphore,
+    concurrency: Concurrency,
     probes: ProbeQueue,
     /// Numbers for deliveries that failed before and queue for a probe again.
     requeued: AtomicU64,
     breaker: Mutex<Breaker>,
-    pace: Option<Mutex<Pace>>,
+    pace: Mutex<Option<Pace>>,
     /// Whether the breaker is open or half-open.
     open: watch::Sender<bool>,
+    /// The agent of this name is another one, or there is none: the metric is not this one's any more.
+    retired: AtomicBool,
 }
 
 /// Permission for one attempt; dropped when its answer has arrived.
 pub(super) struct Permit<'a> {
-    _slot: SemaphorePermit<'a>,
+    _slot: Slot<'a>,
     _probe: Option<ProbeToken<'a>>,
 }
 
 impl AgentLimiter {
     pub(super) fn new(spec: &AgentSpec) -> Self {
-        gauge!(telemetry::BREAKER_OPEN, "agent" => spec.name.to_string()).set(0.0);
         Self {
             agent: Arc::clone(&spec.name),
-            concurrency: Semaphore::new(spec.concurrency),
+            concurrency: Concurrency::new(spec.concurrency),
             probes: ProbeQueue::default(),
             requeued: AtomicU64::new(0),
             breaker: Mutex::new(Breaker::new(Backoff::after(&spec.retry, 0))),
-            pace: spec.rate.map(|rate| Mutex::new(Pace::new(rate))),
+            pace: Mutex::new(spec.rate.map(Pace::new)),
             open: watch::Sender::new(false),
+            retired: AtomicBool::new(false),
         }
+    }
+
+    /// There is no limiter of that name before it.
+    pub(super) fn register(&self) {
+        gauge!(telemetry::BREAKER_OPEN, "agent" => self.agent.to_string()).set(0.0);
+    }
+
+    /// Follows the settings of an agent that were changed. The breaker stays as it is.
+    pub(super) fn adjust(&self, before: &AgentSpec, spec: &AgentSpec) {
+        if before.concurrency != spec.concurrency {
+            self.concurrency.resize(spec.concurrency);
+        }
+        if before.rate != spec.rate {
+            *self.pace.lock() = spec.rate.map(Pace::new);
+        }
+        if before.retry != spec.retry {
+            self.breaker.lock().set_backoff(Backoff::after(&spec.retry, 0));
+        }
+    }
+
+    /// What still waits goes on, but the metric is the successor's.
+    pub(super) fn retire(&self) {
+        let breaker = self.breaker.lock();
+        self.retired.store(true, Ordering::Release);
+        gauge!(telemetry::BREAKER_OPEN, "agent" => self.agent.to_string()).set(0.0);
+        drop(breaker);
     }
 
     pub(super) fn breaker_state(&self) -> BreakerState {
         self.breaker.lock().state(Instant::now())
+    }
+
+    /// Resolves when the breaker is open or half-open.
+    pub(super) async fn until_open(&self) {
+        // The sender lives here.
+        let _ = self.open.subscribe().wait_for(|is_open| *is_open).await;
     }
 
     /// How long the breaker has been open, while it is.
@@ -115,9 +150,9 @@ impl AgentLimiter {
                 }
                 (Admission::Now, None) => {}
             }
-            let slot = self.concurrency.acquire().await.ok()?;
-            if let Some(pace) = &self.pace {
-                let at = pace.lock().take(Instant::now());
+            let slot = self.concurrency.acquire().await?;
+            let at = self.pace.lock().as_mut().map(|pace| pace.take(Instant::now()));
+            if let Some(at) = at {
                 sleep_until(at).await;
             }
             // The agent may have failed while this attempt waited.
@@ -139,13 +174,15 @@ impl AgentLimiter {
         let is_open = breaker.is_open();
         let changed = self.open.send_if_modified(|open| std::mem::replace(open, is_open) != is_open);
         let (cause, next) = (breaker.cause(), breaker.next_attempt(now, true));
+        if changed && !self.retired.load(Ordering::Acquire) {
+            gauge!(telemetry::BREAKER_OPEN, "agent" => self.agent.to_string()).set(f64::from(u8::from(is_open)));
+        }
         drop(breaker);
         let next_ms = next.map(|at| milliseconds(at.saturating_duration_since(now)));
         if let Some(pause) = retry_after.filter(|_| !is_open) {
             info!(agent = %self.agent, pause_ms = milliseconds(pause), error, "the agent asked for a pause: its deliveries wait");
         }
         if changed {
-            gauge!(telemetry::BREAKER_OPEN, "agent" => self.agent.to_string()).set(f64::from(u8::from(is_open)));
             if is_open {
                 warn!(
                     agent = %self.agent, cause, error, next_probe_in_ms = next_ms,

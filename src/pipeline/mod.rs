@@ -8,25 +8,29 @@
 //! |---|---|
 //! | `intake` | decode and route a record |
 //! | `dispatch`, `lanes` | look an event up in the ledger, queue its deliveries, complete it |
-//! | `deliver`, `attempts`, `wait` | one delivery: its attempts, and its end |
+//! | `deliver`, `attempts`, `attempt`, `wait` | one delivery: its attempts, and its end |
 //! | `next_step` | what happens after an attempt (pure) |
 //! | `retry` | backoff, `give_up_after` and `max_attempts` (pure) |
 //! | `compose`, `render` | build the request of an attempt |
 //! | `dead_letter`, `cause` | write a dead letter, and its texts |
 //! | `outcome`, `outcome_log` | what became of an event: the labels, the log |
 //! | `parking` | deliveries to an agent that is down wait in a topic of their own |
-//! | `limiter`, `breaker`, `probe_queue`, `rate` | when an agent may be called |
+//! | `rules`, `runtime` | the rules in force, those that an event keeps, and their agents |
+//! | `reload` | what the bridge does when the routing folder has changed |
+//! | `limiter`, `breaker`, `probe_queue`, `rate`, `concurrency` | when an agent may be called |
 //! | `under_way` | one attempt of a delivery at a time |
 //! | `known_event` | what is known of one event |
 //! | `replica` | the ledger topic: what is appended to it, and merged from it |
 //! | `uncommitted`, `expiry` | when a ledger record may be removed |
 //! | `rewrite` | records that the ledger topic gets again |
 
+mod attempt;
 mod attempts;
 mod breaker;
 mod cause;
 mod clock;
 mod compose;
+mod concurrency;
 mod context;
 mod cost;
 mod dead_letter;
@@ -46,12 +50,14 @@ mod outcome_log;
 mod parking;
 mod probe_queue;
 mod rate;
+mod reload;
 mod render;
 mod replica;
 #[cfg(test)]
 mod replica_model;
 mod retry;
 mod rewrite;
+mod rules;
 mod runtime;
 mod uncommitted;
 mod under_way;
@@ -71,6 +77,7 @@ pub(crate) use intake::Intake;
 pub(crate) use known_event::{KnownEvent, KnownEvents};
 pub(crate) use outcome::{CompletedEvent, DeadLetterReason, Observer, Outcome};
 pub(crate) use outcome_log::OutcomeLog;
+pub(crate) use reload::{OpenDeliveries, RulesHandle};
 pub(crate) use replica::{Replication, replicate};
 pub(crate) use runtime::AgentStatus;
 pub(crate) use tokio_util::sync::CancellationToken;
@@ -87,7 +94,7 @@ use dispatch::Dispatcher;
 use instruments::OutcomeCounters;
 use parking::Parking;
 use render::Renderer;
-use runtime::ConnectedAgents;
+use rules::RulesInForce;
 use uncommitted::Uncommitted;
 use under_way::UnderWay;
 
@@ -129,13 +136,12 @@ impl Pipeline {
     /// Connects the agents and starts the lanes. The [`Intake`] goes to the consumer loop. After `shutdown` is
     /// cancelled no new work starts.
     pub(crate) fn start(parts: Parts, shutdown: CancellationToken) -> Result<(Self, Intake), ConnectError> {
-        let agents = ConnectedAgents::connect(parts.routing.agents())?;
-        let names: Vec<_> = agents.names().cloned().collect();
-        let parking = Parking::new(parts.parked_topics, names, parts.park_after, (parts.max_events, parts.max_bytes));
+        let rules = RulesInForce::new(parts.routing)?;
+        let budget = (parts.max_events, parts.max_bytes);
+        let parking = Parking::new(parts.parked_topics, rules.names(), parts.park_after, budget);
         let context = Arc::new(PipelineContext {
-            agents,
+            rules,
             renderer: Renderer::start().map_err(|error| ConnectError::Threads { error })?,
-            routing: parts.routing,
             ledger: parts.ledger,
             replication: parts.replication,
             dead_letters: parts.dead_letters,
@@ -160,13 +166,24 @@ impl Pipeline {
     /// The current status of each agent, for the tests.
     #[cfg(test)]
     pub(crate) fn agents(&self) -> Vec<AgentStatus> {
-        self.context.agents.status(&self.context.parking)
+        self.context.rules.now().rules.agents.status(&self.context.parking)
     }
 
     /// A view for the status API that outlives the pipeline.
     pub(crate) fn agents_view(&self) -> impl Fn() -> Vec<AgentStatus> + Send + Sync + 'static {
         let context = Arc::clone(&self.context);
-        move || context.agents.status(&context.parking)
+        move || context.rules.now().rules.agents.status(&context.parking)
+    }
+
+    /// Puts other rules in force. It does not keep the pipeline alive.
+    pub(crate) fn rules(&self) -> RulesHandle {
+        RulesHandle::new(&self.context)
+    }
+
+    /// The rules in force, for the status API; outlives the pipeline.
+    pub(crate) fn rules_view(&self) -> impl Fn() -> Arc<Routing> + Send + Sync + 'static {
+        let context = Arc::clone(&self.context);
+        move || Arc::clone(&context.rules.now().rules.routing)
     }
 
     /// Answers questions about single events, after the end of the pipeline too.

@@ -14,11 +14,12 @@
 //! | `state` | when deliveries are attempted, parked or held back (pure, with a model) |
 //! | `turn` | what a live delivery does when it has its turn |
 //! | `room`, `fed_bytes` | how much is read back at once: deliveries and memory |
-//! | `names` | which line a delivery is in |
+//! | `names`, `added` | which line a delivery is in; agents that are added |
 //! | `standing` | which records of a parked topic count |
 //! | `scan`, `feed` | what is parked, and reading it back |
 //! | `follow` | when that is done |
 
+mod added;
 mod fed_bytes;
 pub(super) mod feed;
 pub(super) mod follow;
@@ -66,7 +67,7 @@ const LEAST_SLOTS: u32 = PARKING_SLOTS / 256;
 /// See the module.
 pub(super) struct Parking {
     pub(super) topics: ParkedTopics,
-    pub(super) agents: AgentNames,
+    names: Mutex<AgentNames>,
     /// `None`: nothing is parked, but what was parked before is delivered.
     pub(super) park_after: Option<Duration>,
     max_events: usize,
@@ -123,7 +124,7 @@ impl Parking {
     ) -> Self {
         Self {
             topics,
-            agents: AgentNames::new(agents),
+            names: Mutex::new(AgentNames::new(agents)),
             park_after,
             max_events,
             max_bytes: max_bytes / 4,
@@ -133,6 +134,16 @@ impl Parking {
             slots: Semaphore::new(PARKING_SLOTS as usize),
             refusals: Throttle::every(LOG_REFUSAL_EVERY),
         }
+    }
+
+    /// The names of the agents, as of now.
+    fn names(&self) -> AgentNames {
+        self.names.lock().clone()
+    }
+
+    /// The line that a parked delivery to this agent is in.
+    pub(super) fn line<'a>(&self, agent: &'a str) -> &'a str {
+        self.names.lock().line(agent)
     }
 
     /// Whether a refused topic is logged now: without parking nobody needs it.
@@ -269,12 +280,7 @@ impl SourcePartition {
         self.modes.send_replace(());
     }
 
-    pub(super) fn scanned(
-        &self,
-        found: impl IntoIterator<Item = (Arc<str>, Found)>,
-        (end, exists): (i64, bool),
-        may_park: bool,
-    ) {
+    fn scanned(&self, found: impl IntoIterator<Item = (Arc<str>, Found)>, (end, exists): (i64, bool), may_park: bool) {
         self.state.lock().scanned(found, end, may_park);
         self.is_absent.store(!exists, Ordering::Release);
         self.modes.send_replace(());

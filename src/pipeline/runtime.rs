@@ -1,14 +1,12 @@
-//! The agents in force, connected: each with its limiter and its pending deliveries.
+//! The agents of one load of the routing folder, connected: each with its limiter.
+//!
+//! Owns what an agent of the next load takes over: everything when nothing of it has changed; the limiter and the last failure
+//! when its endpoint is the same.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     breaker::BreakerState, cause::LastFailure, instruments::AgentInstruments, limiter::AgentLimiter, parking::Parking,
@@ -21,14 +19,15 @@ use crate::{
 pub(super) struct AgentRuntime {
     pub(super) spec: Arc<AgentSpec>,
     pub(super) agent: Agent,
-    pub(super) limiter: AgentLimiter,
+    pub(super) limiter: Arc<AgentLimiter>,
     /// Its address, without credentials, query and fragment.
     pub(super) url: String,
     /// Locked while a template is rendered: one at a time for each agent, so that none fills the queue.
     pub(super) rendering: tokio::sync::Mutex<()>,
-    pub(super) instruments: AgentInstruments,
-    pending: AtomicI64,
-    last_failure: Mutex<Option<LastFailure>>,
+    pub(super) instruments: Arc<AgentInstruments>,
+    last_failure: Arc<Mutex<Option<LastFailure>>>,
+    /// The agent of this name has another endpoint now.
+    replaced: CancellationToken,
 }
 
 /// One agent as the status API shows it.
@@ -59,25 +58,47 @@ pub(crate) struct AgentStatus {
 }
 
 impl AgentRuntime {
-    fn connect(spec: &Arc<AgentSpec>) -> Result<Self, ConnectError> {
-        let runtime = Self {
+    /// `before`: the agent of this name in the rules that are replaced.
+    fn connect(
+        spec: &Arc<AgentSpec>,
+        before: Option<&Arc<Self>>,
+        instruments: Arc<AgentInstruments>,
+    ) -> Result<Arc<Self>, ConnectError> {
+        if let Some(same) = before.filter(|before| before.spec == *spec) {
+            return Ok(Arc::clone(same));
+        }
+        let agent = Agent::connect(spec)?;
+        let same = before.filter(|before| before.spec.endpoint == spec.endpoint);
+        let (limiter, last_failure, replaced) = same.map_or_else(
+            || (Arc::new(AgentLimiter::new(spec)), Arc::default(), CancellationToken::new()),
+            |same| (Arc::clone(&same.limiter), Arc::clone(&same.last_failure), same.replaced.clone()),
+        );
+        Ok(Arc::new(Self {
             spec: Arc::clone(spec),
-            agent: Agent::connect(spec)?,
-            limiter: AgentLimiter::new(spec),
+            agent,
+            limiter,
             url: public_url(&spec.endpoint),
             rendering: tokio::sync::Mutex::default(),
-            instruments: AgentInstruments::new(&spec.name),
-            pending: AtomicI64::new(0),
-            last_failure: Mutex::new(None),
-        };
-        runtime.add_pending(0);
-        Ok(runtime)
+            instruments,
+            last_failure,
+            replaced,
+        }))
     }
 
-    /// Counts deliveries in (+1) and out (-1).
-    pub(super) fn add_pending(&self, change: i64) {
-        let now = self.pending.fetch_add(change, Ordering::Relaxed) + change;
-        self.instruments.pending(now);
+    /// Takes the place of the agent of this name.
+    fn succeed(&self, before: &Self) {
+        if Arc::ptr_eq(&self.limiter, &before.limiter) {
+            self.limiter.adjust(&before.spec, &self.spec);
+        } else {
+            before.limiter.retire();
+            before.replaced.cancel();
+        }
+    }
+
+    /// Resolves when the agent of this name has another endpoint, and this one does not work.
+    pub(super) async fn given_way(&self) {
+        self.replaced.cancelled().await;
+        self.limiter.until_open().await;
     }
 
     pub(super) fn failed(&self, failure: &Failure) {
@@ -102,7 +123,7 @@ impl AgentRuntime {
             url: self.url.clone(),
             breaker: self.limiter.breaker_state(),
             next_attempt_in_ms: self.limiter.next_attempt_in_ms(),
-            pending_deliveries: self.pending.load(Ordering::Relaxed),
+            pending_deliveries: self.instruments.pending(),
             parked: parked.is_parked,
             parked_deliveries: parked.deliveries,
             parked_in_flight: parked.fed,
@@ -128,11 +149,30 @@ fn public_url(endpoint: &Endpoint) -> String {
 pub(super) struct ConnectedAgents(BTreeMap<Arc<str>, Arc<AgentRuntime>>);
 
 impl ConnectedAgents {
-    pub(super) fn connect<'a>(specs: impl Iterator<Item = &'a Arc<AgentSpec>>) -> Result<Self, ConnectError> {
-        specs
-            .map(|spec| Ok((Arc::clone(&spec.name), Arc::new(AgentRuntime::connect(spec)?))))
-            .collect::<Result<_, _>>()
-            .map(Self)
+    /// Changes nothing of those before.
+    pub(super) fn connect<'a>(
+        specs: impl Iterator<Item = &'a Arc<AgentSpec>>,
+        before: Option<&Self>,
+        mut instruments: impl FnMut(&Arc<str>) -> Arc<AgentInstruments>,
+    ) -> Result<Self, ConnectError> {
+        let connected = specs.map(|spec| {
+            let before = before.and_then(|before| before.get(&spec.name));
+            let runtime = AgentRuntime::connect(spec, before, instruments(&spec.name))?;
+            Ok((Arc::clone(&spec.name), runtime))
+        });
+        connected.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Takes the place of those before.
+    pub(super) fn succeed(&self, before: Option<&Self>) {
+        for (name, runtime) in &self.0 {
+            match before.and_then(|before| before.get(name)) {
+                Some(former) => runtime.succeed(former),
+                None => runtime.limiter.register(),
+            }
+        }
+        let gone = before.into_iter().flat_map(|before| &before.0).filter(|(name, _)| self.get(name).is_none());
+        gone.for_each(|(_, former)| former.limiter.retire());
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Arc<AgentRuntime>> {

@@ -26,6 +26,7 @@ mod answers;
 mod given_up;
 mod parking;
 mod recorded;
+mod reload;
 mod replicated;
 
 /// Parking that the topic refused once, because its broker stood still, is tried again after 30 s.
@@ -41,7 +42,7 @@ struct PipelineFixture {
     next_offset: i64,
     ownership: Arc<Ownership>,
     broker: EmbeddedBroker,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 fn open(folder: &Path) -> Ledger {
@@ -117,7 +118,7 @@ impl PipelineFixture {
             next_offset: 0,
             ownership: owned(),
             broker,
-            _folder: folder,
+            folder,
         }
     }
 

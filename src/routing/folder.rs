@@ -10,20 +10,18 @@ use std::{
 use super::{
     agent::{self, Context, Declared},
     fields::Fields,
-    inventory::{self, Inventory},
+    inventory::Inventory,
     loaded::{LoadOptions, Routing},
     problem::{Problem, Problems, Report, sorted},
     router::Router,
     rule::{self, Draft},
+    snapshot::{MAX_BYTES, Snapshot},
     template::Compiler,
 };
 use crate::{
     files::NotUtf8,
     yaml::{self, Node, Position},
 };
-
-/// The largest file, and the largest folder, in bytes.
-pub(super) const MAX_BYTES: u64 = 32 << 20;
 
 /// The most agents of a folder: each has a connection pool.
 const MAX_AGENTS: usize = 1_000;
@@ -44,8 +42,18 @@ impl Routing {
     ///
     /// # Errors
     /// Every mistake of every file at once.
+    #[cfg(test)]
     pub(crate) fn load(folder: &Path, options: &LoadOptions) -> Result<Self, Problems> {
-        let inventory = inventory::list(folder).map_err(|error| {
+        Self::compile(Snapshot::read(folder), options)
+    }
+
+    /// Makes rules of what was read.
+    ///
+    /// # Errors
+    /// As [`Routing::load`].
+    pub(crate) fn compile(snapshot: Snapshot, options: &LoadOptions) -> Result<Self, Problems> {
+        let folder = &*snapshot.folder;
+        let inventory = snapshot.inventory.map_err(|error| {
             let message = match error.kind() {
                 io::ErrorKind::NotFound => {
                     format!("expected a readable routing folder, found none there: create it, and {ADVICE}")
@@ -66,8 +74,7 @@ impl Routing {
             let message = format!("expected routing files (*.yaml, *.yml), found none: {ADVICE}");
             return Err(Problems::folder(folder, message).of(inventory));
         }
-        let mut left = MAX_BYTES;
-        let files = inventory.files.iter().map(|path| read(path.clone(), &mut left)).collect();
+        let files = snapshot.files.into_iter().map(|(path, text)| read(path, text)).collect();
         Self::assemble(folder, files, inventory, options)
     }
 
@@ -224,17 +231,15 @@ fn unique<T>(
     }
 }
 
-/// Reads a file of at most `left` bytes, the rest of the folder's limit.
-pub(super) fn read(path: PathBuf, left: &mut u64) -> File {
+/// The file of this text, or of the error that reading it had.
+pub(super) fn read(path: PathBuf, text: io::Result<String>) -> File {
     let mut report = Report::new(path);
-    let text = crate::files::read_text_within(report.file(), *left).inspect(|text| *left -= text.len() as u64).map_err(
-        |error| {
-            if error.kind() != io::ErrorKind::FileTooLarge {
-                return error;
-            }
-            io::Error::new(error.kind(), format!("more than the {MAX_BYTES} bytes that all files together may have"))
-        },
-    );
+    let text = text.map_err(|error| {
+        if error.kind() != io::ErrorKind::FileTooLarge {
+            return error;
+        }
+        io::Error::new(error.kind(), format!("more than the {MAX_BYTES} bytes that all files together may have"))
+    });
     match text {
         Ok(text) => parse(report, &text),
         Err(error) => {

@@ -7,6 +7,7 @@
 
 mod agent;
 pub(crate) mod cases;
+mod changes;
 mod envelope;
 mod explain;
 mod fields;
@@ -20,6 +21,7 @@ mod problem;
 mod router;
 mod rule;
 mod schema;
+mod snapshot;
 mod template;
 
 #[cfg(test)]
@@ -29,6 +31,7 @@ pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use changes::{Changes, NameChanges};
 pub(crate) use explain::{EventExplanation, RuleExplanation};
 pub(crate) use inventory::Inventory;
 pub(crate) use loaded::{LoadOptions, Routing};
@@ -36,4 +39,5 @@ pub(crate) use problem::{Problem, Problems};
 pub(crate) use router::Matched;
 pub(crate) use rule::Rule;
 pub(crate) use schema::SCHEMA;
+pub(crate) use snapshot::{Fingerprint, Snapshot, Stamp};
 pub(crate) use template::TemplateError;

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
 };
 
@@ -29,6 +30,7 @@ pub(crate) struct Rule {
     /// Its name in messages.
     label: String,
     agents: Box<[Arc<str>]>,
+    content: u64,
     pattern: Pattern,
     input: Option<Template>,
     body: Option<Template>,
@@ -44,6 +46,11 @@ impl Rule {
     /// The names of the agents that it sends to, at least one, in the order of the file.
     pub(crate) fn agents(&self) -> &[Arc<str>] {
         &self.agents
+    }
+
+    /// Equal for rules with the same pattern and the same templates, in one process.
+    pub(super) fn content(&self) -> u64 {
+        self.content
     }
 
     /// The pattern of the events that it matches.
@@ -113,7 +120,10 @@ impl Draft {
     pub(super) fn finish(self, engine: &Arc<Environment<'static>>) -> Option<Rule> {
         let Parts { agents, pattern, input, body } = self.parts?;
         let label = format!("rule `{}`", self.name);
-        Some(Rule { name: self.name, label, agents, pattern, input, body, engine: Arc::clone(engine) })
+        let mut hasher = DefaultHasher::new();
+        self.sends.hash(&mut hasher);
+        let (content, engine) = (hasher.finish(), Arc::clone(engine));
+        Some(Rule { name: self.name, label, agents, content, pattern, input, body, engine })
     }
 }
 

@@ -159,3 +159,24 @@ fn version_names_the_libraries() {
         assert!(long.contains(name), "no {name:?} in\n{long}");
     }
 }
+
+#[test]
+fn check_against_another_folder_lists_the_names_that_are_gone() {
+    let before = SUSPICIOUS.replace(", WORKFLOW_PAUSED", "");
+    let after = before.replace("name: all", "name: completed");
+    let files = [("routing/rules.yaml", &*before), ("routing.new/rules.yaml", &after), ("empty/notes.txt", "")];
+    let folder = folder_with(&files);
+    let output = run(&folder, &["check", "--routing", "routing.new", "--against", "routing"]);
+    let stdout = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
+    let warning = "routing.new: warning: the rule `all` of routing seems to be `completed` here";
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains(warning) && stdout.contains("1 warning"), "{stderr}{stdout}");
+    let denied = run(&folder, &["check", "--routing", "routing.new", "--against", "routing", "-D", "warnings"]);
+    assert_eq!(denied.status.code(), Some(78), "{}", text(&denied.stderr));
+    let same = run(&folder, &["check", "--against", "routing", "-D", "warnings"]);
+    assert_eq!(same.status.code(), Some(0), "{}", text(&same.stderr));
+    let nothing = run(&folder, &["check", "--against", "empty"]);
+    assert_eq!(nothing.status.code(), Some(78), "{}", text(&nothing.stdout));
+    assert!(text(&nothing.stderr).contains("there is nothing to compare with"), "{}", text(&nothing.stderr));
+}

@@ -312,12 +312,12 @@ fn a_bridge_whose_log_cannot_be_written_runs_and_stops_in_order() {
         assert_eq!(process.exit_status(), None, "the bridge ended");
         when(agent.count() >= 1, agent.count())
     });
-    process.signal(Signal::HUP);
-    assert_eq!(process.wait_exit(PATIENCE).code(), Some(0), "SIGHUP drains");
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait_exit(PATIENCE).code(), Some(0), "SIGTERM drains");
 }
 
 #[test]
-fn sighup_drains_a_second_one_ends_and_nohup_is_left_alone() {
+fn a_second_signal_ends_and_sighup_neither_stops_nor_is_taken_from_nohup() {
     let agent = HttpAgent::start();
     agent.reply(Reply::Hang);
     let topic = kafka().topic("hangup", 1);
@@ -334,12 +334,16 @@ fn sighup_drains_a_second_one_ends_and_nohup_is_left_alone() {
     kafka().produce(&topic, event(&unique("hangup")).record());
     poll(PATIENCE, "the attempt is under way", || when(agent.count() >= 1, agent.count()));
     let pid = Pid::from_raw(i32::try_from(bridge.pid()).expect("a pid is an i32")).expect("a pid is not 0");
-    // Signals of the first half second count as the first one.
-    poll(PATIENCE, "a later SIGHUP ends it", || {
+    kill_process(pid, Signal::HUP).expect("the bridge runs");
+    let loaded = "routing folder loaded: its rules are in force";
+    poll(PATIENCE, "SIGHUP loads the routing folder", || when(bridge.logged(loaded).len() == 1, bridge.log().tail(5)));
+    // Signals of the first half second count as the first one, and SIGHUP as none.
+    poll(PATIENCE, "a later SIGTERM ends it", || {
         let _ = kill_process(pid, Signal::HUP);
+        let _ = kill_process(pid, Signal::TERM);
         when(!bridge.runs(), ())
     });
-    assert_eq!(bridge.wait_exit(Duration::from_secs(5)).code(), Some(129), "{}", bridge.log().tail(20));
+    assert_eq!(bridge.wait_exit(Duration::from_secs(5)).code(), Some(143), "{}", bridge.log().tail(20));
     assert_eq!(bridge.logged("stopping: waiting for the attempts under way").len(), 1, "{}", bridge.log().tail(20));
 
     let program = format!("trap '' HUP; exec {} run --admin 127.0.0.1:0", env!("CARGO_BIN_EXE_workflow-bridge"));

@@ -36,6 +36,7 @@ mod parking;
 mod poison;
 mod publish;
 mod readme;
+mod reload;
 mod replicas;
 mod restart;
 mod rule_tests;

@@ -71,6 +71,8 @@ fn every_command_in_the_documents_is_one_that_a_test_runs() {
         ),
         ("workflow-bridge replay --diff --since 24h --rules new-rules", "rule_tests.rs"),
         ("mv data data.bad", "ledger.rs"),
+        ("curl -X POST 'http://127.0.0.1:9464/api/reload?dry_run=true'", "reload.rs, with another client"),
+        ("workflow-bridge check --routing routing.new --against routing", "check_output.rs"),
         ("workflow-bridge spool status", "spool.rs"),
         ("workflow-bridge spool drain", "spool.rs"),
         ("workflow-bridge run", "ledger.rs"),

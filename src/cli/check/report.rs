@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     config::{ConfigError, Location},
-    routing::{Inventory, Problem},
+    routing::{Changes, Inventory, Problem},
     yaml::Position,
 };
 
@@ -113,6 +113,41 @@ impl Report {
             file: Some(problem.file.to_path_buf()),
             at: problem.position,
             message: problem.message.clone(),
+        }));
+    }
+
+    /// What is known under names that the other folder has, and this one has not.
+    pub(super) fn changes(&mut self, folder: &Path, against: &Path, changes: &Changes) {
+        let against = against.display();
+        let mut messages = Vec::new();
+        for (what, names) in [("rule", &changes.rules), ("agent", &changes.agents)] {
+            let renamed = names.renamed.iter().map(|(from, to)| {
+                format!(
+                    "the {what} `{from}` of {against} seems to be `{to}` here. A name is identity: what is parked or partly delivered \
+                     under the former one becomes a dead letter (plan_gone), and what was attempted under it may be delivered again: \
+                     keep the name, or wait until nothing of it is open"
+                )
+            });
+            let removed = names.removed.iter().map(|name| {
+                format!(
+                    "there is no {what} `{name}` as in {against}: what is parked or partly delivered under this name becomes a dead letter \
+                     (plan_gone)"
+                )
+            });
+            messages.extend(renamed.chain(removed));
+        }
+        messages.extend(changes.dropped.iter().map(|(rule, agent)| {
+            format!(
+                "the rule `{rule}` of {against} sends to the agent `{agent}`, and here it does not: what is parked or partly delivered \
+                 of that becomes a dead letter (plan_gone)"
+            )
+        }));
+        self.findings.extend(messages.into_iter().map(|message| Finding {
+            severity: Severity::Warning,
+            area: Area::Routing,
+            file: Some(folder.to_owned()),
+            at: None,
+            message,
         }));
     }
 

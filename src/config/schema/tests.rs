@@ -145,6 +145,7 @@ fn values_are_right_and_wrong_for_both() {
             json!([{"ssl.key.password": "x"}, {"acks": "1"}, {"fetch.min.bytes": null}, {"fetch.min.bytes": [1]}]),
         ),
         ("routing_dir", json!(["routing"]), json!(["", null, {"a": 1}])),
+        ("routing_reload", json!(["off", "OFF", "5s", "100ms"]), json!([5, "often", null])),
         ("data_dir", json!(["data"]), json!([null])),
         ("spool_dir", json!(["spool", "off", ""]), json!([null, {"file": "a"}])),
         ("admin_addr", json!(["0.0.0.0:9464", "[::]:1"]), json!(["9464", ":9464", "a:b", null])),

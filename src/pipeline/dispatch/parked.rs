@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::{
     super::{
-        event_state::Arrival,
+        event_state::{Arrival, EventState},
         lanes::{LaneKey, Queued},
         parking::{
             SourcePartition,
             feed::{Fed, FedEvent, dead_letter_unreadable, read},
             follow::{ParkingDone, Work},
-            scan::{Scanned, scan},
+            scan::scan,
         },
     },
     Dispatcher, Done,
@@ -23,10 +23,8 @@ use crate::{
 impl Dispatcher {
     pub(super) fn parking_done(&mut self, done: ParkingDone) {
         match done {
-            ParkingDone::Scanned { partition, scanned: Some(Scanned { found, end, exists }) } => {
-                let may_park = self.context.parking.park_after.is_some();
-                partition.scanned(found, (end, exists), may_park);
-                self.context.parking.wake();
+            ParkingDone::Scanned { partition, scanned: Some(scanned) } => {
+                self.context.parking.scanned(&partition, scanned);
             }
             ParkingDone::Prepared { partition, existed: true } => partition.scan_anew(),
             ParkingDone::Read { partition, agent, read: Some(Ok(fed)), .. } => self.feed(&partition, &agent, fed),
@@ -98,11 +96,14 @@ impl Dispatcher {
         }
     }
 
-    /// Queues a delivery in its lane, and starts it when it is the first.
-    pub(super) fn push(&mut self, lane: LaneKey, queued: Queued) {
-        if let Some(runtime) = self.context.agents.get(&lane.agent) {
-            runtime.add_pending(1);
-        }
+    /// Queues a delivery of a rule in its lane, and starts it when it is the first. It may be parked in the assignment.
+    pub(super) fn push(
+        &mut self,
+        lane: LaneKey,
+        (state, rule, parkable): (Arc<EventState>, Arc<str>, Option<Arc<SourcePartition>>),
+    ) {
+        let pending = self.context.rules.pending(&lane.agent).map(Arc::new);
+        let queued = Queued { state, rule, parkable, pending };
         if let Some(first) = self.lanes.push(lane.clone(), queued) {
             self.start(lane, first);
         }
@@ -119,7 +120,7 @@ impl Dispatcher {
                 FedEvent::Readable(state) => {
                     let key: Arc<str> = state.event.key().into();
                     let lane = LaneKey::new(&state.received.origin, &key, delivery.agent, true);
-                    self.push(lane, Queued { state, rule: delivery.rule, parkable: None });
+                    self.push(lane, (state, delivery.rule, None));
                 }
                 FedEvent::Unreadable(unreadable) => {
                     let context = Arc::clone(&self.context);

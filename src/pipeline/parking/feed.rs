@@ -135,7 +135,7 @@ fn visitor(
     seen: Arc<Mutex<Seen>>,
 ) -> Box<dyn FnMut(Visited<'_>) -> Visit + Send> {
     let committed = partition.committed(&context.consumer);
-    let (ledger, agents, line) = (context.ledger.clone(), context.parking.agents.clone(), Arc::clone(line));
+    let (ledger, agents, line) = (context.ledger.clone(), context.parking.names(), Arc::clone(line));
     let (topic, number) = (Arc::clone(&partition.topic), partition.number);
     Box::new(move |record: Visited<'_>| {
         let headers: Vec<_> = record.headers.iter().collect();
@@ -201,17 +201,18 @@ fn fed(
     let event = match decode(context, &received, &size) {
         Ok(event) => {
             let cost = EventCost::of_copy(&event, received.value.as_deref(), size.bytes() as u64);
-            let routing_rule = context.routing.rule(&rule);
-            let runtime = context.agents.get(&head.agent);
-            let delivery =
-                routing_rule.zip(runtime).map_or(0, |(rule, runtime)| cost.delivery(rule, &runtime.spec.endpoint));
+            // By the rules in force: those that planned it were forgotten when its event had its outcome.
+            let in_force = context.rules.now();
+            let planned = in_force.find(&rule, &head.agent);
+            let delivery = planned.map_or(0, |of| cost.delivery(&of.rule, &of.runtime.spec.endpoint));
             ticket.charge(cost.event() + delivery);
             taken.add(cost.event() + delivery);
             match context.ledger.get(event.id()) {
                 Ok(known) if !is_of(&event, &head, known.as_ref()) => return Ok(None),
                 Ok(known) => {
                     let record = record(known, &event, &head);
-                    FedEvent::Readable(Arc::new(EventState::fed(event, received, record, (parked_ms, ticket))))
+                    let fed = (parked_ms, ticket, in_force.version);
+                    FedEvent::Readable(Arc::new(EventState::fed(event, received, record, fed)))
                 }
                 Err(error @ LedgerError::CorruptRecord { .. }) => {
                     let cause = Cause::ledger_record(&error);
@@ -306,7 +307,7 @@ pub(in crate::pipeline) async fn dead_letter_unreadable(
         }
         context.ledger.durable().await?;
     }
-    count(context.parking.agents.line(agent), "dead_lettered");
+    count(context.parking.line(agent), "dead_lettered");
     ticket.complete_after(&acks);
     Ok(())
 }

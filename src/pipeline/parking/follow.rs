@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{
-    super::{clock::milliseconds, context::PipelineContext},
+    super::{clock::milliseconds, context::PipelineContext, runtime::ConnectedAgents},
     ReadRange, SourcePartition,
     feed::Fed,
     room::Room,
@@ -106,8 +106,10 @@ impl Follower {
         let rescans = partitions.iter().filter(|partition| partition.take_rescan());
         work.extend(rescans.map(|partition| Work::Scan { partition: Arc::clone(partition) }));
         partitions.sort_by(|a, b| (a.number, &a.topic).cmp(&(b.number, &b.topic)));
-        follow_breakers(context, &partitions);
-        if context.parking.park_after.is_some() && is_any_down(context) {
+        let rules = context.rules.now().rules;
+        let agents = &rules.agents;
+        follow_breakers(context, agents, &partitions);
+        if context.parking.park_after.is_some() && is_any_down(agents) {
             let absent = partitions.iter().filter(|partition| partition.take_absent());
             work.extend(absent.map(|partition| Work::Prepare { partition: Arc::clone(partition) }));
         }
@@ -115,9 +117,9 @@ impl Follower {
             self.first = (self.first + 1) % partitions.len();
             partitions.rotate_left(self.first);
         }
-        work.extend(reads(context, &partitions));
+        work.extend(reads(context, agents, &partitions));
         if is_due {
-            self.report(context, &partitions);
+            self.report(context, agents, &partitions);
             let committed = commit(context);
             work.extend(self.removals.due(&committed, Instant::now()));
         }
@@ -125,10 +127,10 @@ impl Follower {
     }
 
     /// Logs the agents whose deliveries are parked from now on, and those that get theirs directly again.
-    fn report(&mut self, context: &PipelineContext, partitions: &[Arc<SourcePartition>]) {
+    fn report(&mut self, context: &PipelineContext, agents: &ConnectedAgents, partitions: &[Arc<SourcePartition>]) {
         let parked: BTreeSet<_> = partitions.iter().flat_map(|partition| partition.parked_agents()).collect();
         for agent in parked.difference(&self.parked) {
-            let open_ms = context.agents.get(agent).and_then(|runtime| runtime.limiter.open_for()).map(milliseconds);
+            let open_ms = agents.get(agent).and_then(|runtime| runtime.limiter.open_for()).map(milliseconds);
             warn!(
                 %agent, breaker_open_ms = open_ms,
                 "agent parked: its deliveries wait in a topic of their own until it works again"
@@ -138,7 +140,8 @@ impl Follower {
             info!(%agent, "agent no longer parked in the partitions of this replica");
         }
         self.parked = parked;
-        for agent in context.agents.names() {
+        // Those that are gone too: the last of what was parked for them ends as dead letters.
+        for agent in &context.rules.names() {
             let status = context.parking.status(agent);
             gauge!(telemetry::PARKED_DELIVERIES, "agent" => agent.to_string()).set(status.deliveries as f64);
             let oldest = status.oldest.unwrap_or_default().as_secs_f64();
@@ -183,17 +186,14 @@ impl Removals {
     }
 }
 
-fn is_any_down(context: &PipelineContext) -> bool {
-    context
-        .agents
-        .names()
-        .any(|agent| context.agents.get(agent).is_some_and(|runtime| runtime.limiter.open_for().is_some()))
+fn is_any_down(agents: &ConnectedAgents) -> bool {
+    agents.names().any(|agent| agents.get(agent).is_some_and(|runtime| runtime.limiter.open_for().is_some()))
 }
 
-fn follow_breakers(context: &PipelineContext, partitions: &[Arc<SourcePartition>]) {
-    let open_for = |agent: &str| context.agents.get(agent).and_then(|runtime| runtime.limiter.open_for());
+fn follow_breakers(context: &PipelineContext, agents: &ConnectedAgents, partitions: &[Arc<SourcePartition>]) {
+    let open_for = |agent: &str| agents.get(agent).and_then(|runtime| runtime.limiter.open_for());
     let overdue: Vec<&Arc<str>> = context.parking.park_after.map_or_else(Vec::new, |park_after| {
-        let open: Vec<_> = context.agents.names().filter_map(|agent| Some((agent, open_for(agent)?))).collect();
+        let open: Vec<_> = agents.names().filter_map(|agent| Some((agent, open_for(agent)?))).collect();
         let is_scarce = !open.is_empty() && context.consumer.is_scarce();
         let park_after = if is_scarce { park_after.min(SCARCE_AFTER) } else { park_after };
         open.into_iter().filter(|(_, open)| *open >= park_after).map(|(agent, _)| agent).collect()
@@ -212,7 +212,7 @@ fn follow_breakers(context: &PipelineContext, partitions: &[Arc<SourcePartition>
 }
 
 /// What is to be read back, as far as there is room.
-fn reads(context: &PipelineContext, partitions: &[Arc<SourcePartition>]) -> Vec<Work> {
+fn reads(context: &PipelineContext, agents: &ConnectedAgents, partitions: &[Arc<SourcePartition>]) -> Vec<Work> {
     let mut room = Room::new(context.parking.max_events);
     for (agent, taken, is_parked) in partitions.iter().flat_map(|partition| partition.all_taken()) {
         room.add(&agent, taken, is_parked);
@@ -222,7 +222,7 @@ fn reads(context: &PipelineContext, partitions: &[Arc<SourcePartition>]) -> Vec<
     let mut work = Vec::new();
     for partition in partitions {
         for agent in partition.parked_agents() {
-            let runtime = context.agents.get(&agent);
+            let runtime = agents.get(&agent);
             let down = runtime.filter(|runtime| runtime.limiter.open_for().is_some());
             let concurrency = down.map(|runtime| runtime.spec.concurrency);
             let Some(deliveries) = room.of(&agent, partition.taken(&agent), concurrency, bytes == 0) else { continue };

@@ -9,7 +9,7 @@ use super::{
         context::PipelineContext,
         wait::{pause, stopped},
     },
-    Found, SourcePartition,
+    AgentNames, Found, SourcePartition,
     standing::{Standing, standing},
 };
 use crate::{
@@ -22,12 +22,13 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// What a scan found, by line, and the end of the parked partition.
-#[derive(Default)]
 pub(in crate::pipeline) struct Scanned {
     pub(in crate::pipeline) found: HashMap<Arc<str>, Found>,
     pub(in crate::pipeline) end: i64,
     /// Whether the parked partition exists.
     pub(in crate::pipeline) exists: bool,
+    /// The agents that had lines.
+    pub(in crate::pipeline) names: AgentNames,
 }
 
 /// The visitor's own, while the reader's thread has it.
@@ -78,7 +79,8 @@ async fn scan_once(
     partition: &SourcePartition,
 ) -> Result<Option<Result<Scanned, ReadError>>, LedgerError> {
     let seen: Arc<Mutex<Seen>> = Arc::default();
-    let visitor = visitor(context, partition, &seen);
+    let names = context.parking.names();
+    let visitor = visitor(context, partition, names.clone(), &seen);
     let read = tokio::select! {
         biased;
         () = stopped(&context.shutdown, &partition.ownership) => return Ok(None),
@@ -88,10 +90,13 @@ async fn scan_once(
     if let Some(error) = seen.error {
         return Err(error);
     }
-    let Ok(read) = read else { return Ok(Some(read.map(|_| Scanned::default()))) };
+    let read = match read {
+        Ok(read) => read,
+        Err(error) => return Ok(Some(Err(error))),
+    };
     partition.note_committed(read.source_committed);
     log(context, partition, &seen, read);
-    Ok(Some(Ok(Scanned { found: seen.found, end: read.end, exists: read.exists })))
+    Ok(Some(Ok(Scanned { found: seen.found, end: read.end, exists: read.exists, names })))
 }
 
 fn log(context: &PipelineContext, partition: &SourcePartition, seen: &Seen, read: ReadEnd) {
@@ -130,9 +135,10 @@ pub(super) fn log_forgotten(context: &PipelineContext, partition: &SourcePartiti
 fn visitor(
     context: &PipelineContext,
     partition: &SourcePartition,
+    agents: AgentNames,
     seen: &Arc<Mutex<Seen>>,
 ) -> Box<dyn FnMut(Visited<'_>) -> Visit + Send> {
-    let (seen, ledger, agents) = (Arc::clone(seen), context.ledger.clone(), context.parking.agents.clone());
+    let (seen, ledger) = (Arc::clone(seen), context.ledger.clone());
     let (topic, number) = (Arc::clone(&partition.topic), partition.number);
     Box::new(move |record: Visited<'_>| {
         let mut seen = seen.lock();

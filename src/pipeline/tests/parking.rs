@@ -75,7 +75,7 @@ async fn a_delivery_that_is_not_to_be_parked_waits() {
 }
 
 /// The ledger calls the delivery of the event at this offset parked, and the parked topic has nothing.
-async fn parked_by_another(offset: i64) -> Record {
+pub(super) async fn parked_by_another(offset: i64) -> Record {
     let plan = [PlannedDelivery { rule: "all".into(), agent: "audit".into() }];
     let mut record = Record::new(digest_of("000", "run-0").await, 1, &plan);
     record.record_source(Source { topic: "events".into(), partition: 0, offset });
@@ -84,7 +84,7 @@ async fn parked_by_another(offset: i64) -> Record {
 }
 
 /// A record of the parked topic whose headers name the first event.
-fn parked_record(value: &serde_json::Value) -> ParkedDelivery {
+pub(super) fn parked_record(value: &serde_json::Value) -> ParkedDelivery {
     ParkedDelivery {
         origin: Origin { topic: "events".into(), partition: 0, offset: 0 },
         key: None,
@@ -104,7 +104,7 @@ fn parked_record(value: &serde_json::Value) -> ParkedDelivery {
 }
 
 /// Parks a record. The topic refuses it for a while when its broker does not answer in time.
-async fn park(topics: &ParkedTopics, record: &ParkedDelivery) {
+pub(super) async fn park(topics: &ParkedTopics, record: &ParkedDelivery) {
     let parked = timeout(DEADLINE, async {
         while let Err(error) = topics.park(record, std::future::pending()).await {
             assert!(matches!(error, ParkError::Refused { .. }), "{error}");

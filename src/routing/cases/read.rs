@@ -7,11 +7,13 @@ use std::{
 
 use super::{Case, Expected, event};
 use crate::{
+    files,
     routing::{
         Problem, Routing,
         fields::Fields,
-        folder::{self, File, MAX_BYTES},
+        folder::{self, File},
         problem::{Report, sorted},
+        snapshot::MAX_BYTES,
     },
     yaml::{Data, Entry, Node, Position, one_line, quoted, suggestion},
 };
@@ -27,11 +29,12 @@ pub(crate) struct CaseFiles {
 
 impl CaseFiles {
     /// Reads files. Names of rules and agents are looked up, if there is a routing.
-    pub(crate) fn read(files: &[PathBuf], routing: Option<&Routing>) -> Self {
+    pub(crate) fn read(paths: &[PathBuf], routing: Option<&Routing>) -> Self {
         let mut left = MAX_BYTES;
         let mut read = Self::default();
-        for path in files {
-            let file = folder::read(path.clone(), &mut left);
+        for path in paths {
+            let text = files::read_text_within(path, left).inspect(|text| left -= text.len() as u64);
+            let file = folder::read(path.clone(), text);
             read.take(file, routing, &mut left);
         }
         read.problems = sorted(std::mem::take(&mut read.problems));
