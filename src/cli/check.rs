@@ -17,7 +17,11 @@ use clap::{Args, ValueEnum};
 
 pub(super) use self::report::counted;
 use self::report::{Report, Severity};
-use super::{flags::Settings, output, variables::Variables};
+use super::{
+    flags::{OutputFlag, Settings},
+    output,
+    variables::Variables,
+};
 use crate::{
     bridge::{BridgeError, Exit, load_routing},
     config::environment_help,
@@ -36,17 +40,8 @@ Exit codes: 0 no mistake, 78 a mistake in the settings or the routing files, or 
 pub(super) struct Check {
     #[command(flatten)]
     settings: Settings,
-    /// text, json, or sarif for code scanning
-    #[arg(
-        short,
-        long,
-        visible_alias = "format",
-        value_name = "FORMAT",
-        default_value = "text",
-        hide_default_value = true,
-        hide_possible_values = true
-    )]
-    output: Format,
+    #[command(flatten)]
+    form: OutputFlag<Format>,
     /// `warnings`: a warning about a routing file is a mistake too
     #[arg(short = 'D', long, value_name = "WHAT", hide_possible_values = true)]
     deny: Vec<Denied>,
@@ -62,6 +57,7 @@ pub(super) struct Check {
 enum Format {
     Text,
     Json,
+    /// For code scanning
     Sarif,
 }
 
@@ -73,7 +69,7 @@ enum Denied {
 impl Check {
     pub(super) fn main(&self) -> ExitCode {
         let report = self.report();
-        match self.output {
+        match self.form.output {
             Format::Text => print(&report),
             Format::Json => output::result(format_args!("{}", output::json(&json::json(&report)))),
             Format::Sarif => output::result(format_args!("{}", output::json(&sarif::sarif(&report)))),

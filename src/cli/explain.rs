@@ -7,12 +7,12 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
 use super::{
     explain_id,
-    flags::Settings,
+    flags::{OutputFlag, Settings},
     output::{self, fail},
     variables::Variables,
 };
@@ -56,28 +56,14 @@ pub(super) struct Explain {
     /// A header of the record, as `name: value`; may be repeated
     #[arg(long, value_name = "HEADER", value_parser = header)]
     header: Vec<(String, String)>,
-    /// text or json
-    #[arg(
-        short,
-        long,
-        visible_alias = "format",
-        value_name = "FORMAT",
-        default_value = "text",
-        hide_default_value = true
-    )]
-    output: Format,
+    #[command(flatten)]
+    form: OutputFlag,
     /// Ask the running bridge (--admin) what became of the event with this id
     #[arg(long, value_name = "EVENT_ID", conflicts_with_all = ["rule", "all", "header"])]
     id: Option<String>,
     /// A file with one event, or - for stdin
     #[arg(value_name = "FILE", required_unless_present = "id", conflicts_with = "id")]
     file: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 fn header(text: &str) -> Result<(String, String), String> {
@@ -96,7 +82,7 @@ impl Explain {
             Ok(config) => config,
             Err(error) => return fail(Exit::Config, &error),
         };
-        let as_json = matches!(self.output, Format::Json);
+        let as_json = self.form.is_json();
         let Some(file) = &self.file else {
             return explain_id::main(&config.admin_addr, self.id.as_deref().unwrap_or_default(), as_json);
         };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::{
     bridge::Environment,
@@ -78,5 +78,33 @@ impl Settings {
             [("routing_dir", &self.routing), ("data_dir", &self.data_dir), ("admin_addr", &self.admin)].into_iter();
         let flags: Vec<_> = own.chain(self.kafka.flags()).collect();
         self.source.load(&flags, env)
+    }
+}
+
+/// The form of a command's result. `F` has its variants.
+#[derive(Debug, Args)]
+pub(super) struct OutputFlag<F: ValueEnum + Send + Sync + 'static = TextOrJson> {
+    /// The form of the result
+    #[arg(
+        short,
+        long,
+        visible_alias = "format",
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_default_value = true
+    )]
+    pub(super) output: F,
+}
+
+/// What most commands print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum TextOrJson {
+    Text,
+    Json,
+}
+
+impl OutputFlag {
+    pub(super) fn is_json(&self) -> bool {
+        self.output == TextOrJson::Json
     }
 }
