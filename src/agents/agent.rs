@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    AgentSpec, Answer, Clock, Delivery, Endpoint, SystemClock,
+    AgentSpec, Answer, Clock, Delivery, Endpoint, Failure, SystemClock,
     http::Http,
     langgraph::{self, LangGraph},
     wire,
@@ -100,6 +100,17 @@ impl Agent {
             Connected::LangGraph(langgraph) => Some(Box::new(langgraph.new_delivery())),
             Connected::Http(_) => None,
         })
+    }
+
+    /// Looks on the server whether a delivery has a run, and changes nothing there. `None` for kinds of agent without runs.
+    ///
+    /// # Errors
+    /// It cannot be known.
+    pub(crate) async fn find_run(&self, delivery: &Delivery) -> Option<Result<Option<String>, Failure>> {
+        match &self.0 {
+            Connected::Http(_) => None,
+            Connected::LangGraph(langgraph) => Some(langgraph.find_run(delivery).await),
+        }
     }
 
     /// One attempt, which takes a few requests at most. The future may be dropped: see

@@ -20,7 +20,7 @@ pub(crate) enum Exit {
     Config = 78,
     /// A second SIGHUP.
     Hangup = 129,
-    /// A second Ctrl-C.
+    /// A second Ctrl-C, or the first one of a command that stops half way.
     Interrupt = 130,
     /// A second SIGTERM.
     Terminate = 143,

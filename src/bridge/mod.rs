@@ -8,6 +8,7 @@ mod drain;
 mod error;
 mod event_page;
 mod exit;
+mod redrive_check;
 mod reload;
 mod setup;
 mod signals;
@@ -26,6 +27,7 @@ use tracing::error;
 pub(crate) use self::{
     error::BridgeError,
     exit::Exit,
+    redrive_check::{Hindrance, RedriveCheck},
     setup::{Environment, load_routing, process_environment},
     signals::signals,
     spool::{BATCH_TIME as SPOOL_BATCH_TIME, publisher as spool_publisher},

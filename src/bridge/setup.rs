@@ -74,6 +74,9 @@ pub(super) fn register_series(config: &Config, routing: &Routing) {
     for reason in DeadLetterReason::labels() {
         counter!(telemetry::DEAD_LETTERS, "reason" => reason).increment(0);
     }
+    for outcome in ["redriven", "duplicate", "refused"] {
+        counter!(telemetry::REDRIVES, "outcome" => outcome).increment(0);
+    }
     for outcome in Outcome::ALL {
         counter!(telemetry::EVENTS, "outcome" => outcome.as_str()).increment(0);
     }

@@ -79,6 +79,9 @@ fn describe_delivery(text: &mut String, delivery: &Value) {
         value("status"),
         value("attempts")
     );
+    if delivery["generation"].as_u64().is_some_and(|generation| generation > 0) {
+        let _ = write!(text, ", generation {}", value("generation"));
+    }
     if has("ended") {
         let _ = write!(text, ", {}", value("ended"));
     }

@@ -3,6 +3,7 @@
 mod ask;
 mod check;
 mod completions;
+mod dead_letters;
 mod demo;
 mod explain;
 mod explain_id;
@@ -57,6 +58,8 @@ enum Command {
     Publish(publish::Publish),
     /// Say which events of the topic would go elsewhere under other rules.
     Replay(replay::Replay),
+    /// What could not be delivered: count it, show it, deliver it again, discard it.
+    DeadLetters(dead_letters::DeadLetters),
     /// What waits in a spool folder, and publishing it.
     Spool(spool::SpoolCommand),
     /// Ask a running bridge whether it is well; for container health checks.
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Schema(schema) => schema.main(),
         Command::Publish(publish) => publish.main(),
         Command::Replay(replay) => replay.main(),
+        Command::DeadLetters(dead_letters) => dead_letters.main(),
         Command::Spool(spool) => spool.main(),
         Command::Healthcheck(healthcheck) => healthcheck.main(),
         Command::Completions(completions) => completions.main(Cli::command()),

@@ -218,10 +218,13 @@ fn deliveries(
     for _ in 0..count {
         deliveries.push(read(reader)?);
     }
-    deliveries.sort_by(|a, b| a.key().cmp(&b.key()));
-    if deliveries.windows(2).any(|pair| pair[0].key() == pair[1].key()) {
+    let order = |a: &DeliveryRecord, b: &DeliveryRecord| a.key().cmp(&b.key()).then(b.generation.cmp(&a.generation));
+    deliveries.sort_by(order);
+    if deliveries.windows(2).any(|pair| order(&pair[0], &pair[1]).is_eq()) {
         return Err(DecodeError::Invalid { expected: "no delivery twice", at });
     }
+    // A version that did not know redrives keeps both generations of one that it merged.
+    deliveries.dedup_by(|later, first| later.key() == first.key());
     Ok(deliveries)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Merging is a join: commutative, associative and idempotent, so records may arrive in any order and any
 //! number of times, from any process, and none can undo what another one knows. Each field is therefore
-//! the maximum of a total order. Property tests check the three laws.
+//! the maximum of a total order. Of a delivery the higher generation stands whatever the lower one knows, so a redrive
+//! is not undone by a late write either, and a record does not grow with its redrives. Property tests check the three laws.
 
 use std::{cmp::Ordering, mem};
 
@@ -50,6 +51,14 @@ impl Record {
 
 impl DeliveryRecord {
     fn merge(&mut self, other: Self) -> bool {
+        match other.generation.cmp(&self.generation) {
+            Ordering::Less => return false,
+            Ordering::Greater => {
+                *self = other;
+                return true;
+            }
+            Ordering::Equal => {}
+        }
         // The time belongs to the status: a parked delivery that was accepted later ended when it was accepted.
         let mut changed = match other.status.cmp(&self.status) {
             Ordering::Less => false,

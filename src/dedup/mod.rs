@@ -27,6 +27,7 @@ mod losses;
 mod merge;
 mod open;
 mod record;
+mod redrive;
 mod refill;
 mod store;
 mod walk;
@@ -43,3 +44,4 @@ pub(crate) use expire::{ExpiryClock, ExpiryCursor, ExpiryRules, ExpiryStep, ledg
 pub(crate) use inflight::InFlightRegistry;
 pub(crate) use ledger::{Ledger, LedgerOptions};
 pub(crate) use record::{DeliveryRecord, DeliveryStatus, PlannedDelivery, Record, RecordState};
+pub(crate) use redrive::{Redrive, RedriveRefusal, redrive};

@@ -1,8 +1,8 @@
 //! The ledger's record of one event.
 //!
 //! A record is pure data: time and names come in as arguments, and its state is derived from its
-//! deliveries, so the two cannot disagree. Invariant: its deliveries are sorted by (rule, agent,
-//! generation), and each is there once. How two records of an event become one is said in `merge`.
+//! deliveries, so the two cannot disagree. Invariant: its deliveries are sorted by (rule, agent), and each
+//! is there once, in its latest generation. How two records of an event become one is said in `merge`.
 
 use std::sync::Arc;
 
@@ -78,7 +78,7 @@ pub(crate) struct DeliveryRecord {
     pub rule: Arc<str>,
     /// The agent's name.
     pub agent: Arc<str>,
-    /// 0, unless the delivery is replayed on purpose.
+    /// How often it was redriven: what follows is about this generation alone.
     pub generation: u32,
     /// Whether it is finished, and how it ended.
     pub status: DeliveryStatus,
@@ -114,8 +114,8 @@ impl DeliveryRecord {
     }
 
     /// What tells it from the others of its record, and sorts them.
-    pub(super) fn key(&self) -> (&str, &str, u32) {
-        (&self.rule, &self.agent, self.generation)
+    pub(super) fn key(&self) -> (&str, &str) {
+        (&self.rule, &self.agent)
     }
 
     fn is(&self, rule: &str, agent: &str) -> bool {
@@ -355,10 +355,8 @@ impl Record {
         self.deliveries.iter().any(|delivery| delivery.status != DeliveryStatus::Planned)
     }
 
-    /// The delivery that changes would be made to, else the first. Of several generations those that ended stay as they are.
-    fn find(&self, rule: &str, agent: &str) -> Option<&DeliveryRecord> {
-        let named = || self.deliveries.iter().filter(|delivery| delivery.is(rule, agent));
-        named().find(|delivery| !delivery.status.is_final()).or_else(|| named().next())
+    pub(super) fn find(&self, rule: &str, agent: &str) -> Option<&DeliveryRecord> {
+        self.deliveries.iter().find(|delivery| delivery.is(rule, agent))
     }
 
     fn open_mut(&mut self, rule: &str, agent: &str) -> Option<&mut DeliveryRecord> {

@@ -25,6 +25,8 @@ mod poison;
 #[cfg_attr(not(feature = "service"), expect(dead_code, reason = "the publish client matches nothing"))]
 mod projection;
 mod raw;
+#[cfg(feature = "service")]
+mod redrive;
 
 #[cfg(test)]
 mod tests;
@@ -43,3 +45,5 @@ pub use poison::Poison;
 #[cfg(feature = "service")]
 pub(crate) use projection::Projected;
 pub use raw::Raw;
+#[cfg(feature = "service")]
+pub(crate) use redrive::{BadRedrive, RedriveRequest};

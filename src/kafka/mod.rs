@@ -19,6 +19,7 @@ pub(crate) mod embedded;
 mod error;
 mod lease;
 mod ledger_topic;
+mod letters;
 mod offsets;
 mod ownership;
 mod parked_topic;
@@ -43,6 +44,9 @@ pub(crate) use embedded::EmbeddedBroker;
 pub(crate) use error::KafkaError;
 pub(crate) use ledger_topic::{
     Acks, AppenderStatus, ApplyEntries, Entries, LedgerAppender, LedgerPosition, LedgerTopicSettings,
+};
+pub(crate) use letters::{
+    LetterHead, LetterReader, LetterSender, Mark, MarkKind, Marks, Outgoing, PartitionRange, StoredLetter, TopicRecord,
 };
 pub(crate) use ownership::{AttemptGuard, Ownership};
 #[cfg(any(test, feature = "fuzzing"))]

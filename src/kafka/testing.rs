@@ -4,12 +4,15 @@ pub(crate) mod replicas;
 
 use std::{sync::Arc, time::Duration};
 
+use rdkafka::message::{Header, OwnedHeaders};
+
 use super::{
     budget::{Budget, BudgetSettings},
     lease::Lease,
     ledger_topic::Entries,
     offsets::{Epoch, Frontier},
     ownership::Ownership,
+    record::{Headers, OwnedHeader},
     ticket::{Completions, Ticket},
 };
 use crate::sync::{Condvar, Mutex};
@@ -88,6 +91,14 @@ pub(crate) fn entries(records: &[(&str, &[u8])]) -> Entries {
         entries.push(key.as_bytes(), value);
     }
     entries
+}
+
+/// The headers of a record, while `with` has them.
+pub(crate) fn with_headers<T>(headers: &[OwnedHeader], with: impl FnOnce(Headers<'_>) -> T) -> T {
+    let native = headers
+        .iter()
+        .fold(OwnedHeaders::new(), |native, (key, value)| native.insert(Header { key, value: value.as_deref() }));
+    with(Headers::new(Some(native.as_borrowed())))
 }
 
 /// The group revokes the partition.

@@ -361,8 +361,9 @@ impl<'a> Attempts<'a> {
         // How to find the run on its server.
         let thread_id = self.policy.thread.map(|thread| thread.to_string());
         let found = thread_id.is_some().then_some(*found);
-        let delivery =
-            LoggedDelivery { event: &self.state.event, rule: self.rule.name(), agent: &self.runtime.spec.name };
+        let (rule, agent) = (self.rule.name(), &*self.runtime.spec.name);
+        let generation = self.state.generation(rule, agent);
+        let delivery = LoggedDelivery { event: &self.state.event, rule, agent, generation };
         self.context.outcome_log.delivered(&delivery, *attempt, (thread_id.as_deref(), run_id.as_deref(), found));
     }
 

@@ -3,8 +3,8 @@
 use super::{outcome::DeadLetterReason, retry::GiveUpReason};
 use crate::{
     agents::Failure,
-    dedup::LedgerError,
-    event::{DeliveryId, Poison},
+    dedup::{LedgerError, RedriveRefusal},
+    event::{BadRedrive, DeliveryId, Poison, RedriveRequest},
     routing::TemplateError,
 };
 
@@ -91,6 +91,33 @@ impl Cause {
     /// The event's ledger record cannot be read.
     pub(super) fn ledger_record(error: &LedgerError) -> Self {
         Self::new(DeadLetterReason::LedgerRecord, error.to_string(), None)
+    }
+
+    /// The headers that ask for a redrive cannot be read.
+    pub(super) fn bad_redrive(bad: BadRedrive) -> Self {
+        let error = format!("it asks for a redrive, and {bad}: use `workflow-bridge dead-letters redrive`");
+        Self::new(DeadLetterReason::RedriveRefused, error, None)
+    }
+
+    /// A delivery is not made again.
+    pub(super) fn redrive_refused(refusal: RedriveRefusal, asked: &RedriveRequest) -> Self {
+        let RedriveRequest { rule, agent, generation, .. } = asked;
+        let why = match refusal {
+            RedriveRefusal::UnknownEvent => "the ledger does not know the event: it is older than `dedup.window`, or was \
+                read by a replica without the ledger topic. Find out whether the agent has it, and redrive with --force if not"
+                .to_owned(),
+            RedriveRefusal::UnknownDelivery => "the ledger knows the event without this delivery: publish the event under \
+                a new event_id"
+                .to_owned(),
+            RedriveRefusal::NotPlanned => "the rule does not match this event any more, or no longer sends to this agent: \
+                if the agent still has to run, publish the event under a new event_id for a rule that does"
+                .to_owned(),
+            RedriveRefusal::Generation { found } => format!(
+                "the ledger has the delivery in generation {found}: redrive the dead letter of that one"
+            ),
+        };
+        let error = format!("not redriven in generation {generation}, rule `{rule}`, agent `{agent}`: {why}");
+        Self::new(DeadLetterReason::RedriveRefused, error, None)
     }
 
     /// A delivery is given up. `thread` is the LangGraph thread where an earlier attempt may have left a run.

@@ -12,7 +12,8 @@ use crate::{
 
 /// The identity of a delivery, the same for every attempt, restart and replica.
 pub(super) fn delivery_id(state: &EventState, planned: &Planned) -> DeliveryId {
-    DeliveryId::new(planned.rule.name(), &planned.runtime.spec.name, state.event.id(), 0)
+    let (rule, agent) = (planned.rule.name(), &planned.runtime.spec.name);
+    DeliveryId::new(rule, agent, state.event.id(), state.generation(rule, agent))
 }
 
 /// The delivery as the agent gets it. A template that cannot be rendered ends the delivery.

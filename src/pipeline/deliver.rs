@@ -115,10 +115,11 @@ async fn dead(
     let (guard, _exclusive) = if let Some(guard) = guard {
         (guard, None)
     } else {
+        let id = DeliveryId::new(rule, agent, state.event.id(), state.generation(rule, agent));
         let exclusive = tokio::select! {
             biased;
             () = stopped(&context.shutdown, state.ownership()) => return Ok(Err(DeliveryEnd::Abandoned)),
-            exclusive = context.under_way.enter(DeliveryId::new(rule, agent, state.event.id(), 0)) => exclusive,
+            exclusive = context.under_way.enter(id) => exclusive,
         };
         match begin_attempt(&context.shutdown, state.ownership()).await {
             Some(guard) => (guard, Some(exclusive)),
@@ -132,6 +133,7 @@ async fn dead(
         event_id: Some(state.event.id()),
         event: Some(&state.event),
         delivery: Some((rule, agent)),
+        generation: state.generation(rule, agent),
         attempts: state.attempts(rule, agent),
     };
     let is_written = dead_letter(context, &state.received, state.ownership(), cause, subject).await;

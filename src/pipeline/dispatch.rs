@@ -5,6 +5,7 @@
 //! waits for a delivery: deliveries run in tasks of their own and report back in messages.
 
 mod parked;
+mod redrive;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -17,7 +18,6 @@ use tracing::debug;
 
 use super::{
     cause::Cause,
-    clock::now_ms,
     context::PipelineContext,
     dead_letter::dead_letter,
     deliver::{DeliveryEnd, deliver},
@@ -31,8 +31,8 @@ use super::{
     wait::begin_attempt,
 };
 use crate::{
-    dedup::{Decision, InFlightRegistry, LedgerError, PlannedDelivery, Record, decide},
-    event::{Event, digest},
+    dedup::{Decision, InFlightRegistry, LedgerError, PlannedDelivery, Record},
+    event::{Event, RedriveRequest},
     kafka::{Acks, AttemptGuard, Ticket},
 };
 
@@ -60,6 +60,8 @@ struct WholeRecord {
     event: Option<Arc<Event>>,
     received: Received,
     ticket: Ticket,
+    /// The redrive that it asked for.
+    redrive: Option<RedriveRequest>,
 }
 
 /// An event that waited for another with the same id, and is now the one in flight.
@@ -148,7 +150,6 @@ impl Dispatcher {
             // The next owner of its partition reads it.
             return Ok(self.in_flight.end(arrival.event.id()));
         }
-        let digest = digest(&arrival.event);
         let merged = self.context.merged();
         let known = match self.context.ledger.get(arrival.event.id()) {
             Ok(known) => known,
@@ -163,9 +164,13 @@ impl Dispatcher {
             .iter()
             .map(|(rule, agent)| PlannedDelivery { rule: Arc::clone(rule), agent: Arc::clone(agent) })
             .collect();
-        let decision = match decide(known.as_ref(), digest, &plan, now_ms()) {
-            Decision::Duplicate => Self::with_parked(&arrival, known.as_ref()),
-            decision => decision,
+        let decision = match Self::decide(&arrival, known.as_ref(), &plan) {
+            Ok(Decision::Duplicate) => Self::with_parked(&arrival, known.as_ref()),
+            Ok(decision) => decision,
+            Err(cause) => {
+                self.dead_letter_event(arrival, cause);
+                return Ok(None);
+            }
         };
         match decision {
             Decision::Fresh(record) => self.enqueue(arrival, record, &plan, merged, Acks::new()),
@@ -339,7 +344,7 @@ impl Dispatcher {
         outcome: Outcome,
         reason: Option<&'static str>,
     ) -> Waiter {
-        let WholeRecord { event, received, ticket } = record;
+        let WholeRecord { event, received, ticket, .. } = record;
         self.context.complete(Some(ticket), acks, outcome, |outcome| CompletedEvent {
             event_id: event.as_ref().map(|event| event.id().to_owned()),
             origin: received.origin,
@@ -357,7 +362,8 @@ impl Dispatcher {
 
     fn poison(&mut self, poisoned: Poisoned) {
         let cause = Cause::poison(&poisoned.poison);
-        let record = WholeRecord { event: None, received: poisoned.received, ticket: poisoned.ticket };
+        let (received, ticket) = (poisoned.received, poisoned.ticket);
+        let record = WholeRecord { event: None, received, ticket, redrive: None };
         self.dead_letter_record(record, cause);
     }
 
@@ -367,7 +373,7 @@ impl Dispatcher {
             let ownership = record.ticket.ownership();
             let mut written = begin_attempt(&context.shutdown, ownership).await;
             let event = record.event.as_deref();
-            let subject = Subject { event_id: event.map(Event::id), event, ..Subject::default() };
+            let subject = Subject { event_id: event.map(Event::id), event, ..Self::refused(&record, &cause) };
             if written.is_some() && !dead_letter(&context, &record.received, ownership, &cause, subject).await {
                 written = None;
             }
@@ -378,6 +384,7 @@ impl Dispatcher {
 
 impl From<Arrival> for WholeRecord {
     fn from(arrival: Arrival) -> Self {
-        Self { event: Some(arrival.event), received: arrival.received, ticket: arrival.ticket }
+        let redrive = arrival.redrive.and_then(Result::ok);
+        Self { event: Some(arrival.event), received: arrival.received, ticket: arrival.ticket, redrive }
     }
 }

@@ -12,8 +12,8 @@ use bytes::Bytes;
 
 use super::{clock::now_ms, context::PipelineContext, cost, rules::RulesVersion};
 use crate::{
-    dedup::{DeliveryStatus, FailureRecord, LedgerError, Record, RunRecord, Source},
-    event::{BYTE_ORDER_MARK, Event, Origin, Poison},
+    dedup::{DeliveryRecord, DeliveryStatus, FailureRecord, LedgerError, Record, RunRecord, Source},
+    event::{BYTE_ORDER_MARK, BadRedrive, Event, Origin, Poison, RedriveRequest},
     kafka::{Acks, OwnedHeader, Ownership, Ticket},
     sync::Mutex,
 };
@@ -58,6 +58,8 @@ pub(super) struct Arrival {
     pub(super) version: Arc<RulesVersion>,
     /// The deliveries that these rules ask for: (rule, agent).
     pub(super) plan: Vec<(Arc<str>, Arc<str>)>,
+    /// The redrive that its headers ask for.
+    pub(super) redrive: Option<Result<RedriveRequest, BadRedrive>>,
 }
 
 /// What this process knows of an event.
@@ -67,6 +69,13 @@ struct Known {
     merged: u64,
 }
 
+/// A delivery that was redriven.
+struct Redriven {
+    rule: Arc<str>,
+    agent: Arc<str>,
+    generation: u32,
+}
+
 /// An event with deliveries.
 pub(super) struct EventState {
     pub(super) event: Arc<Event>,
@@ -74,6 +83,8 @@ pub(super) struct EventState {
     /// The rules that planned its deliveries.
     pub(super) version: Arc<RulesVersion>,
     known: Mutex<Known>,
+    /// Those of its deliveries that were redriven. It makes no other generation of them, which is another event in flight.
+    generations: Box<[Redriven]>,
     ticket: Mutex<Option<Ticket>>,
     ownership: Arc<Ownership>,
     /// What was written of it to the ledger topic.
@@ -94,10 +105,17 @@ impl EventState {
         record.record_source(Source { topic, partition, offset });
         // What an earlier process planned may be more than the rules ask for now.
         arrival.ticket.charge(deliveries.saturating_sub(arrival.plan.len()) as u64 * cost::DELIVERY);
+        let redriven = record.deliveries().iter().filter(|delivery| delivery.generation > 0);
+        let named = |one: &DeliveryRecord| Redriven {
+            rule: Arc::clone(&one.rule),
+            agent: Arc::clone(&one.agent),
+            generation: one.generation,
+        };
         Self {
             event: arrival.event,
             received: arrival.received,
             version: arrival.version,
+            generations: redriven.map(named).collect(),
             known: Mutex::new(Known { record, merged }),
             ownership: Arc::clone(arrival.ticket.ownership()),
             ticket: Mutex::new(Some(arrival.ticket)),
@@ -115,7 +133,7 @@ impl EventState {
         record: Record,
         (parked_ms, ticket, version): (u64, Ticket, Arc<RulesVersion>),
     ) -> Self {
-        let arrival = Arrival { event, received, ticket, version, plan: Vec::new() };
+        let arrival = Arrival { event, received, ticket, version, plan: Vec::new(), redrive: None };
         Self { parked_ms: Some(parked_ms), ..Self::new(arrival, record, 1, 0, Acks::new()) }
     }
 
@@ -133,6 +151,19 @@ impl EventState {
         read(&self.known.lock().record)
     }
 
+    /// How often a delivery was redriven.
+    pub(super) fn generation(&self, rule: &str, agent: &str) -> u32 {
+        let found = self.generations.iter().find(|one| *one.rule == *rule && *one.agent == *agent);
+        found.map_or(0, |one| one.generation)
+    }
+
+    /// Changes what is known of a delivery, unless it has a later generation by now.
+    fn change(&self, record: &mut Record, (rule, agent): (&str, &str), change: impl FnOnce(&mut Record)) {
+        if record.generation(rule, agent) == self.generation(rule, agent) {
+            change(record);
+        }
+    }
+
     /// What the ledger has of a delivery: the attempts that count towards `max_attempts`, and when the first attempt
     /// that did not end it was recorded, ms since 1970.
     pub(super) fn progress(&self, rule: &str, agent: &str) -> (u32, Option<u64>) {
@@ -148,7 +179,7 @@ impl EventState {
     /// which follows every attempt.
     pub(super) fn count_attempt(&self, rule: &str, agent: &str) -> u32 {
         let record = &mut self.known.lock().record;
-        record.record_attempt(rule, agent);
+        self.change(record, (rule, agent), |record| record.record_attempt(rule, agent));
         record.attempts(rule, agent)
     }
 
@@ -156,12 +187,14 @@ impl EventState {
     /// next change.
     pub(super) fn note_failure(&self, rule: &str, agent: &str, class: &str, status: Option<u16>) {
         let failure = FailureRecord::new(now_ms(), class, status);
-        self.known.lock().record.record_failure(rule, agent, failure);
+        let record = &mut self.known.lock().record;
+        self.change(record, (rule, agent), |record| record.record_failure(rule, agent, failure));
     }
 
     /// Keeps the run that accepted a delivery, to be written with its end.
     pub(super) fn note_run(&self, rule: &str, agent: &str, run: RunRecord) {
-        self.known.lock().record.record_run(rule, agent, run);
+        let record = &mut self.known.lock().record;
+        self.change(record, (rule, agent), |record| record.record_run(rule, agent, run));
     }
 
     /// Records the time of an attempt that did not end the delivery, and with `is_ambiguous` that it counts towards
@@ -174,7 +207,7 @@ impl EventState {
         is_ambiguous: bool,
     ) -> Result<(), LedgerError> {
         let now = now_ms();
-        self.update(context, |record| {
+        self.update(context, (rule, agent), |record| {
             if is_ambiguous {
                 record.record_failed_attempt(rule, agent, now);
             } else {
@@ -192,13 +225,18 @@ impl EventState {
         status: DeliveryStatus,
     ) -> Result<(), LedgerError> {
         let now = now_ms();
-        self.update(context, |record| record.finish(rule, agent, status, now))
+        self.update(context, (rule, agent), |record| record.finish(rule, agent, status, now))
     }
 
     /// Writes a change: to the ledger first, then to the ledger topic.
-    fn update(&self, context: &PipelineContext, change: impl FnOnce(&mut Record)) -> Result<(), LedgerError> {
+    fn update(
+        &self,
+        context: &PipelineContext,
+        of: (&str, &str),
+        change: impl FnOnce(&mut Record),
+    ) -> Result<(), LedgerError> {
         let record = &mut self.known.lock().record;
-        change(record);
+        self.change(record, of, change);
         // One that the topic lost counts as written when the broker has it: the next pass appends it once more.
         if context.replication.is_some() && !context.ledger.is_lost(record) {
             record.record_written(now_ms());
@@ -226,7 +264,7 @@ impl EventState {
             }
             known.merged = merged;
         }
-        Ok(known.record.is_open(rule, agent))
+        Ok(known.record.is_open_in(rule, agent, self.generation(rule, agent)))
     }
 
     /// Takes up the deliveries that the ledger turned out to have beyond those that were made here: the plan of a former
@@ -236,7 +274,9 @@ impl EventState {
             // The event's other deliveries are not its own.
             return Vec::new();
         }
-        let rest = self.read(|record| record.remaining(&[]));
+        let mut rest = self.read(|record| record.remaining(&[]));
+        // A later generation belongs to the record that asked for it.
+        rest.retain(|(rule, agent)| self.read(|record| record.generation(rule, agent)) == self.generation(rule, agent));
         if let Some(ticket) = &mut *self.ticket.lock() {
             ticket.charge(rest.len() as u64 * cost::DELIVERY);
         }

@@ -22,7 +22,7 @@ use super::{
     rules::InForce,
 };
 use crate::{
-    event::{Event, EventType, Limits, Origin, Poison, Projected, Raw},
+    event::{BadRedrive, Event, EventType, Limits, Origin, Poison, Projected, Raw, RedriveRequest},
     kafka::{Incoming, Receive, Ticket},
     routing::{Matched, Rule},
     throttle::Throttle,
@@ -43,8 +43,8 @@ pub(crate) struct Intake {
 enum Read {
     /// An event that no rule matches, and that the ledger does not know.
     Unmatched(Projected),
-    /// An event, and the rules that match it.
-    Event(Event, Vec<Arc<Rule>>),
+    /// An event, the rules that match it, and the redrive that it asks for.
+    Event(Event, Vec<Arc<Rule>>, Option<Result<RedriveRequest, BadRedrive>>),
 }
 
 /// Unknown event types that are logged, once each.
@@ -79,12 +79,15 @@ impl Intake {
         self.limits.check(&record.size())?;
         let headers: Vec<_> = record.headers.iter().collect();
         let raw = Raw { key: record.key, value: record.value, headers: &headers, timestamp_ms: record.timestamp_ms };
+        let redrive = RedriveRequest::read(headers.iter().copied());
         match self.rules.rules.routing.router().read(&self.limits, &raw)? {
-            Matched::Projected(projected, rules) if rules.is_empty() && !self.is_known(projected.id()) => {
+            Matched::Projected(projected, rules)
+                if rules.is_empty() && redrive.is_none() && !self.is_known(projected.id()) =>
+            {
                 Ok(Read::Unmatched(projected))
             }
-            Matched::Projected(_, rules) => Ok(Read::Event(self.limits.decode(raw)?, rules)),
-            Matched::Decoded(event, rules) => Ok(Read::Event(event, rules)),
+            Matched::Projected(_, rules) => Ok(Read::Event(self.limits.decode(raw)?, rules, redrive)),
+            Matched::Decoded(event, rules) => Ok(Read::Event(event, rules, redrive)),
         }
     }
 
@@ -124,8 +127,8 @@ impl Receive for Intake {
             // A time in the future must not disable the guard of the expiry.
             self.context.newest_record_ms.fetch_max(ms.min(now_ms()), Ordering::Relaxed);
         }
-        let (event, rules) = match self.read(&record) {
-            Ok(Read::Event(event, rules)) => (event, rules),
+        let (event, rules, redrive) = match self.read(&record) {
+            Ok(Read::Event(event, rules, redrive)) => (event, rules, redrive),
             Ok(Read::Unmatched(event)) => {
                 return self.unmatched(&(&event).into(), record.origin, record.ticket);
             }
@@ -145,7 +148,7 @@ impl Receive for Intake {
                 charge += runtime.map_or(0, |runtime| cost.delivery(&rule, &runtime.spec.endpoint));
             }
         }
-        if plan.is_empty() && !self.is_known(event.id()) {
+        if plan.is_empty() && redrive.is_none() && !self.is_known(event.id()) {
             return self.unmatched(&(&event).into(), record.origin, record.ticket);
         }
         record.ticket.charge(charge);
@@ -153,8 +156,8 @@ impl Receive for Intake {
         // Before anything is decided: its ledger record must stay until the event is committed.
         self.context.uncommitted.received(&record.origin, event.id());
         let (received, ticket) = into_owned(record);
-        let version = Arc::clone(&self.rules.version);
-        self.send(Message::Arrival(Box::new(Arrival { event: Arc::new(event), received, ticket, version, plan })));
+        let (event, version) = (Arc::new(event), Arc::clone(&self.rules.version));
+        self.send(Message::Arrival(Box::new(Arrival { event, received, ticket, version, plan, redrive })));
     }
 }
 

@@ -61,6 +61,8 @@ labels! {
         IdConflict = "id_conflict",
         /// Its ledger record cannot be read.
         LedgerRecord = "ledger_record",
+        /// It was published to make a delivery again, and that is not made.
+        RedriveRefused = "redrive_refused",
     }
 }
 

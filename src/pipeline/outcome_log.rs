@@ -28,6 +28,8 @@ pub(super) struct LoggedDelivery<'a> {
     pub(super) event: &'a Event,
     pub(super) rule: &'a str,
     pub(super) agent: &'a str,
+    /// How often it was redriven.
+    pub(super) generation: u32,
 }
 
 /// What a dead letter is about, beside its record.
@@ -39,6 +41,8 @@ pub(super) struct Subject<'a> {
     pub(super) event: Option<&'a Event>,
     /// The rule and the agent; `None` when the whole event is a dead letter.
     pub(super) delivery: Option<(&'a Arc<str>, &'a Arc<str>)>,
+    /// How often the delivery was redriven.
+    pub(super) generation: u32,
     /// Attempts that were made.
     pub(super) attempts: u32,
 }
@@ -69,6 +73,7 @@ impl OutcomeLog {
             workflow_run_id = &*excerpt(of.event.workflow_run_id()),
             rule = of.rule,
             agent = of.agent,
+            generation = redriven(of.generation),
             thread_id,
             run_id,
             attempt,
@@ -87,6 +92,7 @@ impl OutcomeLog {
             workflow_run_id = &*excerpt(of.event.workflow_run_id()),
             rule = of.rule,
             agent = of.agent,
+            generation = redriven(of.generation),
             parked_offset,
             "delivery parked"
         );
@@ -120,10 +126,16 @@ impl OutcomeLog {
         outcome!(
             self.failures, warn, event_id = subject.event_id, workflow_id = workflow_id.as_deref(),
             workflow_run_id = workflow_run_id.as_deref(), topic = %origin.topic, partition = origin.partition,
-            offset = origin.offset, rule = letter.rule, agent = letter.agent, attempts, status = letter.status,
+            offset = origin.offset, rule = letter.rule, agent = letter.agent,
+            generation = redriven(subject.generation), attempts, status = letter.status,
             reason = letter.reason, error = letter.error, "dead letter"
         );
     }
+}
+
+/// The generation of a delivery that was redriven.
+fn redriven(generation: u32) -> Option<u32> {
+    (generation > 0).then_some(generation)
 }
 
 /// What is known of an event that no rule matches.

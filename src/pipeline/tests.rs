@@ -26,6 +26,7 @@ mod answers;
 mod given_up;
 mod parking;
 mod recorded;
+mod redrive;
 mod reload;
 mod replicated;
 
@@ -129,14 +130,18 @@ impl PipelineFixture {
 
     /// Publishes in an assignment of a partition.
     fn publish_in(&mut self, ownership: &Arc<Ownership>, partition: i32, id: &str, run: &str) {
-        let event = event(id, run).to_string();
+        self.receive(ownership, partition, &event(id, run), Headers::default());
+    }
+
+    fn receive(&mut self, ownership: &Arc<Ownership>, partition: i32, event: &serde_json::Value, headers: Headers<'_>) {
+        let event = event.to_string();
         let (offset, settled) = (self.next_offset, Arc::clone(&self.settled));
         self.next_offset += 1;
         self.intake.receive(Incoming {
             origin: Origin { topic: "events".into(), partition, offset },
             key: None,
             value: Some(event.as_bytes()),
-            headers: Headers::default(),
+            headers,
             timestamp_ms: Some(1),
             ticket: owned_ticket(ownership, move |was| settled.lock().unwrap().push((offset, was))),
         });

@@ -16,6 +16,7 @@ mod admin;
 mod check_output;
 mod cli;
 mod consumer;
+mod dead_letters;
 mod dialects;
 mod docker;
 mod event_pages;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{AgentSpec, Answer, Clock, Delivery, Failure, LangGraphSpec, Observation, gate::Gate, wire::Client};
-use claim::{Claim, ClaimStep, FailReason, Timing};
+use claim::{Claim, ClaimStep, FailReason, Observed, Timing};
 use server::{Requests, Server, ServerTraits};
 
 /// The endpoint, connected.
@@ -55,6 +55,15 @@ impl LangGraph {
 
     pub(super) fn new_delivery(&self) -> DeliveryState {
         DeliveryState { claim: Claim::new(self.timing), nonce: Uuid::new_v4(), run_request: None }
+    }
+
+    /// Whether the delivery has a run, without a claim of its own: another process may still create one.
+    pub(super) async fn find_run(&self, delivery: &Delivery) -> Result<Option<String>, Failure> {
+        match find_run::find_run(&Requests::new(&self.server, delivery)?).await {
+            (Observed::Run(run_id), _) => Ok(Some(run_id.unwrap_or_else(|| "without an id".to_owned()))),
+            (Observed::NoRun | Observed::NoThread, _) => Ok(None),
+            (_, failure) => Err(failure_of(FailReason::Request, failure, None)),
+        }
     }
 
     pub(super) async fn attempt(&self, state: &mut DeliveryState, delivery: &Delivery) -> Answer {

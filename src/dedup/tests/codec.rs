@@ -174,6 +174,16 @@ fn a_delivery_that_is_there_twice_is_refused() {
     assert!(matches!(decode(&encode(&record)), Err(DecodeError::Invalid { expected: "no delivery twice", .. })));
 }
 
+/// A version that did not know redrives merges the generations of a delivery into a list.
+#[test]
+fn of_several_generations_the_last_is_read() {
+    let mut both = record(&[DeliveryStatus::Dead; 2]);
+    both.deliveries[1] = DeliveryRecord { generation: 1, ..both.deliveries[0].clone() };
+    both.deliveries[1].status = DeliveryStatus::Pending;
+    let read = decode(&encode(&both)).unwrap();
+    assert_eq!(read.deliveries(), &both.deliveries[1..]);
+}
+
 #[test]
 fn an_id_or_a_class_that_is_too_long_is_refused() {
     let long: std::sync::Arc<str> = "x".repeat(65).into();

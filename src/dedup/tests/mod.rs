@@ -11,6 +11,7 @@ mod inflight;
 mod ledger;
 mod merge;
 mod open;
+mod redrive;
 mod refill;
 mod replace;
 mod speed;

@@ -11,6 +11,9 @@ use crate::event::Origin;
 /// The longest `dlq-error`, in bytes.
 const MAX_ERROR_BYTES: usize = 1024;
 
+/// The longest name of a workflow or a run, in bytes.
+const MAX_NAME_BYTES: usize = 255;
+
 /// The most original headers that a dead letter keeps: librdkafka reads no header of a record that has more than
 /// 100,000, so with more of them the reason could not be read.
 const MAX_KEPT_HEADERS: usize = 99_900;
@@ -34,6 +37,14 @@ pub(crate) struct DeadLetter {
     pub rule: Option<String>,
     /// The agent of the delivery, if it failed in one.
     pub agent: Option<String>,
+    /// How often the delivery was redriven before.
+    pub generation: u32,
+    /// The event's id, if it is an event; likewise its workflow and its run.
+    pub event_id: Option<String>,
+    /// The workflow, cut to 255 bytes when it is written.
+    pub workflow_id: Option<String>,
+    /// The workflow's run, likewise.
+    pub workflow_run_id: Option<String>,
     /// How many attempts were made in all, over restarts; 0 when it was never sent.
     pub attempts: u32,
     /// The agent's last answer, as an HTTP status.
@@ -96,7 +107,13 @@ impl DeadLetter {
                 add(name, value.clone());
             }
         }
+        if self.agent.is_some() {
+            add("dlq-generation", self.generation.to_string());
+        }
         if form < Form::Coordinates {
+            for (name, value) in self.event_headers() {
+                add(name, value.to_owned());
+            }
             add("dlq-attempts", self.attempts.to_string());
             if let Some(status) = self.status {
                 add("dlq-status", status.to_string());
@@ -125,6 +142,16 @@ impl DeadLetter {
         }
         Record { key, value, headers }
     }
+
+    /// What names the event.
+    fn event_headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let event = [
+            ("dlq-event-id", &self.event_id),
+            ("dlq-workflow-id", &self.workflow_id),
+            ("dlq-workflow-run-id", &self.workflow_run_id),
+        ];
+        event.into_iter().filter_map(|(name, value)| Some((name, cut(value.as_deref()?, MAX_NAME_BYTES))))
+    }
 }
 
 /// The longest beginning of `text` that has at most `bytes` bytes.
@@ -147,6 +174,10 @@ mod tests {
             error: "expected JSON".into(),
             rule: Some("analyse".into()),
             agent: None,
+            generation: 0,
+            event_id: Some("e".into()),
+            workflow_id: Some("w".repeat(300)),
+            workflow_run_id: None,
             attempts: 2,
             status: Some(422),
             time: Timestamp::UNIX_EPOCH,
@@ -169,6 +200,7 @@ mod tests {
             ("dlq-rule", "analyse"),
             ("dlq-attempts", "2"),
             ("dlq-status", "422"),
+            ("dlq-event-id", "e"),
             ("dlq-topic", "events"),
             ("dlq-partition", "3"),
             ("dlq-offset", "41"),
@@ -176,7 +208,12 @@ mod tests {
         ] {
             assert_eq!(header(&record, name), [value], "{name}");
         }
-        assert_eq!(header(&record, "dlq-agent"), [""; 0]);
+        assert_eq!(header(&record, "dlq-workflow-id"), ["w".repeat(255)]);
+        for absent in ["dlq-agent", "dlq-generation", "dlq-workflow-run-id"] {
+            assert_eq!(header(&record, absent), [""; 0]);
+        }
+        let redriven = DeadLetter { agent: Some("audit".into()), generation: 3, ..dead_letter.clone() };
+        assert_eq!(header(&redriven.record(Form::Coordinates), "dlq-generation"), ["3"]);
     }
 
     #[test]

@@ -19,13 +19,14 @@ const TOPIC: &str = "parked-topic";
 const PARTITION: &str = "parked-partition";
 const OFFSET: &str = "parked-offset";
 const TIMESTAMP: &str = "parked-timestamp-ms";
+const GENERATION: &str = "parked-generation";
 const ATTEMPTS: &str = "parked-attempts";
 const FAILED_ATTEMPTS: &str = "parked-failed-attempts";
 const FIRST_ATTEMPT: &str = "parked-first-attempt-ms";
 const TIME: &str = "parked-time-ms";
 
 /// The bridge's own headers, at most.
-const MAX_OWN_HEADERS: usize = 12;
+const MAX_OWN_HEADERS: usize = 13;
 /// The longest name of a rule, an agent or a topic that is read.
 const MAX_NAME_BYTES: usize = 1024;
 
@@ -55,6 +56,8 @@ pub(crate) struct ParkedHead<S> {
     pub rule: S,
     /// The agent's name.
     pub agent: S,
+    /// How often it was redriven; no header says 0.
+    pub generation: u32,
     /// Attempts that were made.
     pub attempts: u32,
     /// Those that count towards `max_attempts`.
@@ -124,7 +127,9 @@ impl ParkedDelivery {
             (FAILED_ATTEMPTS, head.failed_attempts.into()),
             (TIME, head.parked_ms.into()),
         ];
-        let optional = [(TIMESTAMP, self.timestamp_ms), (FIRST_ATTEMPT, head.first_attempt_ms)];
+        let generation = (head.generation > 0).then(|| head.generation.into());
+        let optional =
+            [(TIMESTAMP, self.timestamp_ms), (FIRST_ATTEMPT, head.first_attempt_ms), (GENERATION, generation)];
         let optional = optional.into_iter().filter_map(|(name, value)| Some((name, value?.into())));
         for (name, number) in numbers.into_iter().chain(optional) {
             add(name, &number.to_string());
@@ -165,6 +170,7 @@ impl<'a> ParkedHeaders<'a> {
                 event_id: text(EVENT_ID, MAX_EVENT_ID_BYTES)?,
                 rule: text(RULE, MAX_NAME_BYTES)?,
                 agent: text(AGENT, MAX_NAME_BYTES)?,
+                generation: optional(GENERATION)?.unwrap_or(0).try_into().map_err(in_range(GENERATION))?,
                 attempts: required(ATTEMPTS)?.try_into().map_err(in_range(ATTEMPTS))?,
                 failed_attempts: required(FAILED_ATTEMPTS)?.try_into().map_err(in_range(FAILED_ATTEMPTS))?,
                 first_attempt_ms: optional(FIRST_ATTEMPT)?,
@@ -186,6 +192,7 @@ impl ParkedHead<&str> {
             event_id: self.event_id.into(),
             rule: self.rule.into(),
             agent: self.agent.into(),
+            generation: self.generation,
             attempts: self.attempts,
             failed_attempts: self.failed_attempts,
             first_attempt_ms: self.first_attempt_ms,
@@ -218,6 +225,7 @@ mod tests {
                 event_id: "e".into(),
                 rule: "r".into(),
                 agent: "a".into(),
+                generation: 0,
                 attempts: 5,
                 failed_attempts: 4,
                 first_attempt_ms: Some(1_000),
@@ -236,6 +244,7 @@ mod tests {
             let mut delivery = delivery();
             delivery.timestamp_ms = timestamp_ms;
             delivery.head.first_attempt_ms = first_attempt_ms;
+            delivery.head.generation = first_attempt_ms.map_or(0, |_| u32::MAX);
             let headers = delivery.record_headers();
             let headers = borrowed(&headers);
             let read = ParkedHeaders::read(&headers).unwrap();
@@ -290,7 +299,7 @@ mod tests {
         fn no_headers_make_the_reader_panic(
             names in prop::collection::vec(prop::sample::select(vec![
                 COUNT, EVENT_ID, RULE, AGENT, TOPIC, PARTITION, OFFSET, TIMESTAMP, ATTEMPTS, FAILED_ATTEMPTS,
-                FIRST_ATTEMPT, TIME, "event_id",
+                FIRST_ATTEMPT, TIME, GENERATION, "event_id",
             ]), 0..30),
             values in prop::collection::vec(prop::option::of(prop_oneof![
                 prop::collection::vec(any::<u8>(), 0..20),

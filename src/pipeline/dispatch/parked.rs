@@ -48,7 +48,12 @@ impl Dispatcher {
     /// process had looked. What was delivered from there meanwhile is not delivered again.
     pub(super) fn parked_from_here(arrival: &Arrival, known: &Record) -> Vec<(Arc<str>, Arc<str>)> {
         let Origin { topic, partition, offset } = &arrival.received.origin;
-        if known.is_from(topic, *partition, *offset) { known.parked() } else { Vec::new() }
+        let mut parked = known.parked();
+        if !known.is_from(topic, *partition, *offset) {
+            // Of a redrive, the record that asked for it is the one that was parked.
+            parked.retain(|delivery| Self::asks_for(arrival, known, delivery));
+        }
+        parked
     }
 
     /// What to do with an event whose deliveries have all ended or are parked.

@@ -253,13 +253,16 @@ fn decode(context: &PipelineContext, received: &Received, size: &RecordSize) -> 
 /// The ledger's record of the event. One that is lost is made again of what the parked record says.
 fn record(known: Option<Record>, event: &Event, head: &ParkedHead<Arc<str>>) -> Record {
     let (rule, agent) = (&head.rule, &head.agent);
-    let names =
-        |record: &Record| record.deliveries().iter().any(|delivery| delivery.rule == *rule && delivery.agent == *agent);
+    let names = |record: &Record| {
+        let mut deliveries = record.deliveries().iter().filter(|one| one.rule == *rule && one.agent == *agent);
+        deliveries.any(|delivery| delivery.generation >= head.generation)
+    };
     if let Some(known) = known.filter(names) {
         return known;
     }
     let planned = PlannedDelivery { rule: Arc::clone(rule), agent: Arc::clone(agent) };
     let mut record = Record::new(digest(event), head.parked_ms.min(now_ms()), &[planned]);
+    record.raise(rule, agent, head.generation);
     if let Some(first) = head.first_attempt_ms {
         record.record_attempt_time(rule, agent, first);
     }
@@ -286,14 +289,19 @@ pub(in crate::pipeline) async fn dead_letter_unreadable(
     let Some(_under_way) = begin_attempt(&context.shutdown, &ownership).await else { return Ok(()) };
     let (rule, agent) = (&head.rule, &head.agent);
     if let Ok(Some(known)) = context.ledger.get(&head.event_id)
-        && !known.is_open(rule, agent)
+        && !known.is_open_in(rule, agent, head.generation)
     {
         // Another record of the same delivery came before.
         ticket.complete();
         return Ok(());
     }
-    let subject =
-        Subject { event_id: Some(&head.event_id), event: None, delivery: Some((rule, agent)), attempts: head.attempts };
+    let subject = Subject {
+        event_id: Some(&head.event_id),
+        event: None,
+        delivery: Some((rule, agent)),
+        generation: head.generation,
+        attempts: head.attempts,
+    };
     if !dead_letter(context, &received, &ownership, &cause, subject).await {
         return Ok(());
     }

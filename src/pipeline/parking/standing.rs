@@ -3,7 +3,7 @@
 //! A record of a parked topic is no promise: a crash, or an acknowledgement that was lost, may leave more than one of a
 //! delivery, or one of a delivery that went another way. The ledger decides.
 
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 
 use super::super::clock::now_ms;
 use crate::{
@@ -34,9 +34,14 @@ pub(in crate::pipeline) fn standing(
     let status = match ledger.get(head.event_id) {
         Ok(known) => known.and_then(|known| {
             let mut deliveries = known.deliveries().iter();
-            deliveries
-                .find(|delivery| *delivery.rule == *head.rule && *delivery.agent == *head.agent)
-                .map(|found| found.status)
+            deliveries.find(|delivery| *delivery.rule == *head.rule && *delivery.agent == *head.agent).and_then(
+                |found| match found.generation.cmp(&head.generation) {
+                    Ordering::Greater => Some(DeliveryStatus::Dead),
+                    Ordering::Equal => Some(found.status),
+                    // The ledger has lost that it was redriven.
+                    Ordering::Less => None,
+                },
+            )
         }),
         // It is a dead letter, as an event whose record cannot be read.
         Err(LedgerError::CorruptRecord { .. }) => return Ok(Standing::Parked),
@@ -77,11 +82,12 @@ mod tests {
             replace_damaged: false,
         };
         let (ledger, _) = Ledger::open(folder.path(), &options).unwrap();
-        let record = |offset, parked_ms| ParkedHeaders {
+        let of = |generation, offset, parked_ms| ParkedHeaders {
             head: ParkedHead {
                 event_id: "event",
                 rule: "all",
                 agent: "audit",
+                generation,
                 attempts: 0,
                 failed_attempts: 0,
                 first_attempt_ms: None,
@@ -93,6 +99,7 @@ mod tests {
             timestamp_ms: None,
             original: 0,
         };
+        let record = |offset, parked_ms| of(0, offset, parked_ms);
         let old = now_ms() - u64::try_from(ledger.window().as_millis()).unwrap() / 2 - 1;
         let look = |offset, parked_ms| standing(&ledger, &record(offset, parked_ms), Some(7)).unwrap();
         assert_eq!(look(7, now_ms()), Standing::Ended, "the event is read again");
@@ -108,5 +115,12 @@ mod tests {
         known.finish("all", "audit", DeliveryStatus::Delivered, 3);
         ledger.merge("event", &known).unwrap();
         assert_eq!(look(6, now_ms()), Standing::Ended);
+
+        let redriven = |generation| standing(&ledger, &of(generation, 6, now_ms()), Some(7)).unwrap();
+        assert_eq!(redriven(1), Standing::Parked, "the ledger has lost that it was redriven");
+        known.raise("all", "audit", 1);
+        known.finish("all", "audit", DeliveryStatus::Parked, 4);
+        ledger.merge("event", &known).unwrap();
+        assert_eq!((redriven(0), redriven(1)), (Standing::Ended, Standing::Parked));
     }
 }

@@ -150,7 +150,8 @@ pub(in crate::pipeline) async fn park(
     // At once: from here on the ledger calls it parked, and nothing may be committed past it.
     being_parked.end(offset);
     context.ledger.durable().await?;
-    context.outcome_log.parked(&LoggedDelivery { event: &state.event, rule, agent }, offset);
+    let logged = LoggedDelivery { event: &state.event, rule, agent, generation: state.generation(rule, agent) };
+    context.outcome_log.parked(&logged, offset);
     count(agent, "parked");
     context.parking.wake();
     Ok(ParkEnd::Parked(guard))
@@ -195,6 +196,7 @@ fn delivery(state: &EventState, rule: &Arc<str>, agent: &Arc<str>) -> ParkedDeli
             event_id: state.event.id().into(),
             rule: Arc::clone(rule),
             agent: Arc::clone(agent),
+            generation: state.generation(rule, agent),
             attempts: state.attempts(rule, agent),
             failed_attempts,
             first_attempt_ms,

@@ -26,6 +26,10 @@ pub(super) struct Asked {
 }
 
 impl Asked {
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
     fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }

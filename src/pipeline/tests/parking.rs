@@ -95,6 +95,7 @@ pub(super) fn parked_record(value: &serde_json::Value) -> ParkedDelivery {
             event_id: "000".into(),
             rule: "all".into(),
             agent: "audit".into(),
+            generation: 0,
             attempts: 0,
             failed_attempts: 0,
             first_attempt_ms: None,

@@ -1,0 +1,101 @@
+//! What stands against a redrive, as far as it can be known before anything is published.
+//!
+//! The running bridges decide by their ledger; here the rules are asked, and the LangGraph server whether the delivery has a
+//! run. Nothing is changed anywhere.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+
+use super::BridgeError;
+use crate::{
+    agents::{Agent, Delivery, RunSettings, TraceContext},
+    event::{DeliveryId, Event, Origin},
+    routing::Routing,
+};
+
+/// Why a delivery should not be redriven.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Hindrance {
+    /// A bridge would refuse it.
+    #[error(
+        "the rules do not send this event to the agent any more: publish it under a new event_id for a rule that does"
+    )]
+    NotPlanned,
+    /// The agent may run twice.
+    #[error("{0}; --force redrives it in spite of that")]
+    MayRunTwice(String),
+}
+
+/// See the module.
+pub(crate) struct RedriveCheck {
+    routing: Routing,
+    agents: HashMap<Arc<str>, Agent>,
+}
+
+impl RedriveCheck {
+    /// Connects the agents. Nothing is sent.
+    ///
+    /// # Errors
+    /// The client of an agent cannot be built.
+    pub(crate) fn new(routing: Routing) -> Result<Self, BridgeError> {
+        let mut agents = HashMap::new();
+        for spec in routing.agents() {
+            agents.insert(Arc::clone(&spec.name), Agent::connect(spec)?);
+        }
+        Ok(Self { routing, agents })
+    }
+
+    /// Looks what stands against another generation of a delivery that was dead-lettered in this one.
+    ///
+    /// # Errors
+    /// See [`Hindrance`].
+    pub(crate) async fn check(
+        &self,
+        event: Event,
+        origin: Origin,
+        delivery: (&str, &str),
+        generation: u32,
+    ) -> Result<(), Hindrance> {
+        let delivery = self.delivery(event, origin, delivery, generation)?;
+        let agent = self.agents.get(&delivery.agent).ok_or(Hindrance::NotPlanned)?;
+        let thread = delivery.id;
+        match agent.find_run(&delivery).await {
+            None | Some(Ok(None)) => Ok(()),
+            Some(Ok(Some(run))) => {
+                Err(Hindrance::MayRunTwice(format!("thread {thread} has the run {run} of this event")))
+            }
+            Some(Err(failure)) => Err(Hindrance::MayRunTwice(format!(
+                "whether thread {thread} has a run of this event cannot be known: {}",
+                failure.reason
+            ))),
+        }
+    }
+
+    /// The delivery, if the rules ask for it.
+    fn delivery(
+        &self,
+        event: Event,
+        origin: Origin,
+        (rule, agent): (&str, &str),
+        generation: u32,
+    ) -> Result<Delivery, Hindrance> {
+        let rules = self.routing.router().matches(event.document());
+        let rule = rules.into_iter().find(|found| **found.name() == *rule).ok_or(Hindrance::NotPlanned)?;
+        let agent = rule.agents().iter().find(|found| ***found == *agent).ok_or(Hindrance::NotPlanned)?;
+        Ok(Delivery {
+            id: DeliveryId::new(rule.name(), agent, event.id(), generation),
+            rule: Arc::clone(rule.name()),
+            agent: Arc::clone(agent),
+            event: Arc::new(event),
+            origin,
+            raw: Bytes::new(),
+            trace: TraceContext::default(),
+            body: None,
+            settings: RunSettings::default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

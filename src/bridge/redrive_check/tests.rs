@@ -1,0 +1,64 @@
+use std::{net::Ipv4Addr, time::Duration};
+
+use super::*;
+use crate::{
+    agents::Answer,
+    demo::testing::{SampleAgent, SampleOptions},
+    event::decode,
+    routing::LoadOptions,
+};
+
+fn event() -> Event {
+    let value = br#"{"event_id": "e", "event_type": "WORKFLOW_COMPLETED", "timestamp": "2026-01-31T12:00:00Z",
+        "source": "AIRFLOW", "workflow_id": "etl", "workflow_run_id": "r"}"#;
+    decode(Some(&value[..])).unwrap()
+}
+
+fn origin() -> Origin {
+    Origin { topic: "events".into(), partition: 0, offset: 0 }
+}
+
+async fn check() -> (RedriveCheck, SampleAgent) {
+    let server = SampleAgent::start((Ipv4Addr::LOCALHOST, 0).into(), SampleOptions::default()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let rules = format!(
+        "agents:
+  analyst: {{langgraph: {{url: 'http://{0}', assistant: analyst, max_request_lifetime: 20m}}, timeout: 10m}}
+  audit: {{http: {{url: 'http://{0}/events'}}}}
+rules:
+  - {{name: all, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [analyst, audit]}}
+  - {{name: others, when: {{event_type: [WORKFLOW_FAILED]}}, to: [analyst]}}
+",
+        server.addr()
+    );
+    std::fs::write(folder.path().join("rules.yaml"), rules).unwrap();
+    let options = LoadOptions { env: Box::new(|_| None), dedup_window: Duration::from_secs(3600) };
+    (RedriveCheck::new(Routing::load(folder.path(), &options).unwrap()).unwrap(), server)
+}
+
+#[tokio::test]
+async fn a_delivery_whose_thread_has_a_run_may_run_twice() {
+    let (check, server) = check().await;
+    let analyst = ("all", "analyst");
+    assert_eq!(check.check(event(), origin(), analyst, 0).await, Ok(()));
+    let delivery = check.delivery(event(), origin(), analyst, 0).unwrap();
+    let agent = &check.agents["analyst"];
+    let answer = agent.attempt(&mut agent.session(), &delivery).await;
+    assert!(matches!(answer, Answer::Accepted { .. }), "{answer:?}");
+    let posts = || server.requests().iter().filter(|request| request.method == "POST").count();
+    let posted = posts();
+    let found = check.check(event(), origin(), analyst, 0).await;
+    let Err(Hindrance::MayRunTwice(text)) = found else { panic!("{found:?}") };
+    assert!(text.contains(&delivery.id.to_string()) && text.contains("has the run"), "{text}");
+    assert_eq!(check.check(event(), origin(), analyst, 1).await, Ok(()), "another generation has another thread");
+    assert_eq!(check.check(event(), origin(), ("all", "audit"), 0).await, Ok(()), "HTTP has no runs");
+    assert_eq!(posts(), posted, "the look changes nothing");
+}
+
+#[tokio::test]
+async fn what_the_rules_do_not_ask_for_is_not_redriven() {
+    let (check, _server) = check().await;
+    for delivery in [("others", "analyst"), ("all", "nobody"), ("nothing", "analyst")] {
+        assert_eq!(check.check(event(), origin(), delivery, 0).await, Err(Hindrance::NotPlanned), "{delivery:?}");
+    }
+}

@@ -1,0 +1,221 @@
+//! Letters that are done together: published, acknowledged, marked, and told.
+//!
+//! Owns the order: a letter is marked when the broker has its record, and told when the broker has the mark. So a command
+//! that ends at any moment leaves letters that are published and not marked, at most one batch; they are published again by
+//! the next one, and the ledger recognises them.
+
+use std::{
+    fmt::Write as _,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use serde_json::json;
+
+use super::{
+    super::output::{self, fail},
+    pass::Context,
+    prepare::{Audit, Prepared},
+};
+use crate::{
+    bridge::Exit,
+    kafka::{LetterSender, MarkKind, Outgoing},
+    yaml::excerpt,
+};
+
+/// The most letters of a batch, and the most bytes of their records, but for one that is larger.
+const MAX_LETTERS: usize = 100;
+const MAX_BYTES: usize = 8 << 20;
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+const MAX_ERROR: usize = 2_000;
+
+/// The flags of every command that does letters.
+#[derive(Debug, Args)]
+pub(super) struct Pace {
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// The most letters a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) rate: Option<u32>,
+    /// The most letters in all
+    #[arg(long, value_name = "N")]
+    pub(super) limit: Option<u64>,
+    /// Every letter that is open: without another flag that selects some
+    #[arg(long)]
+    pub(super) all: bool,
+}
+
+/// See the module.
+pub(super) struct Batch<'a> {
+    context: &'a Context,
+    pace: &'a Pace,
+    as_json: bool,
+    /// What is said of a letter that is done.
+    kind: MarkKind,
+    sender: LetterSender,
+    by: String,
+    waiting: Vec<(String, Prepared)>,
+    bytes: usize,
+    /// Letters that were done or are waiting.
+    taken: u64,
+    done: u64,
+    refused: u64,
+    began: Instant,
+    told: Instant,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(context: &'a Context, pace: &'a Pace, kind: MarkKind, as_json: bool) -> Result<Self, ExitCode> {
+        let sender = LetterSender::connect(&context.config.kafka).map_err(|error| fail(Exit::Config, &error))?;
+        let by = (context.environment)("USER").map(|user| excerpt(&user, 64)).unwrap_or_default();
+        let (waiting, now) = (Vec::new(), Instant::now());
+        let counts = (0, 0, 0);
+        Ok(Self {
+            context,
+            pace,
+            as_json,
+            kind,
+            sender,
+            by,
+            waiting,
+            bytes: 0,
+            taken: counts.0,
+            done: counts.1,
+            refused: counts.2,
+            began: now,
+            told: now,
+        })
+    }
+
+    /// Whether another letter may be taken.
+    pub(super) fn has_room(&self) -> bool {
+        self.pace.limit.is_none_or(|limit| self.taken < limit)
+    }
+
+    /// Takes a letter of this dead-letter topic, and does the batch when it is full.
+    pub(super) fn add(&mut self, topic: &str, prepared: Prepared) -> Result<(), ExitCode> {
+        self.bytes += prepared.bytes();
+        self.taken += 1;
+        self.waiting.push((topic.to_owned(), prepared));
+        let most = self.pace.rate.map_or(MAX_LETTERS, |rate| (rate as usize / 4).clamp(1, MAX_LETTERS));
+        if self.waiting.len() >= most || self.bytes >= MAX_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// A letter that is not done.
+    pub(super) fn refuse(&mut self, audit: &Audit, why: &str) {
+        self.refused += 1;
+        let why = excerpt(why, MAX_ERROR);
+        if self.as_json {
+            Self::tell_json("refused", audit, Some(&why));
+        } else {
+            output::note(format_args!("{}: refused: {why}", audit.letter));
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), ExitCode> {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.bytes = 0;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let mut problem = None;
+        if self.pace.dry_run {
+            for (_, prepared) in &waiting {
+                self.tell(&prepared.audit);
+            }
+            self.done += waiting.len() as u64;
+        } else {
+            problem = self.send(&waiting).err();
+        }
+        if self.told.elapsed() >= PROGRESS_EVERY {
+            self.told = Instant::now();
+            output::note(format_args!("{} so far: {}, {} refused", self.action(), self.done, self.refused));
+        }
+        if let Some(problem) = problem {
+            let (action, done) = (self.action(), self.done);
+            let text = format!("{problem} ({done} {action}; the same command goes on where this one ended)");
+            return Err(fail(Exit::Unavailable, &text));
+        }
+        if let Some(rate) = self.pace.rate {
+            let due = self.began + Duration::from_secs_f64(self.done as f64 / f64::from(rate));
+            self.context.sleep(due.saturating_duration_since(Instant::now()));
+        }
+        Ok(())
+    }
+
+    /// Publishes, marks and tells. A letter whose own record the broker refuses is refused; any other error ends the command.
+    fn send(&mut self, waiting: &[(String, Prepared)]) -> Result<(), String> {
+        let records: Vec<Outgoing> = waiting.iter().filter_map(|(_, prepared)| prepared.record.clone()).collect();
+        let mut results = self.context.runtime.block_on(self.sender.send(&records)).into_iter();
+        let (mut problem, mut published) = (None, Vec::new());
+        for (topic, prepared) in waiting {
+            let result = if prepared.record.is_some() { results.next().unwrap_or(Ok(())) } else { Ok(()) };
+            match result {
+                Ok(()) => published.push((topic, prepared)),
+                Err(error) if error.is_of_the_record => self.refuse(&prepared.audit, &error.to_string()),
+                Err(error) => problem = problem.or(Some(error.to_string())),
+            }
+        }
+        let marks: Vec<_> =
+            published.iter().map(|(topic, prepared)| Outgoing::mark(topic, prepared.mark, &self.by)).collect();
+        let marked = self.context.runtime.block_on(self.sender.send(&marks));
+        for ((_, prepared), result) in published.into_iter().zip(marked) {
+            // Whether its mark was written or not: it was done.
+            self.done += 1;
+            self.tell(&prepared.audit);
+            if let Err(error) = result {
+                problem = problem.or(Some(format!("letter {} is done and not marked: {error}", prepared.audit.letter)));
+            }
+        }
+        problem.map_or(Ok(()), Err)
+    }
+
+    fn action(&self) -> String {
+        if self.pace.dry_run { format!("would be {}", self.kind.as_str()) } else { self.kind.as_str().to_owned() }
+    }
+
+    fn tell(&self, audit: &Audit) {
+        let action = self.action();
+        if self.as_json {
+            return Self::tell_json(&action, audit, None);
+        }
+        let mut line = format!("{}: {action}", audit.letter);
+        if let Some(id) = &audit.event_id {
+            let _ = write!(line, ", event {id}");
+        }
+        if let Some((rule, agent)) = &audit.delivery {
+            let _ = write!(line, ", {rule} for {agent}");
+        }
+        if let Some(generation) = audit.generation {
+            let _ = write!(line, ", generation {generation}");
+        }
+        if let Some(to) = &audit.to {
+            let _ = write!(line, ", to {to}");
+        }
+        output::result(format_args!("{line}"));
+    }
+
+    /// One line for each letter, so that a long run can be read while it goes on.
+    fn tell_json(action: &str, audit: &Audit, error: Option<&str>) {
+        let (rule, agent) = audit.delivery.clone().unzip();
+        let line = json!({
+            "letter": audit.letter, "action": action, "event_id": audit.event_id, "rule": rule, "agent": agent,
+            "generation": audit.generation, "to": audit.to, "error": error,
+        });
+        output::result(format_args!("{line}"));
+    }
+
+    /// Does what is left, and says how many there were.
+    pub(super) fn finish(mut self) -> Result<ExitCode, ExitCode> {
+        self.flush()?;
+        let (action, done, refused) = (self.action(), self.done, self.refused);
+        output::note(format_args!("{done} {action}, {refused} refused"));
+        if self.context.is_stopped() {
+            output::note(format_args!("interrupted: the same command goes on where this one ended"));
+            return Err(Exit::Interrupt.into());
+        }
+        Ok(if refused == 0 { ExitCode::SUCCESS } else { Exit::Data.into() })
+    }
+}

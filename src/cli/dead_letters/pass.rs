@@ -1,0 +1,197 @@
+//! A pass over the dead-letter topics: which letters there are, and which are done.
+
+use std::{
+    collections::BTreeSet,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use tokio::runtime::{Builder, Runtime};
+
+use super::{
+    super::{
+        flags::Settings,
+        logging,
+        output::{self, fail},
+        variables::Variables,
+    },
+    select::{Filter, Letter, Place},
+};
+use crate::{
+    bridge::{self, Environment, Exit},
+    config::Config,
+    event::Limits,
+    kafka::{LetterReader, Marks, PartitionRange, StoredLetter, TopicRecord},
+};
+
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+
+/// What every subcommand uses.
+pub(super) struct Context {
+    pub(super) config: Config,
+    pub(super) environment: Environment,
+    pub(super) limits: Limits,
+    pub(super) runtime: Runtime,
+    /// The dead-letter topics of the source topics.
+    pub(super) topics: Vec<String>,
+    stopped: Arc<AtomicBool>,
+}
+
+/// A dead-letter topic, ready to be visited.
+pub(super) struct Pass<'a> {
+    pub(super) topic: &'a str,
+    context: &'a Context,
+    reader: LetterReader,
+    ranges: Vec<PartitionRange>,
+    marks: Marks,
+}
+
+impl Context {
+    /// Reads the settings, and begins to listen for signals.
+    pub(super) fn open(settings: &Settings) -> Result<Self, ExitCode> {
+        let variables = Variables::default();
+        let environment = variables.environment();
+        let loaded = settings.load(&environment);
+        output::warnings(&variables.warnings(false));
+        let config = loaded.map_err(|error| fail(Exit::Config, &error))?;
+        logging::install(config.log_format, "warn");
+        let kafka = &config.kafka;
+        let topics: BTreeSet<_> = kafka.topics.iter().map(|topic| kafka.dead_letter_topic(topic)).collect();
+        let limits = Limits::new(kafka.budget.max_record_bytes, kafka.budget.max_bytes);
+        let cannot = |error| fail(Exit::Unavailable, &format_args!("cannot start threads: {error}"));
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(cannot)?;
+        let stopped = Arc::new(AtomicBool::new(false));
+        let signals = runtime.block_on(async { bridge::signals(None) });
+        let signals =
+            signals.map_err(|error| fail(Exit::Software, &format_args!("cannot listen for signals: {error}")))?;
+        let flag = Arc::clone(&stopped);
+        runtime.spawn(async move {
+            signals.await;
+            flag.store(true, Ordering::Release);
+        });
+        Ok(Self { config, environment, limits, runtime, topics: topics.into_iter().collect(), stopped })
+    }
+
+    /// A signal asked the command to stop.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Waits, unless a signal comes.
+    pub(super) fn sleep(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while !self.is_stopped() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(Duration::from_millis(50)));
+        }
+    }
+
+    /// The topics that a filter may have letters in.
+    pub(super) fn asked<'a>(&'a self, filter: &'a Filter) -> Result<Vec<&'a str>, ExitCode> {
+        for Place { topic, .. } in &filter.letter {
+            let is_known = topic.as_ref().is_none_or(|topic| self.topics.contains(topic));
+            if !is_known || (topic.is_none() && self.topics.len() > 1) {
+                let known = self.topics.join(", ");
+                return Err(fail(
+                    Exit::Usage,
+                    &format_args!("name a letter of one of these topics, as TOPIC:PARTITION@OFFSET: {known}"),
+                ));
+            }
+        }
+        let is_asked = |topic: &&str| {
+            filter.letter.is_empty()
+                || filter.letter.iter().any(|place| place.topic.as_deref().is_none_or(|named| named == *topic))
+        };
+        Ok(self.topics.iter().map(String::as_str).filter(is_asked).collect())
+    }
+
+    /// The name of a letter.
+    fn place(&self, topic: &str, partition: i32, offset: i64) -> Place {
+        Place { topic: (self.topics.len() > 1).then(|| topic.to_owned()), partition, offset }
+    }
+}
+
+impl<'a> Pass<'a> {
+    /// Finds out which part of the topic is asked for, and which of its letters are done.
+    pub(super) fn open(context: &'a Context, topic: &'a str, filter: &Filter) -> Result<Self, ExitCode> {
+        let away = |error: &dyn std::fmt::Display| fail(Exit::Unavailable, error);
+        let reader = LetterReader::connect(&context.config.kafka, topic).map_err(|error| fail(Exit::Config, &error))?;
+        let [since, until] = [filter.since, filter.until].map(|time| time.map(Timestamp::as_millisecond));
+        let mut ranges = reader.ranges(since, until).map_err(|error| away(&error))?;
+        if !filter.letter.is_empty() {
+            narrow(&mut ranges, &filter.letter);
+        }
+        let mut pass = Self { topic, context, reader, ranges, marks: Marks::default() };
+        let mut marks = Marks::default();
+        pass.visit("looking for marks", &pass.ranges, &mut |_, read| {
+            if let TopicRecord::Mark(mark) = read {
+                marks.add(mark, &pass.ranges);
+            }
+            true
+        })?;
+        if context.is_stopped() {
+            // Some marks are not known.
+            return Err(Exit::Interrupt.into());
+        }
+        pass.marks = marks;
+        Ok(pass)
+    }
+
+    /// Visits the letters that a filter fits, of each partition in order, until `visit` says false or a signal comes.
+    pub(super) fn letters(&self, filter: &Filter, visit: &mut dyn FnMut(&Letter<'_>) -> bool) -> Result<(), ExitCode> {
+        let ranges: Vec<_> = self.ranges.iter().map(|range| PartitionRange { end: range.until, ..*range }).collect();
+        self.visit("reading letters", &ranges, &mut |record, read| {
+            let TopicRecord::Letter(head) = read else { return true };
+            let letter = Letter {
+                place: self.context.place(self.topic, record.partition, record.offset),
+                timestamp_ms: record.timestamp_ms,
+                head,
+                done: self.marks.of(record.partition, record.offset),
+                key: record.key,
+                value: record.value,
+                headers: record.headers.iter().collect(),
+            };
+            !filter.fits(&letter, &self.context.limits) || visit(&letter)
+        })
+    }
+
+    fn visit(
+        &self,
+        doing: &str,
+        ranges: &[PartitionRange],
+        visit: &mut dyn FnMut(&StoredLetter<'_>, TopicRecord<'_>) -> bool,
+    ) -> Result<(), ExitCode> {
+        let all: i64 = ranges.iter().map(|range| range.end - range.from).sum();
+        let (mut seen, mut shown) = (0_i64, Instant::now());
+        let read = self.reader.read(ranges, &mut |record| {
+            seen += 1;
+            if shown.elapsed() >= PROGRESS_EVERY {
+                shown = Instant::now();
+                output::note(format_args!("{}: {doing}: {seen} of {all} records", self.topic));
+            }
+            let headers: Vec<_> = record.headers.iter().collect();
+            !self.context.is_stopped() && visit(&record, TopicRecord::read(&headers))
+        });
+        read.map_err(|error| fail(Exit::Unavailable, &error))?;
+        Ok(())
+    }
+}
+
+/// Only the part that has these letters; marks are behind them.
+fn narrow(ranges: &mut Vec<PartitionRange>, letters: &[Place]) {
+    ranges.retain_mut(|range| {
+        let offsets = || letters.iter().filter(|place| place.partition == range.partition).map(|place| place.offset);
+        let (Some(first), Some(last)) = (offsets().min(), offsets().max()) else { return false };
+        range.from = range.from.max(first);
+        range.until = range.until.min(last.saturating_add(1)).max(range.from);
+        true
+    });
+}

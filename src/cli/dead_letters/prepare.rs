@@ -1,0 +1,175 @@
+//! What is published for a letter that is redriven, or why nothing is.
+
+use super::{pass::Context, select::Letter};
+use crate::{
+    bridge::{Hindrance, RedriveCheck},
+    event::{Dialect, Event, Origin, RedriveRequest},
+    kafka::{Mark, MarkKind, Outgoing},
+    yaml::excerpt,
+};
+
+/// The most characters that are shown of a name.
+const MAX_NAME: usize = 255;
+
+/// A letter that will be done.
+pub(super) struct Prepared {
+    /// What is published before; nothing for a letter that is discarded.
+    pub(super) record: Option<Outgoing>,
+    pub(super) mark: Mark,
+    pub(super) audit: Audit,
+}
+
+/// What is said of a letter when it is done.
+pub(super) struct Audit {
+    pub(super) letter: String,
+    pub(super) event_id: Option<String>,
+    pub(super) delivery: Option<(String, String)>,
+    /// The generation that the delivery gets.
+    pub(super) generation: Option<u32>,
+    /// Where the record is published.
+    pub(super) to: Option<String>,
+}
+
+impl Audit {
+    pub(super) fn of(letter: &Letter<'_>) -> Self {
+        let shown = |text: &str| excerpt(text, MAX_NAME);
+        Self {
+            letter: letter.place.to_string(),
+            event_id: letter.head.event_id.map(shown),
+            delivery: letter.head.delivery.map(|(rule, agent)| (shown(rule), shown(agent))),
+            generation: None,
+            to: None,
+        }
+    }
+}
+
+impl Prepared {
+    fn new(letter: &Letter<'_>, kind: MarkKind, record: Option<Outgoing>, event: Option<&Event>) -> Self {
+        let mut audit = Audit::of(letter);
+        audit.event_id = event.map(|event| excerpt(event.id(), MAX_NAME)).or(audit.event_id);
+        audit.to = record.as_ref().map(|record| match record.partition {
+            Some(partition) => format!("{}[{partition}]", record.topic),
+            None => record.topic.clone(),
+        });
+        let mark = Mark { kind, partition: letter.place.partition, offset: letter.place.offset };
+        Self { record, mark, audit }
+    }
+
+    /// A letter that is marked, and nothing else.
+    pub(super) fn discarded(letter: &Letter<'_>) -> Self {
+        Self::new(letter, MarkKind::Discarded, None, None)
+    }
+
+    /// Bytes that it takes in memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        let Some(record) = &self.record else { return 0 };
+        let headers = record.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len));
+        [&record.key, &record.value].into_iter().flatten().map(Vec::len).sum::<usize>() + headers.sum::<usize>()
+    }
+}
+
+/// Makes the record that asks for the delivery of a letter, or publishes its record again when it is of a whole one.
+///
+/// # Errors
+/// Why it is not redriven.
+pub(super) fn redrive(
+    context: &Context,
+    check: &RedriveCheck,
+    letter: &Letter<'_>,
+    is_forced: bool,
+) -> Result<Prepared, String> {
+    let (topic, partition, offset) = origin(context, letter)?;
+    let event = letter.event(&context.limits, None).map_err(|poison| {
+        format!("its record is no event: {poison}: correct it with --edit, or with a file and --value")
+    })?;
+    let mut headers: Vec<_> =
+        letter.original_headers().map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec))).collect();
+    let mut next = None;
+    if let Some((rule, agent)) = letter.head.delivery {
+        let generation = letter.head.generation;
+        let from = Origin { topic: topic.into(), partition, offset };
+        let checked = context.runtime.block_on(check.check(event.clone(), from, (rule, agent), generation));
+        match checked {
+            Ok(()) => {}
+            Err(Hindrance::MayRunTwice(_)) if is_forced => {}
+            Err(hindrance) => return Err(hindrance.to_string()),
+        }
+        let generation = generation.checked_add(1).ok_or("it was redriven too often")?;
+        let request = RedriveRequest { rule: rule.into(), agent: agent.into(), generation, is_forced };
+        headers.extend(request.headers());
+        next = Some(generation);
+    } else {
+        whole_record(letter.head.reason, is_forced)?;
+    }
+    let record = Outgoing {
+        topic: topic.to_owned(),
+        partition: Some(partition),
+        key: letter.key.map(<[u8]>::to_vec),
+        value: letter.value.map(<[u8]>::to_vec),
+        headers,
+    };
+    let mut prepared = Prepared::new(letter, MarkKind::Redriven, Some(record), Some(&event));
+    prepared.audit.generation = next;
+    Ok(prepared)
+}
+
+/// Makes the record that is published in the place of a whole one: with another value.
+///
+/// # Errors
+/// Why it is not.
+pub(super) fn corrected(context: &Context, letter: &Letter<'_>, value: Vec<u8>) -> Result<Prepared, String> {
+    if letter.head.delivery.is_some() {
+        return Err(
+            "only a letter of a whole record can be corrected: this one is of a delivery, which is made again \
+                    as its event was published"
+                .to_owned(),
+        );
+    }
+    let (topic, ..) = origin(context, letter)?;
+    let event = letter.event(&context.limits, Some(&value)).map_err(|poison| format!("it is no event: {poison}"))?;
+    let is_native = event.dialect() == Dialect::Native;
+    let mut headers: Vec<(String, Option<Vec<u8>>)> = Vec::new();
+    for (name, value) in letter.original_headers() {
+        // They repeat what the value says.
+        let value = match name {
+            "event_id" if is_native => Some(event.id().as_bytes()),
+            "event_type" if is_native => Some(event.event_type().as_str().as_bytes()),
+            _ => value,
+        };
+        headers.push((name.to_owned(), value.map(<[u8]>::to_vec)));
+    }
+    let key = if is_native { Some(event.key().into_bytes()) } else { letter.key.map(<[u8]>::to_vec) };
+    let record = Outgoing { topic: topic.to_owned(), partition: None, key, value: Some(value), headers };
+    Ok(Prepared::new(letter, MarkKind::Redriven, Some(record), Some(&event)))
+}
+
+/// Where its record was read: a letter must not choose any topic.
+fn origin<'a>(context: &Context, letter: &Letter<'a>) -> Result<(&'a str, i32, i64), String> {
+    if letter.head.is_cut {
+        return Err("a part of its record did not fit the dead-letter topic: publish the event again from its source \
+                    under a new event_id, and raise the topic's max.message.bytes"
+            .to_owned());
+    }
+    let topics = &context.config.kafka.topics;
+    letter.head.origin.filter(|(topic, ..)| topics.iter().any(|known| known == topic)).ok_or_else(|| {
+        format!("it does not name the place of its record in one of the topics {}: see --topic", topics.join(", "))
+    })
+}
+
+/// Whether publishing the record of such a letter again, as it was, may do any good.
+fn whole_record(reason: &str, is_forced: bool) -> Result<(), String> {
+    match reason {
+        "id_conflict" => Err("its event_id belongs to another event: give it one of its own with --edit".to_owned()),
+        "redrive_refused" => {
+            Err("it asked for a redrive, and does not say of which delivery: redrive the first letter \
+                                  of the event"
+                .to_owned())
+        }
+        "ledger_record" if !is_forced => {
+            Err("what was delivered of it is not known: find out whether the agents have \
+                                              it; --force publishes it again"
+                .to_owned())
+        }
+        _ => Ok(()),
+    }
+}

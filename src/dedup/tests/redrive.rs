@@ -1,0 +1,79 @@
+use super::*;
+use DeliveryStatus::{Dead, Delivered, Parked, Pending, Planned};
+
+fn asked(generation: u32, is_forced: bool) -> Redrive<'static> {
+    Redrive { rule: "rule-0", agent: "agent", generation, is_forced }
+}
+
+fn in_generation(statuses: &[DeliveryStatus], generation: u32) -> Record {
+    let mut record = record(statuses);
+    record.deliveries[0].generation = generation;
+    record
+}
+
+#[test]
+fn only_a_delivery_that_died_in_the_generation_before_is_made_again() {
+    let plan = plan(&[("rule-0", "agent"), ("rule-1", "agent")]);
+    let decide = |record: &Record, generation| redrive(Some(record), 7, &plan, &asked(generation, false), 9);
+    let refused = |found| Err(RedriveRefusal::Generation { found });
+
+    let Ok(Decision::Resume(raised)) = decide(&record(&[Dead, Delivered]), 1) else { panic!("it is not made") };
+    assert_eq!(raised, {
+        let mut expected = in_generation(&[Pending, Delivered], 1);
+        expected.deliveries[0] = DeliveryRecord { generation: 1, status: Pending, ..raised.deliveries[0].clone() };
+        expected
+    });
+    assert_eq!(raised.remaining(&plan), [("rule-0".into(), "agent".into())], "nothing else runs again");
+    assert_eq!((raised.attempts("rule-0", "agent"), raised.first_attempt_ms("rule-0", "agent")), (0, None));
+
+    assert_eq!(decide(&in_generation(&[Delivered, Delivered], 1), 1), Ok(Decision::Duplicate), "redriven before");
+    assert_eq!(decide(&in_generation(&[Dead, Delivered], 1), 1), Ok(Decision::Duplicate), "it died again since");
+    assert_eq!(decide(&record(&[Delivered, Delivered]), 1), Ok(Decision::Duplicate), "accepted: never again");
+    assert_eq!(decide(&record(&[Parked, Delivered]), 1), Ok(Decision::Duplicate), "it is delivered later anyway");
+    assert_eq!(decide(&record(&[Dead, Delivered]), 2), refused(0));
+    assert_eq!(decide(&in_generation(&[Dead, Delivered], 1), u32::MAX), refused(1));
+    let open = in_generation(&[Pending, Delivered], 1);
+    assert_eq!(decide(&open, 1), Ok(Decision::Resume(open.clone())), "under way when the process ended");
+    assert_eq!(decide(&open, 2), Ok(Decision::Resume(open.clone())), "it has not died yet");
+    assert!(matches!(decide(&record(&[Planned, Planned]), 1), Ok(Decision::Resume(_))), "it has not died yet");
+}
+
+#[test]
+fn a_redrive_is_no_way_around_the_rules_or_the_ledger() {
+    let rules = plan(&[("rule-0", "agent")]);
+    let dead = record(&[Dead]);
+    let refused = |refusal: RedriveRefusal| Err(refusal);
+    for forced in [false, true] {
+        let decide = |record: Option<&Record>, digest, plan: &[PlannedDelivery]| {
+            redrive(record, digest, plan, &asked(1, forced), 9)
+        };
+        assert_eq!(decide(Some(&dead), 7, &[]), refused(RedriveRefusal::NotPlanned), "the rule no longer matches");
+        assert_eq!(decide(Some(&dead), 8, &rules), Ok(Decision::Conflict), "another event with its id");
+        assert_eq!(decide(Some(&record(&[])), 7, &rules), refused(RedriveRefusal::UnknownDelivery));
+    }
+    assert_eq!(redrive(None, 7, &rules, &asked(1, false), 9), refused(RedriveRefusal::UnknownEvent));
+    assert_eq!(redrive(None, 7, &[], &asked(1, true), 9), refused(RedriveRefusal::NotPlanned));
+}
+
+#[test]
+fn a_forced_redrive_of_a_forgotten_event_makes_that_delivery_alone_and_once() {
+    let plan = plan(&[("other", "agent"), ("rule-0", "agent")]);
+    let Ok(Decision::Fresh(mut record)) = redrive(None, 7, &plan, &asked(3, true), 9) else { panic!("it is not made") };
+    assert_eq!(record.remaining(&plan), [("rule-0".into(), "agent".into())]);
+    assert_eq!(record.generation("rule-0", "agent"), 3);
+    record.finish("rule-0", "agent", Delivered, 10);
+    assert_eq!(redrive(Some(&record), 7, &plan, &asked(3, true), 11), Ok(Decision::Duplicate));
+}
+
+#[test]
+fn a_redrive_is_not_undone_by_a_late_write_of_the_generation_before() {
+    let mut raised = record(&[Dead, Delivered]);
+    raised.raise("rule-0", "agent", 1);
+    for late in [Dead, Delivered, Pending, Parked] {
+        let mut known = raised.clone();
+        assert!(!known.merge(record(&[late, Delivered])), "{late:?}");
+        let mut stale = record(&[late, Delivered]);
+        assert!(stale.merge(raised.clone()));
+        assert_eq!((&known, &stale), (&raised, &raised));
+    }
+}

@@ -1,0 +1,70 @@
+//! The dispatcher's part in redrives: which decision a record that asks for one gets.
+
+use std::sync::Arc;
+
+use metrics::counter;
+
+use super::{
+    super::{cause::Cause, clock::now_ms, event_state::Arrival, outcome::DeadLetterReason, outcome_log::Subject},
+    Dispatcher, WholeRecord,
+};
+use crate::{
+    dedup::{Decision, PlannedDelivery, Record, Redrive, decide, redrive},
+    event::digest,
+    telemetry,
+};
+
+impl Dispatcher {
+    /// Decides on an event from what the ledger knows of it.
+    ///
+    /// # Errors
+    /// It asks for a redrive that is not made.
+    pub(super) fn decide(
+        arrival: &Arrival,
+        known: Option<&Record>,
+        plan: &[PlannedDelivery],
+    ) -> Result<Decision, Cause> {
+        let digest = digest(&arrival.event);
+        let asked = match &arrival.redrive {
+            None => return Ok(decide(known, digest, plan, now_ms())),
+            Some(Ok(asked)) => asked,
+            Some(Err(bad)) => {
+                count("refused");
+                return Err(Cause::bad_redrive(*bad));
+            }
+        };
+        let (rule, agent) = (&*asked.rule, &*asked.agent);
+        let wanted = Redrive { rule, agent, generation: asked.generation, is_forced: asked.is_forced };
+        let decision = redrive(known, digest, plan, &wanted, now_ms());
+        count(match &decision {
+            Ok(Decision::Fresh(record) | Decision::Resume(record))
+                if record.is_open_in(rule, agent, asked.generation) =>
+            {
+                "redriven"
+            }
+            Ok(_) => "duplicate",
+            Err(_) => "refused",
+        });
+        decision.map_err(|refusal| Cause::redrive_refused(refusal, asked))
+    }
+
+    /// Whether a record asks for this generation of a delivery: (rule, agent).
+    pub(super) fn asks_for(arrival: &Arrival, known: &Record, (rule, agent): &(Arc<str>, Arc<str>)) -> bool {
+        let Some(Ok(asked)) = &arrival.redrive else { return false };
+        (&asked.rule, &asked.agent) == (rule, agent) && known.generation(rule, agent) == asked.generation
+    }
+
+    /// What a dead letter says of the redrive that is not made: it can be redriven as the one before.
+    pub(super) fn refused<'a>(record: &'a WholeRecord, cause: &Cause) -> Subject<'a> {
+        let asked = record.redrive.as_ref().filter(|_| cause.reason() == DeadLetterReason::RedriveRefused.as_str());
+        asked.map_or_else(Subject::default, |asked| Subject {
+            delivery: Some((&asked.rule, &asked.agent)),
+            generation: asked.generation - 1,
+            ..Subject::default()
+        })
+    }
+}
+
+fn count(outcome: &'static str) {
+    counter!(telemetry::REDRIVES, "outcome" => outcome).increment(1);
+}

@@ -1,0 +1,148 @@
+//! Deliveries that are made again on purpose.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use super::{
+    answers::{agent_that, status},
+    *,
+};
+use crate::{
+    dedup::{DeliveryRecord, DeliveryStatus, Record},
+    event::RedriveRequest,
+    kafka::testing::with_headers,
+};
+
+/// Two agents: one refuses everything until it is repaired.
+struct TwoAgents {
+    fixture: PipelineFixture,
+    repaired: Arc<AtomicBool>,
+    /// What was accepted, by path and event.
+    accepted: Arc<Mutex<BTreeMap<(String, String), usize>>>,
+}
+
+impl TwoAgents {
+    async fn start() -> Self {
+        let (repaired, accepted): (Arc<AtomicBool>, Arc<Mutex<BTreeMap<_, usize>>>) = (Arc::default(), Arc::default());
+        let (works, counts) = (Arc::clone(&repaired), Arc::clone(&accepted));
+        let addr = agent_that(move |asked| {
+            if asked.path() == "/broken" && !works.load(Ordering::SeqCst) {
+                return status(400);
+            }
+            *counts.lock().unwrap().entry((asked.path().to_owned(), asked.event_id())).or_default() += 1;
+            status(200)
+        })
+        .await;
+        let fixture = PipelineFixture::start(&format!(
+            "agents:
+  broken: {{http: {{url: 'http://{addr}/broken'}}, timeout: 10m}}
+  other: {{http: {{url: 'http://{addr}/other'}}, timeout: 10m}}
+rules:
+  - {{name: all, when: {{event_type: [WORKFLOW_COMPLETED], workflow_id: [etl]}}, to: [broken, other]}}
+"
+        ));
+        Self { fixture, repaired, accepted }
+    }
+
+    fn redrive(&mut self, event: &serde_json::Value, (rule, agent): (&str, &str), generation: u32, is_forced: bool) {
+        let request = RedriveRequest { rule: rule.into(), agent: agent.into(), generation, is_forced };
+        self.receive(event, &request.headers());
+    }
+
+    fn receive(&mut self, event: &serde_json::Value, headers: &[(String, Option<Vec<u8>>)]) {
+        let ownership = Arc::clone(&self.fixture.ownership);
+        with_headers(headers, |headers| self.fixture.receive(&ownership, 0, event, headers));
+    }
+
+    async fn settled(&self) {
+        self.fixture.until("all have their outcome", |fixture| fixture.open_offsets() == 0).await;
+    }
+
+    fn accepted(&self, path: &str, id: &str) -> usize {
+        self.accepted.lock().unwrap().get(&(path.to_owned(), id.to_owned())).copied().unwrap_or_default()
+    }
+
+    /// The outcome of the last record, and its reason if it is a dead letter as a whole.
+    fn last(&self) -> (Outcome, Option<&'static str>) {
+        let outcomes = self.fixture.outcomes.lock().unwrap();
+        outcomes.iter().max_by_key(|seen| seen.origin.offset).map(|seen| (seen.outcome, seen.reason)).unwrap()
+    }
+
+    fn delivery(&self, id: &str, agent: &str) -> DeliveryRecord {
+        let record: Record = self.fixture.ledger.get(id).unwrap().unwrap();
+        record.deliveries().iter().find(|delivery| *delivery.agent == *agent).unwrap().clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redrive_makes_the_failed_delivery_again_once_and_no_other() {
+    let mut agents = TwoAgents::start().await;
+    let event = event("first", "run");
+    agents.receive(&event, &[]);
+    agents.settled().await;
+    assert_eq!(agents.last(), (Outcome::DeadLettered, None));
+
+    // It fails again, and may be redriven again.
+    agents.redrive(&event, ("all", "broken"), 1, false);
+    agents.settled().await;
+    assert_eq!(agents.last(), (Outcome::DeadLettered, None));
+    let again = agents.delivery("first", "broken");
+    assert_eq!((again.generation, again.status, again.attempts), (1, DeliveryStatus::Dead, 1), "it counts anew");
+
+    agents.repaired.store(true, Ordering::SeqCst);
+    for _ in 0..50 {
+        agents.redrive(&event, ("all", "broken"), 1, false);
+        agents.redrive(&event, ("all", "broken"), 2, false);
+    }
+    agents.settled().await;
+    assert_eq!((agents.accepted("/broken", "first"), agents.accepted("/other", "first")), (1, 1));
+    let delivered = agents.delivery("first", "broken");
+    assert_eq!((delivered.generation, delivered.status), (2, DeliveryStatus::Delivered));
+    assert_eq!((agents.fixture.count(Outcome::Delivered), agents.fixture.count(Outcome::Duplicate)), (1, 99));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_for_a_redrive_gets_no_more_than_the_rules_and_the_ledger_allow() {
+    const REFUSED: (Outcome, Option<&str>) = (Outcome::DeadLettered, Some("redrive_refused"));
+    let mut agents = TwoAgents::start().await;
+    let known = event("known", "run");
+    agents.receive(&known, &[]);
+    agents.settled().await;
+    agents.repaired.store(true, Ordering::SeqCst);
+    let unknown = event("unknown", "run");
+    let mut unmatched = event("unmatched", "run");
+    unmatched["workflow_id"] = "another".into();
+    let conflicting = event("known", "another run");
+    for forced in [false, true] {
+        for (event, delivery, generation, expected) in [
+            (&known, ("all", "other"), 1, (Outcome::Duplicate, None)),
+            (&known, ("all", "broken"), 2, REFUSED),
+            (&known, ("all", "broken"), u32::MAX, REFUSED),
+            (&known, ("all", "nobody"), 1, REFUSED),
+            (&unmatched, ("all", "broken"), 1, REFUSED),
+            (&unknown, ("no such rule", "broken"), 1, REFUSED),
+            (&conflicting, ("all", "broken"), 1, (Outcome::DeadLettered, Some("id_conflict"))),
+        ] {
+            agents.redrive(event, delivery, generation, forced);
+            agents.settled().await;
+            assert_eq!(agents.last(), expected, "{delivery:?} {generation} {event}");
+        }
+    }
+    agents.receive(&unknown, &[("dlq-redrive-rule".to_owned(), Some(b"all".to_vec()))]);
+    agents.settled().await;
+    assert_eq!(agents.last(), REFUSED, "half of the headers");
+    agents.redrive(&unknown, ("all", "broken"), 7, false);
+    agents.settled().await;
+    assert_eq!(agents.last(), REFUSED, "the ledger does not know it");
+    assert_eq!(agents.accepted.lock().unwrap().len(), 1, "nothing ran but what ran at first");
+
+    // With force it runs that agent alone, once.
+    for _ in 0..3 {
+        agents.redrive(&unknown, ("all", "broken"), 7, true);
+    }
+    agents.settled().await;
+    assert_eq!((agents.accepted("/broken", "unknown"), agents.accepted("/other", "unknown")), (1, 0));
+    assert_eq!(agents.delivery("unknown", "broken").generation, 7);
+}
