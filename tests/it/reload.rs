@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, ThreadedProducer};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -67,12 +68,11 @@ fn publish(kafka: &'static Kafka, topic: &str, stop: &Arc<AtomicBool>) -> thread
         let mut published = Vec::new();
         while !stop.load(Ordering::SeqCst) {
             let first = published.len();
-            let events: Vec<_> = (first..first + 10)
+            let events: Vec<_> = (first..first + 50)
                 .map(|n| event(&format!("{prefix}-{n:05}")).run(&format!("run-{}", n % 7)))
                 .collect();
             kafka.produce_all(&topic, events.iter().map(TestEvent::record));
             published.extend(events.iter().map(|event| event.id().to_owned()));
-            thread::sleep(Duration::from_millis(50));
         }
         published
     })
@@ -261,14 +261,18 @@ rules:
 
 /// Publishes 100 events a second for so long, and says how long each took to its agent: the median and the 99th percentile, ms.
 fn latencies(topic: &str, agent: &HttpAgent, time: Duration) -> (u128, u128) {
-    let (began, prefix) = (Instant::now(), unique("latency"));
+    let (prefix, client) = (unique("latency"), kafka().client());
+    let producer: ThreadedProducer<DefaultProducerContext> =
+        client.clone().set("linger.ms", "0").create().expect("a producer can be made");
+    let began = Instant::now();
     let mut published = BTreeMap::new();
     while began.elapsed() < time {
         let next = began + Duration::from_millis(10) * u32::try_from(published.len()).expect("few");
         thread::sleep(next.saturating_duration_since(Instant::now()));
         let event = event(&format!("{prefix}-{:06}", published.len())).run(&format!("run-{}", published.len()));
         published.insert(event.id().to_owned(), Instant::now());
-        kafka().produce(topic, event.record());
+        let (key, value) = (event.key(), event.json().to_string());
+        producer.send(BaseRecord::to(topic).key(&key).payload(&value)).expect("the queue has room");
     }
     let of_these = |agent: &HttpAgent| -> Vec<_> {
         agent.accepted().into_iter().filter(|request| request.event_id.starts_with(&prefix)).collect()
