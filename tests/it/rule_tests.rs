@@ -210,8 +210,8 @@ fn replay_counts_events_that_go_elsewhere_and_real_ones_become_tests() {
     let counts = ["complete", "events", "changed", "unmatched", "poison", "withheld"].map(|name| found[name].clone());
     assert_eq!(Value::from(counts.to_vec()), serde_json::json!([true, 341, 41, 300, 2, 0]), "{found}");
     let deliveries = serde_json::json!([
-        {"rule": "failed-loads", "agent": "audit", "only_now": 21, "only_new": 0, "both": 0},
-        {"rule": "failed-reports", "agent": "audit", "only_now": 0, "only_new": 20, "both": 0},
+        {"rule": "failed-loads", "agent": "audit", "only_old": 21, "only_new": 0, "both": 0},
+        {"rule": "failed-reports", "agent": "audit", "only_old": 0, "only_new": 20, "both": 0},
     ]);
     assert_eq!(found["deliveries"], deliveries);
     assert_eq!(found["listed"].as_array().map(Vec::len), Some(3));
@@ -262,11 +262,10 @@ fn what_was_read_by_then_is_shown_after_ctrl_c() {
     let topic = kafka().topic("interrupted", 1);
     let value = event(&unique("interrupted")).workflow("load_a").json().to_string();
     kafka().produce_all(&topic, (0..EVENTS).map(|_| Record::new(value.as_str())));
-    let mut rules = RULES.to_owned();
-    for n in 0..5_000 {
-        let when = format!("{{event_type: [{{prefix: W}}], workflow_id: [{{suffix: _{n}}}]}}");
-        rules.push_str(&format!("  - {{name: rule-{n}, when: {when}, to: [audit]}}\n"));
-    }
+    let more = (0..5_000).map(|n| {
+        format!("  - {{name: rule-{n}, when: {{event_type: [{{prefix: W}}], workflow_id: [{{suffix: _{n}}}]}}, to: [audit]}}\n")
+    });
+    let rules = RULES.to_owned() + &more.collect::<Vec<_>>().concat();
     let folder = folder_with(&[("routing/rules.yaml", &rules)]);
     let arguments = ["replay", "--diff", "--since", "24h", "--rules", "routing", "-o", "json", "--topic", &topic];
     let mut reading = command(&folder, &arguments);

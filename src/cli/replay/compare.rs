@@ -32,7 +32,7 @@ pub(super) struct Target {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Count {
     /// Under the rules in use alone.
-    pub(super) only_now: u64,
+    pub(super) only_old: u64,
     /// Under the new rules alone.
     pub(super) only_new: u64,
     /// Under both.
@@ -50,7 +50,7 @@ pub(super) struct Changed {
     pub(super) workflow_id: String,
     pub(super) workflow_run_id: String,
     /// Deliveries that it has under the rules in use alone.
-    pub(super) only_now: Vec<Target>,
+    pub(super) only_old: Vec<Target>,
     /// Deliveries that it has under the new rules alone.
     pub(super) only_new: Vec<Target>,
     /// How many deliveries are not listed.
@@ -59,7 +59,7 @@ pub(super) struct Changed {
 
 /// See the module.
 pub(super) struct Comparison<'r> {
-    now: &'r Routing,
+    old: &'r Routing,
     new: &'r Routing,
     limits: Limits,
     limit: usize,
@@ -76,9 +76,9 @@ type Targets<'m> = BTreeSet<(&'m Arc<str>, &'m Arc<str>)>;
 
 impl<'r> Comparison<'r> {
     /// Lists at most `limit` of the events that go elsewhere.
-    pub(super) fn new(now: &'r Routing, new: &'r Routing, limits: Limits, limit: usize) -> Self {
+    pub(super) fn new(old: &'r Routing, new: &'r Routing, limits: Limits, limit: usize) -> Self {
         Self {
-            now,
+            old,
             new,
             limits,
             limit,
@@ -97,33 +97,33 @@ impl<'r> Comparison<'r> {
         let read = |routing: &Routing| routing.router().read(&self.limits, raw);
         let both = || -> Result<_, Poison> {
             self.limits.check(size)?;
-            Ok((read(self.now)?, read(self.new)?))
+            Ok((read(self.old)?, read(self.new)?))
         };
-        let Ok((now, new)) = both() else {
+        let Ok((old, new)) = both() else {
             self.poison += 1;
             return;
         };
         self.events += 1;
-        if now.rules().is_empty() && new.rules().is_empty() {
+        if old.rules().is_empty() && new.rules().is_empty() {
             self.unmatched += 1;
             return;
         }
-        let (of_now, of_new) = (targets(now.rules()), targets(new.rules()));
-        for target in of_now.union(&of_new) {
+        let (of_old, of_new) = (targets(old.rules()), targets(new.rules()));
+        for target in of_old.union(&of_new) {
             let key = (target.0.clone(), target.1.clone());
             let count = self.counts.entry(key).or_default();
-            match (of_now.contains(target), of_new.contains(target)) {
-                (true, false) => count.only_now += 1,
+            match (of_old.contains(target), of_new.contains(target)) {
+                (true, false) => count.only_old += 1,
                 (false, true) => count.only_new += 1,
                 _ => count.both += 1,
             }
         }
-        if of_now == of_new {
+        if of_old == of_new {
             return;
         }
         self.changed += 1;
         if self.listed.len() < self.limit {
-            let listed = changed(place, &now, &of_now, &of_new);
+            let listed = changed(place, &old, &of_old, &of_new);
             self.listed.push(listed);
         }
     }
@@ -148,7 +148,7 @@ fn targets(rules: &[Arc<Rule>]) -> Targets<'_> {
 fn changed(
     (topic, partition, offset): (&str, i32, i64),
     event: &Matched,
-    now: &Targets<'_>,
+    old: &Targets<'_>,
     new: &Targets<'_>,
 ) -> Changed {
     let name = |text: &str| excerpt(text, MAX_NAME_CHARS);
@@ -165,11 +165,11 @@ fn changed(
             |(rule, agent): &(&Arc<str>, &Arc<str>)| Target { rule: rule.to_string(), agent: agent.to_string() };
         some.difference(others).map(target).collect()
     };
-    let (mut only_now, mut only_new) = (only(now, new), only(new, now));
-    let all = only_now.len() + only_new.len();
-    only_now.truncate(MAX_DELIVERIES);
+    let (mut only_old, mut only_new) = (only(old, new), only(new, old));
+    let all = only_old.len() + only_new.len();
+    only_old.truncate(MAX_DELIVERIES);
     only_new.truncate(MAX_DELIVERIES);
-    let not_shown = all - only_now.len() - only_new.len();
+    let not_shown = all - only_old.len() - only_new.len();
     let topic = topic.to_owned();
     Changed {
         topic,
@@ -179,7 +179,7 @@ fn changed(
         event_type,
         workflow_id,
         workflow_run_id,
-        only_now,
+        only_old,
         only_new,
         not_shown,
     }
@@ -204,11 +204,11 @@ mod tests {
 
     #[test]
     fn each_delivery_is_counted_and_the_first_events_are_listed() {
-        let now = routing(
+        let old = routing(
             "  - {name: x, when: {event_type: [E]}, to: [a]}\n  - {name: y, when: {event_type: [E, F]}, to: [a, b]}\n",
         );
         let new = routing("  - {name: y, when: {event_type: [E, G]}, to: [b]}\n");
-        let mut comparison = Comparison::new(&now, &new, Limits::default(), 2);
+        let mut comparison = Comparison::new(&old, &new, Limits::default(), 2);
         let mut offset = 0;
         let mut record = |value: &[u8]| {
             comparison.record(
@@ -230,13 +230,13 @@ mod tests {
         let counts = comparison.counts();
         let counts: Vec<_> = counts
             .map(|(target, count)| {
-                (format!("{} {}", target.rule, target.agent), count.only_now, count.only_new, count.both)
+                (format!("{} {}", target.rule, target.agent), count.only_old, count.only_new, count.both)
             })
             .collect();
         let expected = [("x a", 2, 0, 0), ("y a", 3, 0, 0), ("y b", 1, 1, 2)];
-        assert_eq!(counts, expected.map(|(name, now, new, both)| (name.to_owned(), now, new, both)));
+        assert_eq!(counts, expected.map(|(name, old, new, both)| (name.to_owned(), old, new, both)));
         let listed = comparison.into_listed();
-        assert_eq!((listed.len(), listed[0].only_now.len(), listed[0].only_new.len()), (2, 2, 0));
+        assert_eq!((listed.len(), listed[0].only_old.len(), listed[0].only_new.len()), (2, 2, 0));
         assert_eq!((&*listed[1].event_id, listed[1].offset, &*listed[1].workflow_id), ("e-E", 1, "w\\u{1b}"));
     }
 }

@@ -83,7 +83,7 @@ impl Diff {
         };
         let rules = self.rules.as_deref().unwrap_or(&config.routing_dir);
         let against = self.against.as_deref().unwrap_or(&config.routing_dir);
-        let (now, new) = (load(against)?, load(rules)?);
+        let (old, new) = (load(against)?, load(rules)?);
         let interrupt = Interrupt::listen()
             .map_err(|error| fail(Exit::Unavailable, &format_args!("cannot listen for signals: {error}")))?;
         let began = std::time::Instant::now();
@@ -92,7 +92,7 @@ impl Diff {
 
         let budget = &config.kafka.budget;
         let limits = Limits::new(budget.max_record_bytes, budget.max_bytes);
-        let mut comparison = Comparison::new(&now, &new, limits, usize::try_from(self.limit).unwrap_or(usize::MAX));
+        let mut comparison = Comparison::new(&old, &new, limits, usize::try_from(self.limit).unwrap_or(usize::MAX));
         let mut progress = Progress::new();
         let mut at = ScanProgress::default();
         let read = scan.read(&mut |position, record| {

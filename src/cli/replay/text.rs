@@ -27,7 +27,7 @@ pub(super) fn text(compared: &Compared) -> String {
         counted(number(compared.poison), "record"),
         if compared.poison == 1 { "is no event" } else { "are no events" },
     );
-    let _ = writeln!(text, "now: {}, new: {}", compared.against, compared.rules);
+    let _ = writeln!(text, "old: {}, new: {}", compared.against, compared.rules);
     if compared.withheld > 0 {
         let _ = writeln!(
             text,
@@ -54,7 +54,7 @@ pub(super) fn text(compared: &Compared) -> String {
 
 /// A row for each rule and agent with a difference.
 fn table(text: &mut String, deliveries: &[Counted]) {
-    let is_different = |counted: &&Counted| counted.count.only_now + counted.count.only_new > 0;
+    let is_different = |counted: &&Counted| counted.count.only_old + counted.count.only_new > 0;
     let rows: Vec<&Counted> = deliveries.iter().filter(is_different).collect();
     if rows.is_empty() {
         return;
@@ -62,14 +62,14 @@ fn table(text: &mut String, deliveries: &[Counted]) {
     let name = |target: &Target| format!("{} for {}", target.rule, target.agent);
     let shown = rows.iter().take(MAX_ROWS);
     let width = shown.clone().map(|row| name(&row.target).chars().count()).max().unwrap_or_default().max("rule".len());
-    let _ = writeln!(text, "\n{:width$}  {:>10}  {:>10}  {:>10}", "rule", "only now", "only new", "both");
+    let _ = writeln!(text, "\n{:width$}  {:>10}  {:>10}  {:>10}", "rule", "only old", "only new", "both");
     for row in shown {
         let count = row.count;
         let _ = writeln!(
             text,
             "{:width$}  {:>10}  {:>10}  {:>10}",
             name(&row.target),
-            count.only_now,
+            count.only_old,
             count.only_new,
             count.both
         );
@@ -85,7 +85,7 @@ fn list(text: &mut String, event: &Changed) {
         text,
         "{topic}[{partition}]@{offset} {event_id}: {event_type} of {workflow_id}, run {workflow_run_id}"
     );
-    for (sign, targets) in [('-', &event.only_now), ('+', &event.only_new)] {
+    for (sign, targets) in [('-', &event.only_old), ('+', &event.only_new)] {
         for Target { rule, agent } in targets {
             let _ = writeln!(text, "  {sign} {rule} for {agent}");
         }

@@ -141,7 +141,9 @@ impl FromTopic {
         let mut kinds = 0;
         for (rules, _, kept) in reservoir.into_kinds() {
             kinds += 1;
-            kept.iter().for_each(|kept| writing.case(&rules, kept));
+            for kept in &kept {
+                writing.case(&rules, kept);
+            }
         }
         note(writing.unfit, "cannot be written as YAML, or found no room in the file");
         note(

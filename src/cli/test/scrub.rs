@@ -73,13 +73,16 @@ fn replace_at(value: &mut Value, path: &[String]) -> bool {
             replace(value);
             true
         }
-        (Value::Array(items), path) => items.iter_mut().fold(false, |found, item| replace_at(item, path) || found),
-        (Value::Object(fields), [key, rest @ ..]) if key == "*" => {
-            fields.values_mut().fold(false, |found, value| replace_at(value, rest) || found)
-        }
+        (Value::Array(items), path) => replace_in(items.iter_mut(), path),
+        (Value::Object(fields), [key, rest @ ..]) if key == "*" => replace_in(fields.values_mut(), rest),
         (Value::Object(fields), [key, rest @ ..]) => fields.get_mut(key).is_some_and(|value| replace_at(value, rest)),
         _ => false,
     }
+}
+
+/// As [`replace_at`], in each of the values.
+fn replace_in<'v>(values: impl Iterator<Item = &'v mut Value>, path: &[String]) -> bool {
+    values.map(|value| replace_at(value, path)).filter(|found| *found).count() > 0
 }
 
 /// Replaces every value, whatever its type.

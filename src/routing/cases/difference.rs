@@ -1,5 +1,7 @@
 //! Where two JSON values differ.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use crate::yaml::visible;
@@ -52,7 +54,8 @@ impl Differences {
             }
             (Some(Value::Array(expected)), Some(Value::Array(found))) => {
                 for index in 0..expected.len().max(found.len()) {
-                    path.push_str(&format!("[{index}]"));
+                    // Writing to a String cannot fail.
+                    let _ = write!(path, "[{index}]");
                     self.compare(path, expected.get(index), found.get(index));
                     path.truncate(length);
                 }
@@ -82,7 +85,7 @@ fn shown(value: &Value, difference: usize) -> String {
         None => visible(&text),
     };
     let Value::String(text) = value else { return cut(value.to_string()) };
-    let skipped = if difference > BEFORE { difference - BEFORE } else { 0 };
+    let skipped = difference.saturating_sub(BEFORE);
     let rest: String = text.chars().skip(skipped).take(MAX_CHARS + 1).collect();
     let shown = cut(Value::String(rest).to_string());
     if skipped > 0 { format!("…{shown}") } else { shown }
