@@ -14,11 +14,13 @@ use super::{
 use crate::{
     connection::is_secret,
     files::{self, NotUtf8},
-    yaml::{self, Data, Node, Position},
+    yaml::{self, Data, Node, Position, is_key},
 };
 
 /// The file that is read if no other is given.
 const DEFAULT: &str = "bridge.yaml";
+/// Where a password stands.
+const SECURITY: &str = "kafka.security";
 /// The map of librdkafka properties.
 pub(super) const PROPERTIES: &str = "kafka.properties";
 
@@ -29,6 +31,13 @@ pub(super) enum FileValue {
     List(Vec<String>),
     SecretEnv(String),
     SecretFile(PathBuf),
+}
+
+impl FileValue {
+    /// Whether the value is kept out of the file, and so of every message.
+    pub(super) fn is_secret(&self) -> bool {
+        matches!(self, Self::SecretEnv(_) | Self::SecretFile(_))
+    }
 }
 
 /// The content of the file: each path with the location and the value.
@@ -103,8 +112,11 @@ impl Reader<'_> {
             } else {
                 let known = keys::ALL.iter().map(|key| key.path).chain([PROPERTIES]);
                 let hint = yaml::suggestion(&path, known);
+                // A password in the place of its key is not repeated.
+                let is_shown = !hint.is_empty() || (is_key(&entry.key) && prefix != SECURITY);
+                let shown = if is_shown { format!("`{path}`") } else { format!("a key of `{prefix}` (not shown)") };
                 let hint = if hint.is_empty() { " (docs/configuration.md lists all of them)".to_owned() } else { hint };
-                self.problem(entry.at, format!("`{path}` is not a setting{hint}"));
+                self.problem(entry.at, format!("{shown} is not a setting{hint}"));
             }
         }
     }
@@ -115,6 +127,13 @@ impl Reader<'_> {
                 .problem(node.at, format!("expected a mapping of librdkafka properties, found {}", node.found_type()));
         };
         for entry in entries {
+            // A secret in the place of a property's name, or joined to it.
+            if !is_key(&entry.key) {
+                let message = "`kafka.properties`: expected the name of a librdkafka property (small letters, `.`, `_` and `-`), found \
+                               another text (not shown)";
+                self.problem(entry.at, message.to_owned());
+                continue;
+            }
             match value_of(&entry.value) {
                 Some(FileValue::List(_)) | None => {
                     let found = entry.value.found_type();

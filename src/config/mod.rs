@@ -3,6 +3,7 @@
 //! Owns the precedence and the checks across settings. All problems are reported at once, each with
 //! its location. It does not know what a setting is for.
 
+mod admin_addr;
 mod file;
 mod help;
 mod keys;
@@ -17,7 +18,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use crate::{
     connection::{Password, Security},
-    kafka::{BudgetSettings, KafkaSettings},
+    kafka::{BudgetSettings, KafkaSettings, OWNED_PROPERTY},
 };
 
 pub(crate) use help::environment_help;
@@ -184,9 +185,17 @@ impl Config {
             }
             let key = setting.split('[').next().unwrap_or_default();
             let property = error.setting.strip_prefix("properties.").and_then(|name| file.properties.get(name));
+            let is_secret = property.is_some_and(|(_, value)| value.is_secret());
+            let is_owned = error.problem.starts_with(OWNED_PROPERTY);
+            // librdkafka repeats the value.
+            let problem = if is_secret && !is_owned {
+                "librdkafka refuses the property or its value (not shown: it is not in the file)".to_owned()
+            } else {
+                error.problem
+            };
             let location = property.map(|(location, _)| location).or_else(|| locations.get(key));
             let location = location.cloned().unwrap_or(Location::Default);
-            problems.push(Problem { location, message: format!("`{setting}`: {}", error.problem) });
+            problems.push(Problem { location, message: format!("`{setting}`: {problem}") });
         }
     }
 
@@ -207,15 +216,10 @@ impl Config {
                 ),
             );
         }
-        let port =
-            self.admin_addr.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
-        if !matches!(port, Some(Ok(_))) {
+        if let Some(found) = admin_addr::problem(&self.admin_addr) {
             problem(
                 keys::ADMIN.path,
-                format!(
-                    "`admin_addr`: expected HOST:PORT such as 127.0.0.1:9464, found `{}`",
-                    self.admin_addr.escape_debug()
-                ),
+                format!("`admin_addr`: expected HOST:PORT such as 127.0.0.1:9464, found {found}"),
             );
         }
         let mut parked_topics = self.kafka.topics.iter().map(|topic| self.kafka.parked_topic(topic));

@@ -9,7 +9,11 @@ use super::{
     problem::{Location, Problem},
     sources::Sources,
 };
-use crate::{files, kafka::KafkaSettings};
+use crate::{
+    files,
+    kafka::KafkaSettings,
+    yaml::{shown_path, shown_variable},
+};
 
 pub(super) struct Resolver<'a> {
     pub(super) sources: &'a Sources<'a>,
@@ -174,7 +178,7 @@ impl Resolver<'_> {
             }
             FileValue::SecretEnv(name) => {
                 let Some(value) = (self.sources.env)(name).filter(|value| !value.is_empty()) else {
-                    self.problem(location, format!("`{path}`: the environment variable {name} is not set"));
+                    self.problem(location, format!("`{path}`: {} is not set: set it", shown_variable(name)));
                     return None;
                 };
                 self.check_secret(path, location, &format!("the environment variable {name}"), &value)
@@ -182,7 +186,8 @@ impl Resolver<'_> {
             FileValue::SecretFile(file) => match files::read_text_once(file) {
                 Ok(text) => self.check_secret(path, location, &format!("the file {}", file.display()), text.trim_end()),
                 Err(error) => {
-                    self.problem(location, format!("`{path}`: the file {}: {error}", file.display()));
+                    let file = shown_path(&file.to_string_lossy());
+                    self.problem(location, format!("`{path}`: the file {file}: {error}"));
                     None
                 }
             },

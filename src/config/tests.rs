@@ -203,3 +203,34 @@ fn a_pipe_instead_of_a_file_is_refused_without_waiting_for_it() {
     Case::new(&format!("kafka: {{properties: {{ssl.key.password: {{file: '{path}'}}}}}}")).problems(&["a named pipe"]);
     Case::new(&format!("kafka: {{security: {{protocol: SSL, ssl_cafile: '{path}'}}}}")).problems(&["a named pipe"]);
 }
+
+/// A secret that was pasted where its name, or nothing of it, belongs.
+#[test]
+fn a_secret_in_the_wrong_place_is_not_shown() {
+    let sasl = |rest: &str| format!("kafka: {{security: {{protocol: SASL_SSL, sasl_username: u, {rest}}}}}");
+    for (yaml, expected) in [
+        (sasl("sasl_mechanism: PLAIN, sasl_password: {env: sk_hunter2}"), "variable that is named here (not shown"),
+        (sasl("sasl_mechanism: PLAIN, sasl_password: {file: hunter2}"), "the file (path not shown): No such file"),
+        (sasl("sasl_mechanism: hunter2, sasl_password: {env: P}"), "found another text (not shown)"),
+        (sasl("sasl_mechanism: PLAIN, sasl_password: {env: P}, hunter: x"), "a key of `kafka.security` (not shown)"),
+        ("kafka: {security: {protocol: hunter2}}".into(), "found another text (not shown)"),
+        ("kafka: {'hunter2=x': 1}".into(), "a key of `kafka` (not shown)"),
+        ("kafka: {properties: {debug: {env: D}}}".into(), "`kafka.properties.debug`: librdkafka refuses"),
+        ("kafka: {properties: {debug: {file: FILE}}}".into(), "`kafka.properties.debug`: librdkafka refuses"),
+        ("kafka: {properties: {'ssl.key.password=hunter2': x}}".into(), "expected the name of a librdkafka property"),
+        ("kafka: {properties: {sasl.username: {env: D}}}".into(), "the bridge owns this property: use the setting"),
+        ("admin_addr: 'alice:hunter2@127.0.0.1:9464'".into(), "`admin_addr`: expected HOST:PORT"),
+        ("{a: 1, 'hunter2!': 1, 'hunter2!': 2}".into(), "the key (not shown) stands here for the second time"),
+    ] {
+        let case = Case::new("");
+        let path = case.folder.path().join("secret");
+        fs::write(&path, "hunter2").unwrap();
+        let yaml = yaml.replace("FILE", &path.display().to_string());
+        let error = Case::new(&yaml).env("D", "hunter2").env("P", "p").load().unwrap_err().to_string();
+        assert!(error.contains(expected) && !error.contains("hunter"), "{yaml}: {error}");
+    }
+    let error = Case::new("").flag("admin_addr", "http://alice:hunter2@h:1").load().unwrap_err().to_string();
+    assert!(error.contains("`admin_addr`: expected HOST:PORT") && !error.contains("hunter2"), "{error}");
+    let config = Case::new("kafka: {properties: {client.rack: {env: D}}}").env("D", "hunter2").load().unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"), "a secret is shown by Debug");
+}

@@ -112,10 +112,7 @@ impl Security {
         if !["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"].contains(&protocol.as_str()) {
             error(
                 "protocol",
-                format!(
-                    "expected PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, found `{}`",
-                    self.protocol.escape_debug()
-                ),
+                format!("expected PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, found {}", shown_word(&self.protocol)),
             );
         } else if self.is_sasl() {
             self.validate_sasl(&protocol, &mut error);
@@ -140,8 +137,8 @@ impl Security {
         match self.sasl_mechanism.as_deref().map(str::to_ascii_uppercase).as_deref() {
             Some("PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512") => {}
             Some(other) => {
-                let found = other.escape_debug();
-                error("sasl_mechanism", format!("expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, found `{found}`"));
+                let found = shown_word(other);
+                error("sasl_mechanism", format!("expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, found {found}"));
             }
             None => error(
                 "sasl_mechanism",
@@ -151,9 +148,10 @@ impl Security {
         let username = self.sasl_username.as_deref().unwrap_or_default();
         if username.trim().is_empty() {
             error("sasl_username", format!("{protocol} needs a user, found none"));
-        } else if username.chars().any(char::is_control) {
-            let found = username.escape_debug();
-            error("sasl_username", format!("expected a name without control characters, found `{found}`"));
+        } else if let Some((at, found)) = username.chars().enumerate().find(|(_, c)| c.is_control()) {
+            let (found, at) = (found.escape_debug(), at + 1);
+            let problem = "expected a name without control characters, found";
+            error("sasl_username", format!("{problem} `{found}` as its character {at} (the rest is not shown)"));
         }
         let password = self.sasl_password.as_ref().map_or("", Password::reveal);
         if password.trim().is_empty() {
@@ -193,10 +191,23 @@ impl Security {
     }
 }
 
+/// A word in the place of a name from a short list, unless it may be the password that belongs beside it.
+fn shown_word(word: &str) -> String {
+    const NAMES: [&str; 9] =
+        ["SSL", "SASL", "TLS", "PLAIN", "SCRAM", "GSSAPI", "KERBEROS", "OAUTHBEARER", "AWS_MSK_IAM"];
+    let upper = word.to_ascii_uppercase();
+    let is_name = NAMES.iter().any(|name| upper.starts_with(name)) && word.len() <= 16;
+    let is_plain = word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    if is_name && is_plain { format!("`{word}`") } else { "another text (not shown)".to_owned() }
+}
+
 /// Whether a certificate or a key stands where the path of its file should.
 fn holds_what_a_file_should(path: &Path) -> bool {
     let text = path.to_string_lossy();
-    text.contains("-----") || text.contains(['\n', '\r']) || text.len() > 1_000
+    // What is inside a PEM file, on one line: the Base64 of DER begins so.
+    let is_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
+    let is_der = text.len() > 60 && text.starts_with("MI") && text.chars().all(is_base64);
+    text.contains("-----") || text.contains(['\n', '\r']) || text.len() > 1_000 || is_der
 }
 
 #[cfg(test)]

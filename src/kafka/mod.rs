@@ -63,3 +63,4 @@ pub(crate) use settings::KafkaSettings;
 pub(crate) use ticket::Ticket;
 #[cfg(test)]
 pub(crate) use validate::OWNED as OWNED_PROPERTIES;
+pub(crate) use validate::OWNED_PROPERTY;

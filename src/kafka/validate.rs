@@ -11,6 +11,9 @@ const MAX_EVENTS: u64 = 1_000_000;
 /// The smallest limit for a record: about the size of an event without data.
 const MIN_RECORD_BYTES: u64 = 1_024;
 
+/// How the message about a property that the bridge owns begins.
+pub(crate) const OWNED_PROPERTY: &str = "the bridge owns this property";
+
 /// Properties that the bridge sets itself, and why a user must not.
 pub(crate) const OWNED: &[(&str, &str)] = &[
     ("acks", "a dead letter counts only when every in-sync replica has it"),
@@ -138,7 +141,7 @@ impl KafkaSettings {
         for (name, value) in &self.properties {
             let setting = format!("properties.{name}");
             if let Some((_, reason)) = OWNED.iter().find(|(owned, _)| owned == name) {
-                errors.push(SettingError::new(setting, format!("the bridge owns this property: {reason}")));
+                errors.push(SettingError::new(setting, format!("{OWNED_PROPERTY}: {reason}")));
             } else if let Err(reason) = connection::check_property(name, value) {
                 errors.push(SettingError::new(setting, reason));
             }

@@ -1,7 +1,7 @@
 //! A map of a routing file, read key by key: what nobody asked for at the end is a mistake.
 
 use super::problem::Report;
-use crate::yaml::{Data, Entry, Node, Position, quoted, suggestion};
+use crate::yaml::{Data, Entry, Node, Position, shown_key, suggestion};
 
 /// Former names of keys, each with the name that it has now: accepted with a warning.
 pub(super) const RENAMED: [(&str, &str); 1] = [("settle", "max_request_lifetime")];
@@ -15,6 +15,8 @@ pub(super) struct Fields<'n> {
     known: Vec<&'static str>,
     /// Former names of keys: accepted, but not listed in messages.
     former: Vec<&'static str>,
+    /// A key that is not known may be a secret.
+    holds_secrets: bool,
 }
 
 impl<'n> Fields<'n> {
@@ -22,11 +24,23 @@ impl<'n> Fields<'n> {
     pub(super) fn open(node: &'n Node, what: impl Into<String>, report: &mut Report) -> Option<Self> {
         let what = what.into();
         if let Data::Map(entries) = &node.data {
-            return Some(Self { what, at: node.at, entries, known: Vec::new(), former: Vec::new() });
+            return Some(Self {
+                what,
+                at: node.at,
+                entries,
+                known: Vec::new(),
+                former: Vec::new(),
+                holds_secrets: false,
+            });
         }
         // The value is not shown: it may be a secret in the wrong place.
         report.error(node.at, format!("{what}: expected a map, found {}: write keys with values", node.found_type()));
         None
+    }
+
+    /// For a map whose values are secrets.
+    pub(super) fn of_secrets(self) -> Self {
+        Self { holds_secrets: true, ..self }
     }
 
     /// The entry of an optional key.
@@ -68,6 +82,9 @@ impl<'n> Fields<'n> {
         let expected = |key: &str| self.known.contains(&key) || self.former.contains(&key);
         for entry in self.entries.iter().filter(|entry| !expected(&entry.key)) {
             let close = suggestion(&entry.key, self.known.iter().copied());
+            // What is not even close may be a secret without its key.
+            let is_shown = !close.is_empty() || !self.holds_secrets;
+            let shown = if is_shown { shown_key(&entry.key) } else { "(not shown)".to_owned() };
             let mut known = self.known.clone();
             known.sort_unstable();
             report.error(
@@ -75,7 +92,7 @@ impl<'n> Fields<'n> {
                 format!(
                     "{}: unknown key {}{close}{} it has {}",
                     self.what,
-                    quoted(&entry.key),
+                    shown,
                     if close.is_empty() { ":" } else { "" },
                     known.join(", ")
                 ),

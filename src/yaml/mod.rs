@@ -7,10 +7,12 @@
 mod faults;
 mod node;
 mod read;
+mod secrecy;
 mod unclosed;
 mod words;
 
 pub(crate) use faults::Faults;
 pub(crate) use node::{Data, Entry, Node};
 pub(crate) use read::read;
+pub(crate) use secrecy::{is_key, is_variable_name, shown_key, shown_path, shown_variable};
 pub(crate) use words::{Position, excerpt, misspelling, one_line, quoted, suggestion, visible};

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 use serde_json::Number;
 
-use super::{Data, Entry, Faults, Node, Position, quoted, unclosed::unclosed};
+use super::{Data, Entry, Faults, Node, Position, shown_key, unclosed::unclosed};
 
 /// How deep maps and lists may nest: more than anyone writes, and less than JSON readers take.
 const MAX_DEPTH: usize = 64;
@@ -139,7 +139,7 @@ impl Builder {
                     Some(at),
                     format!(
                         "the key {} stands here for the second time, first in line {}: keep one",
-                        quoted(text),
+                        shown_key(text),
                         first.line
                     ),
                 );

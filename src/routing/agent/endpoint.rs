@@ -138,7 +138,7 @@ pub(super) fn http(what: &str, node: &Node, context: &mut Context<'_>) -> Option
     let auth = fields.take("auth").map(|entry| auth(&format!("{what}, auth"), &entry.value, context));
     let sign = fields.take("sign").map(|entry| {
         let what = format!("{what}, sign");
-        let mut fields = Fields::open(&entry.value, &*what, context.report)?;
+        let mut fields = Fields::open(&entry.value, &*what, context.report)?.of_secrets();
         let secret = fields.require("secret", "name it as {env: NAME} or {file: PATH}", context.report);
         let secret = secret.and_then(|entry| context.signing_secret(&entry.value, &format!("{what}, secret")));
         fields.finish(context.report);

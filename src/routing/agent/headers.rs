@@ -6,7 +6,7 @@ use super::context::Context;
 use crate::{
     agents::{Auth, HeaderText},
     routing::fields::Fields,
-    yaml::{Data, Node, Position, quoted},
+    yaml::{Data, Node, Position},
 };
 
 /// Headers that the bridge or its HTTP client sets on every request.
@@ -37,7 +37,7 @@ pub(super) fn authorized(auth: Option<&Option<Auth>>) -> Option<(&str, &'static 
 }
 
 pub(super) fn auth(what: &str, node: &Node, context: &mut Context<'_>) -> Option<Auth> {
-    let mut fields = Fields::open(node, what, context.report)?;
+    let mut fields = Fields::open(node, what, context.report)?.of_secrets();
     let bearer = fields.take("bearer");
     let api_key = fields.take("api_key");
     let header = fields.take("header");
@@ -118,7 +118,8 @@ fn header_name(
     context: &mut Context<'_>,
 ) -> Option<HeaderName> {
     let Ok(name) = text.parse::<HeaderName>() else {
-        context.report.error(at, format!("{what}: expected the name of a header, found {}", quoted(written)));
+        let message = format!("{what}: expected the name of a header, found {}", not_of_a_name(written));
+        context.report.error(at, format!("{message}: write letters, digits and `-`, and the value after a colon"));
         return None;
     };
     let reason = if RESERVED.contains(&name.as_str()) || name.as_str().starts_with("webhook-") {
@@ -132,4 +133,13 @@ fn header_name(
         return None;
     }
     Some(name)
+}
+
+/// What is no name of a header. A value, such as a token, may stand in its place.
+fn not_of_a_name(written: &str) -> String {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    match written.chars().enumerate().find(|(_, c)| !is_allowed(*c)) {
+        Some((at, c)) => format!("`{}` as its character {} (the rest is not shown)", c.escape_debug(), at + 1),
+        None => "another text (not shown)".to_owned(),
+    }
 }

@@ -8,7 +8,7 @@ use super::context::Context;
 use crate::{
     agents::Rate,
     routing::{problem::Report, template::Part},
-    yaml::{Data, Node, Position, quoted},
+    yaml::{Data, Node, Position, is_key, is_variable_name, quoted, shown_path, shown_variable},
 };
 
 impl Context<'_> {
@@ -108,7 +108,7 @@ impl Context<'_> {
         let text = self.text(node, what)?;
         // As it stands in the file: what a variable holds may be a secret.
         let written = node.text().unwrap_or_default();
-        let shown = if written.contains('@') { "another text".to_owned() } else { quoted(without_path(written)) };
+        let shown = shown_url(written);
         // The parser takes a path for the host where the host is empty.
         let host = ["http://", "https://"].iter().find_map(|scheme| {
             let begins = text.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
@@ -176,13 +176,14 @@ pub(super) fn parts(
             if let Some(value) = value.or_else(|| default.map(str::to_owned)) {
                 parts.push(Part::Variable { written: format!("${{{inner}}}"), value });
             } else {
-                let message = format!("expected the environment variable {name}, found it unset");
+                let message = format!("expected {}, found it unset", shown_variable(name));
+                let name = if is_variable_name(name) { name } else { "NAME" };
                 report.error(at, format!("{message}: set it, or write ${{{name}:-default}}"));
                 complete = false;
             }
         } else {
             let message = "expected ${NAME} or ${NAME:-default}, NAME of letters, digits and `_`";
-            report.error(at, format!("{message}, found {}: write $${{ for a plain ${{", quoted(inner)));
+            report.error(at, format!("{message}, found another text (not shown): write $${{ for a plain ${{"));
             complete = false;
         }
         rest = after;
@@ -195,6 +196,23 @@ pub(super) fn parts(
 pub(super) fn is_variable(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// What should be a URL, as far as it holds no secret: a key may stand in its place, or after its host.
+fn shown_url(written: &str) -> String {
+    let host = without_path(written);
+    let is_host =
+        |host: &str| host.contains('.') && is_key(host.trim_end_matches(|c: char| c.is_ascii_digit() || c == ':'));
+    let schemes = ["http://", "https://"];
+    let has_scheme =
+        schemes.iter().any(|scheme| host.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
+            || ["http:", "https:"].contains(&host);
+    let is_variable = host.starts_with("${") && shown_path(host) == host;
+    if !written.contains('@') && (has_scheme || is_host(host) || is_variable) {
+        quoted(host)
+    } else {
+        "another text (not shown)".to_owned()
+    }
 }
 
 /// The scheme and the host of what should be a URL: keys and names of hooks stand in the rest.

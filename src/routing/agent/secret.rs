@@ -3,7 +3,7 @@
 use super::{context::Context, scalar::is_variable};
 use crate::{
     agents::{Secret, SecretError, check_signing_secret, is_invisible},
-    yaml::{Data, Node},
+    yaml::{Data, Node, shown_path, shown_variable},
 };
 
 impl Context<'_> {
@@ -65,7 +65,7 @@ impl Context<'_> {
                     Some("") => "empty",
                     Some(_) => "blank",
                 };
-                let message = format!("expected a secret in the environment variable {name}, found it {found}");
+                let message = format!("expected a secret in {}, found it {found}", shown_variable(name));
                 self.report.error(node.at, format!("{what}: {message}: set it"));
                 None
             }
@@ -73,9 +73,9 @@ impl Context<'_> {
     }
 }
 
-/// The error with the path that the file says: what a variable in it holds may be a secret itself.
+/// The error with the path that the file says, if it is one: what a variable in it holds may be a secret itself.
 fn as_written(error: SecretError, node: &Node) -> SecretError {
-    let path = node.get("file").and_then(Node::text).unwrap_or_default().into();
+    let path = shown_path(node.get("file").and_then(Node::text).unwrap_or_default()).into();
     match error {
         SecretError::Unreadable { error, .. } => SecretError::Unreadable { path, error },
         SecretError::EmptyFile { .. } => SecretError::EmptyFile { path },

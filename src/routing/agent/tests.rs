@@ -97,8 +97,11 @@ fn the_mistakes_of_an_agent_are_named() {
             &["expected langgraph or http, found both"],
         ),
         ("{http: {}}", &["expected the key `url`"]),
-        ("{http: {url: h}}", &["expected a URL that begins with http:// or https://, found \"h\""]),
-        ("{http: {url: 'http:h'}}", &["expected a URL that begins with http:// or https://, found \"http:h\""]),
+        ("{http: {url: h}}", &["expected a URL that begins with http:// or https://, found another text (not shown)"]),
+        (
+            "{http: {url: 'http:h'}}",
+            &["expected a URL that begins with http:// or https://, found another text (not shown)"],
+        ),
         ("{http: {url: 'http:///x'}}", &["expected a host after http:// or https://, found none in \"http://\""]),
         ("{http: {url: 'HTTPS://:80/x'}}", &["expected a host after http:// or https://"]),
         ("{http: {url: 'http://h:99999/'}}", &["expected a URL, found \"http://h:99999\": invalid port number"]),
@@ -152,7 +155,7 @@ fn the_mistakes_of_an_agent_are_named() {
             &[
                 "the header `idempotency-key` cannot be set here",
                 "the header `webhook-id` cannot be set here",
-                "expected the name of a header, found \"a b\"",
+                "expected the name of a header, found ` ` as its character 2 (the rest is not shown)",
                 "headers, x-a: expected a string, found a number",
                 "headers, x-b: expected visible characters",
             ],

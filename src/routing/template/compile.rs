@@ -7,7 +7,9 @@ use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 use serde_json::{Value, json};
 
 use super::{
-    convert, engine, guard,
+    convert, engine,
+    error::shown_template,
+    guard,
     meter::Meter,
     piece::{CAUGHT, Leaf, Piece, Template},
     variables::{Marked, Part},
@@ -15,7 +17,7 @@ use super::{
 use crate::{
     event::{Event, decode},
     routing::{pattern::PathStep, problem::Report},
-    yaml::{Data, Node, Position, quoted, suggestion},
+    yaml::{Data, Node, Position, suggestion},
 };
 
 /// The longest text with a template in it, in bytes.
@@ -194,9 +196,7 @@ impl Compiler {
 
 impl Scope<'_> {
     fn no_template(&mut self, at: Option<Position>, text: &str, reason: &str) {
-        // What stands before may be a secret, and is no template.
-        let begin = ["{{", "{%", "{#"].iter().filter_map(|mark| text.find(mark)).min().unwrap_or_default();
-        self.error(at, &format!("expected a template, found {}: {reason}", quoted(&text[begin..])));
+        self.error(at, &format!("expected a template, found {}: {reason}", shown_template(text)));
     }
 
     fn error(&mut self, at: Option<Position>, message: &str) {

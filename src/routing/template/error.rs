@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::yaml::quoted;
+
 /// A template that cannot be rendered for an event. The delivery becomes a dead letter with this reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TemplateError {
@@ -41,4 +43,30 @@ pub(crate) enum TemplateError {
         /// How many bytes are allowed.
         limit: usize,
     },
+}
+
+/// The template in a text. What stands around it may be a secret, and is not repeated.
+pub(super) fn shown_template(text: &str) -> String {
+    let begin = ["{{", "{%", "{#"].iter().filter_map(|mark| text.find(mark)).min().unwrap_or_default();
+    let template = &text[begin..];
+    let closed = ["}}", "%}", "#}"].iter().filter_map(|mark| template.rfind(mark)).max().map(|at| at + 2);
+    let end = closed.or_else(|| template.find('}').map(|at| at + 1)).unwrap_or(template.len());
+    quoted(&template[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_around_a_template_is_not_repeated() {
+        for (text, shown) in [
+            ("Bearer hunter2 {{ event.id }}, hunter2", "{{ event.id }}"),
+            ("{% if x %}y{% endif %} hunter2", "{% if x %}y{% endif %}"),
+            ("a{{ event.id } hunter2", "{{ event.id }"),
+            ("a {{ event.id", "{{ event.id"),
+        ] {
+            assert_eq!(shown_template(text), format!("{shown:?}"));
+        }
+    }
 }

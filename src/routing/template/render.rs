@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 
 use super::{
     convert, engine,
-    error::TemplateError,
+    error::{TemplateError, shown_template},
     meter::{INSTRUCTION, LEAF, MAX_BYTES, Meter},
     piece::{CAUGHT, Leaf, Piece, Template},
 };
-use crate::{event::Event, yaml::quoted};
+use crate::event::Event;
 
 impl Template {
     /// The JSON for an event.
@@ -68,7 +68,7 @@ impl Render<'_> {
             convert::Refused::Value(reason) => TemplateError::Failed {
                 owner: self.owner.into(),
                 leaf: Arc::clone(&leaf.path),
-                source_text: quoted(&leaf.source),
+                source_text: shown_template(&leaf.source),
                 reason: reason.into(),
             },
         })
@@ -98,7 +98,7 @@ impl Render<'_> {
 
     fn failed(&self, leaf: &Leaf, error: &Error) -> TemplateError {
         let (owner, leaf_path) = (self.owner.into(), Arc::clone(&leaf.path));
-        let (source_text, reason) = (quoted(&leaf.source), engine::explain(error, leaf.has_variables));
+        let (source_text, reason) = (shown_template(&leaf.source), engine::explain(error, leaf.has_variables));
         if self.meter.is_exhausted() || error.kind() == ErrorKind::OutOfFuel {
             return TemplateError::TooCostly { owner, leaf: leaf_path, source_text, reason };
         }

@@ -162,7 +162,7 @@ h: '{{ debug() }}{% set n = namespace(x=1) %}'";
             "a.yaml:9:10: rule `r`, input.c: unknown name `nope`",
             "a.yaml:10:10: rule `r`, input.d: unknown test: test weird is unknown",
             "a.yaml:11:10: rule `r`, input.e: too many arguments",
-            "a.yaml:14:9: rule `r`, input.g: expected a template, found \"{{ two three }}\\n\": syntax error: unexpected identifier, expected end of variable block (in line 2 of the template)",
+            "a.yaml:14:9: rule `r`, input.g: expected a template, found \"{{ two three }}\": syntax error: unexpected identifier, expected end of variable block (in line 2 of the template)",
             "a.yaml:16:10: rule `r`, input.h: unknown name `debug`",
             "a.yaml:16:10: rule `r`, input.h: unknown name `namespace`",
         ],

@@ -134,7 +134,10 @@ fn what_a_variable_holds_is_not_shown_where_a_text_is_refused() {
         ("{http: {url: 'http://h', auth: {bearer: {file: '${EMPTY}'}}}}", "secret file ${EMPTY} is empty"),
         ("{http: {url: 'http://h', sign: {secret: {file: '${TOK}'}}}}", "secret file ${TOK}: No such file"),
         ("{http: {url: 'http://h', headers: {x-a: {file: '${TOK}'}}}}", "secret file ${TOK}: No such file"),
-        ("{http: {url: 'http://h', auth: {api_key: {env: K}, header: '${TOK} x'}}}", "found \"${TOK} x\""),
+        (
+            "{http: {url: 'http://h', auth: {api_key: {env: K}, header: '${TOK} x'}}}",
+            "found `{` as its character 2 (the rest is not shown)",
+        ),
         (
             "{http: {url: 'http://h', auth: {api_key: {env: K}, header: 'webhook-${TOK}'}}}",
             "the header `webhook-${TOK}` cannot be set here",
@@ -157,5 +160,42 @@ fn what_a_variable_holds_is_not_shown_where_a_text_is_refused() {
         let found = agent_problems(agent, &env);
         assert_problems(&found, &[expected]);
         assert!(!found[0].contains("hunter2") && !found[0].contains("305days"), "{found:?}");
+    }
+}
+
+#[test]
+fn a_secret_in_the_place_of_a_name_is_not_shown() {
+    for (agent, expected) in [
+        ("{http: {url: 'http://h', auth: {hunter2: x}}}", &["expected either", "unknown key (not shown)"][..]),
+        (
+            "{http: {url: 'http://h', auth: {bearer, hunter2}}}",
+            &["{env: NAME} or {file: PATH}", "unknown key (not shown)"],
+        ),
+        ("{http: {url: 'http://h', auth: {sesame: {env: K}}}}", &["either {bearer", "unknown key (not shown)"]),
+        ("{http: {url: 'http://h', sign: {sesame: x}}}", &["the key `secret`", "unknown key (not shown)"]),
+        ("{http: {url: 'http://h', 'authorization: Bearer hunter2': x}}", &["unknown key (not shown)"]),
+        (
+            "{http: {url: 'http://h', headers: {'authorization: Bearer hunter2': x}}}",
+            &["found `:` as its character 14"],
+        ),
+        (
+            "{http: {url: 'http://h', auth: {api_key: {env: K}, header: 'Bearer hunter2'}}}",
+            &["found ` ` as its character 7"],
+        ),
+        ("{http: {url: 'http://h', auth: {bearer: {env: sk_hunter2}}}}", &["variable that is named here (not shown"]),
+        ("{http: {url: 'http://h', auth: {bearer: {file: hunter2}}}}", &["secret file (path not shown): No such file"]),
+        ("{http: {url: hunter2}}", &["found another text (not shown)"]),
+        ("{http: {url: '${URL:-hunter2}'}}", &["found another text (not shown)"]),
+        ("{http: {url: '${sk_hunter2}'}}", &["variable that is named here (not shown"]),
+        ("{http: {url: '${hunter2!}'}}", &["found another text (not shown)"]),
+        (
+            "{langgraph: {url: 'http://h', assistant: a, config: {x: 'hunter2 {{ a.b } hunter2'}}}",
+            &["found \"{{ a.b }\""],
+        ),
+    ] {
+        let found = agent_problems(agent, &[("K", "v")]);
+        assert_problems(&found, expected);
+        let found = found.join("\n");
+        assert!(!found.contains("hunter2") && !found.contains("sesame"), "{found}");
     }
 }

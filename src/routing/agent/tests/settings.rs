@@ -117,7 +117,7 @@ rules: [{{name: r, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [a]}}]
         assert_eq!(endpoint.config, Some(json!({"configurable": {"token": token}})));
     }
     for (written, expected) in [
-        ("${TOK} {{ payload.x }}", "cannot render \"${TOK} {{ payload.x }}\": undefined value"),
+        ("${TOK} {{ payload.x }}", "cannot render \"{{ payload.x }}\": undefined value"),
         ("{{ '${TOK}' | int }}", "cannot render \"{{ '${TOK}' | int }}\": invalid operation"),
         ("{% if true %}{{ payload[${TOK}] }}{% endif %}", "{{ payload[${TOK}] }}{% endif %}\": undefined value"),
     ] {
@@ -133,7 +133,7 @@ rules: [{{name: r, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [a]}}]
         ("{{ payload.${TOK} }}", "a variable in a name, `${TOK}` (a variable is a text: `x['${NAME}']`)"),
         ("{{ payload | ${TOK} }}", "a variable in a name, `${TOK}`"),
         ("{{ payload.${TOK}() }}", "the method `${TOK}`"),
-        ("{{ 1 + }} ${TOK}", "expected a template, found \"{{ 1 + }} ${TOK}\": syntax error"),
+        ("{{ 1 + }} ${TOK}", "expected a template, found \"{{ 1 + }}\": syntax error"),
         ("{% ${TOK} %}", "expected a template, found \"{% ${TOK} %}\": syntax error: unknown statement ${TOK}"),
     ] {
         let problems = routing(&format!("metadata: {{k: {}}}", json!(written)), "hunter2").unwrap_err().to_string();
