@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     files::NotUtf8,
-    yaml::{self, Node, Position},
+    yaml::{self, Expansion, Node, Position},
 };
 
 /// The most agents of a folder: each has a connection pool.
@@ -74,14 +74,16 @@ impl Routing {
             let message = format!("expected routing files (*.yaml, *.yml), found none: {ADVICE}");
             return Err(Problems::folder(folder, message).of(inventory));
         }
-        let files = snapshot.files.into_iter().map(|(path, text)| read(path, text)).collect();
+        let mut expansion = Expansion::default();
+        let read = |(path, text)| read(path, text, &mut expansion);
+        let files = snapshot.files.into_iter().map(read).collect();
         Self::assemble(folder, files, inventory, options)
     }
 
     /// As [`Routing::load`], for a folder whose one file has this text.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn from_text(text: &str, options: &LoadOptions) -> Result<Self, Problems> {
-        let file = parse(Report::new("routing/rules.yaml".into()), text);
+        let file = parse(Report::new("routing/rules.yaml".into()), text, &mut Expansion::default());
         Self::assemble(Path::new("routing"), vec![file], Inventory::default(), options)
     }
 
@@ -232,7 +234,7 @@ fn unique<T>(
 }
 
 /// The file of this text, or of the error that reading it had.
-pub(super) fn read(path: PathBuf, text: io::Result<String>) -> File {
+pub(super) fn read(path: PathBuf, text: io::Result<String>, expansion: &mut Expansion) -> File {
     let mut report = Report::new(path);
     let text = text.map_err(|error| {
         if error.kind() != io::ErrorKind::FileTooLarge {
@@ -241,7 +243,7 @@ pub(super) fn read(path: PathBuf, text: io::Result<String>) -> File {
         io::Error::new(error.kind(), format!("more than the {MAX_BYTES} bytes that all files together may have"))
     });
     match text {
-        Ok(text) => parse(report, &text),
+        Ok(text) => parse(report, &text, expansion),
         Err(error) => {
             let place = error.get_ref().and_then(|error| error.downcast_ref::<NotUtf8>());
             let place = place.map(|place| Position { line: place.line, column: place.column });
@@ -251,8 +253,8 @@ pub(super) fn read(path: PathBuf, text: io::Result<String>) -> File {
     }
 }
 
-pub(super) fn parse(mut report: Report, text: &str) -> File {
-    let root = yaml::read(text.strip_prefix('\u{feff}').unwrap_or(text), &mut report);
+pub(super) fn parse(mut report: Report, text: &str, expansion: &mut Expansion) -> File {
+    let root = yaml::read_within(text.strip_prefix('\u{feff}').unwrap_or(text), expansion, &mut report);
     File { report, root }
 }
 

@@ -1,20 +1,33 @@
-//! YAML text to a [`Node`] tree: one document, the core schema of YAML 1.2, no anchors, no tags, no
-//! key twice. The parser's events are read with a stack of our own, so depth costs no recursion.
+//! YAML text to a [`Node`] tree: one document, the core schema of YAML 1.2 and the merge key of 1.1, no tags, no key twice. The
+//! parser's events are read with a stack of our own, so depth costs no recursion.
 
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 use serde_json::Number;
 
-use super::{Data, Entry, Faults, Node, Position, shown_key, unclosed::unclosed};
+use super::{
+    Data, Entry, Faults, Node, Position,
+    anchors::{Anchors, Expansion, NoValue, merged},
+    shown_key,
+    unclosed::unclosed,
+};
 
 /// How deep maps and lists may nest: more than anyone writes, and less than JSON readers take.
 const MAX_DEPTH: usize = 64;
 
+/// The key of YAML 1.1 whose value is a map with more keys, or a list of such maps.
+const MERGE: &str = "<<";
+
 /// Reads the one document of a file. What is wrong goes into the report; `None` when it cannot be
 /// read on, or holds nothing.
 pub(crate) fn read(text: &str, report: &mut impl Faults) -> Option<Node> {
-    let mut builder = Builder { stack: Vec::new(), root: None, documents: 0 };
+    read_within(text, &mut Expansion::default(), report)
+}
+
+/// As [`read`], for one of several texts whose aliases have a limit together.
+pub(crate) fn read_within(text: &str, expansion: &mut Expansion, report: &mut impl Faults) -> Option<Node> {
+    let mut builder = Builder { stack: Vec::new(), root: None, documents: 0, anchors: Anchors::new(expansion) };
     let mut read_to = Position { line: 1, column: 1 };
     for event in Parser::new_from_str(text) {
         match event {
@@ -40,7 +53,7 @@ fn position(marker: Marker) -> Position {
 
 fn hint(info: &str) -> &'static str {
     if info.contains("anchor") || info.contains("alias") {
-        " (anchors and aliases are not supported; quote a value that begins with `*` or `&`)"
+        " (`*name` stands for what `&name` marked before it; quote a value that begins with `*` or `&`)"
     } else if info.contains("mapping values") || info.contains("flow") {
         " (quote a value that holds `: `, or `${...}` or `{{...}}` inside braces or brackets)"
     } else {
@@ -52,20 +65,96 @@ fn hint(info: &str) -> &'static str {
 struct Stop;
 
 enum Frame {
-    List { at: Position, items: Vec<Node> },
-    Map { at: Position, entries: Vec<Entry>, seen: HashMap<String, Position>, key: Option<(String, Position)> },
+    List { at: Position, anchor: usize, items: Vec<Node> },
+    Map(Map),
 }
 
-struct Builder {
+struct Map {
+    at: Position,
+    /// 0 for none.
+    anchor: usize,
+    entries: Vec<Entry>,
+    seen: HashMap<String, Position>,
+    /// The key whose value is next.
+    key: Option<Key>,
+    /// What merge keys add.
+    merged: Vec<Vec<Entry>>,
+}
+
+struct Key {
+    text: String,
+    at: Position,
+    merges: bool,
+}
+
+impl Map {
+    /// Its own entries, then those of merged maps that it does not have itself; of two, the first one counts.
+    fn finish(mut self) -> Data {
+        for entry in self.merged.into_iter().flatten() {
+            if !self.seen.contains_key(&entry.key) {
+                self.seen.insert(entry.key.clone(), entry.at.unwrap_or(self.at));
+                self.entries.push(entry);
+            }
+        }
+        Data::Map(self.entries)
+    }
+
+    /// A key.
+    fn begin(&mut self, text: &str, style: ScalarStyle, at: Position, report: &mut impl Faults) {
+        let is_plain = style == ScalarStyle::Plain;
+        if text.is_empty() && is_plain {
+            report.fault(Some(at), "expected a key, found nothing before the colon: write a name there".to_owned());
+        }
+        let merges = is_plain && text == MERGE;
+        if let Some(first) = self.seen.get(text) {
+            let (shown, remedy) = if merges {
+                ("`<<`".to_owned(), "write one, with a list: `<<: [*a, *b]`")
+            } else {
+                (shown_key(text), "keep one")
+            };
+            let line = first.line;
+            let message = format!("the key {shown} stands here for the second time, first in line {line}: {remedy}");
+            report.fault(Some(at), message);
+        } else {
+            self.seen.insert(text.to_owned(), at);
+        }
+        self.key = Some(Key { text: text.to_owned(), at, merges });
+    }
+
+    /// The value of the key.
+    fn end(&mut self, node: Node, report: &mut impl Faults) -> Result<(), Stop> {
+        let Key { text, at, merges } = self.key.take().ok_or(Stop)?;
+        // The second one of a pair was reported; the first one counts.
+        if self.seen.get(&text) != Some(&at) {
+            return Ok(());
+        }
+        if !merges {
+            self.entries.push(Entry { key: text, at: Some(at), value: node });
+            return Ok(());
+        }
+        let found = node.found_type();
+        match merged(node) {
+            Some(maps) => self.merged.extend(maps),
+            None => {
+                let message = format!("expected a map after `<<`, or a list of maps, found {found}: as in `<<: *base`");
+                report.fault(Some(at), message);
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Builder<'e> {
     stack: Vec<Frame>,
     root: Option<Node>,
     documents: usize,
+    anchors: Anchors<'e>,
 }
 
-impl Builder {
+impl Builder<'_> {
     /// Where the lists and maps begin that are not at their end yet.
     fn open(&self) -> impl Iterator<Item = Position> {
-        self.stack.iter().map(|(Frame::List { at, .. } | Frame::Map { at, .. })| *at)
+        self.stack.iter().map(|(Frame::List { at, .. } | Frame::Map(Map { at, .. }))| *at)
     }
 
     fn take(&mut self, event: Event<'_>, span: Span, report: &mut impl Faults) -> Result<(), Stop> {
@@ -82,46 +171,39 @@ impl Builder {
                     return Err(Stop);
                 }
             }
-            Event::Alias(_) => {
-                refuse_anchor(at, report);
-                self.value(Node { at: Some(at), data: Data::Null }, report)?;
-            }
+            Event::Alias(anchor) => self.alias(anchor, at, report)?,
             Event::Scalar(text, style, anchor, tag) => {
-                if anchor > 0 {
-                    refuse_anchor(at, report);
-                }
                 if tag.is_some() {
                     refuse_tag(at, report);
                 }
-                self.scalar(&text, style, at, report)?;
+                self.scalar(&text, style, anchor, at, report)?;
             }
-            Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag)
-                if anchor > 0 || tag.is_some() || self.stack.len() >= MAX_DEPTH =>
+            Event::SequenceStart(_, tag) | Event::MappingStart(_, tag)
+                if tag.is_some() || self.stack.len() >= MAX_DEPTH =>
             {
-                if anchor > 0 {
-                    refuse_anchor(at, report);
-                } else if tag.is_some() {
+                if tag.is_some() {
                     refuse_tag(at, report);
                 } else {
-                    let message = format!("expected at most {MAX_DEPTH} levels, found more: nest less deep");
-                    report.fault(Some(at), message);
+                    too_deep(at, report);
                 }
                 return Err(Stop);
             }
-            Event::SequenceStart(..) => {
+            Event::SequenceStart(anchor, _) => {
                 self.refuse_as_key(at, report)?;
-                self.stack.push(Frame::List { at, items: Vec::new() });
+                self.stack.push(Frame::List { at, anchor, items: Vec::new() });
             }
-            Event::MappingStart(..) => {
+            Event::MappingStart(anchor, _) => {
                 self.refuse_as_key(at, report)?;
-                self.stack.push(Frame::Map { at, entries: Vec::new(), seen: HashMap::new(), key: None });
+                let (entries, seen, merged) = (Vec::new(), HashMap::new(), Vec::new());
+                self.stack.push(Frame::Map(Map { at, anchor, entries, seen, key: None, merged }));
             }
             Event::SequenceEnd | Event::MappingEnd => {
-                let node = match self.stack.pop() {
-                    Some(Frame::List { at, items }) => Node { at: Some(at), data: Data::List(items) },
-                    Some(Frame::Map { at, entries, .. }) => Node { at: Some(at), data: Data::Map(entries) },
+                let (anchor, node) = match self.stack.pop() {
+                    Some(Frame::List { at, anchor, items }) => (anchor, Node { at: Some(at), data: Data::List(items) }),
+                    Some(Frame::Map(map)) => (map.anchor, Node { at: Some(map.at), data: map.finish() }),
                     None => return Err(Stop),
                 };
+                self.keep(anchor, &node, report)?;
                 self.value(node, report)?;
             }
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
@@ -129,25 +211,17 @@ impl Builder {
         Ok(())
     }
 
-    fn scalar(&mut self, text: &str, style: ScalarStyle, at: Position, report: &mut impl Faults) -> Result<(), Stop> {
-        if let Some(Frame::Map { seen, key: key @ None, .. }) = self.stack.last_mut() {
-            if text.is_empty() && style == ScalarStyle::Plain {
-                report.fault(Some(at), "expected a key, found nothing before the colon: write a name there".to_owned());
-            }
-            if let Some(first) = seen.get(text) {
-                report.fault(
-                    Some(at),
-                    format!(
-                        "the key {} stands here for the second time, first in line {}: keep one",
-                        shown_key(text),
-                        first.line
-                    ),
-                );
-            } else {
-                seen.insert(text.to_owned(), at);
-            }
-            *key = Some((text.to_owned(), at));
-            return Ok(());
+    fn scalar(
+        &mut self,
+        text: &str,
+        style: ScalarStyle,
+        anchor: usize,
+        at: Position,
+        report: &mut impl Faults,
+    ) -> Result<(), Stop> {
+        if let Some(Frame::Map(map @ Map { key: None, .. })) = self.stack.last_mut() {
+            map.begin(text, style, at, report);
+            return self.keep(anchor, &Node { at: Some(at), data: Data::Text(text.to_owned()) }, report);
         }
         let data = if style == ScalarStyle::Plain {
             plain(text).unwrap_or_else(|reason| {
@@ -159,32 +233,50 @@ impl Builder {
         } else {
             Data::Text(text.to_owned())
         };
-        self.value(Node { at: Some(at), data }, report)
+        let node = Node { at: Some(at), data };
+        self.keep(anchor, &node, report)?;
+        self.value(node, report)
+    }
+
+    /// Keeps a value that has an anchor.
+    fn keep(&mut self, anchor: usize, node: &Node, report: &mut impl Faults) -> Result<(), Stop> {
+        if anchor == 0 || self.anchors.keep(anchor, node) {
+            return Ok(());
+        }
+        too_much(node.at, report);
+        Err(Stop)
+    }
+
+    /// Puts a copy of what an alias stands for in its place.
+    fn alias(&mut self, anchor: usize, at: Position, report: &mut impl Faults) -> Result<(), Stop> {
+        if let Some(Frame::Map(Map { key: None, .. })) = self.stack.last() {
+            report.fault(Some(at), "expected a key, found an alias: write the key out".to_owned());
+            return Err(Stop);
+        }
+        match self.anchors.value(anchor) {
+            Ok((_, depth)) if self.stack.len() + depth > MAX_DEPTH => too_deep(at, report),
+            Ok((node, _)) => return self.value(node, report),
+            Err(NoValue::TooMuch) => too_much(Some(at), report),
+            Err(NoValue::Inside) => {
+                let message =
+                    "expected an alias of a value that ends before it, found one inside the value itself: take it out";
+                report.fault(Some(at), message.to_owned());
+            }
+        }
+        Err(Stop)
     }
 
     fn value(&mut self, node: Node, report: &mut impl Faults) -> Result<(), Stop> {
         match self.stack.last_mut() {
             None => self.root = Some(node),
             Some(Frame::List { items, .. }) => items.push(node),
-            Some(Frame::Map { entries, seen, key, .. }) => {
-                let Some((key, at)) = key.take() else {
-                    report.fault(
-                        node.at,
-                        "expected a key, found an alias: anchors and aliases are not supported".to_owned(),
-                    );
-                    return Err(Stop);
-                };
-                // The second one of a pair was reported; the first one counts.
-                if seen.get(&key) == Some(&at) {
-                    entries.push(Entry { key, at: Some(at), value: node });
-                }
-            }
+            Some(Frame::Map(map)) => map.end(node, report)?,
         }
         Ok(())
     }
 
     fn refuse_as_key(&self, at: Position, report: &mut impl Faults) -> Result<(), Stop> {
-        if let Some(Frame::Map { key: None, .. }) = self.stack.last() {
+        if let Some(Frame::Map(Map { key: None, .. })) = self.stack.last() {
             report.fault(
                 Some(at), "expected a plain key, found a map or a list: quote a template that begins with `{{`, and write keys as words".to_owned(),
             );
@@ -194,12 +286,17 @@ impl Builder {
     }
 }
 
-fn refuse_anchor(at: Position, report: &mut impl Faults) {
-    report.fault(
-        Some(at),
-        "anchors and aliases are not supported: write the value out (and quote one that begins with `*` or `&`)"
-            .to_owned(),
+fn too_deep(at: Position, report: &mut impl Faults) {
+    report.fault(Some(at), format!("expected at most {MAX_DEPTH} levels, found more: nest less deep"));
+}
+
+fn too_much(at: Option<Position>, report: &mut impl Faults) {
+    let (values, bytes) = (Expansion::MOST.values, Expansion::MOST.bytes);
+    let message = format!(
+        "expected anchors and aliases that stand for at most {values} values and {bytes} bytes of text, in all files together, \
+         found more: write fewer aliases"
     );
+    report.fault(at, message);
 }
 
 fn refuse_tag(at: Position, report: &mut impl Faults) {

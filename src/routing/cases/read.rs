@@ -15,7 +15,7 @@ use crate::{
         problem::{Report, sorted},
         snapshot::MAX_BYTES,
     },
-    yaml::{Data, Entry, Node, Position, one_line, quoted, suggestion},
+    yaml::{Data, Entry, Expansion, Node, Position, one_line, quoted, suggestion},
 };
 
 /// What test files hold.
@@ -31,10 +31,10 @@ impl CaseFiles {
     /// Reads files. Names of rules and agents are looked up, if there is a routing.
     pub(crate) fn read(paths: &[PathBuf], routing: Option<&Routing>) -> Self {
         let mut left = MAX_BYTES;
-        let mut read = Self::default();
+        let (mut read, mut expansion) = (Self::default(), Expansion::default());
         for path in paths {
             let text = files::read_text_within(path, left).inspect(|text| left -= text.len() as u64);
-            let file = folder::read(path.clone(), text);
+            let file = folder::read(path.clone(), text, &mut expansion);
             read.take(file, routing, &mut left);
         }
         read.problems = sorted(std::mem::take(&mut read.problems));
@@ -44,7 +44,7 @@ impl CaseFiles {
     /// As [`read`](Self::read), for one file that is not written yet.
     pub(super) fn of_text(path: &Path, text: &str) -> Self {
         let mut read = Self::default();
-        read.take(folder::parse(Report::new(path.to_owned()), text), None, &mut 0);
+        read.take(folder::parse(Report::new(path.to_owned()), text, &mut Expansion::default()), None, &mut 0);
         read
     }
 

@@ -84,9 +84,7 @@ fn what_routing_files_do_not_use_is_refused_plainly() {
             "f:4:1: the key \"b\" stands here for the second time, first in line 2",
         ],
     );
-    assert_problem("a: &x 1\nb: *x\n", &["f:1:4: anchors and aliases", "f:2:4: anchors and aliases"]);
-    assert_problem("a: &x {}\n", &["f:1:4: anchors and aliases"]);
-    assert_problem("a: *star\n", &["f:1:4: expected YAML: while parsing node, found unknown anchor (anchors and"]);
+
     assert_problem("a: !!str 1\n", &["f:1:4: tags are not supported"]);
     assert_problem("a: 1\n---\nb: 1\n", &["f:2:1: expected one YAML document in a file"]);
     assert_problem("{{a}}: 1\n", &["f:1:1: expected a plain key, found a map or a list"]);
@@ -153,7 +151,83 @@ fn depth_has_a_limit_and_costs_no_stack() {
     assert!(read_all(&format!("{}{}", "[".repeat(64), "]".repeat(64))).1.is_empty());
 }
 
+#[test]
+fn aliases_and_merge_keys_are_replaced_by_what_they_stand_for() {
+    for (text, expected) in [
+        ("a: &x 1\nb: [*x, *x]\n", json!({"a": 1, "b": [1, 1]})),
+        ("a: &x {b: [c]}\nd: *x\n", json!({"a": {"b": ["c"]}, "d": {"b": ["c"]}})),
+        ("&k a: 1\nb: *k\n", json!({"a": 1, "b": "a"})),
+        ("a: &x 1\nb: &x 2\nc: *x\n", json!({"a": 1, "b": 2, "c": 2})),
+        ("a: &x\nb: *x\n", json!({"a": null, "b": null})),
+        // Its own keys count, wherever they stand; then the first of several maps.
+        (
+            "a: &x {p: 1, q: 2}\nb: {q: 3, <<: *x}\nc: {<<: *x, q: 4}\n",
+            json!({"a": {"p": 1, "q": 2}, "b": {"q": 3, "p": 1}, "c": {"q": 4, "p": 1}}),
+        ),
+        (
+            "a: &x {p: 1}\nb: &y {p: 2, q: 3}\nc: {<<: [*x, *y]}\n",
+            json!({"a": {"p": 1}, "b": {"p": 2, "q": 3}, "c": {"p": 1, "q": 3}}),
+        ),
+        (
+            "a: &x {p: 1}\nb: &y {<<: *x, q: 2}\nc: {<<: *y}\n",
+            json!({"a": {"p": 1}, "b": {"q": 2, "p": 1}, "c": {"q": 2, "p": 1}}),
+        ),
+        ("a: {<<: {p: 1}}\nb: {'<<': 2}\n", json!({"a": {"p": 1}, "b": {"<<": 2}})),
+    ] {
+        assert_eq!(value(text), expected, "{text}");
+    }
+    let (node, _) = read_all("a: &x {b: 1}\nc: {<<: *x}\n");
+    let at = node.unwrap().get("c").unwrap().get("b").unwrap().at;
+    assert_eq!(at, Some(Position { line: 1, column: 11 }), "where it is written");
+}
+
+#[test]
+fn an_alias_that_stands_for_nothing_is_refused_at_its_place() {
+    assert_problem(
+        "a: *star\n",
+        &["f:1:4: expected YAML: while parsing node, found unknown anchor (`*name` stands for"],
+    );
+    assert_problem("a: &x [1, *x]\n", &["f:1:11: expected an alias of a value that ends before it"]);
+    assert_problem("a: &x {b: *x}\n", &["f:1:11: expected an alias of a value that ends before it"]);
+    assert_problem("a: &x b\n*x : 1\n", &["f:2:1: expected a key, found an alias"]);
+    assert_problem("a: &x 1\nb: {<<: *x}\n", &["f:2:5: expected a map after `<<`, or a list of maps, found a number"]);
+    assert_problem("a: &x {}\nb: {<<: [*x, 1]}\n", &["f:2:5: expected a map after `<<`"]);
+    assert_problem("a: &x {}\nb:\n  <<: *x\n  <<: *x\n", &["f:4:3: the key `<<` stands here for the second time"]);
+}
+
+#[test]
+fn what_aliases_add_is_bounded_in_values_bytes_and_levels() {
+    let laughs = |first: &str| {
+        let lines = (1..40).map(|n| format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 9].join(", ")));
+        format!("a0: &a0 {first}\n{}", lines.collect::<String>())
+    };
+    let merges: String = (1..40).map(|n| format!("a{n}: &a{n} {{b{n}: *a{m}, c{n}: *a{m}}}\n", m = n - 1)).collect();
+    let long = format!("a0: &a0 {}\nb: [{}]\n", "x".repeat(1 << 20), vec!["*a0"; 20].join(", "));
+    for text in [laughs("[x]"), laughs("{b: c}"), laughs(&"x".repeat(100_000)), format!("a0: &a0 {{}}\n{merges}"), long]
+    {
+        let (node, problems) = read_all(&text);
+        assert!(node.is_none() && problems.len() == 1, "{problems:?}");
+        assert!(problems[0].contains("stand for at most 200000 values"), "{problems:?}");
+    }
+    let nested: String = (1..70).map(|n| format!("a{n}: &a{n} [*a{}]\n", n - 1)).collect();
+    assert_problem(&format!("a0: &a0 []\n{nested}"), &["f:64:12: expected at most 64 levels"]);
+    // All texts together.
+    let mut expansion = Expansion::default();
+    let mut faults: Vec<(Option<Position>, String)> = Vec::new();
+    let text = format!("a: &x [{}]\nb: *x\n", vec!["1"; 60_000].join(","));
+    assert!(read_within(&text, &mut expansion, &mut faults).is_some() && faults.is_empty());
+    assert!(read_within(&text, &mut expansion, &mut faults).is_none());
+}
+
 proptest! {
+    #[test]
+    fn any_text_with_aliases_is_read_or_refused(
+        lines in proptest::collection::vec("[a-c]: (&[x-z] )?(\\*[x-z]|1|\\{<<: \\*[x-z], a: \\*[x-z]\\}|\\[\\*[x-z], 2\\])", 0..12),
+    ) {
+        let (_, problems) = read_all(&lines.join("\n"));
+        prop_assert!(problems.len() < 100);
+    }
+
     #[test]
     fn any_text_is_read_or_refused(text in "\\PC*|[-a:{}\\[\\],'\"&*!|>#%@` \n?~.0-9]{0,60}") {
         let (node, problems) = read_all(&text);
