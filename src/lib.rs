@@ -40,6 +40,8 @@ mod kafka;
 #[cfg(feature = "service")]
 mod pipeline;
 #[cfg(feature = "service")]
+mod probe;
+#[cfg(feature = "service")]
 mod routing;
 #[cfg(feature = "service")]
 mod telemetry;

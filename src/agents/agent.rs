@@ -76,10 +76,7 @@ impl Agent {
     }
 
     pub(super) fn with_clock(spec: &Arc<AgentSpec>, clock: Arc<dyn Clock>) -> Result<Self, ConnectError> {
-        let url = match &spec.endpoint {
-            Endpoint::LangGraph(langgraph) => &langgraph.url,
-            Endpoint::Http(http) => &http.url,
-        };
+        let url = spec.endpoint.url();
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err(ConnectError::Url { agent: Arc::clone(&spec.name), scheme: url.scheme().to_owned() });
         }

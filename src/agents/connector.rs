@@ -33,13 +33,9 @@ const IDLE: Duration = Duration::from_millis(3500);
 const MAX_HEADERS: usize = 4096;
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// The pooled client of an agent. Proxy variables of the environment are ignored: a proxy can hold a request and
+/// What an agent's connections are made with. Proxy variables of the environment are ignored: a proxy can hold a request and
 /// send it later, so it has to be configured explicitly, as the agent's URL, with `max_request_lifetime` in mind.
-pub(super) fn pool<B>(spec: &AgentSpec) -> Result<Client<Connector, B>, native_tls::Error>
-where
-    B: hyper::body::Body + Send,
-    B::Data: Send,
-{
+pub(super) fn connector(spec: &AgentSpec) -> Result<Connector, native_tls::Error> {
     let mut tls = TlsConnector::builder();
     if let Some(ca) = spec.endpoint.tls() {
         tls.disable_built_in_roots(true);
@@ -51,7 +47,16 @@ where
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_keepalive(Some(KEEPALIVE));
-    let connector = Connector(HttpsConnector::from((http, tls.build()?.into())));
+    Ok(Connector(HttpsConnector::from((http, tls.build()?.into()))))
+}
+
+/// The pooled client of an agent.
+pub(super) fn pool<B>(spec: &AgentSpec) -> Result<Client<Connector, B>, native_tls::Error>
+where
+    B: hyper::body::Body + Send,
+    B::Data: Send,
+{
+    let connector = connector(spec)?;
     // RFC 9112 allows a user agent to accept these: a server that writes a malformed head has answered.
     Ok(Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())

@@ -62,6 +62,14 @@ pub(crate) enum Endpoint {
 }
 
 impl Endpoint {
+    /// Where it is.
+    pub(crate) fn url(&self) -> &Url {
+        match self {
+            Self::LangGraph(langgraph) => &langgraph.url,
+            Self::Http(http) => &http.url,
+        }
+    }
+
     /// The certificate authorities that are trusted for this server; `None`: the system's.
     pub(crate) fn tls(&self) -> Option<&Tls> {
         match self {

@@ -128,7 +128,8 @@ pub(super) async fn send(client: &Client, call: Call) -> Result<Reply, NoAnswer>
             // Revoked from here on: a request that is not sent by now never will be.
             let refused = error.as_ref().is_some_and(hyper_util::client::legacy::Error::is_connect);
             let unsent = gate.map_or(refused, |gate| gate.revoke().is_none());
-            let text = error.as_ref().map_or_else(|| format!("no answer within {:?}", client.timeout), chain);
+            let text =
+                error.as_ref().map_or_else(|| format!("no answer within {:?}", client.timeout), |error| causes(error));
             return no_response(asked, text, error.is_none(), unsent, &connection);
         }
     };
@@ -238,9 +239,9 @@ async fn read(response: Response<Incoming>, body: &mut BytesMut, limit: usize, d
 }
 
 /// The error with its causes.
-fn chain(error: &hyper_util::client::legacy::Error) -> String {
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
         if !text.contains(&cause_text) {

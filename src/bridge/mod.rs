@@ -4,6 +4,7 @@
 //! work, attempts under way, the ledger's flush, the commit, and the admin pages last. Its invariant: nothing is committed
 //! that the ledger does not cover.
 
+mod connect;
 mod drain;
 mod error;
 mod event_page;
@@ -25,6 +26,7 @@ use tokio_util::sync::DropGuard;
 use tracing::error;
 
 pub(crate) use self::{
+    connect::connect,
     error::BridgeError,
     exit::Exit,
     redrive_check::{Hindrance, RedriveCheck},

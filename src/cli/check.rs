@@ -23,16 +23,18 @@ use super::{
     variables::Variables,
 };
 use crate::{
-    bridge::{BridgeError, Exit, load_routing},
+    bridge::{BridgeError, Exit, connect, load_routing},
     config::environment_help,
     routing::{Changes, Inventory, Problem, cases::CaseFiles},
 };
 
 const EXAMPLE: &str = "Example: workflow-bridge check --routing routing\n\
 Example: workflow-bridge check --routing routing.new --against routing\n\
-Example: workflow-bridge check -D warnings -o sarif > check.sarif\n\n\
+Example: workflow-bridge check -D warnings -o sarif > check.sarif\n\
+Example: workflow-bridge check --connect\n\n\
 A value that may be a secret is shown as ***.\n\n\
-Exit codes: 0 no mistake, 78 a mistake in the settings or the routing files, or a warning with -D warnings.";
+Exit codes: 0 no mistake, 69 nothing but Kafka or an agent is at fault, 78 a mistake in the settings or the routing files, \
+or a warning with -D warnings.";
 
 /// Flags of `check`.
 #[derive(Debug, Args)]
@@ -42,6 +44,9 @@ pub(super) struct Check {
     settings: Settings,
     #[command(flatten)]
     form: OutputFlag<Format>,
+    /// Ask Kafka and every agent too, and change nothing there: 10s at most
+    #[arg(long)]
+    connect: bool,
     /// `warnings`: a warning about a routing file is a mistake too
     #[arg(short = 'D', long, value_name = "WHAT", hide_possible_values = true)]
     deny: Vec<Denied>,
@@ -74,18 +79,20 @@ impl Check {
             Format::Json => output::result(format_args!("{}", output::json(&json::json(&report)))),
             Format::Sarif => output::result(format_args!("{}", output::json(&sarif::sarif(&report)))),
         }
-        if report.is_ok() { ExitCode::SUCCESS } else { Exit::Config.into() }
+        match (report.is_ok(), report.is_about_connections_only()) {
+            (true, _) => ExitCode::SUCCESS,
+            (false, true) => Exit::Unavailable.into(),
+            (false, false) => Exit::Config.into(),
+        }
     }
 
     fn report(&self) -> Report {
         let variables = Variables::default();
         let environment = variables.environment();
-        let (settings, folder, window) = match self.settings.load(&environment) {
-            Ok(config) => (Ok(()), config.routing_dir, config.dedup_window),
-            Err(error) => {
-                let (folder, window) = (error.routing_dir.clone(), error.dedup_window);
-                (Err(error), folder, window)
-            }
+        let settings = self.settings.load(&environment);
+        let (folder, window) = match &settings {
+            Ok(config) => (config.routing_dir.clone(), config.dedup_window),
+            Err(error) => (error.routing_dir.clone(), error.dedup_window),
         };
         let routing = load_routing(&folder, window, &environment);
         let inventory = match &routing {
@@ -117,6 +124,10 @@ impl Check {
                 Err(error) => report.other(against, format!("there is nothing to compare with: {error}")),
             }
         }
+        if self.connect {
+            output::note(format_args!("asking Kafka and the agents"));
+            report.asked(connect(settings.as_ref().ok(), routing.as_ref().ok()));
+        }
         report.sort();
         report
     }
@@ -131,6 +142,7 @@ pub(super) fn errors(folder: &Path, problems: &[Problem]) -> String {
 
 fn print(report: &Report) {
     output::lines(&text::findings(report));
+    output::lines(&text::connected(report));
     if let Some(skipped) = text::skipped(report) {
         output::note(format_args!("{skipped}"));
     }

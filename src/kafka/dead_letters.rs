@@ -19,6 +19,7 @@ use tokio::time::Instant;
 pub(crate) use dead_letter::DeadLetter;
 use dead_letter::Form;
 use topics::DeadLetterTopics;
+pub(super) use topics::ROOM_FOR_HEADERS;
 
 use super::{
     client,

@@ -25,3 +25,4 @@ pub(super) use following::Following;
 pub(super) use reader::Reader;
 pub(crate) use settings::LedgerTopicSettings;
 pub(crate) use start::LedgerPosition;
+pub(super) use topic::{Finding, check as check_config, wanted as wanted_config};

@@ -24,6 +24,7 @@ mod offsets;
 mod ownership;
 mod parked_topic;
 mod partition;
+mod reach;
 mod record;
 mod report;
 mod scan;
@@ -55,6 +56,7 @@ pub(crate) use parked_topic::{
     ParkError, ParkedDelivery, ParkedHead, ParkedHeaders, ParkedTopics, ReadEnd, ReadError, ReadFrom, Visit, Visited,
 };
 pub(crate) use partition::{LedgerProgress, PartitionStatus};
+pub(crate) use reach::{Wanted, reach};
 #[cfg(test)]
 pub(crate) use record::Headers;
 pub(crate) use record::{Incoming, OwnedHeader, Receive};

@@ -24,6 +24,7 @@ pub(crate) use delivery::{ParkedDelivery, ParkedHead, ParkedHeaders};
 use reader::ParkedReader;
 pub(crate) use reader::{ReadEnd, ReadError, ReadFrom, Visit, Visited, Visitor};
 use topic::Topics;
+pub(super) use topic::WANTED_CONFIG;
 
 use super::{
     client,

@@ -160,6 +160,13 @@ impl Reporter {
         (!texts.is_empty()).then(|| texts.join("; "))
     }
 
+    /// The error that most likely is the cause of the others: its kind, what it is, and what to do.
+    pub(super) fn problem(&self) -> Option<(&'static str, String, &'static str)> {
+        let problems = self.problems();
+        let worst = problems.values().max_by_key(|problem| problem.rank)?;
+        Some((worst.kind, worst.text.clone(), worst.advice))
+    }
+
     /// Since when an area has an error.
     pub(super) fn failing_since(&self, area: Area) -> Option<Instant> {
         self.problems().get(&area).map(|problem| problem.since)

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::kit::{BridgeSetup, LangGraph, PATIENCE, bridge::field, event, http, kafka, poll, unique, when};
+use crate::kit::{BridgeSetup, LangGraph, PATIENCE, bridge::field, commands, event, http, kafka, poll, unique, when};
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -125,4 +125,41 @@ fn an_assistant_is_named_by_its_graph_or_its_uuid() {
         let (status, answer) = poll(PATIENCE, "the server answers", || http::post(&runs, &body));
         assert_eq!(status, expected, "{text}: {answer}");
     }
+}
+
+#[test]
+fn check_connect_asks_for_the_assistant() {
+    let (kafka, langgraph) = (kafka(), LangGraph::shared());
+    let rules = format!(
+        "agents:
+  known: {{langgraph: {{url: '{url}', assistant: receipts}}}}
+  unknown: {{langgraph: {{url: '{url}', assistant: no-such-graph}}}}
+  unknown-id: {{langgraph: {{url: '{url}', assistant: 11111111-2222-4333-8444-555555555555}}}}
+  wrong: {{langgraph: {{url: '{url}/docs', assistant: receipts}}}}
+rules:
+  - {{name: all, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [known, unknown, unknown-id, wrong]}}
+",
+        url = langgraph.url()
+    );
+    let folder = commands::folder_with(&[("routing/rules.yaml", &rules)]);
+    let arguments = ["check", "--connect", "-o", "json", "--brokers", kafka.bootstrap()];
+    let expected = [
+        ("agent known", "ok", ""),
+        ("agent unknown", "error", "correct `assistant`"),
+        ("agent unknown-id", "error", "check `assistant`"),
+        ("agent wrong", "error", "check `url`"),
+    ];
+    poll(PATIENCE, "each has its verdict", || {
+        let output = commands::run(&folder, &arguments);
+        let found: Value = serde_json::from_slice(&output.stdout).expect("the result is JSON");
+        let answers = found["connections"].as_array().expect("there are answers");
+        let is_as_expected = expected.iter().all(|(target, verdict, remedy)| {
+            answers.iter().any(|answer| {
+                answer["target"] == *target
+                    && answer["verdict"] == *verdict
+                    && answer["remedy"].as_str().unwrap_or_default().contains(remedy)
+            })
+        });
+        when(is_as_expected && output.status.code() == Some(69), found)
+    });
 }

@@ -13,6 +13,7 @@
 mod kit;
 
 mod admin;
+mod check_connect;
 mod check_output;
 mod cli;
 mod consumer;

@@ -26,7 +26,7 @@ pub(super) fn thread_id(delivery: &Delivery, round: u32) -> Uuid {
 }
 
 /// `base` with more path segments; its query stays.
-pub(super) fn url(base: &Url, segments: &[&str]) -> Url {
+pub(in crate::agents) fn url(base: &Url, segments: &[&str]) -> Url {
     let mut url = base.clone();
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty().extend(segments);

@@ -19,7 +19,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{AgentSpec, Answer, Clock, Delivery, Failure, LangGraphSpec, Observation, gate::Gate, wire::Client};
+pub(super) use api::url;
 use claim::{Claim, ClaimStep, FailReason, Observed, Timing};
+pub(super) use server::authorized;
 use server::{Requests, Server, ServerTraits};
 
 /// The endpoint, connected.

@@ -154,6 +154,14 @@ impl<'a> Requests<'a> {
 }
 
 fn headers(spec: &LangGraphSpec, delivery: &Delivery) -> Result<Headers, Failure> {
+    let mut headers = authorized(spec).map_err(|error| Failure::of_agent(Observation::Secret, &error))?;
+    // The server's own log shows it as the request's id.
+    headers.set_default(HeaderName::from_static("x-request-id"), &delivery.id.to_string());
+    Ok(headers)
+}
+
+/// The headers of every request to the server: those of the routing file, the keys, and which answers are understood.
+pub(in crate::agents) fn authorized(spec: &LangGraphSpec) -> Result<Headers, String> {
     let mut headers = Headers::default();
     headers
         .add_all(&spec.headers)
@@ -162,10 +170,8 @@ fn headers(spec: &LangGraphSpec, delivery: &Delivery) -> Result<Headers, Failure
             None => Ok(()),
         })
         .and_then(|()| spec.auth.as_ref().map_or(Ok(()), |auth| headers.authorize(auth)))
-        .map_err(|error| Failure::of_agent(Observation::Secret, &error.to_string()))?;
+        .map_err(|error| error.to_string())?;
     headers.set_default(ACCEPT, "application/json");
     headers.set_default(ACCEPT_ENCODING, "identity");
-    // The server's own log shows it as the request's id.
-    headers.set_default(HeaderName::from_static("x-request-id"), &delivery.id.to_string());
     Ok(headers)
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::report::{Report, Severity};
+use crate::probe::{Probed, Verdict};
 
 pub(super) fn json(report: &Report) -> Value {
     let problems: Vec<Value> = report
@@ -27,11 +28,13 @@ pub(super) fn json(report: &Report) -> Value {
         .iter()
         .map(|entry| json!({"file": entry.path.to_string_lossy(), "reason": entry.reason.as_str()}))
         .collect();
+    let asked = report.asked.as_ref().map(|answers| answers.iter().map(answer).collect::<Vec<_>>());
     json!({
         "files": files,
         "test_files": tests,
         "skipped": skipped,
         "problems": problems,
+        "connections": asked,
         "summary": {
             "ok": report.is_ok(),
             "files": files.len(),
@@ -43,4 +46,13 @@ pub(super) fn json(report: &Report) -> Value {
             "warnings": report.count(Severity::Warning),
         },
     })
+}
+
+fn answer(answer: &Probed) -> Value {
+    let verdict = match answer.verdict {
+        Verdict::Ok => "ok",
+        Verdict::Warning => "warning",
+        Verdict::Error => "error",
+    };
+    json!({"target": answer.target, "verdict": verdict, "found": answer.found, "remedy": answer.remedy})
 }

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     config::{ConfigError, Location},
+    probe::{Probed, Verdict},
     routing::{Changes, Inventory, Problem},
-    yaml::Position,
+    yaml::{Position, visible},
 };
 
 /// How bad a finding is.
@@ -35,14 +36,17 @@ pub(super) enum Area {
     Environment,
     /// The routing folder.
     Routing,
+    /// Kafka or an agent, asked with `--connect`.
+    Connection,
 }
 
 impl Area {
     /// All of them, with a sentence for each.
-    pub(super) const ALL: [(Self, &str); 3] = [
+    pub(super) const ALL: [(Self, &str); 4] = [
         (Self::Settings, "A setting of the bridge has a mistake."),
         (Self::Environment, "An environment variable is probably a mistake."),
         (Self::Routing, "A routing file has a mistake, or what is probably one."),
+        (Self::Connection, "Kafka or an agent is not as the bridge needs it."),
     ];
 
     pub(super) fn as_str(self) -> &'static str {
@@ -50,6 +54,7 @@ impl Area {
             Self::Settings => "settings",
             Self::Environment => "environment",
             Self::Routing => "routing",
+            Self::Connection => "connection",
         }
     }
 }
@@ -79,11 +84,13 @@ pub(super) struct Report {
     pub(super) tests: usize,
     /// Warnings of routing files are mistakes.
     pub(super) denies_warnings: bool,
+    /// What Kafka and the agents answered, if they were asked.
+    pub(super) asked: Option<Vec<Probed>>,
 }
 
 impl Report {
     pub(super) fn new(folder: &Path, inventory: Inventory, denies_warnings: bool) -> Self {
-        Self { findings: Vec::new(), folder: folder.to_owned(), inventory, tests: 0, denies_warnings }
+        Self { findings: Vec::new(), folder: folder.to_owned(), inventory, tests: 0, denies_warnings, asked: None }
     }
 
     pub(super) fn settings(&mut self, error: &ConfigError) {
@@ -151,6 +158,22 @@ impl Report {
         }));
     }
 
+    /// What was answered with `--connect`.
+    pub(super) fn asked(&mut self, answers: Vec<Probed>) {
+        let findings = answers.iter().filter_map(|answer| {
+            let severity = match answer.verdict {
+                Verdict::Ok => return None,
+                Verdict::Warning => Severity::Warning,
+                Verdict::Error => Severity::Error,
+            };
+            let remedy = answer.remedy.as_ref().map(|remedy| format!(": {remedy}")).unwrap_or_default();
+            let message = format!("{}: {}{remedy}", answer.target, answer.found);
+            Some(Finding { severity, area: Area::Connection, file: None, at: None, message: visible(&message) })
+        });
+        self.findings.extend(findings);
+        self.asked = Some(answers);
+    }
+
     /// An error about the routing folder as a whole.
     pub(super) fn other(&mut self, folder: &Path, message: String) {
         let file = Some(folder.to_owned());
@@ -171,6 +194,12 @@ impl Report {
             finding.severity == Severity::Error || (self.denies_warnings && finding.area == Area::Routing)
         };
         !self.findings.iter().any(is_mistake)
+    }
+
+    /// Whether nothing but Kafka or an agent is at fault.
+    pub(super) fn is_about_connections_only(&self) -> bool {
+        self.findings.iter().all(|finding| finding.severity != Severity::Error || finding.area == Area::Connection)
+            && !(self.denies_warnings && self.findings.iter().any(|finding| finding.area == Area::Routing))
     }
 
     /// `2 files, 1 rule, 3 agents`: what was read.

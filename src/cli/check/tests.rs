@@ -177,3 +177,24 @@ fn sarif_has_a_result_for_each_problem_in_a_file() {
     let notes = &run["invocations"][0]["toolConfigurationNotifications"];
     assert_eq!((&notes[0]["level"], &notes[0]["message"]["text"]), (&"warning".into(), &"a variable".into()));
 }
+
+#[test]
+fn what_kafka_and_the_agents_answer_is_part_of_the_report() {
+    use crate::probe::Probed;
+
+    let folder = tempfile::tempdir().unwrap();
+    let rules = "agents: {audit: {http: {url: 'http://h'}}}\nrules: [{name: a, when: {event_type: [WORKFLOW_FAILED]}, to: [audit]}]\n";
+    let mut report = report(folder.path(), &[("rules.yaml", rules.as_bytes())], "", true);
+    report.asked(vec![Probed::ok("kafka h:1", "1 broker"), Probed::warning("topic t", "small", "raise it")]);
+    assert!(report.is_ok(), "a warning of a server is no mistake in a file");
+    assert_eq!(text::connected(&report), "ok: kafka h:1: 1 broker\n");
+    assert_eq!(text::findings(&report), "warning: topic t: small: raise it\n");
+    report.asked(vec![Probed::error("agent audit", "away\u{1b}[1m", "start it")]);
+    assert!(!report.is_ok() && report.is_about_connections_only());
+    assert!(text::findings(&report).ends_with("error: agent audit: away\\u{1b}[1m: start it\n"));
+    let found = json::json(&report);
+    assert_eq!(found["connections"][0]["verdict"], "error");
+    assert_eq!(found["problems"][1]["area"], "connection");
+    let rest = &sarif::sarif(&report)["runs"][0]["invocations"][0]["toolConfigurationNotifications"];
+    assert_eq!(rest[1]["associatedRule"]["id"], "connection");
+}

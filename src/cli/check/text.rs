@@ -8,7 +8,7 @@ use super::{
     snippet::snippet,
     source::Sources,
 };
-use crate::yaml::visible;
+use crate::{probe::Verdict, yaml::visible};
 
 /// The most skipped entries that are named.
 const MAX_NAMES: usize = 10;
@@ -37,6 +37,15 @@ pub(super) fn findings(report: &Report) -> String {
         }
     }
     text
+}
+
+/// What was asked with `--connect` and is as it should be; the rest is among the findings.
+pub(super) fn connected(report: &Report) -> String {
+    let answers = report.asked.iter().flatten().filter(|answer| answer.verdict == Verdict::Ok);
+    answers.fold(String::new(), |mut text, answer| {
+        let _ = writeln!(text, "ok: {}", visible(&format!("{}: {}", answer.target, answer.found)));
+        text
+    })
 }
 
 /// What stands in the folder and is not read.
@@ -71,7 +80,8 @@ pub(super) fn summary(report: &Report) -> String {
         (errors, 0) => counted(errors, "error"),
         (errors, warnings) => format!("{}, {}", counted(errors, "error"), counted(warnings, "warning")),
     };
-    let read = format!("{} in {}", report.read(), report.folder.display());
+    let asked = report.asked.as_ref().map(|answers| format!("; {} asked", counted(answers.len(), "target")));
+    let read = format!("{} in {}{}", report.read(), report.folder.display(), asked.unwrap_or_default());
     match (report.is_ok(), errors, found.is_empty()) {
         (true, _, true) => format!("ok: {read}"),
         (true, _, false) => format!("ok: {read}; {found}"),

@@ -18,7 +18,7 @@ use super::super::{
 use crate::connection;
 
 /// The most bytes that the bridge's own headers may add to a record.
-const ROOM_FOR_HEADERS: u64 = 64 << 10;
+pub(in crate::kafka) const ROOM_FOR_HEADERS: u64 = 64 << 10;
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time between two attempts to create a topic.
 const CREATE_AGAIN_AFTER: Duration = Duration::from_secs(30);

@@ -31,7 +31,7 @@ use super::{
     settings::LedgerTopicSettings,
 };
 use crate::{connection, throttle::Throttle};
-use config::Finding;
+pub(in crate::kafka) use config::{Finding, check, wanted};
 
 const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -127,7 +127,7 @@ impl LedgerTopic {
 
     /// Creates the topic. `Ok` when it was created, exists, or nobody answered: the caller looks again.
     pub(super) fn create(&self, partitions: i32) -> Result<(), KafkaError> {
-        let config = config::wanted(self.ledger.window);
+        let config = wanted(self.ledger.window);
         let mut topic = NewTopic::new(&self.ledger.topic, partitions, TopicReplication::Fixed(-1));
         for (name, value) in &config {
             topic = topic.set(name, value);
@@ -206,7 +206,7 @@ impl LedgerTopic {
             }
         };
         let value = |name: &str| resource.get(name).and_then(|entry| entry.value.clone());
-        for finding in config::check(value, self.ledger.window) {
+        for finding in check(value, self.ledger.window) {
             match finding {
                 Finding::Refused { reason, advice } => return Err(self.refused(reason, advice)),
                 Finding::Warning { reason, set } => {

@@ -26,6 +26,9 @@ const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// A parked delivery must not vanish, however long its agent is down.
 const KEPT_FOR_EVER: &str = "-1";
+/// What a parked topic is created with, beside the room for headers.
+pub(in crate::kafka) const WANTED_CONFIG: [(&str, &str); 3] =
+    [("cleanup.policy", "delete"), ("retention.ms", KEPT_FOR_EVER), ("retention.bytes", KEPT_FOR_EVER)];
 
 /// See the module.
 pub(super) struct Topics {
@@ -133,10 +136,10 @@ impl Topics {
     async fn create(&self, Pair { source, name }: &Pair<'_>, partitions: i32) -> Result<(), String> {
         let source_bytes = self.config(source, "max.message.bytes").await.and_then(|bytes| bytes.parse::<u64>().ok());
         let max_bytes = source_bytes.map(|bytes| bytes.saturating_add(ROOM_FOR_HEADERS).to_string());
-        let mut wanted = NewTopic::new(name, partitions, TopicReplication::Fixed(-1))
-            .set("cleanup.policy", "delete")
-            .set("retention.ms", KEPT_FOR_EVER)
-            .set("retention.bytes", KEPT_FOR_EVER);
+        let mut wanted = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
+        for (setting, value) in WANTED_CONFIG {
+            wanted = wanted.set(setting, value);
+        }
         if let Some(max_bytes) = &max_bytes {
             wanted = wanted.set("max.message.bytes", max_bytes);
         }

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod bridge;
 pub mod broker;
 pub mod cluster;
+pub mod commands;
 pub mod embedded;
 pub mod events;
 pub mod http;

@@ -10,7 +10,7 @@ const MAX_MESSAGE_BYTES: u64 = 2 << 20;
 
 /// What is wrong with an existing topic.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Finding {
+pub(in crate::kafka) enum Finding {
     /// It cannot hold the ledger.
     Refused { reason: String, advice: String },
     /// It may lose records that are needed; `set` is the configuration that prevents it.
@@ -27,7 +27,7 @@ fn retention_ms(window: Duration) -> u128 {
 }
 
 /// What the topic is created with.
-pub(super) fn wanted(window: Duration) -> Vec<(&'static str, String)> {
+pub(in crate::kafka) fn wanted(window: Duration) -> Vec<(&'static str, String)> {
     vec![
         ("cleanup.policy", "delete".into()),
         ("retention.ms", retention_ms(window).to_string()),
@@ -44,7 +44,7 @@ pub(super) fn text(config: &[(&str, String)]) -> String {
 }
 
 /// What an existing topic lacks. A value that the broker does not tell is not judged.
-pub(super) fn check(value: impl Fn(&str) -> Option<String>, window: Duration) -> Vec<Finding> {
+pub(in crate::kafka) fn check(value: impl Fn(&str) -> Option<String>, window: Duration) -> Vec<Finding> {
     let mut findings = Vec::new();
     let number = |name: &str| value(name).and_then(|text| text.parse::<i128>().ok());
     if let Some(policy) = value("cleanup.policy")
