@@ -18,7 +18,7 @@ pub(crate) enum Exit {
     Io = 74,
     /// The settings or the routing files have a mistake.
     Config = 78,
-    /// A second SIGHUP.
+    /// A second SIGHUP, because the terminal is closed.
     Hangup = 129,
     /// A second Ctrl-C, or the first one of a command that stops half way.
     Interrupt = 130,
@@ -46,7 +46,7 @@ impl Exit {
         let errors: Vec<String> =
             Self::ERRORS.iter().map(|(exit, meaning)| format!("{} {meaning}", exit.code())).collect();
         format!(
-            "Exit codes: 0 done, {}, {}, {} and {} ended by a second SIGHUP, Ctrl-C or SIGTERM; the first one finishes what \
+            "Exit codes: 0 done, {}, {}, {} and {} ended by a second signal (a closed terminal, Ctrl-C or SIGTERM); the first one finishes what \
              is under way and exits with 0.",
             errors.join(", "),
             Self::Hangup.code(),
