@@ -38,6 +38,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rdkafka", &["connection/", "kafka/", "publish/"]),
     ("openssl", &["connection/", "agents/tls/tests.rs"]),
     ("clap_complete", &["cli/completions.rs"]),
+    ("clap_mangen", &["cli/man.rs"]),
     ("hyper", &["agents/"]),
     ("hyper_util", &["agents/"]),
     ("hyper_tls", &["agents/"]),

@@ -11,6 +11,7 @@ mod flags;
 mod healthcheck;
 mod interrupt;
 mod logging;
+mod man;
 mod output;
 mod progress;
 mod publish;
@@ -22,6 +23,7 @@ mod spool;
 mod test;
 mod variables;
 mod version;
+mod watched;
 
 use std::{
     io::{self, Write as _},
@@ -66,6 +68,8 @@ enum Command {
     Healthcheck(healthcheck::Healthcheck),
     /// Print a script that completes this command line in a shell.
     Completions(completions::Completions),
+    /// Write the manual pages into a folder.
+    Man(man::ManPages),
 }
 
 /// Parses the command line, runs the subcommand and gives its exit code.
@@ -94,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Spool(spool) => spool.main(),
         Command::Healthcheck(healthcheck) => healthcheck.main(),
         Command::Completions(completions) => completions.main(Cli::command()),
+        Command::Man(man) => man.main(Cli::command()),
     })
 }
 

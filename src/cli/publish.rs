@@ -1,21 +1,30 @@
-//! `publish`: events from a file or stdin to Kafka, one JSON event a line.
+//! `publish`: events from a file or stdin to Kafka: JSON, one a line or each over several.
+
+mod documents;
 
 use std::{
     fs::File,
     io::{self, BufRead, BufReader},
     path::PathBuf,
     process::ExitCode,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use clap::Args;
 
+use documents::Documents;
+use serde_json::json;
+
 use super::{
-    flags::{Kafka, Source},
+    flags::{Kafka, OutputFlag, Source},
     logging,
     output::{self, fail},
     variables::Variables,
+    watched::watched,
 };
 use crate::{
     bridge::Exit,
@@ -28,10 +37,11 @@ use crate::{
 
 const HELP: &str = "Example: workflow-bridge publish events.jsonl\n\
 Example: echo '{\"event_id\": ...}' | workflow-bridge publish -\n\n\
-Each line is checked as the bridge reads it and written in the canonical spelling. A line that is no event is \
-reported with its number and left out, the others are published, and the exit code is 65. Publishing a file again is \
-safe: events with a known event_id are duplicates. It takes one --topic; a --group changes nothing.\n\n\
-Exit codes: 0 every line is published, 65 some lines are no events, 69 Kafka cannot be reached, 74 the result could not \
+An event is one line of JSON, or an object over several lines that begins at the beginning of a line. Each is checked as the \
+bridge reads it and written in the canonical spelling. What is no event is reported with the number of its line and left \
+out, the others are published, and the exit code is 65. Publishing a file again is safe: events with a known event_id are \
+duplicates. It takes one --topic; a --group changes nothing. Ctrl-C says what was published by then.\n\n\
+Exit codes: 0 everything is published, 65 some of it is no event, 69 Kafka cannot be reached, 74 the result could not \
 be written, 78 the settings are wrong.";
 
 /// Flags of `publish`.
@@ -40,6 +50,8 @@ be written, 78 the settings are wrong.";
 pub(super) struct Publish {
     #[command(flatten)]
     source: Source,
+    #[command(flatten)]
+    form: OutputFlag,
     #[command(flatten)]
     kafka: Kafka,
     /// How long Kafka may take to answer, such as 3s [default: 5s to connect, 30s for each 1000 events]
@@ -80,11 +92,28 @@ pub(super) fn publisher(kafka: &KafkaSettings, topic: &str, timeout: Duration) -
     kafka.properties.iter().fold(builder, |builder, (name, value)| builder.property(name, value)).build()
 }
 
+/// What is done, for whoever watches.
+#[derive(Debug, Default)]
+struct SoFar {
+    published: AtomicU64,
+    refused: AtomicU64,
+    /// Handed to the client, and not acknowledged.
+    under_way: AtomicU64,
+}
+
+impl SoFar {
+    fn text(&self) -> String {
+        let [published, refused, under_way] =
+            [&self.published, &self.refused, &self.under_way].map(|count| count.load(Relaxed));
+        let under_way = if under_way > 0 { format!(", {under_way} under way") } else { String::new() };
+        format!("{published} events published{under_way}, {refused} lines refused")
+    }
+}
+
 /// The results of the lines so far, and the batch of the next ones.
 struct Lines {
     name: String,
-    published: u64,
-    refused: u64,
+    so_far: Arc<SoFar>,
     batch: Vec<(u64, Record)>,
     timeout: Option<Duration>,
     connected: bool,
@@ -93,16 +122,19 @@ struct Lines {
 impl Lines {
     /// Reads and publishes every line. `Err` ends the command.
     fn publish_all(&mut self, lines: Box<dyn BufRead>, publisher: &Publisher) -> Result<(), ExitCode> {
-        for (number, line) in (1_u64..).zip(lines.split(b'\n')) {
-            let line = line.map_err(|error| fail(Exit::Data, &format_args!("{}:{number}: {error}", self.name)))?;
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            match decode(line.as_slice()) {
+        let mut documents = Documents::new(lines);
+        loop {
+            let next = documents.next();
+            let next = next.map_err(|error| fail(Exit::Data, &format_args!("{}: {error}", self.name)))?;
+            let Some(document) = next else { break };
+            let number = document.line;
+            match decode(document.text.as_slice()) {
                 Ok(event) => self.add(number, &event, publisher.topic()),
                 Err(poison) => {
                     let hint = match poison {
-                        Poison::NotJson { .. } => " (one event a line)",
+                        Poison::NotJson { .. } => {
+                            " (one event a line, or an object that begins at the beginning of a line)"
+                        }
                         _ => "",
                     };
                     self.refuse(number, &format_args!("{poison}{hint}"));
@@ -127,7 +159,7 @@ impl Lines {
     }
 
     fn refuse(&mut self, number: u64, reason: &dyn std::fmt::Display) {
-        self.refused += 1;
+        self.so_far.refused.fetch_add(1, Relaxed);
         output::note(format_args!("{}:{number}: {reason}", self.name));
     }
 
@@ -142,19 +174,21 @@ impl Lines {
         self.connected = true;
         let (numbers, records): (Vec<_>, Vec<_>) = self.batch.drain(..).unzip();
         let mut unavailable = None;
+        self.so_far.under_way.store(records.len() as u64, Relaxed);
         let answers = publisher.publish_many(records, self.timeout.unwrap_or(DEADLINE));
         for (number, answer) in numbers.into_iter().zip(answers) {
             match answer {
-                Ok(_) => self.published += 1,
+                Ok(_) => drop(self.so_far.published.fetch_add(1, Relaxed)),
                 Err(error @ PublishError::TooLarge { .. }) => self.refuse(number, &error),
                 Err(error) => unavailable = unavailable.or(Some((number, error))),
             }
         }
+        self.so_far.under_way.store(0, Relaxed);
         unavailable.map_or(Ok(()), |(number, error)| Err(self.unavailable(number, &error)))
     }
 
     fn unavailable(&self, number: u64, error: &PublishError) -> ExitCode {
-        let (name, so_far) = (&self.name, self.published);
+        let (name, so_far) = (&self.name, self.so_far.published.load(Relaxed));
         fail(
             Exit::Unavailable,
             &format_args!(
@@ -194,13 +228,26 @@ impl Publish {
             Ok(publisher) => publisher,
             Err(error) => return fail(Exit::Config, &error),
         };
-        let mut progress =
-            Lines { name, published: 0, refused: 0, batch: Vec::new(), timeout: self.timeout, connected: false };
-        if let Err(code) = progress.publish_all(lines, &publisher) {
-            return code;
+        let so_far = Arc::new(SoFar::default());
+        let watching = watched({
+            let so_far = Arc::clone(&so_far);
+            move || so_far.text()
+        });
+        let mut lines_left =
+            Lines { name, so_far: Arc::clone(&so_far), batch: Vec::new(), timeout: self.timeout, connected: false };
+        let done = lines_left.publish_all(lines, &publisher);
+        drop(watching);
+        let [sent, refused] = [&so_far.published, &so_far.refused].map(|count| count.load(Relaxed));
+        if self.form.is_json() {
+            let summary = json!({"topic": topic, "published": sent, "refused": refused, "complete": done.is_ok()});
+            output::result(format_args!("{}", output::json(&summary)));
+        } else if done.is_ok() {
+            output::result(format_args!("{sent} events published to {topic}, {refused} lines refused"));
         }
-        let Lines { published, refused, .. } = progress;
-        output::result(format_args!("{published} events published to {topic}, {refused} lines refused"));
-        if refused == 0 { ExitCode::SUCCESS } else { ExitCode::from(Exit::Data) }
+        match done {
+            Err(code) => code,
+            Ok(()) if refused == 0 => ExitCode::SUCCESS,
+            Ok(()) => ExitCode::from(Exit::Data),
+        }
     }
 }

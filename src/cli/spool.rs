@@ -1,20 +1,31 @@
 //! `spool`: the status of a spool folder, and its drain.
 
-use std::{path::PathBuf, process::ExitCode, thread, time::Duration};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
 
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use super::{
-    flags::Source,
+    flags::{OutputFlag, Source},
     logging,
     output::{self, fail},
     variables::Variables,
+    watched::watched,
 };
 use crate::{
     bridge::{Exit, SPOOL_BATCH_TIME, process_environment, spool_publisher},
     config::{Config, environment_help},
     publish::{
-        Budget, Drained, Interrupt, drain,
+        Budget, Drained, Interrupt, Record, drain,
         spool::{FOLDER_VARIABLE, Spool, SpoolError, SpoolSettings, SpoolStats, same_destination},
     },
 };
@@ -58,6 +69,8 @@ struct Flags {
     #[arg(long, value_name = "HOST:PORT")]
     brokers: Option<String>,
     #[command(flatten)]
+    form: OutputFlag,
+    #[command(flatten)]
     source: Source,
 }
 
@@ -81,7 +94,11 @@ impl SpoolCommand {
         };
         let spool = Spool::new(SpoolSettings::new(folder));
         let done = match self.action {
-            Action::Drain(_) => drain_all(&spool, &config),
+            Action::Drain(_) => drain_all(&spool, &config, flags.form.is_json()),
+            Action::Status(_) if flags.form.is_json() => spool.stats().map(|stats| {
+                output::result(format_args!("{}", output::json(&waiting(&spool, &stats))));
+                ExitCode::SUCCESS
+            }),
             Action::Status(_) => status(&spool, &config),
         };
         done.unwrap_or_else(|error| match error {
@@ -98,11 +115,15 @@ fn default_folder() -> Option<PathBuf> {
     Some(chosen.folder)
 }
 
-fn drain_all(spool: &Spool, config: &Config) -> Result<ExitCode, SpoolError> {
+fn drain_all(spool: &Spool, config: &Config, as_json: bool) -> Result<ExitCode, SpoolError> {
     let folder = spool.folder().display();
     let before = spool.stats()?;
     if before.events == 0 {
-        output::result(format_args!("{}", nothing(spool, &before)));
+        if as_json {
+            output::result(format_args!("{}", output::json(&drained(spool, &Drained::default()))));
+        } else {
+            output::result(format_args!("{}", nothing(spool, &before)));
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let publisher = match spool_publisher(&config.kafka) {
@@ -114,10 +135,20 @@ fn drain_all(spool: &Spool, config: &Config) -> Result<ExitCode, SpoolError> {
         return Ok(fail(Exit::Unavailable, &format_args!("{error} ({left} left in {folder}, none published)")));
     }
 
+    let acknowledged = Arc::new(AtomicU64::new(0));
+    let watching = watched({
+        let (acknowledged, waiting) = (Arc::clone(&acknowledged), before.events);
+        move || format!("{} of {} published", acknowledged.load(Relaxed), count(waiting, "event"))
+    });
+    let mut send = |records: &[Record]| {
+        let sent = publisher.send_unspooled(records, SPOOL_BATCH_TIME);
+        acknowledged.fetch_add(sent.acknowledged() as u64, Relaxed);
+        sent
+    };
     let mut all = Drained::default();
     let mut waited = Duration::ZERO;
     loop {
-        let pass = drain(spool, None, Budget::ALL, &mut |records| publisher.send_unspooled(records, SPOOL_BATCH_TIME))?;
+        let pass = drain(spool, None, Budget::ALL, &mut send)?;
         let (is_over, progress) = (pass.left == pass.left_alone, pass.published > 0);
         let failed = pass.put_back > 0;
         add(&mut all, pass);
@@ -131,30 +162,72 @@ fn drain_all(spool: &Spool, config: &Config) -> Result<ExitCode, SpoolError> {
         }
     }
     publisher.close(Duration::ZERO);
+    drop(watching);
 
-    let here = publisher.bootstrap_servers();
-    output::result(format_args!("{} published to {here} from {folder}", count(all.published, "event")));
-    for (servers, events) in all.elsewhere(here) {
-        output::result(format_args!("  {} of them had been spooled for {servers}", count(events, "event")));
+    if as_json {
+        output::result(format_args!("{}", output::json(&drained(spool, &all))));
+    } else {
+        let here = publisher.bootstrap_servers();
+        output::result(format_args!("{} published to {here} from {folder}", count(all.published, "event")));
+        for (servers, events) in all.elsewhere(here) {
+            output::result(format_args!("  {} of them had been spooled for {servers}", count(events, "event")));
+        }
     }
+    Ok(judged(spool, &all))
+}
+
+/// What is left, on stderr, and the exit code.
+fn judged(spool: &Spool, all: &Drained) -> ExitCode {
+    let folder = spool.folder().display();
     let reason = all.error.as_deref().unwrap_or("another process is draining them at the moment");
     if all.left > all.left_alone {
         let left = count(all.left, "event");
-        return Ok(fail(Exit::Unavailable, &format_args!("{left} left in {folder}: {reason}")));
+        return fail(Exit::Unavailable, &format_args!("{left} left in {folder}: {reason}"));
     }
     if all.quarantined + all.left_alone > 0 {
         let bad = count(all.quarantined, "event");
         let alone = count(all.left_alone, "event");
-        return Ok(fail(
+        return fail(
             Exit::Data,
             &format_args!(
                 "{bad} moved to {folder}/quarantine, where a .reason beside each says why it can never be published; \
                  {alone} left alone: {}",
                 all.note.as_deref().unwrap_or_default()
             ),
-        ));
+        );
     }
-    Ok(ExitCode::SUCCESS)
+    ExitCode::SUCCESS
+}
+
+fn drained(spool: &Spool, all: &Drained) -> Value {
+    json!({
+        "folder": spool.folder().to_string_lossy(),
+        "published": all.published,
+        "quarantined": all.quarantined,
+        "left": all.left,
+        "left_alone": all.left_alone,
+        "published_by_servers": all.destinations,
+        "note": all.note,
+        "error": all.error,
+    })
+}
+
+fn waiting(spool: &Spool, stats: &SpoolStats) -> Value {
+    let first = stats.first.as_ref();
+    let first = first.map(|first| json!({"event_id": first.event_id, "topic": first.topic, "reason": first.reason}));
+    json!({
+        "folder": spool.folder().to_string_lossy(),
+        "exists": spool.folder().exists(),
+        "events": stats.events,
+        "bytes": stats.bytes,
+        "claimed": stats.claimed,
+        "oldest_seconds": stats.oldest.map(|oldest| oldest.as_secs()),
+        "oldest": first,
+        "waiting_by_servers": stats.destinations,
+        "quarantined": stats.quarantined,
+        "quarantined_bytes": stats.quarantined_bytes,
+        "strangers": stats.strangers,
+    })
 }
 
 /// Adds the result of a pass: what is left is what the last one left.
@@ -226,4 +299,20 @@ fn count(number: u64, noun: &str) -> String {
         (_, noun) => format!("{noun}s"),
     };
     format!("{number} {noun}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_what_the_text_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::new(SpoolSettings::new(folder.path().join("spool")));
+        let found = waiting(&spool, &spool.stats().unwrap());
+        assert_eq!((&found["exists"], &found["events"], &found["oldest"]), (&false.into(), &0.into(), &Value::Null));
+        let all = Drained { published: 3, left: 1, error: Some("away".into()), ..Drained::default() };
+        let found = drained(&spool, &all);
+        assert_eq!((&found["published"], &found["left"], &found["error"]), (&3.into(), &1.into(), &"away".into()));
+    }
 }

@@ -48,9 +48,9 @@ pub(crate) fn reach(wanted: &Wanted, within: Duration) -> Vec<Probed> {
     let mut found = vec![Probed::ok(target, judge::brokers(&brokers, &settings.security))];
     // Each topic is asked for by itself, all at once: one that is slow delays no other.
     let topics: Vec<Vec<Probed>> = thread::scope(|scope| {
-        let asked: Vec<_> =
+        let answers: Vec<_> =
             settings.topics.iter().map(|source| scope.spawn(|| of_source(&asker, wanted, source))).collect();
-        asked.into_iter().map(|asked| asked.join().unwrap_or_default()).collect()
+        answers.into_iter().map(|answer| answer.join().unwrap_or_default()).collect()
     });
     found.extend(topics.into_iter().flatten());
     found.push(group(&asker, settings));
@@ -69,7 +69,7 @@ fn of_source(asker: &Asker, wanted: &Wanted, source: &str) -> Vec<Probed> {
         _ => 1,
     };
     let reading = matches!(topic, Ok(Topic::Present { .. })).then(|| asker.read(source, partitions));
-    let mut found = vec![judge::source(source, topic, reading, max_bytes, settings.budget.max_record_bytes)];
+    let mut found = vec![judge::source(source, topic, reading.as_ref(), max_bytes, settings.budget.max_record_bytes)];
     let name = settings.dead_letter_topic(source);
     let target = format!("dead-letter topic {name}");
     let found_topic = asker.topic(&name);

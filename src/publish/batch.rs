@@ -246,6 +246,11 @@ pub struct Sent {
 }
 
 impl Sent {
+    /// How many of them Kafka has, as far as it is known.
+    pub fn acknowledged(&self) -> usize {
+        self.answers.iter().filter(|answer| answer.is_ok()).count()
+    }
+
     /// The same, and nothing more has to be sent.
     pub(super) fn last(self) -> Self {
         Self { is_last: true, ..self }

@@ -40,8 +40,8 @@ impl Index {
     /// An index of these patterns; the number of a rule is its place among them.
     pub(super) fn new<'a>(patterns: impl Iterator<Item = &'a Pattern>) -> Self {
         let chosen = choose::choose(patterns);
-        let (mut lists, mut places): (Vec<Vec<usize>>, HashMap<Vec<&str>, HashMap<Key<'_>, usize>>) =
-            Default::default();
+        let mut lists: Vec<Vec<usize>> = Vec::new();
+        let mut places: HashMap<Vec<&str>, HashMap<Key<'_>, usize>> = HashMap::new();
         for (rule, anchors) in chosen.found {
             let keys = places.entry(anchors.path).or_default();
             for key in anchors.keys {

@@ -133,12 +133,11 @@ impl Map {
             return Ok(());
         }
         let found = node.found_type();
-        match merged(node) {
-            Some(maps) => self.merged.extend(maps),
-            None => {
-                let message = format!("expected a map after `<<`, or a list of maps, found {found}: as in `<<: *base`");
-                report.fault(Some(at), message);
-            }
+        if let Some(maps) = merged(node) {
+            self.merged.extend(maps);
+        } else {
+            let message = format!("expected a map after `<<`, or a list of maps, found {found}: as in `<<: *base`");
+            report.fault(Some(at), message);
         }
         Ok(())
     }

@@ -1,14 +1,14 @@
-//! What `check` writes, for people and for programs; `completions` and `--version`.
+//! What `check` writes, for people and for programs; `completions`, `man` and `--version`.
 
 use std::{
     fs,
     io::Write as _,
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
 };
 
 use serde_json::Value;
 
-use crate::kit::process::Scratch;
+use crate::kit::commands::{folder_with, run, text};
 
 /// The first example of "Common mistakes" in docs/routing.md.
 const MISTAKES: &str = "agents: {audit: {http: {url: \"http://127.0.0.1:8181/\"}}}
@@ -26,30 +26,6 @@ const SUSPICIOUS: &str = "agents:
 rules:
   - {name: all, when: {event_type: [WORKFLOW_COMPLETED, WORKFLOW_PAUSED]}, to: [audit]}
 ";
-
-fn folder_with(files: &[(&str, &str)]) -> Scratch {
-    let folder = Scratch::new("check");
-    for (name, text) in files {
-        let path = folder.join(name);
-        fs::create_dir_all(path.parent().expect("it has one")).expect("a scratch folder can be written");
-        fs::write(path, text).expect("a scratch folder can be written");
-    }
-    folder
-}
-
-fn run(folder: &Scratch, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_workflow-bridge"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| name.starts_with("KAFKA_") || name.starts_with("BRIDGE_")) {
-            command.env_remove(name);
-        }
-    }
-    command.current_dir(&**folder).args(arguments).stdin(Stdio::null()).output().expect("the binary starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 /// docs/routing.md shows this output.
 #[test]
@@ -146,6 +122,22 @@ fn completions_are_a_script_that_the_shell_reads() {
         }
     }
     assert_eq!(run(&folder, &["completions", "csh"]).status.code(), Some(64));
+}
+
+#[test]
+fn man_writes_a_page_for_each_command() {
+    let folder = folder_with(&[]);
+    let output = run(&folder, &["man", "share/man1"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    for page in ["workflow-bridge", "workflow-bridge-check", "workflow-bridge-spool-drain", "workflow-bridge-man"] {
+        let page = fs::read_to_string(folder.join(format!("share/man1/{page}.1"))).expect("the page is there");
+        assert!(page.contains(".TH WORKFLOW"), "{page}");
+    }
+    let page = fs::read_to_string(folder.join("share/man1/workflow-bridge-run.1")).expect("the page is there");
+    for word in ["brokers", "KAFKA_BOOTSTRAP_SERVERS", "BRIDGE_ADMIN_ADDR"] {
+        assert!(page.contains(word), "no {word} in\n{page}");
+    }
+    assert_eq!(run(&folder, &["man", "share/man1/workflow-bridge.1"]).status.code(), Some(74));
 }
 
 #[test]

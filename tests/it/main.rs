@@ -16,6 +16,7 @@ mod admin;
 mod check_connect;
 mod check_output;
 mod cli;
+mod cli_publish;
 mod consumer;
 mod dead_letters;
 mod dialects;

@@ -47,7 +47,7 @@ pub(super) fn refused(target: &str, error: &RdError, remedy: &str) -> Probed {
 pub(super) fn source(
     name: &str,
     topic: KafkaResult<Topic>,
-    reading: Option<KafkaResult<()>>,
+    reading: Option<&KafkaResult<()>>,
     max_bytes: Option<u64>,
     max_record_bytes: u64,
 ) -> Probed {
@@ -62,7 +62,7 @@ pub(super) fn source(
         }
         Err(error) => return refused(&target, &error, "grant our user READ and DESCRIBE on it"),
     };
-    if let Some(Err(error)) = &reading {
+    if let Some(Err(error)) = reading {
         return refused(&target, error, "grant our user READ on it");
     }
     let found = format!("{}, our user may read it", counted(partitions));

@@ -45,8 +45,8 @@ impl Keyed {
     pub(super) fn new(keys: HashMap<Key<'_>, usize>) -> Self {
         let mut keyed = Self::default();
         let (mut ranges, mut contained) = (Vec::new(), Vec::new());
-        let (mut affixes, mut caseless_affixes): (Vec<(End, &str, usize)>, Vec<(End, String, usize)>) =
-            Default::default();
+        let mut affixes: Vec<(End, &str, usize)> = Vec::new();
+        let mut caseless_affixes: Vec<(End, String, usize)> = Vec::new();
         for (key, list) in keys {
             match key {
                 Key::Any => keyed.any = Some(list),
@@ -72,10 +72,9 @@ impl Keyed {
         }
         keyed.ranges = (!ranges.is_empty()).then(|| Ranges::new(&ranges));
         keyed.contained = (!contained.is_empty()).then(|| Contained::new(&contained));
-        keyed.affixes = by_end(affixes.iter().map(|(end, text, list)| (*end, *text, *list)));
+        keyed.affixes = by_end(&affixes);
         if !caseless_affixes.is_empty() {
-            let affixes = caseless_affixes.iter().map(|(end, text, list)| (*end, text.as_str(), *list));
-            keyed.caseless.get_or_insert_default().affixes = by_end(affixes);
+            keyed.caseless.get_or_insert_default().affixes = by_end(&caseless_affixes);
         }
         keyed
     }
@@ -115,10 +114,10 @@ impl Keyed {
     }
 }
 
-fn by_end<'t>(affixes: impl Iterator<Item = (End, &'t str, usize)> + Clone) -> Vec<Affixes> {
+fn by_end<T: AsRef<str>>(affixes: &[(End, T, usize)]) -> Vec<Affixes> {
     let of = |wanted: End| {
-        let mut texts =
-            affixes.clone().filter(move |(end, ..)| *end == wanted).map(|(_, text, list)| (text, list)).peekable();
+        let of_this_end = affixes.iter().filter(|(end, ..)| *end == wanted);
+        let mut texts = of_this_end.map(|(_, text, list)| (text.as_ref(), *list)).peekable();
         texts.peek().is_some().then(|| Affixes::new(wanted, texts))
     };
     [End::Start, End::End].into_iter().filter_map(of).collect()

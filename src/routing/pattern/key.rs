@@ -88,7 +88,7 @@ fn text_keys(test: &TextTest) -> Vec<Key<'_>> {
         TextTest::Suffix(suffix) => affix(End::End, suffix).into_iter().collect(),
         TextTest::Wildcard(wildcard) => wildcard_keys(wildcard),
         TextTest::Caseless(caseless) => match caseless.ascii() {
-            Some(text) => vec![Key::CaselessText(text)],
+            Some(lower) => vec![Key::CaselessText(lower)],
             None => [End::Start, End::End].into_iter().filter_map(|end| caseless_affix(end, caseless)).collect(),
         },
         TextTest::CaselessPrefix(caseless) => caseless_affix(End::Start, caseless).into_iter().collect(),

@@ -201,7 +201,8 @@ fn what_aliases_add_is_bounded_in_values_bytes_and_levels() {
         let lines = (1..40).map(|n| format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 9].join(", ")));
         format!("a0: &a0 {first}\n{}", lines.collect::<String>())
     };
-    let merges: String = (1..40).map(|n| format!("a{n}: &a{n} {{b{n}: *a{m}, c{n}: *a{m}}}\n", m = n - 1)).collect();
+    let merges = (1..40).map(|n| format!("a{n}: &a{n} {{b{n}: *a{m}, c{n}: *a{m}}}\n", m = n - 1));
+    let merges = merges.collect::<Vec<_>>().concat();
     let long = format!("a0: &a0 {}\nb: [{}]\n", "x".repeat(1 << 20), vec!["*a0"; 20].join(", "));
     for text in [laughs("[x]"), laughs("{b: c}"), laughs(&"x".repeat(100_000)), format!("a0: &a0 {{}}\n{merges}"), long]
     {
@@ -209,7 +210,7 @@ fn what_aliases_add_is_bounded_in_values_bytes_and_levels() {
         assert!(node.is_none() && problems.len() == 1, "{problems:?}");
         assert!(problems[0].contains("stand for at most 200000 values"), "{problems:?}");
     }
-    let nested: String = (1..70).map(|n| format!("a{n}: &a{n} [*a{}]\n", n - 1)).collect();
+    let nested = (1..70).map(|n| format!("a{n}: &a{n} [*a{}]\n", n - 1)).collect::<Vec<_>>().concat();
     assert_problem(&format!("a0: &a0 []\n{nested}"), &["f:64:12: expected at most 64 levels"]);
     // All texts together.
     let mut expansion = Expansion::default();

@@ -12,8 +12,10 @@ use crate::{
     routing::pattern::compile_json,
 };
 
-/// Kinds of folders: the name, and the condition of each rule beside its event type.
-const KINDS: [(&str, fn(usize) -> Value); 5] = [
+/// A kind of folder: its name, and the condition of each rule beside its event type.
+type Kind = (&'static str, fn(usize) -> Value);
+
+const KINDS: [Kind; 5] = [
     ("exact", |n| json!({"workflow_id": [format!("team-{n:06}-daily")]})),
     ("prefixes", |n| json!({"workflow_id": [{"prefix": format!("team-{n:06}")}]})),
     ("wildcards", |n| json!({"workflow_id": [{"wildcard": format!("team-*{n:06}-*")}]})),
@@ -48,7 +50,9 @@ fn the_rules_that_do_not_match_cost_nothing() {
         let index = Index::new(patterns.iter());
         let built = began.elapsed();
         let mut fields = crate::event::FieldSet::default();
-        patterns.iter().for_each(|pattern| pattern.add_fields(&mut fields));
+        for pattern in &patterns {
+            pattern.add_fields(&mut fields);
+        }
         let events = events(rules);
         let (mut candidates, mut matched) = (0, 0);
         let began = Instant::now();
