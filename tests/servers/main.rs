@@ -4,6 +4,7 @@
 #![expect(
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stderr,
     clippy::print_stdout,
     reason = "a test that cannot go on says why and ends; figures are printed"
 )]
@@ -64,9 +65,9 @@ fn once_on(flavor: Flavor, server_kills: usize) {
     all_committed(kafka, bridge.group(), &topic);
     bridge.stop();
     if server_kills == 0 {
-        settled(&proxy, &langgraph)
+        settled(&proxy, &langgraph);
     } else {
-        arrived(&proxy)
+        arrived(&proxy);
     }
     let runs = accepted_once(&langgraph, &prefix);
     println!("{flavor:?}: runs -> events {runs:?} in {:?}, {:?}", started.elapsed(), proxy.faults());
