@@ -44,8 +44,8 @@ QUICK := WORKFLOW_BRIDGE_QUICK_TESTS=1 PROPTEST_CASES=32
 QUICK_THREADS := 8
 
 .PHONY: help demo kafka agent check test test-unit test-kafka test-langgraph test-python test-airflow test-aegra test-langgraph-js \
-  faults fuzz parking soak replicas lint clippy doc figures bench measure-restarts bench-publish wheel doctor test-setup kafka-jars langgraph-venv \
-  python-venv python-tools airflow-venvs bridge
+  faults fuzz parking soak replicas lint clippy doc figures bench measure-restarts measure-reloads bench-publish wheel doctor test-setup kafka-jars \
+  langgraph-venv aegra-venv python-venv python-tools airflow-venvs bridge
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -139,22 +139,8 @@ test-airflow: ## The Python package on real Airflow 2.8.4 and 3.3.2; needs Java 
 bridge:
 	@cargo test --quiet --locked --no-run --test house
 
-test-aegra: kafka-jars ## One run for each event on a real aegra, killed and restarted; needs Python 3.12 and PostgreSQL
-	@tests/doctor build kafka aegra
-	pins=tests/aegra/requirements.txt
-	venv=$(IT)/aegra-venv
-	if ! cmp -s $$pins $$venv/requirements.txt || ! [ -x $$venv/bin/aegra ]; then
-	  echo "Installing aegra into $$venv"
-	  rm -rf $$venv
-	  if command -v uv >/dev/null; then
-	    uv venv --quiet --python '>=3.12' $$venv
-	    uv pip install --quiet --compile-bytecode --python $$venv/bin/python -r $$pins
-	  else
-	    "$$(tests/doctor which-python-3.12)" -m venv $$venv
-	    $$venv/bin/pip install --quiet --disable-pip-version-check -r $$pins
-	  fi
-	  cp $$pins $$venv/requirements.txt
-	fi
+test-aegra: kafka-jars aegra-venv ## One run for each event on a real aegra, killed and restarted; needs Python 3.12 and PostgreSQL
+	@tests/doctor build kafka
 	cargo test --locked --test servers aegra -- --nocapture
 
 test-langgraph-js: kafka-jars ## One run for each event on a real LangGraph.js server; needs Node.js 20
@@ -172,8 +158,8 @@ test-langgraph-js: kafka-jars ## One run for each event on a real LangGraph.js s
 	cargo test --locked --test servers langgraph_js -- --nocapture
 
 # Each run prints its seed and its schedule; a failed one keeps its logs under target/faults.
-faults: test-setup ## Three brokers and replicas under a random schedule of faults: make faults SEED=1 MINUTES=2
-	FAULTS_SEED=$(SEED) FAULTS_MINUTES=$(MINUTES) cargo test --locked --test faults -- --exact --nocapture \
+faults: test-setup $(if $(filter aegra,$(SERVER)),aegra-venv) ## Three brokers and replicas under a random schedule of faults: make faults SEED=1 MINUTES=3 [SERVER=aegra]
+	FAULTS_SEED=$(SEED) FAULTS_MINUTES=$(MINUTES) FAULTS_SERVER=$(SERVER) cargo test --locked --test faults -- --exact --nocapture \
 	  faults_for_as_long_as_asked
 
 parking: test-setup ## What one agent notices while another one is down: make parking MINUTES=10
@@ -286,6 +272,22 @@ langgraph-venv:
 	if cmp -s $$pins $(VENV)/requirements.txt && $(VENV)/bin/langgraph --version >/dev/null 2>&1; then exit 0; fi
 	echo "Installing the LangGraph server into $(VENV)"
 	$(call new-venv,$(VENV),$$pins)
+
+aegra-venv:
+	@tests/doctor aegra
+	pins=tests/aegra/requirements.txt
+	venv=$(IT)/aegra-venv
+	if cmp -s $$pins $$venv/requirements.txt && [ -x $$venv/bin/aegra ]; then exit 0; fi
+	echo "Installing aegra into $$venv"
+	rm -rf $$venv
+	if command -v uv >/dev/null; then
+	  uv venv --quiet --python '>=3.12' $$venv
+	  uv pip install --quiet --compile-bytecode --python $$venv/bin/python -r $$pins
+	else
+	  "$$(tests/doctor which-python-3.12)" -m venv $$venv
+	  $$venv/bin/pip install --quiet --disable-pip-version-check -r $$pins
+	fi
+	cp $$pins $$venv/requirements.txt
 
 # The wheel of the dev profile, which shares its build of librdkafka with `cargo test`, and what python/tests needs.
 python-venv: python-tools

@@ -1,8 +1,11 @@
 //! What happened in a run: pure data, as the oracle reads it. Times are milliseconds since the run began.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::schedule::{Fault, Lane};
+use super::{
+    fault::{Fault, Lane},
+    follower::Gaps,
+};
 
 /// The name of the HTTP agent in the rules.
 pub const AUDIT: &str = "audit";
@@ -99,7 +102,9 @@ pub struct Run {
     pub agent: String,
     /// The run's id.
     pub run: String,
-    /// When the server created it, in microseconds since 1970.
+    /// When the server created it.
+    pub at: u64,
+    /// The same in microseconds since 1970.
     pub created_us: i64,
 }
 
@@ -121,6 +126,8 @@ pub struct DeadLetter {
 pub struct LedgerEntry {
     /// The event's id.
     pub id: String,
+    /// Which of the topics that had the name one after the other.
+    pub log: usize,
     /// Where it stands.
     pub partition: i32,
     /// Where it stands.
@@ -138,22 +145,29 @@ impl LedgerEntry {
     }
 }
 
-/// The ledger topic lost every record of a partition below an offset.
+/// The ledger topic lost records: every one of a partition below an offset, or all that it had.
 #[derive(Debug, Clone, Copy)]
-pub struct Truncation {
+pub struct Loss {
     /// When it began.
     pub at: u64,
-    /// The partition.
-    pub partition: i32,
-    /// The first offset that is left.
-    pub before: i64,
+    /// Which of the topics that had the name one after the other.
+    pub log: usize,
+    /// The partition, and the first offset that is left; `None` when the topic was deleted.
+    pub truncated: Option<(i32, i64)>,
 }
 
-impl Truncation {
+impl Loss {
     /// Whether it removed this record before this time.
     pub fn removed(&self, entry: &LedgerEntry, before: u64) -> bool {
-        self.partition == entry.partition && entry.offset < self.before && self.at <= before
+        let is_in = |(partition, offset)| entry.partition == partition && entry.offset < offset;
+        self.log == entry.log && self.truncated.is_none_or(is_in) && self.at <= before
     }
+}
+
+/// Whether a topic still had this record when it was deleted.
+pub fn was_left(losses: &[Loss], entry: &LedgerEntry, deleted: usize) -> bool {
+    let truncated = losses.iter().any(|loss| loss.truncated.is_some() && loss.removed(entry, u64::MAX));
+    entry.log == deleted && !truncated
 }
 
 /// A fault as it was: from its begin until it was healed.
@@ -189,6 +203,28 @@ pub struct Exit {
     pub how: String,
 }
 
+/// A delivery that a replica logged as parked.
+#[derive(Debug, Clone)]
+pub struct Parking {
+    /// When.
+    pub at: u64,
+    /// The event's id.
+    pub id: String,
+    /// The agent.
+    pub agent: String,
+    /// Where it stands in the partition of the parked topic.
+    pub offset: i64,
+}
+
+/// The partitions of a topic.
+#[derive(Debug, Clone, Default)]
+pub struct Offsets {
+    /// The committed offset of each that has one.
+    pub committed: BTreeMap<i32, i64>,
+    /// The end of each.
+    pub ends: BTreeMap<i32, i64>,
+}
+
 /// Everything that the oracle judges.
 #[derive(Debug, Clone, Default)]
 pub struct History {
@@ -198,8 +234,12 @@ pub struct History {
     pub unacknowledged: usize,
     /// Every request to the HTTP agent, in the order in which they came.
     pub requests: Vec<Request>,
-    /// The replicas whose log has a failed attempt of an event to the HTTP agent.
-    pub failed_attempts: BTreeSet<(usize, String)>,
+    /// When a replica logged a failed attempt of an event to the HTTP agent.
+    pub failed_attempts: BTreeMap<(usize, String), Vec<u64>>,
+    /// When a replica logged that it got or gave up partitions.
+    pub moves: Vec<(usize, u64)>,
+    /// The deliveries that replicas logged as parked.
+    pub parkings: Vec<Parking>,
     /// Every run of the LangGraph server.
     pub runs: Vec<Run>,
     /// The ids of the runs that the graph executed, by event.
@@ -208,14 +248,16 @@ pub struct History {
     pub dead_letters: Vec<DeadLetter>,
     /// The ledger topic; `None` when there is none.
     pub ledger: Option<Vec<LedgerEntry>>,
-    /// The partitions of the ledger topic of which records were removed before they were seen.
-    pub ledger_gaps: BTreeSet<i32>,
+    /// What of the ledger topic was removed before it was seen.
+    pub ledger_gaps: Gaps,
     /// What the ledger topic lost.
-    pub truncations: Vec<Truncation>,
-    /// The committed offset of each partition that has one.
-    pub committed: BTreeMap<i32, i64>,
-    /// The end of each partition.
-    pub ends: BTreeMap<i32, i64>,
+    pub losses: Vec<Loss>,
+    /// The log of the ledger topic that was deleted last, when everything had come to rest and every replica ran.
+    pub deleted_at_rest: Option<usize>,
+    /// The source topic.
+    pub source: Offsets,
+    /// The topic of parked deliveries; empty when there is none.
+    pub parked: Offsets,
     /// Every fault.
     pub faults: Vec<Interval>,
     /// Every exit that nobody had asked for.

@@ -13,10 +13,11 @@ use std::{
 };
 
 use super::{
-    history::{Interval, Published, Truncation},
+    fault::{Fault, Lane},
+    history::{Interval, Loss, Published},
     publisher,
     replica::{delete_data, flip_bits},
-    schedule::{Fault, JOINER, Lane, Step},
+    schedule::{JOINER, Step},
     world::{HOLD, World, key, write_key},
 };
 use crate::kit::{FaultPlan, Link, broker::try_kafka_tool, cluster::BROKERS, process::Scratch};
@@ -153,6 +154,11 @@ fn begin_cluster(world: &World, fault: Fault) -> Heal<'_> {
             world.kafka().add_partitions(&world.topic, partitions + 1);
         }
         Fault::TruncateLedger(percent) => truncate_ledger(world, percent),
+        Fault::DeleteLedger => {
+            if delete_ledger(world).is_none() {
+                println!("{:8.1} s  there was no ledger topic to delete yet", seconds(world));
+            }
+        }
         other => unreachable!("{other:?} is no fault of the cluster"),
     }
     Box::new(move || {
@@ -186,14 +192,28 @@ fn move_leaders(world: &World) {
 /// Removes the oldest records of the ledger topic, if there is one.
 fn truncate_ledger(world: &World, percent: u8) {
     let topic = world.ledger_topic();
+    let log = world.follower.log();
     for (partition, (low, high)) in world.kafka().watermarks(&topic) {
         let before = low + (high - low) * i64::from(percent) / 100;
         if before > low {
-            let truncation = Truncation { at: world.now(), partition, before };
-            world.truncations.lock().unwrap_or_else(PoisonError::into_inner).push(truncation);
+            note_loss(world, Loss { at: world.now(), log, truncated: Some((partition, before)) });
             world.kafka().delete_records(&topic, partition, before);
         }
     }
+}
+
+/// Deletes the ledger topic, if there is one; the number of the log.
+pub fn delete_ledger(world: &World) -> Option<usize> {
+    let mut deleted = None;
+    world.follower.over_deletion(|log| {
+        note_loss(world, Loss { at: world.now(), log, truncated: None });
+        deleted = world.kafka().delete_topic(&world.ledger_topic()).then_some(log);
+    });
+    deleted
+}
+
+fn note_loss(world: &World, loss: Loss) {
+    world.losses.lock().unwrap_or_else(PoisonError::into_inner).push(loss);
 }
 
 fn begin_network(world: &World, replica: usize, fault: Fault) -> Heal<'_> {
@@ -213,7 +233,7 @@ fn begin_http(world: &World, fault: Fault) -> Heal<'_> {
     static KEYS: AtomicUsize = AtomicUsize::new(1);
     let faults = &world.agent_faults;
     match fault {
-        Fault::AgentDown => {
+        Fault::AgentDown | Fault::Outage => {
             world.agent.close();
             Box::new(|| world.agent.open())
         }
@@ -241,9 +261,21 @@ fn begin_http(world: &World, fault: Fault) -> Heal<'_> {
 fn begin_langgraph(world: &World, fault: Fault) -> Heal<'_> {
     let share = |percent: u8| f64::from(percent) / 100.0;
     let plan = match fault {
-        Fault::AgentDown => {
+        Fault::AgentDown | Fault::Outage => {
             world.proxy.close();
             return Box::new(|| world.proxy.open());
+        }
+        Fault::ExecuteAgain(percent) => {
+            world.langgraph().execute_again(percent);
+            return Box::new(|| world.langgraph().execute_again(0));
+        }
+        Fault::RestartServer => {
+            world.langgraph().stop();
+            return Box::new(|| world.langgraph().start_again());
+        }
+        Fault::KillServer => {
+            world.langgraph().kill();
+            return Box::new(|| world.langgraph().start_again());
         }
         Fault::FailAfterAccepting(percent) => FaultPlan { fail_responses: share(percent), ..FaultPlan::default() },
         Fault::LoseAnswers(percent) => FaultPlan { drop_responses: share(percent), ..FaultPlan::default() },

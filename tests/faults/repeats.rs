@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    history::{AUDIT, History, Interval, Request},
-    schedule::{Fault, Lane},
+    fault::{Fault, Lane},
+    history::{AUDIT, History, Interval, Loss, Request},
 };
 use crate::kit::Link;
 
@@ -22,8 +22,10 @@ pub enum Cause {
     Failed,
     /// The event was published into several partitions, and is known to be one only to a process that owns them all.
     OtherPartition,
-    /// The ledger topic had the delivery, and lost that record.
+    /// The ledger topic had the delivery, and was truncated.
     LedgerTruncated,
+    /// The ledger topic had the delivery, and was deleted.
+    LedgerDeleted,
     /// The agent closed the connection without an answer.
     AnswerLost,
     /// The network between the replica and the agent lost or delayed the answer.
@@ -38,12 +40,10 @@ pub enum Cause {
     Brokers,
     /// Another replica joined, left or was away, so partitions moved.
     Rebalance,
-    /// The replica's log has a failed attempt, such as a time-out, and no fault that explains it.
+    /// The replica logged a failed attempt in between, such as a time-out, and no fault explains it.
     AttemptFailed,
-    /// Another replica sent it, and no fault explains why the partition moved.
+    /// Partitions moved, and no fault explains why they did.
     Moved,
-    /// The event was published more than once.
-    PublishedTwice,
     /// None of these.
     Nothing,
 }
@@ -93,8 +93,8 @@ fn cause(history: &History, before: &Request, again: &Request) -> Cause {
         Cause::Failed
     } else if in_several_partitions(history, &again.id) {
         Cause::OtherPartition
-    } else if was_removed(history, again) {
-        Cause::LedgerTruncated
+    } else if let Some(loss) = removed_by(history, again) {
+        if loss.truncated.is_some() { Cause::LedgerTruncated } else { Cause::LedgerDeleted }
     } else if before.answered.is_none() && found(answering, &|f| f.lane == Lane::Http && loses(f.fault)).is_some() {
         Cause::AnswerLost
     } else if found(answering, &|f| network(f) && loses(f.fault)).is_some() {
@@ -109,12 +109,10 @@ fn cause(history: &History, before: &Request, again: &Request) -> Cause {
         Cause::Brokers
     } else if found(moving, &|f| matches!(f.lane, Lane::Replica(_) | Lane::Network(_)) && moves(f.fault)).is_some() {
         Cause::Rebalance
-    } else if history.failed_attempts.contains(&(before.replica, before.id.clone())) {
+    } else if has_failed(history, before, between) {
         Cause::AttemptFailed
-    } else if before.replica != again.replica {
+    } else if have_moved(history, (before, again), between) {
         Cause::Moved
-    } else if history.published.iter().filter(|record| record.id == again.id).count() > 1 {
-        Cause::PublishedTwice
     } else {
         Cause::Nothing
     }
@@ -125,17 +123,31 @@ fn in_several_partitions(history: &History, id: &str) -> bool {
     partitions.next().is_some_and(|first| partitions.any(|partition| partition != first))
 }
 
-/// Whether the ledger topic had lost a record of this delivery before the request.
-fn was_removed(history: &History, request: &Request) -> bool {
-    let entries = history.ledger.iter().flatten().filter(|entry| entry.id == request.id && entry.delivered_to(AUDIT));
-    let mut removed = entries.map(|entry| history.truncations.iter().any(|of| of.removed(entry, request.at)));
-    removed.any(|removed| removed)
+/// What had removed a record of this delivery from the ledger topic before the request.
+fn removed_by<'a>(history: &'a History, request: &Request) -> Option<&'a Loss> {
+    let mut entries =
+        history.ledger.iter().flatten().filter(|entry| entry.id == request.id && entry.delivered_to(AUDIT));
+    entries.find_map(|entry| history.losses.iter().find(|loss| loss.removed(entry, request.at)))
+}
+
+/// Whether the first request's replica logged that it failed.
+fn has_failed(history: &History, request: &Request, (from, to): (u64, u64)) -> bool {
+    let logged = history.failed_attempts.get(&(request.replica, request.id.clone()));
+    logged.is_some_and(|logged| logged.iter().any(|at| (from..=to).contains(at)))
+}
+
+/// Whether one of the two replicas logged that it got or gave up partitions: since the first request, or, if there are two,
+/// not long before it.
+fn have_moved(history: &History, (before, again): (&Request, &Request), (from, to): (u64, u64)) -> bool {
+    let from = if before.replica == again.replica { from } else { from.saturating_sub(AFTER) };
+    let mut moves = history.moves.iter();
+    moves.any(|(replica, at)| [before.replica, again.replica].contains(replica) && (from..=to).contains(at))
 }
 
 /// Whether the answer to a request that the agent acted on may be lost because of it.
 fn loses(fault: Fault) -> bool {
     match fault {
-        Fault::LoseAnswers(_) | Fault::AgentDown => true,
+        Fault::LoseAnswers(_) | Fault::AgentDown | Fault::Outage => true,
         Fault::Agents(link) => !matches!(link, Link::Slow(_)),
         _ => false,
     }
@@ -144,7 +156,7 @@ fn loses(fault: Fault) -> bool {
 /// Whether partitions or leaders may move because of it.
 fn moves(fault: Fault) -> bool {
     match fault {
-        Fault::Agents(_) | Fault::TruncateLedger(_) => false,
+        Fault::Agents(_) | Fault::TruncateLedger(_) | Fault::DeleteLedger => false,
         Fault::Brokers(link) | Fault::OneBroker(_, link) => !matches!(link, Link::Slow(_)),
         _ => true,
     }

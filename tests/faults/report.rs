@@ -1,7 +1,7 @@
 //! Prints what a run showed, and keeps its logs.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -10,19 +10,24 @@ use std::{
 
 use super::{
     CHECKS_KNOWN_TO_FAIL,
-    history::{AUDIT, History, Kind},
+    history::{ANALYST, AUDIT, History, Kind},
     oracle::Violation,
     repeats::{by_cause, repeats},
     world::World,
 };
-use crate::kit::process::Log;
+use crate::kit::{Flavor, process::Log};
 
 /// How many violations of a check are printed; the report has all.
 const PRINTED: usize = 8;
 
 /// Prints the figures and the violations. Panics if there is one that is not known.
 #[track_caller]
-pub fn report(world: &World, history: &History, violations: &[Violation], (seed, length): (u64, Duration)) {
+pub fn report(
+    world: &World,
+    history: &History,
+    violations: &[Violation],
+    (seed, server, length): (u64, Flavor, Duration),
+) {
     println!("{}", figures(history));
     let folder = keep(world, history, violations, seed);
     println!("kept: {}", folder.display());
@@ -48,9 +53,10 @@ pub fn report(world: &World, history: &History, violations: &[Violation], (seed,
     println!("{text}");
     let unknown: Vec<_> = by_check.keys().filter(|check| !CHECKS_KNOWN_TO_FAIL.contains(*check)).collect();
     let minutes = length.as_secs_f64() / 60.0;
+    let server = if server == Flavor::Aegra { " SERVER=aegra" } else { "" };
     assert!(
         unknown.is_empty(),
-        "seed {seed} violates {unknown:?}; what happened is in {}; again: make faults SEED={seed} MINUTES={minutes:.2}\n{text}",
+        "seed {seed} violates {unknown:?}; what happened is in {}; again: make faults SEED={seed} MINUTES={minutes:.2}{server}\n{text}",
         folder.display()
     );
 }
@@ -69,18 +75,29 @@ fn figures(history: &History) -> String {
     let accepted = history.requests.iter().filter(|request| request.accepted()).count();
     let _ = writeln!(text, "published: {} records, {kinds:?}", history.published.len());
     let _ = writeln!(text, "faults: {}, {faults:?}", history.faults.len());
+    let _ = writeln!(text, "{AUDIT}: {} requests, {accepted} accepted", history.requests.len());
+    let executed: usize = history.executions.values().map(Vec::len).sum();
+    let different: usize = history.executions.values().map(|runs| runs.iter().collect::<BTreeSet<_>>().len()).sum();
     let _ = writeln!(
         text,
-        "{AUDIT}: {} requests, {accepted} accepted; runs: {}",
-        history.requests.len(),
-        history.runs.len()
+        "{ANALYST}: {} runs, {different} of them executed, {} executions again by the server itself",
+        history.runs.len(),
+        executed - different
     );
     let _ = writeln!(text, "dead letters: {}", history.dead_letters.len());
     let ledger = history.ledger.as_ref().map_or("none".to_owned(), |entries| format!("{} records", entries.len()));
-    let _ = writeln!(text, "ledger topic: {ledger}, truncated {} times", history.truncations.len());
+    let _ = writeln!(text, "ledger topic: {ledger}; what it lost: {}", losses(history));
+    let parked: i64 = history.parked.ends.values().sum();
+    let _ = writeln!(text, "parked: {parked} records");
     let causes = by_cause(history);
     let _ = write!(text, "HTTP repeats: {}, {causes:?}", causes.values().sum::<usize>());
     text
+}
+
+/// How often the ledger topic was deleted, and how often partitions of it were truncated.
+fn losses(history: &History) -> String {
+    let deleted = history.losses.iter().filter(|loss| loss.truncated.is_none()).count();
+    format!("deleted {deleted} times, {} partitions truncated", history.losses.len() - deleted)
 }
 
 /// Everything that is known of an event, in the order of time, and the faults that overlapped it.
@@ -94,9 +111,9 @@ fn story(history: &History, id: &str) -> String {
         lines.push((request.at, format!("request of r{}, answered {:?}", request.replica, request.answered)));
     }
     for entry in history.ledger.iter().flatten().filter(|entry| entry.id == id) {
-        let (partition, offset) = (entry.partition, entry.offset);
-        lines
-            .push((entry.seen, format!("ledger topic: partition {partition}, offset {offset}: {:?}", entry.delivered)));
+        let (log, partition, offset) = (entry.log, entry.partition, entry.offset);
+        let text = format!("ledger topic {log}: partition {partition}, offset {offset}: {:?}", entry.delivered);
+        lines.push((entry.seen, text));
     }
     let from = lines.iter().map(|(at, _)| *at).min().unwrap_or_default();
     let to = lines.iter().map(|(at, _)| *at).max().unwrap_or_default();

@@ -5,12 +5,16 @@
 //! own, so a longer run of the same seed begins as a shorter one, and deals its kinds like cards: none comes twice before
 //! each of the lane came once. Seeds differ in how long a lane is left alone: where that is short the group hardly ever
 //! settles, where it is long there is more to lose.
+//!
+//! Each agent is down for more than a minute once, at a time of its own: the one in the first two minutes, the other in the
+//! third, and so again every ten minutes.
 
 use std::{fmt, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
-use crate::kit::{Link, cluster::BROKERS};
+use super::fault::{Fault, Lane};
+use crate::kit::{Flavor, Link, cluster::BROKERS};
 
 /// The replicas that are there from the start.
 pub const REPLICAS: usize = 3;
@@ -22,99 +26,12 @@ pub const SESSION: Duration = Duration::from_secs(6);
 const MAX_ADDED: usize = 2;
 /// How long a lane is left alone, in halves of the usual time, by the seed's remainder.
 const PACES: [u32; 3] = [2, 3, 5];
-
-/// What the faults of a lane happen to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Lane {
-    /// A replica's process and data folder.
-    Replica(usize),
-    /// The brokers and topics.
-    Cluster,
-    /// A replica's network.
-    Network(usize),
-    /// The HTTP agent.
-    Http,
-    /// The LangGraph server, and the network before it.
-    LangGraph,
-}
-
-/// One kind of fault. Each lasts for a while, and heals at its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Fault {
-    /// SIGKILL; the start is the end of it.
-    Kill,
-    /// SIGTERM, and a start soon.
-    Terminate,
-    /// SIGTERM, and a start after the group has gone on without it.
-    Leave,
-    /// SIGSTOP for longer than the session, then SIGCONT.
-    Freeze,
-    /// SIGKILL, and the data folder is deleted.
-    LoseData,
-    /// SIGKILL after a while without one broker, and the data folder is deleted: what that broker has not acknowledged is lost.
-    LoseUnacknowledged(usize),
-    /// SIGKILL, and bits of the data folder's files are flipped.
-    FlipBits,
-    /// A further replica starts with an empty folder; SIGTERM at the end.
-    Join,
-    /// SIGKILL of a broker.
-    KillBroker(usize),
-    /// SIGTERM of a broker.
-    StopBroker(usize),
-    /// Every partition gets another leader.
-    MoveLeaders,
-    /// The source topic gets one more partition.
-    AddPartition,
-    /// The ledger topic loses this share of its records, the oldest first, in percent.
-    TruncateLedger(u8),
-    /// The network between a replica and all brokers.
-    Brokers(Link),
-    /// The network between a replica and one broker.
-    OneBroker(usize, Link),
-    /// The network between a replica and both agents.
-    Agents(Link),
-    /// The agent refuses connections.
-    AgentDown,
-    /// The agent asks for a key that the replicas do not have yet: 401.
-    RotateKey,
-    /// The agent accepts and answers 503, in this share of the requests, in percent.
-    FailAfterAccepting(u8),
-    /// The agent accepts and closes the connection, in this share of the requests, in percent.
-    LoseAnswers(u8),
-    /// Requests are held past their time-out and then delivered, in this share, in percent.
-    HoldRuns(u8),
-}
-
-impl Fault {
-    /// The name that figures count it under.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Kill => "replica killed",
-            Self::Terminate => "replica terminated and restarted",
-            Self::Leave => "replica removed and added again",
-            Self::Freeze => "replica stopped past its session",
-            Self::LoseData => "data folder deleted",
-            Self::LoseUnacknowledged(_) => "data folder deleted behind a cut",
-            Self::FlipBits => "data folder bit-flipped",
-            Self::Join => "replica added and removed",
-            Self::KillBroker(_) => "broker killed",
-            Self::StopBroker(_) => "broker terminated",
-            Self::MoveLeaders => "leaders moved",
-            Self::AddPartition => "partition added",
-            Self::TruncateLedger(_) => "ledger topic truncated",
-            Self::Brokers(Link::Slow(_)) | Self::OneBroker(_, Link::Slow(_)) => "network to brokers slow",
-            Self::Brokers(Link::Held) | Self::OneBroker(_, Link::Held) => "network to brokers held",
-            Self::Brokers(_) | Self::OneBroker(..) => "network to brokers cut",
-            Self::Agents(Link::Slow(_)) => "network to agents slow",
-            Self::Agents(_) => "network to agents cut",
-            Self::AgentDown => "agent down",
-            Self::RotateKey => "agent key rotated",
-            Self::FailAfterAccepting(_) => "agent fails after accepting",
-            Self::LoseAnswers(_) => "answers lost",
-            Self::HoldRuns(_) => "run requests held",
-        }
-    }
-}
+/// When the long outage of the one agent begins, and of the other, in ms.
+const OUTAGES: [Range; 2] = [(30_000, 45_000), (95_000, 110_000)];
+/// How often it comes.
+const OUTAGE_EVERY: Duration = Duration::from_secs(600);
+/// How long an agent works at least before its long outage.
+const BEFORE_OUTAGE: Duration = Duration::from_secs(2);
 
 /// One fault of the schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,30 +59,62 @@ impl fmt::Display for Step {
     }
 }
 
-/// Every step of a run of this length, in the order of their begin. Each has ended when the length is over.
-pub fn schedule(seed: u64, length: Duration) -> Vec<Step> {
+/// Every step of a run of this length with this LangGraph server, in the order of their begin. Each has ended when the length is over.
+pub fn schedule(seed: u64, server: Flavor, length: Duration) -> Vec<Step> {
     let mut lanes: Vec<Lane> = (0..=JOINER).flat_map(|n| [Lane::Replica(n), Lane::Network(n)]).collect();
     lanes.extend([Lane::Cluster, Lane::Http, Lane::LangGraph]);
-    let mut steps: Vec<Step> = lanes.into_iter().flat_map(|lane| deal(lane, seed, length)).collect();
+    let mut steps: Vec<Step> = lanes.into_iter().flat_map(|lane| deal(lane, (seed, server), length)).collect();
     steps.sort_by_key(|step| (step.at, step.lane));
     steps
 }
 
+/// The least and the most, in ms.
+type Range = (u64, u64);
+
+fn draw(random: &mut StdRng, (least, most): Range) -> Duration {
+    Duration::from_millis(random.random_range(least..most))
+}
+
+/// The `number`th long outage of a lane, if it is an agent's: when it begins, and how long it lasts.
+fn outage(lane: Lane, seed: u64, number: u32) -> Option<(Duration, Duration)> {
+    let of_http = usize::try_from(seed / 3 % 2).unwrap_or_default();
+    let from = match lane {
+        Lane::Http => OUTAGES[of_http],
+        Lane::LangGraph => OUTAGES[1 - of_http],
+        _ => return None,
+    };
+    let mut random = StdRng::seed_from_u64(seed ^ salt(lane) ^ (u64::from(number) << 32));
+    Some((OUTAGE_EVERY * number + draw(&mut random, from), duration(Fault::Outage, &mut random)))
+}
+
 /// The steps of one lane.
-fn deal(lane: Lane, seed: u64, length: Duration) -> Vec<Step> {
+fn deal(lane: Lane, (seed, server): (u64, Flavor), length: Duration) -> Vec<Step> {
     let mut random = StdRng::seed_from_u64(seed ^ salt(lane));
     let mut steps = Vec::new();
     let mut deck: Vec<Fault> = Vec::new();
     let mut added = 0;
     let pause = |random: &mut StdRng| pause(lane, random) * PACES[usize::try_from(seed % 3).unwrap_or_default()] / 2;
     let mut at = pause(&mut random);
+    let mut outages = (0..).map_while(|number| outage(lane, seed, number));
+    let mut next = outages.next();
     loop {
         if deck.is_empty() {
-            deck = cards(lane, &mut random);
+            deck = cards(lane, server, &mut random);
             deck.shuffle(&mut random);
         }
         let Some(fault) = deck.pop() else { return steps };
         let lasts = duration(fault, &mut random);
+        // What would last into the long outage comes after it.
+        if let Some((from, lasts)) = next.filter(|(from, _)| at + lasts + BEFORE_OUTAGE > *from) {
+            deck.push(fault);
+            if from + lasts > length {
+                return steps;
+            }
+            steps.push(Step { lane, at: from, lasts, fault: Fault::Outage });
+            at = from + lasts + pause(&mut random);
+            next = outages.next();
+            continue;
+        }
         if at + lasts > length {
             return steps;
         }
@@ -193,7 +142,7 @@ fn salt(lane: Lane) -> u64 {
 }
 
 /// One of each kind of the lane, with what each has to choose.
-fn cards(lane: Lane, random: &mut StdRng) -> Vec<Fault> {
+fn cards(lane: Lane, server: Flavor, random: &mut StdRng) -> Vec<Fault> {
     let broker = random.random_range(0..BROKERS);
     let percent = |random: &mut StdRng| random.random_range(20..60);
     let slow = |random: &mut StdRng, most: u64| Link::Slow(Duration::from_millis(random.random_range(20..most)));
@@ -217,6 +166,7 @@ fn cards(lane: Lane, random: &mut StdRng) -> Vec<Fault> {
             Fault::MoveLeaders,
             Fault::AddPartition,
             Fault::TruncateLedger(random.random_range(30..=100)),
+            Fault::DeleteLedger,
         ],
         // Two of the kinds about brokers, and two about agents: what is held for an agent would arrive after it was
         // repeated, which is the network's doing and not the bridge's, so what stands before an agent loses and delays.
@@ -244,45 +194,57 @@ fn cards(lane: Lane, random: &mut StdRng) -> Vec<Fault> {
             Fault::FailAfterAccepting(percent(random)),
             Fault::LoseAnswers(percent(random)),
         ],
-        Lane::LangGraph => vec![
-            Fault::AgentDown,
-            Fault::FailAfterAccepting(percent(random)),
-            Fault::LoseAnswers(percent(random)),
-            Fault::HoldRuns(percent(random)),
-        ],
+        Lane::LangGraph => {
+            // langgraph dev writes its state each 10 s and when it is told to end: one that is killed forgets what it has
+            // accepted. aegra has no run that is tried again.
+            let own = if server == Flavor::Aegra { Fault::KillServer } else { Fault::ExecuteAgain(percent(random)) };
+            vec![
+                Fault::AgentDown,
+                Fault::FailAfterAccepting(percent(random)),
+                Fault::LoseAnswers(percent(random)),
+                Fault::HoldRuns(percent(random)),
+                Fault::RestartServer,
+                own,
+            ]
+        }
     }
 }
 
 /// How long a fault of this kind lasts.
 fn duration(fault: Fault, random: &mut StdRng) -> Duration {
-    let (least, most) = match fault {
+    let range = match fault {
         Fault::Kill | Fault::Terminate | Fault::LoseData | Fault::FlipBits => (200, 3_000),
         Fault::LoseUnacknowledged(_) => (4_000, 7_000),
         // Longer than the session of 6 s.
         Fault::Leave | Fault::Freeze => (7_500, 12_000),
         Fault::Join => (15_000, 25_000),
         Fault::KillBroker(_) | Fault::StopBroker(_) | Fault::RotateKey => (4_000, 12_000),
-        Fault::AddPartition | Fault::TruncateLedger(_) => (100, 200),
+        Fault::AddPartition | Fault::TruncateLedger(_) | Fault::DeleteLedger => (100, 200),
         // The controller elects within 5 s.
         Fault::MoveLeaders => (6_000, 7_000),
         Fault::Brokers(_) | Fault::OneBroker(..) => (2_000, 14_000),
         Fault::Agents(_) => (2_000, 6_000),
         Fault::AgentDown => (8_000, 25_000),
+        // Both are over when three minutes are.
+        Fault::Outage => (60_000, 70_000),
+        Fault::ExecuteAgain(_) => (5_000, 12_000),
+        // Then it takes some seconds to start.
+        Fault::RestartServer | Fault::KillServer => (200, 4_000),
         Fault::FailAfterAccepting(_) | Fault::LoseAnswers(_) | Fault::HoldRuns(_) => (3_000, 8_000),
     };
-    Duration::from_millis(random.random_range(least..most))
+    draw(random, range)
 }
 
 /// How long a lane is left alone before its next fault.
 fn pause(lane: Lane, random: &mut StdRng) -> Duration {
-    let (least, most) = match lane {
+    let range = match lane {
         Lane::Replica(JOINER) => (5_000, 15_000),
         // A broker needs up to 10 s until it is ready again.
         Lane::Cluster => (8_000, 18_000),
         Lane::Network(_) => (8_000, 24_000),
         Lane::Replica(_) | Lane::Http | Lane::LangGraph => (6_000, 16_000),
     };
-    Duration::from_millis(random.random_range(least..most))
+    draw(random, range)
 }
 
 #[cfg(test)]
@@ -290,6 +252,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    fn schedule(seed: u64, length: Duration) -> Vec<Step> {
+        super::schedule(seed, Flavor::Dev, length)
+    }
 
     const TWO_MINUTES: Duration = Duration::from_secs(120);
 
@@ -328,13 +294,32 @@ mod tests {
     }
 
     #[test]
+    fn three_minutes_have_a_long_outage_of_each_agent_and_half_an_hour_has_three() {
+        let outages = |seed, minutes: u64, lane| {
+            let steps = schedule(seed, Duration::from_secs(60 * minutes)).into_iter();
+            steps.filter(move |step| step.lane == lane && step.fault == Fault::Outage).collect::<Vec<_>>()
+        };
+        for seed in 0..50 {
+            for lane in [Lane::Http, Lane::LangGraph] {
+                let short = outages(seed, 3, lane);
+                assert_eq!(short.len(), 1, "seed {seed}, {lane:?}: {short:?}");
+                assert!(short[0].lasts >= Duration::from_secs(60), "{}", short[0]);
+                assert_eq!(outages(seed, 30, lane).len(), 3, "seed {seed}, {lane:?}");
+            }
+        }
+    }
+
+    #[test]
     fn every_kind_of_fault_is_dealt() {
         let name = |step: &Step| step.fault.name();
         let of = |seeds: std::ops::Range<u64>| -> BTreeSet<&str> {
             seeds.flat_map(|seed| schedule(seed, TWO_MINUTES)).map(|step| name(&step)).collect()
         };
         let all = of(0..50);
-        assert_eq!(all.len(), 23, "{all:?}");
+        assert_eq!(all.len(), 27, "{all:?}");
+        let durable = (0..50).flat_map(|seed| super::schedule(seed, Flavor::Aegra, TWO_MINUTES));
+        let durable: BTreeSet<&str> = durable.map(|step| name(&step)).collect();
+        assert_eq!(durable.symmetric_difference(&all).count(), 2, "{durable:?}");
         let one = of(1..2);
         assert!(one.len() > 16, "two minutes of one seed have most kinds: {one:?}");
     }

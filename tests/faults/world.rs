@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering::SeqCst},
     },
     time::{Duration, Instant},
@@ -15,13 +15,13 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{
     follower::Follower,
-    history::{ANALYST, AUDIT, Exit, Interval, Truncation},
+    history::{ANALYST, AUDIT, Exit, Interval, Loss},
     replica::Replica,
     schedule::{JOINER, REPLICAS, SESSION},
     since,
 };
 use crate::kit::{
-    BridgeSetup, Cluster, FaultPlan, FaultProxy, HttpAgent, Kafka, LangGraph, Link, Reply, TcpLink, unique,
+    BridgeSetup, Cluster, FaultPlan, FaultProxy, Flavor, HttpAgent, Kafka, LangGraph, Link, Reply, TcpLink, unique,
 };
 
 /// The partitions that the topic begins with.
@@ -57,7 +57,9 @@ pub struct World {
     /// How it answers.
     pub agent_faults: Arc<AgentFaults>,
     /// The LangGraph server.
-    pub langgraph: LangGraph,
+    langgraph: Mutex<LangGraph>,
+    /// Which it is.
+    pub server: Flavor,
     /// The network before it.
     pub proxy: FaultProxy,
     /// The replicas, the last of which comes and goes.
@@ -71,12 +73,12 @@ pub struct World {
     /// Exits that nobody had asked for.
     pub exits: Mutex<Vec<Exit>>,
     /// What the ledger topic lost.
-    pub truncations: Mutex<Vec<Truncation>>,
+    pub losses: Mutex<Vec<Loss>>,
 }
 
 impl World {
     /// Starts everything, and the replicas that are there from the start.
-    pub fn start(seed: u64) -> Self {
+    pub fn start(seed: u64, server: Flavor) -> Self {
         let cluster = Cluster::start(REPLICAS + 1);
         let topic = cluster.kafka().topic("faults", PARTITIONS);
         let group = unique("faults");
@@ -85,7 +87,7 @@ impl World {
         agent.require_key(Some(&key(0)));
         let agent_faults = Arc::new(AgentFaults::default());
         answer(&agent, Arc::clone(&agent_faults), seed);
-        let langgraph = LangGraph::start();
+        let langgraph = LangGraph::start_that_executes_again(server);
         let proxy = FaultProxy::start(&langgraph.url(), FaultPlan::default(), seed);
         let agent_links: Vec<_> =
             (0..=JOINER).map(|_| [TcpLink::start(agent.address()), TcpLink::start(proxy.address())]).collect();
@@ -111,20 +113,26 @@ impl World {
             group,
             agent,
             agent_faults,
-            langgraph,
+            langgraph: Mutex::new(langgraph),
+            server,
             proxy,
             replicas,
             agent_links,
             follower,
             intervals: Mutex::default(),
             exits: Mutex::default(),
-            truncations: Mutex::default(),
+            losses: Mutex::default(),
         }
     }
 
     /// The cluster without faults of the network.
     pub fn kafka(&self) -> &Kafka {
         self.cluster.kafka()
+    }
+
+    /// The LangGraph server.
+    pub fn langgraph(&self) -> MutexGuard<'_, LangGraph> {
+        self.langgraph.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Milliseconds since the run began.

@@ -1,7 +1,7 @@
 //! The kit's own promises: without them the other tests prove nothing.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{ErrorKind, Read, Write},
     net::TcpStream,
     process::Command,
@@ -13,10 +13,11 @@ use std::{
 use serde_json::json;
 
 use crate::kit::{
-    self, Broker, FaultPlan, FaultProxy, HttpAgent, LangGraph, Link, PATIENCE, Record, Reply, TcpLink,
+    self, Broker, FaultPlan, FaultProxy, Flavor, HttpAgent, LangGraph, Link, PATIENCE, Record, Reply, TcpLink,
     bridge::Metrics,
     event, http, poll,
     process::{Log, Process},
+    topic_id::topic_id,
     unique, when,
 };
 
@@ -47,6 +48,25 @@ fn deleted_records_leave_a_low_watermark() {
 }
 
 #[test]
+fn a_topic_that_was_deleted_leaves_its_name_to_another() {
+    let kafka = kit::kafka();
+    let topic = kafka.topic("kit", 2);
+    let brokers = || -> Vec<_> {
+        kafka.bootstrap().split(',').map(|at| topic_id(at.parse().expect("host:port"), &topic)).collect()
+    };
+    let first = brokers();
+    assert!(first.iter().all(|id| matches!(id, Ok(Some(_)))), "{first:?}");
+    kafka.produce_all(&topic, (0..10).map(|number| Record::new(format!("{number}"))));
+    assert!(kafka.delete_topic(&topic), "there was one");
+    assert!(!kafka.topic_exists(&topic));
+    assert!(brokers().iter().all(|id| *id == Ok(None)), "{:?}", brokers());
+    assert!(!kafka.delete_topic(&topic), "there is none");
+    kafka.create_topic(&topic, 1, &[]);
+    assert!(kafka.read_all(&topic).is_empty());
+    assert_ne!(brokers(), first);
+}
+
+#[test]
 fn a_killed_broker_comes_back_with_its_records() {
     let mut broker = Broker::start();
     let topic = broker.topic("kit", 1);
@@ -67,6 +87,34 @@ fn run_on(url: &str, assistant: &str, input: &serde_json::Value) {
     let run = json!({"assistant_id": assistant, "input": input, "multitask_strategy": "reject"});
     let (status, body) = http::post(&format!("{url}/threads/{thread}/runs"), &run).expect("it answers");
     assert_eq!(status, 200, "{body}");
+}
+
+/// The executions of the event, and how many runs they are of.
+fn executed(langgraph: &LangGraph, id: &str) -> (usize, usize) {
+    let executed = langgraph.executed().into_iter().filter(|run| run["event_id"] == id);
+    let runs: Vec<String> = executed.map(|run| run["run_id"].to_string()).collect();
+    (runs.len(), runs.iter().collect::<BTreeSet<_>>().len())
+}
+
+#[test]
+fn a_server_executes_a_run_twice_when_it_is_told_to_and_when_it_is_restarted() {
+    let mut langgraph = LangGraph::start_that_executes_again(Flavor::Dev);
+    let (told, restarted) = (unique("told"), unique("restarted"));
+    langgraph.execute_again(100);
+    run_on(&langgraph.url(), "analyst", &json!({"event": event(&told).json()}));
+    poll(PATIENCE, "it was executed twice", || {
+        let seen = executed(&langgraph, &told);
+        when(seen == (2, 1), seen)
+    });
+    langgraph.wait_idle(PATIENCE);
+    langgraph.execute_again(0);
+    run_on(&langgraph.url(), "analyst", &json!({"event": event(&restarted).json()}));
+    // It is under way for a moment, and whether the server ends in that moment is chance: at least it is not lost.
+    langgraph.stop();
+    langgraph.start_again();
+    langgraph.wait_idle(PATIENCE);
+    let (executions, runs) = executed(&langgraph, &restarted);
+    assert!((1..=2).contains(&executions) && runs == 1, "{executions} executions of {runs} runs");
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use super::{
     super::{
-        history::{DeadLetter, Interval, LedgerEntry, Run, Truncation},
+        fault::{Fault, Lane},
+        history::{DeadLetter, Interval, LedgerEntry, Loss, Parking, Run},
         repeats::by_cause,
-        schedule::{Fault, Lane},
     },
     *,
 };
@@ -14,9 +14,9 @@ const SECOND: u64 = 1_000;
 
 /// Publishes an event into partition 0.
 fn publish(history: &mut History, id: &str, kind: Kind, key: &str) {
-    let offset = history.ends.get(&0).copied().unwrap_or_default();
-    history.ends.insert(0, offset + 1);
-    history.committed.insert(0, offset + 1);
+    let offset = history.source.ends.get(&0).copied().unwrap_or_default();
+    history.source.ends.insert(0, offset + 1);
+    history.source.committed.insert(0, offset + 1);
     let at = history.published.len() as u64 * SECOND;
     let record = Published { id: id.to_owned(), kind, key: key.to_owned(), partition: 0, offset, at };
     history.published.push(record);
@@ -28,7 +28,8 @@ fn request(id: &str, at: u64, answered: Option<u16>) -> Request {
 
 fn run(id: &str, rule: &str, run: &str, created_us: i64) -> Run {
     let text = str::to_owned;
-    Run { id: text(id), rule: text(rule), agent: text(ANALYST), run: text(run), created_us }
+    let at = u64::try_from(created_us).unwrap_or_default() * SECOND;
+    Run { id: text(id), rule: text(rule), agent: text(ANALYST), run: text(run), at, created_us }
 }
 
 fn delivered(id: &str, offset: i64, seen: u64) -> LedgerEntry {
@@ -38,7 +39,7 @@ fn delivered(id: &str, offset: i64, seen: u64) -> LedgerEntry {
 /// A record of the ledger topic that has every delivery of this kind.
 fn record(id: &str, kind: Kind, offset: i64, seen: u64) -> LedgerEntry {
     let delivered = kind.deliveries().iter().map(|(rule, agent)| ((*rule).to_owned(), (*agent).to_owned())).collect();
-    LedgerEntry { id: id.to_owned(), partition: 0, offset, seen, delivered }
+    LedgerEntry { id: id.to_owned(), log: 0, partition: 0, offset, seen, delivered }
 }
 
 /// Two events of each kind of delivery, one that nothing matches, and one poison, all as they should be.
@@ -133,6 +134,9 @@ fn a_second_run_is_found_on_the_server_and_by_the_graph() {
     assert_finds("double_run", "run-1", |history| {
         history.executions.get_mut("run-1").into_iter().for_each(|runs| runs.push("D".to_owned()));
     });
+    assert_finds("double_run", "run-1", |history| {
+        history.executions.insert("run-1".to_owned(), vec!["D".to_owned()]);
+    });
 }
 
 #[test]
@@ -141,6 +145,26 @@ fn the_server_may_execute_one_run_twice() {
         history.executions.get_mut("run-1").into_iter().for_each(|runs| runs.push("A".to_owned()));
     });
     assert_eq!(found, []);
+}
+
+#[test]
+fn a_server_that_was_to_execute_runs_twice_did() {
+    let again = |runs: usize, executed: usize| {
+        move |history: &mut History| {
+            history.faults.push(fault(Lane::LangGraph, Fault::ExecuteAgain(20), 60 * SECOND, 70 * SECOND));
+            for number in 0..runs {
+                let id = format!("again-{number}");
+                publish(history, &id, Kind::LangGraph, "b");
+                history.runs.push(run(&id, "analyse", &id, 65));
+                history.executions.insert(id.clone(), vec![id.clone(); executed]);
+                let entry = record(&id, Kind::LangGraph, 9, 66 * SECOND);
+                history.ledger.iter_mut().for_each(|entries| entries.push(entry.clone()));
+            }
+        }
+    };
+    assert_finds("nothing_executed_again", "", again(ENOUGH_RUNS, 1));
+    assert_eq!(found(again(ENOUGH_RUNS, 2)), []);
+    assert_eq!(found(again(ENOUGH_RUNS - 1, 1)), [], "it may be chance");
 }
 
 #[test]
@@ -155,7 +179,7 @@ fn poison_has_a_dead_letter_and_nothing_else_has() {
 #[test]
 fn a_repeat_carries_the_same_key_and_no_other_event_does() {
     let killed = |history: &mut History| {
-        history.faults.push(fault(Lane::Replica(0), Fault::Kill, 10 * SECOND, 11 * SECOND));
+        history.faults.push(fault(Lane::Replica(0), Fault::Kill, 10 * SECOND, 10 * SECOND + 500));
     };
     assert_finds("changed_idempotency_key", "http-1", |history| {
         killed(history);
@@ -191,8 +215,15 @@ fn a_repeat_is_counted_under_the_fault_that_it_overlaps() {
     let replica = Lane::Replica(0);
     let mut timed_out = in_order();
     timed_out.requests.insert(1, request("http-1", 12 * SECOND, Some(200)));
-    timed_out.failed_attempts.insert((0, "http-1".to_owned()));
+    timed_out.failed_attempts.insert((0, "http-1".to_owned()), vec![11 * SECOND]);
     assert_eq!(by_cause(&timed_out).into_keys().next(), Some(Cause::AttemptFailed));
+    timed_out.failed_attempts.insert((0, "http-1".to_owned()), vec![SECOND, 13 * SECOND]);
+    assert_eq!(by_cause(&timed_out).into_keys().next(), Some(Cause::Nothing), "not of this attempt");
+    let mut moved = in_order();
+    moved.requests.insert(1, Request { replica: 1, ..request("http-1", 12 * SECOND, Some(200)) });
+    assert_eq!(by_cause(&moved).into_keys().next(), Some(Cause::Nothing), "nothing moved");
+    moved.moves.push((1, 11 * SECOND));
+    assert_eq!(by_cause(&moved).into_keys().next(), Some(Cause::Moved));
     assert_eq!(cause(Some(503), None), Some(Cause::Failed));
     assert_eq!(cause(None, Some((Lane::Http, Fault::LoseAnswers(50)))), Some(Cause::AnswerLost));
     assert_eq!(cause(Some(200), Some((Lane::Http, Fault::RotateKey))), Some(Cause::Nothing));
@@ -208,11 +239,11 @@ fn a_repeat_is_counted_under_the_fault_that_it_overlaps() {
     assert_eq!(cause(Some(200), link(Fault::Agents(slow))), Some(Cause::Nothing), "a delay within the time-out");
 }
 
-/// A repeat 12 s after the first, for which the kill of the replica is a cause.
+/// A repeat by another replica 12 s after the begin, for which the kill of the first is a cause.
 fn repeated_after(seen: u64) -> impl FnOnce(&mut History) {
     move |history| {
         history.faults.push(fault(Lane::Replica(0), Fault::Kill, 10 * SECOND, 11 * SECOND));
-        history.requests.insert(1, request("http-1", 12 * SECOND, Some(200)));
+        history.requests.insert(1, Request { replica: 1, ..request("http-1", 12 * SECOND, Some(200)) });
         history.ledger.iter_mut().flatten().take(1).for_each(|entry| entry.seen = seen);
     }
 }
@@ -230,15 +261,108 @@ fn a_repeat_of_what_the_ledger_topic_had_is_found_whatever_its_cause() {
 
 #[test]
 fn a_record_that_the_ledger_topic_had_lost_before_the_repeat_is_no_evidence() {
-    let truncated = |at: u64, before: i64| {
+    let lost = |at: u64, log: usize, truncated: Option<(i32, i64)>| {
         found(move |history| {
             repeated_after(7 * SECOND)(history);
-            history.truncations.push(Truncation { at, partition: 0, before });
+            history.losses.push(Loss { at, log, truncated });
         })
     };
-    assert_eq!(truncated(11 * SECOND, 1), []);
-    assert_eq!(truncated(11 * SECOND, 0).len(), 1, "the record was left");
-    assert_eq!(truncated(13 * SECOND, 1).len(), 1, "it was still there");
+    assert_eq!(lost(11 * SECOND, 0, Some((0, 1))), []);
+    assert_eq!(lost(11 * SECOND, 0, Some((0, 0))).len(), 1, "the record was left");
+    assert_eq!(lost(13 * SECOND, 0, Some((0, 1))).len(), 1, "it was still there");
+    assert_eq!(lost(11 * SECOND, 0, None), [], "the topic was deleted");
+    assert_eq!(lost(13 * SECOND, 0, None).len(), 1, "it was still there");
+    assert_eq!(lost(11 * SECOND, 1, None).len(), 1, "that was another one of its name");
+}
+
+#[test]
+fn a_replica_that_begins_anew_has_read_the_ledger_topic() {
+    // Its record was seen a second before the repeat.
+    let anew = |kind: Fault, from: u64, to: u64| {
+        found(|history| {
+            repeated_after(11 * SECOND)(history);
+            history.faults.push(fault(Lane::Replica(1), kind, from, to));
+        })
+    };
+    let is_found = [("repeat_after_acknowledgement", "http-1".to_owned())];
+    let (before, after) = (10 * SECOND, 11 * SECOND + 500);
+    assert_eq!(anew(Fault::Kill, before, after), is_found);
+    assert_eq!(anew(Fault::Join, after, 30 * SECOND), is_found);
+    assert_eq!(anew(Fault::Join, before, after), [], "it ran already");
+    assert_eq!(anew(Fault::Kill, 5 * SECOND, before), [], "it was started before");
+    assert_eq!(anew(Fault::Kill, 13 * SECOND, 14 * SECOND), [], "it was started later");
+    assert_eq!(anew(Fault::Freeze, 4 * SECOND, after), is_found, "another made the delivery meanwhile");
+    assert_eq!(anew(Fault::Freeze, before + 1, after), [], "it may still have been the owner");
+}
+
+#[test]
+fn a_record_that_was_written_again_after_a_deletion_is_evidence_again() {
+    let refilled = |seen: u64| {
+        found(move |history| {
+            repeated_after(5 * SECOND)(history);
+            history.losses.push(Loss { at: 6 * SECOND, log: 0, truncated: None });
+            let again = LedgerEntry { log: 1, ..delivered("http-1", 0, seen) };
+            history.ledger.iter_mut().for_each(|entries| entries.push(again.clone()));
+        })
+    };
+    assert_eq!(refilled(7 * SECOND), [("repeat_after_acknowledgement", "http-1".to_owned())]);
+    assert_eq!(refilled(9 * SECOND), [], "the next owner may not have heard of it");
+}
+
+#[test]
+fn a_replica_repeats_nothing_that_its_folder_has_though_the_ledger_topic_lost_it() {
+    let lost = |plant: &dyn Fn(&mut History)| {
+        found(|history| {
+            // r0 makes the delivery at 10 s, and again at 40 s, after the topic was deleted.
+            let again = |replica| Request { replica, ..request("http-1", 40 * SECOND, Some(200)) };
+            history.requests.push(again(0));
+            history.losses.push(Loss { at: 30 * SECOND, log: 0, truncated: None });
+            history.faults.push(fault(Lane::Replica(0), Fault::Leave, 35 * SECOND, 39 * SECOND));
+            plant(history);
+        })
+    };
+    let is_found = [("repeat_despite_folder", "http-1".to_owned())];
+    assert_finds("repeat_despite_folder", "http-1", |history| {
+        history.requests.push(request("http-1", 40 * SECOND, Some(200)));
+        history.losses.push(Loss { at: 30 * SECOND, log: 0, truncated: None });
+        history.faults.push(fault(Lane::Replica(0), Fault::Leave, 35 * SECOND, 39 * SECOND));
+    });
+    assert_eq!(lost(&|_| {}), is_found);
+    let faulted =
+        |lane, kind, from| move |history: &mut History| history.faults.push(fault(lane, kind, from, from + 1));
+    let own = Lane::Replica(0);
+    assert_eq!(lost(&faulted(own, Fault::LoseData, 36 * SECOND)), [], "its folder was deleted");
+    assert_eq!(lost(&faulted(own, Fault::LoseData, 2 * SECOND)), is_found, "that was before");
+    assert_eq!(lost(&faulted(own, Fault::Kill, 12 * SECOND)), [], "before its folder was flushed");
+    assert_eq!(lost(&faulted(own, Fault::Kill, 25 * SECOND)), is_found, "what was flushed stays");
+    assert_eq!(lost(&faulted(Lane::Replica(1), Fault::LoseData, 36 * SECOND)), is_found, "another's folder");
+    let rewritten = |history: &mut History| {
+        faulted(own, Fault::LoseData, 20 * SECOND)(history);
+        history.ledger.iter_mut().for_each(|entries| entries.push(delivered("http-1", 9, 25 * SECOND)));
+    };
+    assert_eq!(lost(&rewritten), [], "another has written it again");
+    let other = |history: &mut History| {
+        history.requests.last_mut().into_iter().for_each(|request| request.replica = 1);
+    };
+    assert_eq!(lost(&other), [], "a replica that knew nothing of it");
+    // It delivered something of the partition while the topic had the record, so it had read it.
+    let owned = |at: u64| {
+        move |history: &mut History| {
+            other(history);
+            publish(history, "http-3", Kind::Http, "b");
+            let request = Request { replica: 1, ..request("http-3", at, Some(200)) };
+            history.requests.insert(history.requests.len() - 1, request);
+            history.ledger.iter_mut().for_each(|entries| entries.push(delivered("http-3", 7, at + SECOND)));
+        }
+    };
+    assert_eq!(lost(&owned(20 * SECOND)), is_found);
+    assert_eq!(lost(&owned(12 * SECOND)), [], "it may not have heard of it by then");
+    assert_eq!(lost(&owned(31 * SECOND)), [], "the topic did not have it any more");
+    let cut = |history: &mut History| {
+        owned(20 * SECOND)(history);
+        history.faults.push(fault(Lane::Network(1), Fault::OneBroker(0, Link::Refused), 14 * SECOND, 15 * SECOND));
+    };
+    assert_eq!(lost(&cut), [], "it may have been cut off from it");
 }
 
 #[test]
@@ -251,8 +375,9 @@ fn a_repeat_that_the_kill_alone_does_not_explain_has_a_cause_of_its_own() {
     };
     assert_eq!(cause(&|_| {}), [Cause::Process(Fault::Kill)]);
     let lost =
-        |history: &mut History| history.truncations.push(Truncation { at: 11 * SECOND, partition: 0, before: 1 });
-    assert_eq!(cause(&lost), [Cause::LedgerTruncated]);
+        |truncated| move |history: &mut History| history.losses.push(Loss { at: 11 * SECOND, log: 0, truncated });
+    assert_eq!(cause(&lost(Some((0, 1)))), [Cause::LedgerTruncated]);
+    assert_eq!(cause(&lost(None)), [Cause::LedgerDeleted]);
     let elsewhere = |history: &mut History| {
         publish(history, "http-1", Kind::Http, "a");
         history.published.iter_mut().next_back().into_iter().for_each(|record| record.partition = 1);
@@ -287,14 +412,90 @@ fn what_is_committed_is_in_the_ledger_topic_and_nothing_else_is() {
     });
     let elsewhere = found(|history| history.ledger.iter_mut().flatten().take(1).for_each(|entry| entry.partition = 1));
     assert_eq!(elsewhere, [("missing_ledger_record", "http-1".to_owned())], "the next owner reads one partition");
-    let unseen = found(|history| {
-        forget("http-2")(history);
-        history.ledger_gaps.insert(0);
-    });
-    assert_eq!(unseen, [], "it may be among the records that were removed before they were seen");
+    let unseen = |partition: Option<i32>, until: u64| {
+        found(move |history| {
+            forget("http-2")(history);
+            forget("run-2")(history);
+            history.ledger_gaps.insert(partition, until);
+        })
+    };
+    assert_eq!(
+        unseen(Some(0), 41 * SECOND),
+        [],
+        "they may be among the records that were removed before they were seen"
+    );
+    assert_eq!(unseen(None, 41 * SECOND), [], "the same of a topic that was deleted");
+    assert_eq!(unseen(None, 39 * SECOND), [("missing_ledger_record", "run-2".to_owned())], "it came later");
+    assert_eq!(unseen(Some(1), 41 * SECOND).len(), 2, "nothing of their partition was removed");
+    assert_finds("no_ledger_topic", "", |history| history.ledger = None);
     assert_finds("unexpected_ledger_record", "nothing", |history| {
         history.ledger.iter_mut().for_each(|entries| entries.push(record("nothing", Kind::Unmatched, 5, 61 * SECOND)));
     });
+}
+
+#[test]
+fn what_a_topic_had_that_was_deleted_at_rest_is_in_the_next_one() {
+    let refilled = |but: &'static str, plant: &dyn Fn(&mut History)| {
+        found(|history| {
+            history.deleted_at_rest = Some(0);
+            history.losses.push(Loss { at: 90 * SECOND, log: 0, truncated: None });
+            history.ledger.iter_mut().for_each(|entries| {
+                let again: Vec<_> = entries.iter().filter(|entry| entry.id != but).cloned().collect();
+                entries.extend(again.into_iter().map(|entry| LedgerEntry { log: 1, ..entry }));
+            });
+            plant(history);
+        })
+    };
+    assert_eq!(refilled("", &|_| {}), []);
+    assert_eq!(refilled("http-2", &|_| {}), [("not_refilled", "http-2".to_owned())]);
+    let truncated = |history: &mut History| {
+        history.losses.push(Loss { at: 60 * SECOND, log: 0, truncated: Some((0, 2)) });
+    };
+    assert_eq!(refilled("http-2", &truncated), [], "the topic had lost it before");
+    let elsewhere = |history: &mut History| {
+        publish(history, "http-2", Kind::Http, "a");
+        history.published.iter_mut().next_back().into_iter().for_each(|record| record.partition = 1);
+    };
+    assert_eq!(refilled("http-2", &elsewhere), [], "it is in the log of one of its partitions");
+    assert_eq!(refilled("run-2", &truncated).len(), 1);
+    assert_finds("not_refilled", "http-1", |history| {
+        history.deleted_at_rest = Some(0);
+        let again = history.ledger.iter().flatten().skip(1).cloned();
+        let again: Vec<_> = again.map(|entry| LedgerEntry { log: 1, ..entry }).collect();
+        history.ledger.iter_mut().for_each(|entries| entries.extend(again.clone()));
+    });
+}
+
+fn parking(id: &str, agent: &str, at: u64, offset: i64) -> Parking {
+    Parking { at, id: id.to_owned(), agent: agent.to_owned(), offset }
+}
+
+#[test]
+fn what_was_parked_is_committed_in_the_end() {
+    let parked = |committed: Option<i64>| {
+        move |history: &mut History| {
+            history.parkings.push(parking("http-1", AUDIT, 9 * SECOND, 3));
+            history.parked.ends.insert(0, 7);
+            history.parked.committed.extend(committed.map(|committed| (0, committed)));
+        }
+    };
+    assert_finds("parked_in_the_end", "http-1", parked(Some(3)));
+    assert_finds("parked_in_the_end", "http-1", parked(None));
+    assert_eq!(found(parked(Some(4))), [], "what comes after it was never parked");
+}
+
+#[test]
+fn a_long_outage_parks_deliveries_of_its_agent() {
+    let outage = |agent: &'static str, at: u64| {
+        move |history: &mut History| {
+            history.faults.push(fault(Lane::Http, Fault::Outage, 60 * SECOND, 120 * SECOND));
+            history.parkings.push(parking("http-1", agent, at, 3));
+            history.parked.committed.insert(0, 4);
+        }
+    };
+    assert_eq!(found(outage(AUDIT, 70 * SECOND)), []);
+    assert_finds("outage_without_parking", "", outage(AUDIT, 59 * SECOND));
+    assert_finds("outage_without_parking", "", outage(ANALYST, 70 * SECOND));
 }
 
 #[test]
@@ -320,17 +521,16 @@ fn the_first_request_that_the_agent_acted_on_decides_the_order() {
     assert_eq!(refused, [], "a request that was answered 401 was not acted on");
     assert_finds("order_of_requests", "http-2", |history| {
         history.requests.insert(0, request("http-2", 5 * SECOND, Some(503)));
-        history.ledger = None;
     });
 }
 
 #[test]
 fn offsets_exits_and_what_is_unwell_in_the_end_are_violations() {
     assert_finds("uncommitted_offset", "", |history| {
-        history.committed.insert(0, 6);
+        history.source.committed.insert(0, 6);
     });
     assert_finds("uncommitted_offset", "", |history| {
-        history.committed.remove(&0);
+        history.source.committed.remove(&0);
     });
     assert_finds("unasked_exit", "", |history| {
         history.exits.push(Exit { replica: 1, at: 3, code: Some(70), how: "exit status: 70".to_owned() });

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -16,7 +17,7 @@ use rdkafka::{
     producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer},
 };
 
-use super::{PATIENCE, block_on, poll, unique, when};
+use super::{PATIENCE, block_on, poll, topic_id::topic_id, unique, when};
 
 /// How long one call to the cluster may take.
 const CALL: Duration = Duration::from_secs(30);
@@ -175,6 +176,32 @@ impl Kafka {
             };
             when(created.iter().all(is_there), format!("{created:?}"))
         });
+    }
+
+    /// Deletes a topic, and waits until it is gone from every broker of the addresses: what stands behind its name then is
+    /// another one. `false` when there was none.
+    pub fn delete_topic(&self, name: &str) -> bool {
+        let brokers: Vec<SocketAddr> =
+            self.bootstrap.split(',').map(|address| address.parse().expect("the address of a broker")).collect();
+        let ids = || brokers.iter().map(|broker| topic_id(*broker, name)).collect::<Result<Vec<_>, _>>();
+        let Some(old) = poll(PATIENCE, "each broker answers", ids).into_iter().flatten().next() else { return false };
+        let admin = self.admin();
+        let mut is_accepted = false;
+        poll(PATIENCE, "the topic is gone from every broker", || {
+            let left = ids()?.into_iter().filter(|id| *id == Some(old)).count();
+            if left == 0 {
+                return Ok(());
+            }
+            // Somebody may create the next one soon, which is to stay: this is asked again only after a failure that had no effect.
+            let mut answer = String::new();
+            if !is_accepted && left == brokers.len() {
+                let deleted = block_on(admin.delete_topics(&[name], &admin_options()));
+                is_accepted = deleted.as_ref().is_ok_and(|results| results.iter().all(Result::is_ok));
+                answer = format!("{deleted:?}");
+            }
+            Err(format!("{left} of {} brokers have it; {answer}", brokers.len()))
+        });
+        true
     }
 
     /// Gives a topic more partitions.

@@ -54,9 +54,23 @@ impl LangGraph {
 
     /// The same of this kind.
     pub fn start_flavor(flavor: Flavor) -> Self {
-        let folder = Scratch::new("langgraph");
-        let app = if flavor == Flavor::Js { "tests/langgraph-js" } else { "examples/langgraph-app" };
-        copy(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(app), &folder.join("app"));
+        Self::start_in(flavor, prepare(flavor))
+    }
+
+    /// The same with tests/langgraph/again.py as its `analyst`: see [`execute_again`](Self::execute_again).
+    pub fn start_that_executes_again(flavor: Flavor) -> Self {
+        let folder = prepare(flavor);
+        let (app, again) = (folder.join("app"), "tests/langgraph/again.py");
+        fs::copy(repository(again), app.join("again.py")).expect("a file can be copied");
+        fs::create_dir(folder.join(AGAIN_RUNS)).expect("a scratch folder can be written");
+        let config = fs::read_to_string(app.join("langgraph.json")).expect("the app has its configuration");
+        let changed = config.replace("./analyst.py:graph", "./again.py:graph");
+        assert_ne!(config, changed, "the app has no analyst");
+        fs::write(app.join("langgraph.json"), changed).expect("a scratch folder can be written");
+        Self::start_in(flavor, folder)
+    }
+
+    fn start_in(flavor: Flavor, folder: Scratch) -> Self {
         let database = (flavor == Flavor::Aegra).then(Postgres::start);
         let port = free_port();
         let process = run(flavor, &folder, port, database.as_ref(), Arc::new(Log::default()));
@@ -154,11 +168,33 @@ impl LangGraph {
         self.process = run(self.flavor, &self.folder, self.port, self.database.as_ref(), log);
     }
 
+    /// From now on the server executes this share of the runs twice, in percent.
+    pub fn execute_again(&self, percent: u8) {
+        let (next, file) = (self.folder.join("again.next"), self.folder.join(AGAIN_PERCENT));
+        fs::write(&next, percent.to_string()).expect("a scratch folder can be written");
+        fs::rename(next, file).expect("a scratch folder can be written");
+    }
+
     /// SIGTERM, and waits: the state is flushed.
     pub fn stop(&mut self) {
         self.process.signal(Signal::TERM);
         self.process.wait_exit(PATIENCE);
     }
+}
+
+const AGAIN_PERCENT: &str = "again.percent";
+const AGAIN_RUNS: &str = "again";
+
+fn repository(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// A folder with the app of this kind.
+fn prepare(flavor: Flavor) -> Scratch {
+    let folder = Scratch::new("langgraph");
+    let app = if flavor == Flavor::Js { "tests/langgraph-js" } else { "examples/langgraph-app" };
+    copy(&repository(app), &folder.join("app"));
+    folder
 }
 
 fn executions_file(folder: &Path) -> PathBuf {
@@ -206,6 +242,8 @@ fn run(flavor: Flavor, folder: &Scratch, port: u16, database: Option<&Postgres>,
         .arg(port.to_string())
         .current_dir(app)
         .env("EXECUTIONS_FILE", executions_file(folder))
+        .env("AGAIN_PERCENT", folder.join(AGAIN_PERCENT))
+        .env("AGAIN_RUNS", folder.join(AGAIN_RUNS))
         .env("LANGGRAPH_CLI_NO_ANALYTICS", "1")
         .env("LANGGRAPH_NO_VERSION_CHECK", "true")
         .env("LANGSMITH_TRACING", "false")

@@ -20,6 +20,7 @@ pub mod process;
 pub mod proxy;
 pub mod stub;
 pub mod tcp;
+pub mod topic_id;
 
 use std::{
     collections::HashSet,
