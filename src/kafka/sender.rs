@@ -59,7 +59,7 @@ impl Sender {
     /// Makes the producer; it connects when the first record is sent.
     ///
     /// # Errors
-    /// librdkafka's, or [`Code::CritSysResource`] if no thread can be started.
+    /// librdkafka's, or that no thread can be started.
     pub(super) fn start(config: &ClientConfig, reporting: ReportingContext) -> Result<Self, RdError> {
         let producer = BaseProducer::from_config_and_context(config, Context(reporting))?;
         let shared = Arc::new(Shared { producer, is_closed: AtomicBool::new(false) });

@@ -50,7 +50,7 @@ impl Routing {
     /// Makes rules of what was read.
     ///
     /// # Errors
-    /// As [`Routing::load`].
+    /// Every mistake of every file at once.
     pub(crate) fn compile(snapshot: Snapshot, options: &LoadOptions) -> Result<Self, Problems> {
         let folder = &*snapshot.folder;
         let inventory = snapshot.inventory.map_err(|error| {
@@ -80,7 +80,7 @@ impl Routing {
         Self::assemble(folder, files, inventory, options)
     }
 
-    /// As [`Routing::load`], for a folder whose one file has this text.
+    /// As [`compile`](Self::compile), for a folder whose one file has this text.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn from_text(text: &str, options: &LoadOptions) -> Result<Self, Problems> {
         let file = parse(Report::new("routing/rules.yaml".into()), text, &mut Expansion::default());
