@@ -112,7 +112,7 @@ fn completions_are_a_script_that_the_shell_reads() {
         let output = run(&folder, &["completions", shell]);
         assert_eq!(output.status.code(), Some(0), "{shell}: {}", text(&output.stderr));
         let script = text(&output.stdout);
-        for word in ["healthcheck", "drain", "deny", "sarif"] {
+        for word in ["healthcheck", "drain", "deny", "against"] {
             assert!(script.contains(word), "{shell}: no {word}");
         }
         if shell == "bash" {
