@@ -125,7 +125,9 @@ impl Check {
             }
         }
         if self.connect {
-            output::note(format_args!("asking Kafka and the agents"));
+            if matches!(self.form.output, Format::Text) {
+                output::note(format_args!("asking Kafka and the agents"));
+            }
             report.asked(connect(settings.as_ref().ok(), routing.as_ref().ok()));
         }
         report.sort();

@@ -114,7 +114,11 @@ impl Reader<'_> {
                 let hint = yaml::suggestion(&path, known);
                 // A password in the place of its key is not repeated.
                 let is_shown = !hint.is_empty() || (is_key(&entry.key) && prefix != SECURITY);
-                let shown = if is_shown { format!("`{path}`") } else { format!("a key of `{prefix}` (not shown)") };
+                let shown = match prefix {
+                    _ if is_shown => format!("`{path}`"),
+                    "" => "this key (not shown)".to_owned(),
+                    prefix => format!("a key of `{prefix}` (not shown)"),
+                };
                 let hint = if hint.is_empty() { " (docs/configuration.md lists all of them)".to_owned() } else { hint };
                 self.problem(entry.at, format!("{shown} is not a setting{hint}"));
             }

@@ -215,6 +215,7 @@ fn a_secret_in_the_wrong_place_is_not_shown() {
         (sasl("sasl_mechanism: PLAIN, sasl_password: {env: P}, hunter: x"), "a key of `kafka.security` (not shown)"),
         ("kafka: {security: {protocol: hunter2}}".into(), "found another text (not shown)"),
         ("kafka: {'hunter2=x': 1}".into(), "a key of `kafka` (not shown)"),
+        ("{hunter2}".into(), "this key (not shown) is not a setting"),
         ("kafka: {properties: {debug: {env: D}}}".into(), "`kafka.properties.debug`: librdkafka refuses"),
         ("kafka: {properties: {debug: {file: FILE}}}".into(), "`kafka.properties.debug`: librdkafka refuses"),
         ("kafka: {properties: {'ssl.key.password=hunter2': x}}".into(), "expected the name of a librdkafka property"),

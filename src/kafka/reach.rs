@@ -33,13 +33,13 @@ pub(crate) fn reach(wanted: &Wanted, within: Duration) -> Vec<Probed> {
     let deadline = Instant::now() + within;
     let settings = &wanted.settings;
     let target = format!("kafka {}", settings.bootstrap_servers);
-    let asker = match Asker::connect(settings, deadline) {
-        Ok(asker) => asker,
+    let cluster = match Asker::connect(settings, deadline) {
+        Ok(cluster) => cluster,
         Err(error) => {
             return vec![Probed::error(target, error.to_string(), "check kafka.properties and kafka.security")];
         }
     };
-    let brokers = match asker.wait_for_brokers() {
+    let brokers = match cluster.wait_for_brokers() {
         Ok(brokers) => brokers,
         Err((found, remedy)) => {
             return vec![Probed::error(target, format!("no broker answers: {found}"), remedy)];
@@ -48,13 +48,15 @@ pub(crate) fn reach(wanted: &Wanted, within: Duration) -> Vec<Probed> {
     let mut found = vec![Probed::ok(target, judge::brokers(&brokers, &settings.security))];
     // Each topic is asked for by itself, all at once: one that is slow delays no other.
     let topics: Vec<Vec<Probed>> = thread::scope(|scope| {
-        let answers: Vec<_> =
-            settings.topics.iter().map(|source| scope.spawn(|| of_source(&asker, wanted, source))).collect();
-        answers.into_iter().map(|answer| answer.join().unwrap_or_default()).collect()
+        let asked: Vec<_> =
+            settings.topics.iter().map(|source| scope.spawn(|| of_source(&cluster, wanted, source))).collect();
+        let failed =
+            |_| vec![Probed::error("topics", "asking failed", "this is a defect: please report it with the output")];
+        asked.into_iter().map(|asked| asked.join().unwrap_or_else(failed)).collect()
     });
     found.extend(topics.into_iter().flatten());
-    found.push(group(&asker, settings));
-    found.extend(wanted.ledger.as_ref().map(|ledger| ledger_topic(&asker, settings, ledger)));
+    found.push(group(&cluster, settings));
+    found.extend(wanted.ledger.as_ref().map(|ledger| ledger_topic(&cluster, settings, ledger)));
     found
 }
 
@@ -69,7 +71,7 @@ fn of_source(asker: &Asker, wanted: &Wanted, source: &str) -> Vec<Probed> {
         _ => 1,
     };
     let reading = matches!(topic, Ok(Topic::Present { .. })).then(|| asker.read(source, partitions));
-    let mut found = vec![judge::source(source, topic, reading.as_ref(), max_bytes, settings.budget.max_record_bytes)];
+    let mut found = vec![judge::source(source, &topic, reading.as_ref(), max_bytes, settings.budget.max_record_bytes)];
     let name = settings.dead_letter_topic(source);
     let target = format!("dead-letter topic {name}");
     let found_topic = asker.topic(&name);

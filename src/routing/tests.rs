@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::event::{self, Event};
 
+mod right;
+mod wrong;
+
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
 /// Processor time of this thread: on a busy machine the wall clock says little about the work.

@@ -37,6 +37,7 @@ pub(crate) fn read_within(text: &str, expansion: &mut Expansion, report: &mut im
             }
             Err(error) => {
                 let (at, info) = (position(*error.marker()), error.info());
+                let at = if info.contains("tabs") { first_tab(text, at) } else { at };
                 let (at, message) = unclosed(text, builder.open(), read_to, at, info)
                     .unwrap_or_else(|| (at, format!("expected YAML: {info}{}", hint(info))));
                 report.fault(Some(at), message);
@@ -51,9 +52,17 @@ fn position(marker: Marker) -> Position {
     Position { line: marker.line(), column: marker.col() + 1 }
 }
 
+/// The first tab of the line, which the parser has read already.
+fn first_tab(text: &str, at: Position) -> Position {
+    let column = text.lines().nth(at.line - 1).and_then(|line| line.chars().position(|c| c == '\t'));
+    column.map_or(at, |column| Position { column: column + 1, ..at })
+}
+
 fn hint(info: &str) -> &'static str {
     if info.contains("anchor") || info.contains("alias") {
         " (`*name` stands for what `&name` marked before it; quote a value that begins with `*` or `&`)"
+    } else if info.contains("tabs") {
+        " (indent with spaces)"
     } else if info.contains("mapping values") || info.contains("flow") {
         " (quote a value that holds `: `, or `${...}` or `{{...}}` inside braces or brackets)"
     } else {

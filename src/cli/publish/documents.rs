@@ -1,6 +1,6 @@
 //! Cuts a text into its events: one a line, or each over several lines, as a program prints JSON for people.
 //!
-//! Its invariant: a line that is an event by itself is one, whatever stands before it. So a line that is cut off takes no
+//! Its invariant: a line that begins with `{` begins an event, whatever stands before it. So a line that is cut off takes no
 //! event along but its own.
 
 use std::io::{self, BufRead, Read as _};

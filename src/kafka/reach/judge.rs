@@ -46,21 +46,21 @@ pub(super) fn refused(target: &str, error: &RdError, remedy: &str) -> Probed {
 
 pub(super) fn source(
     name: &str,
-    topic: KafkaResult<Topic>,
+    topic: &KafkaResult<Topic>,
     reading: Option<&KafkaResult<()>>,
     max_bytes: Option<u64>,
     max_record_bytes: u64,
 ) -> Probed {
     let target = format!("topic {name}");
     let (partitions, leaderless) = match topic {
-        Ok(Topic::Present { partitions, leaderless }) => (partitions, leaderless),
+        Ok(Topic::Present { partitions, leaderless }) => (*partitions, *leaderless),
         Ok(Topic::Absent) => {
             let remedy = format!(
                 "check kafka.topics, or create it (kafka-topics.sh --create --topic {name}); the bridge waits for it"
             );
             return Probed::error(target, "it does not exist, or our user may not see it", remedy);
         }
-        Err(error) => return refused(&target, &error, "grant our user READ and DESCRIBE on it"),
+        Err(error) => return refused(&target, error, "grant our user READ and DESCRIBE on it"),
     };
     if let Some(Err(error)) = reading {
         return refused(&target, error, "grant our user READ on it");

@@ -198,11 +198,11 @@ fn an_alias_that_stands_for_nothing_is_refused_at_its_place() {
 #[test]
 fn what_aliases_add_is_bounded_in_values_bytes_and_levels() {
     let laughs = |first: &str| {
-        let lines = (1..40).map(|n| format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 9].join(", ")));
-        format!("a0: &a0 {first}\n{}", lines.collect::<String>())
+        let lines = (1..40).map(|n| format!("a{n}: &a{n} [{}]", vec![format!("*a{}", n - 1); 9].join(", ")));
+        format!("a0: &a0 {first}\n{}\n", lines.collect::<Vec<_>>().join("\n"))
     };
-    let merges = (1..40).map(|n| format!("a{n}: &a{n} {{b{n}: *a{m}, c{n}: *a{m}}}\n", m = n - 1));
-    let merges = merges.collect::<Vec<_>>().concat();
+    let merges: Vec<_> = (1..40).map(|n| format!("a{n}: &a{n} {{b{n}: *a{m}, c{n}: *a{m}}}", m = n - 1)).collect();
+    let merges = merges.join("\n");
     let long = format!("a0: &a0 {}\nb: [{}]\n", "x".repeat(1 << 20), vec!["*a0"; 20].join(", "));
     for text in [laughs("[x]"), laughs("{b: c}"), laughs(&"x".repeat(100_000)), format!("a0: &a0 {{}}\n{merges}"), long]
     {
@@ -210,8 +210,8 @@ fn what_aliases_add_is_bounded_in_values_bytes_and_levels() {
         assert!(node.is_none() && problems.len() == 1, "{problems:?}");
         assert!(problems[0].contains("stand for at most 200000 values"), "{problems:?}");
     }
-    let nested = (1..70).map(|n| format!("a{n}: &a{n} [*a{}]\n", n - 1)).collect::<Vec<_>>().concat();
-    assert_problem(&format!("a0: &a0 []\n{nested}"), &["f:64:12: expected at most 64 levels"]);
+    let nested: Vec<_> = (1..70).map(|n| format!("a{n}: &a{n} [*a{}]", n - 1)).collect();
+    assert_problem(&format!("a0: &a0 []\n{}\n", nested.join("\n")), &["f:64:12: expected at most 64 levels"]);
     // All texts together.
     let mut expansion = Expansion::default();
     let mut faults: Vec<(Option<Position>, String)> = Vec::new();
