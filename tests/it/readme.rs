@@ -95,6 +95,12 @@ fn every_command_in_the_documents_is_one_that_a_test_runs() {
             "export WORKFLOW_EVENTS_LISTENER_DAGS='etl_*,billing'",
             "python/tests/airflow/test_scheduler_on_airflow.py, with its own DAGs",
         ),
+        ("workflow-bridge dead-letters list", "dead_letters.rs"),
+        ("workflow-bridge dead-letters show --letter 0@17", "dead_letters.rs, with a letter that is there"),
+        ("workflow-bridge dead-letters redrive --agent audit --dry-run", "dead_letters.rs"),
+        ("workflow-bridge dead-letters redrive --agent audit --rate 50", "dead_letters.rs"),
+        ("workflow-bridge dead-letters redrive --letter 0@17 --edit", "dead_letters.rs, with an editor of its own"),
+        ("workflow-bridge dead-letters discard --reason tombstone", "dead_letters.rs"),
         ("langgraph dev --no-browser --n-jobs-per-worker 10", "the kit, on a free port"),
         (
             "kafka-consumer-groups.sh --bootstrap-server localhost:9092 --group workflow-bridge --topic workflow-events:0 \
