@@ -10,7 +10,9 @@ use std::{
 use serde_json::Value;
 
 use crate::kit::{
-    Bridge, BridgeSetup, HttpAgent, PATIENCE, Record, Reply, TestEvent, event,
+    Bridge, BridgeSetup, HttpAgent, PATIENCE, Record, Reply, TestEvent,
+    bridge::LONG_SESSION,
+    event,
     events::events,
     kafka, poll,
     process::{Log, Process},
@@ -25,7 +27,7 @@ fn bridge(topic: &str, group: &str, good: &HttpAgent, bad: &HttpAgent) -> Bridge
         good.url(),
         bad.url()
     );
-    BridgeSetup::new(kafka(), topic).group(group).routing(&rules).start()
+    BridgeSetup::new(kafka(), topic).group(group).config(LONG_SESSION).routing(&rules).start()
 }
 
 /// Refuses each event, and never twice in a row in the same way: that would be the agent's own fault.
