@@ -22,9 +22,8 @@ use topics::DeadLetterTopics;
 pub(super) use topics::ROOM_FOR_HEADERS;
 
 use super::{
-    client,
     error::KafkaError,
-    report::{Area, Reporter, ReportingContext},
+    report::{Area, Reporter},
     sender::{Outgoing, Sender},
     settings::KafkaSettings,
     validate::validated,
@@ -32,7 +31,6 @@ use super::{
 use crate::{
     connection::{self, advice},
     event::Origin,
-    sync::Mutex,
     telemetry,
     throttle::Throttle,
 };
@@ -40,12 +38,13 @@ use crate::{
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LOG_EVERY: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// Longer than librdkafka itself waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Writes dead letters.
 pub(crate) struct DeadLetters {
     settings: KafkaSettings,
-    /// Replaced when it fails for good.
-    producer: Mutex<Sender>,
+    sender: Sender,
     topics: DeadLetterTopics,
     reporter: Arc<Reporter>,
     /// Thousands of dead letters may wait for one broker.
@@ -104,7 +103,7 @@ impl DeadLetters {
         let reporter = Arc::new(Reporter::new("dead letters"));
         let topics = DeadLetterTopics::new(settings, &reporter)?;
         Ok(Self {
-            producer: Mutex::new(producer(settings, &reporter)?),
+            sender: Sender::start("dead-letter producer", settings, &reporter, PATIENCE)?,
             reporter,
             settings: settings.clone(),
             topics,
@@ -179,8 +178,7 @@ impl DeadLetters {
             headers = headers.insert(Header { key: name, value: value.as_deref() });
         }
         let outgoing = Outgoing { topic, partition: None, key: record.key, value: record.value, headers };
-        let sent = self.producer.lock().send(outgoing);
-        sent.await.map(drop)
+        self.sender.send(outgoing).await.map(drop)
     }
 
     async fn failed(&self, dead_letter: &DeadLetter, topic: String, error: &RdError) -> DeadLetterError {
@@ -189,7 +187,6 @@ impl DeadLetters {
         if matches!(code, Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition)) {
             self.topics.forget(&topic).await;
         }
-        self.replace_if_dead();
         let origin = dead_letter.origin.clone();
         let reason = connection::reason(error);
         let advice = code.map_or("it is retried", |code| advice(code, &reason).1);
@@ -200,33 +197,12 @@ impl DeadLetters {
             _ => DeadLetterError::NotAcknowledged { origin, topic, reason, advice },
         }
     }
-
-    /// An idempotent producer can fail for good. Then a new one takes its place.
-    fn replace_if_dead(&self) {
-        let mut current = self.producer.lock();
-        let Some((code, reason)) = current.fatal_error() else { return };
-        match producer(&self.settings, &self.reporter) {
-            Ok(fresh) => {
-                tracing::warn!(?code, reason, "dead-letter producer failed for good and was replaced");
-                *current = fresh;
-            }
-            Err(error) => tracing::error!(%error, "dead-letter producer cannot be replaced"),
-        }
-    }
 }
 
 impl std::fmt::Debug for DeadLetters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DeadLetters").field("settings", &self.settings).finish_non_exhaustive()
     }
-}
-
-fn producer(settings: &KafkaSettings, reporter: &Arc<Reporter>) -> Result<Sender, KafkaError> {
-    let mut config = client::producer(settings);
-    // A topic limits batches: dead letters that fit alone must not be refused together.
-    config.set("batch.num.messages", "1");
-    Sender::start(&config, ReportingContext(Arc::clone(reporter)))
-        .map_err(|error| KafkaError::Client { role: "dead-letter producer", reason: connection::reason(&error) })
 }
 
 fn is_too_large(error: &RdError) -> bool {

@@ -27,9 +27,8 @@ use topic::Topics;
 pub(super) use topic::WANTED_CONFIG;
 
 use super::{
-    client,
     error::KafkaError,
-    report::{Area, Reporter, ReportingContext},
+    report::{Area, Reporter},
     sender::{Outgoing, Sender},
     settings::KafkaSettings,
     validate::validated,
@@ -37,7 +36,6 @@ use super::{
 use crate::{
     connection::{self, advice},
     event::Origin,
-    sync::Mutex,
     throttle::Throttle,
 };
 
@@ -52,7 +50,7 @@ const LOG_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct ParkedTopics {
     settings: KafkaSettings,
     /// Replaced when it fails for good.
-    producer: Mutex<Sender>,
+    sender: Sender,
     topics: Topics,
     reader: ParkedReader,
     reporter: Arc<Reporter>,
@@ -104,7 +102,7 @@ impl ParkedTopics {
         validated(settings)?;
         let reporter = Arc::new(Reporter::new("parked deliveries"));
         Ok(Self {
-            producer: Mutex::new(producer(settings, &reporter)?),
+            sender: Sender::start("producer of parked deliveries", settings, &reporter, SEND_TIMEOUT)?,
             topics: Topics::new(settings, &reporter)?,
             reader: ParkedReader::start(settings, &reporter)?,
             settings: settings.clone(),
@@ -215,7 +213,6 @@ impl ParkedTopics {
                     {
                         self.topics.forget(source).await;
                     }
-                    self.replace_if_dead();
                     let reason = connection::reason(&error);
                     let advice = code.map_or("it is retried", |code| advice(code, &reason).1);
                     Err(Failed::Again(format!("{reason}: {advice}")))
@@ -236,22 +233,7 @@ impl ParkedTopics {
             value: delivery.value.as_deref(),
             headers,
         };
-        let sent = self.producer.lock().send(outgoing);
-        let timed_out = Err(RdError::MessageProduction(Code::MessageTimedOut));
-        tokio::time::timeout(SEND_TIMEOUT, sent).await.unwrap_or(timed_out)
-    }
-
-    /// An idempotent producer can fail for good. Then a new one takes its place.
-    fn replace_if_dead(&self) {
-        let mut current = self.producer.lock();
-        let Some((code, reason)) = current.fatal_error() else { return };
-        match producer(&self.settings, &self.reporter) {
-            Ok(fresh) => {
-                tracing::warn!(?code, reason, "the producer of parked deliveries failed for good and was replaced");
-                *current = fresh;
-            }
-            Err(error) => tracing::error!(%error, "the producer of parked deliveries cannot be replaced"),
-        }
+        self.sender.send(outgoing).await
     }
 }
 
@@ -259,14 +241,4 @@ impl std::fmt::Debug for ParkedTopics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ParkedTopics").finish_non_exhaustive()
     }
-}
-
-fn producer(settings: &KafkaSettings, reporter: &Arc<Reporter>) -> Result<Sender, KafkaError> {
-    let mut config = client::producer(settings);
-    // A topic limits batches: deliveries that fit alone must not be refused together.
-    config.set("batch.num.messages", "1");
-    Sender::start(&config, ReportingContext(Arc::clone(reporter))).map_err(|error| KafkaError::Client {
-        role: "producer of parked deliveries",
-        reason: connection::reason(&error),
-    })
 }

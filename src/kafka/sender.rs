@@ -4,6 +4,7 @@
 //! millisecond: most of what an idle process would take.
 
 use std::{
+    fmt::Display,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,7 +22,14 @@ use rdkafka::{
 };
 use tokio::sync::oneshot;
 
-use super::{acknowledged::acknowledged, report::ReportingContext};
+use super::{
+    acknowledged::acknowledged,
+    client,
+    error::KafkaError,
+    report::{Reporter, ReportingContext},
+    settings::KafkaSettings,
+};
+use crate::{connection, sync::Mutex};
 
 /// How long one poll lasts while something is in flight.
 const POLL: Duration = Duration::from_millis(100);
@@ -40,8 +48,20 @@ pub(super) struct Outgoing<'a> {
     pub(super) headers: OwnedHeaders,
 }
 
-/// The producer and its thread.
+/// A producer that is replaced when it can do no more: when it failed for good, as an idempotent one can, and when a record got
+/// no answer in time (`ledger_topic::appender` says why a new one may get it).
 pub(super) struct Sender {
+    /// Its name in messages.
+    role: &'static str,
+    config: ClientConfig,
+    reporter: Arc<Reporter>,
+    /// How long a record may have no answer.
+    patience: Duration,
+    running: Mutex<Arc<Running>>,
+}
+
+/// A producer and its thread.
+struct Running {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -57,11 +77,57 @@ type Report = Result<i64, RdError>;
 
 impl Sender {
     /// Makes the producer; it connects when the first record is sent.
-    ///
-    /// # Errors
-    /// librdkafka's, or that no thread can be started.
-    pub(super) fn start(config: &ClientConfig, reporting: ReportingContext) -> Result<Self, RdError> {
-        let producer = BaseProducer::from_config_and_context(config, Context(reporting))?;
+    pub(super) fn start(
+        role: &'static str,
+        settings: &KafkaSettings,
+        reporter: &Arc<Reporter>,
+        patience: Duration,
+    ) -> Result<Self, KafkaError> {
+        let mut config = client::producer(settings);
+        // A topic limits batches: records that fit alone must not be refused together.
+        config.set("batch.num.messages", "1");
+        let running = Running::start(&config, reporter)
+            .map_err(|error| KafkaError::Client { role, reason: connection::reason(&error) })?;
+        Ok(Self { role, config, reporter: Arc::clone(reporter), patience, running: Mutex::new(Arc::new(running)) })
+    }
+
+    /// Sends a record. Its offset when a broker has acknowledged it, or why none did; then it may still come to be there.
+    pub(super) async fn send(&self, record: Outgoing<'_>) -> Result<i64, RdError> {
+        let running = Arc::clone(&self.running.lock());
+        let sent = running.send(record);
+        let timed_out = Err(RdError::MessageProduction(Code::MessageTimedOut));
+        let report = tokio::time::timeout(self.patience, sent).await.unwrap_or(timed_out);
+        if let Err(error) = &report {
+            let failed = running.shared.producer.client().fatal_error();
+            if let Some((code, reason)) = failed {
+                self.replace(&running, &format_args!("it failed for good, {code:?}: {reason}"));
+            } else if error.rdkafka_error_code() == Some(Code::MessageTimedOut) {
+                self.replace(&running, &"a record got no answer in time");
+            }
+        }
+        report
+    }
+
+    /// Takes a new producer in place of this one, unless somebody has. What others sent with it has its answer from it.
+    fn replace(&self, old: &Arc<Running>, reason: &dyn Display) {
+        let mut running = self.running.lock();
+        if !Arc::ptr_eq(&running, old) {
+            return;
+        }
+        match Running::start(&self.config, &self.reporter) {
+            Ok(fresh) => {
+                tracing::warn!(role = self.role, %reason, "Kafka producer replaced: what it could not send is sent again");
+                *running = Arc::new(fresh);
+            }
+            Err(error) => tracing::error!(role = self.role, %error, "Kafka producer cannot be replaced"),
+        }
+    }
+}
+
+impl Running {
+    fn start(config: &ClientConfig, reporter: &Arc<Reporter>) -> Result<Self, RdError> {
+        let context = Context(ReportingContext(Arc::clone(reporter)));
+        let producer = BaseProducer::from_config_and_context(config, context)?;
         let shared = Arc::new(Shared { producer, is_closed: AtomicBool::new(false) });
         let worker = Arc::clone(&shared);
         let thread = thread::Builder::new()
@@ -71,8 +137,7 @@ impl Sender {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Sends a record. Resolves to its offset when a broker has acknowledged it, or to why none did.
-    pub(super) fn send(&self, record: Outgoing<'_>) -> impl Future<Output = Report> + use<> {
+    fn send(&self, record: Outgoing<'_>) -> impl Future<Output = Report> + use<> {
         let (reported, report) = oneshot::channel();
         let record = BaseRecord {
             topic: record.topic,
@@ -92,14 +157,9 @@ impl Sender {
             report.await.unwrap_or(Err(RdError::Canceled))
         }
     }
-
-    /// The error after which the client does nothing any more.
-    pub(super) fn fatal_error(&self) -> Option<(Code, String)> {
-        self.shared.producer.client().fatal_error()
-    }
 }
 
-impl Drop for Sender {
+impl Drop for Running {
     fn drop(&mut self) {
         self.shared.is_closed.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {

@@ -1,8 +1,9 @@
 //! The rules in force, and the rules that each event keeps.
 //!
 //! Owns the swap: rules and agents are replaced together, and whoever asks sees all of the old or all of the new ones. An event
-//! keeps the version that planned it until it has its outcome. Invariant: beside those in force, at most [`MAX_FORMER`] versions
-//! are in memory; the oldest is withdrawn, and what waits under it goes on under the rules in force, by names, as after a restart.
+//! keeps the version that planned it until it has its outcome. Invariant: of more than [`MAX_FORMER`] versions beside the one in
+//! force, the oldest is withdrawn, and what waits under it goes on under the rules in force, by names. One with names that the
+//! rules in force do not have is kept, because what waits under it could not go on; of those there are at most [`MAX_KEPT`].
 
 use std::{
     collections::BTreeMap,
@@ -24,6 +25,9 @@ use crate::{
 
 /// The versions that are kept beside the one in force: each may take as much memory as the folder allows.
 const MAX_FORMER: usize = 4;
+
+/// The same for those that cannot be withdrawn.
+const MAX_KEPT: usize = 16;
 
 /// The most names of agents in the life of a process: each has its metrics, which stay.
 const MAX_NAMES: usize = 10_000;
@@ -78,6 +82,12 @@ pub(crate) enum ReplaceError {
         "more than {MAX_NAMES} different names of agents were loaded since the start, and each keeps its metrics: restart the bridge"
     )]
     Names,
+    /// Deliveries wait under too many versions.
+    #[error(
+        "deliveries wait under {MAX_KEPT} former versions of the routing folder, with rules or agents that it has no more: wait until \
+         their agents work, name these rules and agents again, or restart the bridge"
+    )]
+    Former,
 }
 
 impl RulesInForce {
@@ -109,6 +119,10 @@ impl RulesInForce {
     pub(super) fn replace(&self, routing: Arc<Routing>) -> Result<(), ReplaceError> {
         // Locked throughout: one replacement at a time.
         let mut former = self.former.lock();
+        former.retain(|version| version.strong_count() > 0);
+        if former.len() >= MAX_KEPT {
+            return Err(ReplaceError::Former);
+        }
         let before = self.now();
         let mut instruments = self.instruments.lock().clone();
         let agents = ConnectedAgents::connect(routing.agents(), Some(&before.rules.agents), |name| {
@@ -120,15 +134,21 @@ impl RulesInForce {
         *self.instruments.lock() = instruments;
         let next = InForce::new(Rules { routing, agents });
         next.rules.agents.succeed(Some(&before.rules.agents));
-        self.now.send_replace(next);
+        self.now.send_replace(next.clone());
 
         former.push(Arc::downgrade(&before.version));
         drop(before);
         former.retain(|version| version.strong_count() > 0);
-        let excess = former.len().saturating_sub(MAX_FORMER);
-        for version in former.drain(..excess).filter_map(|version| version.upgrade()) {
-            version.withdraw();
-        }
+        let mut excess = former.len().saturating_sub(MAX_FORMER);
+        former.retain(|version| {
+            let Some(version) = version.upgrade() else { return false };
+            let withdraws = excess > 0 && version.rules().is_none_or(|of| next.has_names_of(&of));
+            if withdraws {
+                excess -= 1;
+                version.withdraw();
+            }
+            !withdraws
+        });
         Ok(())
     }
 
@@ -166,6 +186,16 @@ impl InForce {
         let rules = Arc::new(rules);
         let version = RulesVersion { rules: Mutex::new(Some(Arc::clone(&rules))), withdrawn: CancellationToken::new() };
         Self { version: Arc::new(version), rules }
+    }
+
+    /// Whether what the other rules plan can go on under these.
+    fn has_names_of(&self, other: &Self) -> bool {
+        let of_rule = |rule: &Rule| rule.agents().iter().all(|agent| self.sends(rule.name(), agent));
+        other.rules.routing.rules().all(|rule| of_rule(rule))
+    }
+
+    fn sends(&self, rule: &str, agent: &str) -> bool {
+        self.rules.routing.rule(rule).is_some_and(|rule| rule.agents().iter().any(|name| **name == *agent))
     }
 
     /// The rule and the agent of these names, if the rule sends to the agent.

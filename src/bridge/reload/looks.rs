@@ -52,6 +52,11 @@ impl<F: Copy + PartialEq> Looks<F> {
         }
     }
 
+    /// Whether it was the last to be loaded, or is what there was at the start.
+    pub(super) fn is_in_force(&self, seen: F) -> bool {
+        self.in_force == seen
+    }
+
     /// It was loaded.
     pub(super) fn loaded(&mut self, seen: F) {
         (self.in_force, self.refused) = (seen, None);

@@ -7,6 +7,7 @@
 
 mod again;
 mod pending;
+mod renewal;
 
 use std::{
     sync::{
@@ -40,6 +41,7 @@ use crate::{connection, sync::Mutex, telemetry, throttle::Throttle};
 use again::Again;
 pub(crate) use pending::AppenderStatus;
 use pending::{Pending, Refused, Sent};
+use renewal::Renewal;
 
 const POLL: Duration = Duration::from_millis(100);
 /// How often an idle client is asked for what it has to report.
@@ -149,7 +151,6 @@ impl Shared {
         if self.closed.load(Ordering::Acquire) {
             return;
         }
-        let producer = Arc::clone(&self.producer.lock());
         let partition = sent.partition;
         let record = BaseRecord {
             topic: &self.topic,
@@ -160,7 +161,9 @@ impl Shared {
             headers: None,
             delivery_opaque: Box::new(sent),
         };
-        if let Err((error, record)) = producer.send(record) {
+        // Under the lock: what a producer gets after it was purged would never come back.
+        let handed_over = self.producer.lock().send(record);
+        if let Err((error, record)) = handed_over {
             let full = error.rdkafka_error_code() == Some(Code::QueueFull);
             self.pending.refused(
                 Refused { key: key.into(), value: value.into(), sent: record.delivery_opaque },
@@ -193,10 +196,11 @@ impl Shared {
     /// The thread: serves the answers, and sends again what was refused.
     fn run(&self) {
         let _ = self.thread.set(thread::current());
-        let mut again = Again::default();
+        let (mut again, mut renewal) = (Again::default(), Renewal::default());
         while !self.closed.load(Ordering::Acquire) {
             self.serve_answers();
             self.replace_if_dead();
+            self.replace_if_silent(&mut renewal);
             metrics::gauge!(telemetry::LEDGER_UNACKNOWLEDGED).set(self.pending.status().unacknowledged as f64);
             let now = Instant::now();
             match self.pending.take_failure() {
@@ -244,11 +248,34 @@ impl Shared {
     fn replace_if_dead(&self) {
         let old = Arc::clone(&self.producer.lock());
         let Some((code, reason)) = old.client().fatal_error() else { return };
+        tracing::warn!(?code, reason, "producer of the ledger topic failed for good: it is replaced");
+        self.replace(&old);
+    }
+
+    /// See [`renewal`].
+    fn replace_if_silent(&self, renewal: &mut Renewal) {
+        let now = Instant::now();
+        let Some((partition, waited)) = self.pending.longest_wait(now) else { return };
+        if !renewal.take_due(waited, now) {
+            return;
+        }
+        tracing::warn!(
+            topic = self.topic,
+            partition,
+            waited_ms = waited.as_millis(),
+            waiting = self.pending.status().unacknowledged,
+            "no broker answers for records to the ledger topic: its producer is replaced and sends them again. No offset behind \
+             them is committed until then: check that the leader of the partition can be reached"
+        );
+        let old = Arc::clone(&self.producer.lock());
+        self.replace(&old);
+    }
+
+    fn replace(&self, old: &BaseProducer<Context>) {
         match producer(&self.settings, &self.reporter, &self.pending) {
             Ok(fresh) => {
-                tracing::warn!(?code, reason, "producer of the ledger topic failed for good and was replaced");
                 *self.producer.lock() = Arc::new(fresh);
-                purge(&old);
+                purge(old);
             }
             Err(error) => tracing::error!(%error, "producer of the ledger topic cannot be replaced"),
         }

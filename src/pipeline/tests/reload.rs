@@ -149,6 +149,35 @@ async fn at_most_four_former_versions_are_kept_and_what_waits_under_others_moves
     assert!(fixture.pipeline.rules().former() <= 4);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_under_a_name_that_is_gone_outlives_any_number_of_reloads() {
+    let former = agent(SampleOptions { refuse_first: u32::MAX, ..SampleOptions::default() }).await;
+    let address = former.addr();
+    let mut fixture = PipelineFixture::start(&rules(address, ""));
+    let version = |n: u32| {
+        let renamed = rules(address, "").replace("name: all", "name: other");
+        renamed.replace("to: [audit]}", &format!("body: {{version: {n}}}, to: [audit]}}"))
+    };
+    for n in 0..8 {
+        let id = format!("{n}");
+        fixture.publish(&id, &id);
+        let attempts = |fixture: &PipelineFixture| {
+            let record = fixture.ledger.get(&id).unwrap();
+            record.map_or(0, |record| ["all", "other"].map(|rule| record.failed_attempts(rule, "audit")).iter().sum())
+        };
+        fixture.until("it was attempted", |fixture| attempts(fixture) >= 1).await;
+        fixture.reload(&version(n));
+    }
+    drop(former);
+    let mut works = None;
+    while works.is_none() {
+        fixture.until("the former agent has left its port", |_| std::net::TcpListener::bind(address).is_ok()).await;
+        works = SampleAgent::start(address, SampleOptions::default()).await.ok();
+    }
+    fixture.until("every event has its outcome", |fixture| fixture.open_offsets() == 0).await;
+    assert_eq!(fixture.count(Outcome::Delivered), 8, "none is a dead letter");
+}
+
 /// What planned them was forgotten when their events had their outcome.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_parked_is_delivered_or_dead_lettered_by_the_rules_in_force() {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode as Code};
@@ -58,9 +58,16 @@ pub(super) struct Pending {
     room: watch::Sender<bool>,
 }
 
+/// The records of a partition that are not acknowledged.
+struct Open {
+    count: u64,
+    /// The last answer for one of them; the first of them, if there was none.
+    answered: Instant,
+}
+
 #[derive(Default)]
 struct State {
-    open: BTreeMap<i32, u64>,
+    open: BTreeMap<i32, Open>,
     bytes: u64,
     waiting_since: Option<Instant>,
     refused: VecDeque<Refused>,
@@ -78,14 +85,14 @@ impl Default for Pending {
 impl State {
     fn unacknowledged(&self, partitions: Option<&[i32]>) -> u64 {
         let counted = |partition: &i32| partitions.is_none_or(|only| only.contains(partition));
-        self.open.iter().filter(|(partition, _)| counted(partition)).map(|(_, count)| count).sum()
+        self.open.iter().filter(|(partition, _)| counted(partition)).map(|(_, open)| open.count).sum()
     }
 }
 
 impl Pending {
     pub(super) fn open(&self, partition: i32, bytes: u64) {
         let mut state = self.state.lock();
-        *state.open.entry(partition).or_default() += 1;
+        state.open.entry(partition).or_insert_with(|| Open { count: 0, answered: Instant::now() }).count += 1;
         state.bytes += bytes;
         state.waiting_since.get_or_insert_with(Instant::now);
         let full = state.bytes >= ROOM;
@@ -98,8 +105,9 @@ impl Pending {
     pub(super) fn acknowledged(&self, partition: i32, bytes: u64) {
         let mut state = self.state.lock();
         if let Some(open) = state.open.get_mut(&partition) {
-            *open -= 1;
-            if *open == 0 {
+            open.count -= 1;
+            open.answered = Instant::now();
+            if open.count == 0 {
                 state.open.remove(&partition);
             }
         }
@@ -120,6 +128,10 @@ impl Pending {
         if let Some(error) = error {
             let text = connection::reason(error);
             let count = state.failure.as_ref().map_or(0, |failure| failure.count) + 1;
+            let by_us = matches!(error.rdkafka_error_code(), Some(Code::PurgeQueue | Code::PurgeInflight));
+            if let Some(open) = state.open.get_mut(&refused.sent.partition).filter(|_| !by_us) {
+                open.answered = Instant::now();
+            }
             let advice = advice_on(error.rdkafka_error_code(), &text);
             state.error = Some(format!("{text}: {advice}"));
             state.failure = Some(Failure { count, partition: refused.sent.partition, error: text, advice });
@@ -144,7 +156,7 @@ impl Pending {
     }
 
     pub(super) fn of(&self, partition: i32) -> u64 {
-        self.state.lock().open.get(&partition).copied().unwrap_or(0)
+        self.state.lock().open.get(&partition).map_or(0, |open| open.count)
     }
 
     pub(super) fn wait(&self, partitions: Option<&[i32]>, deadline: Instant) -> Result<(), u64> {
@@ -164,6 +176,13 @@ impl Pending {
 
     pub(super) fn has_room(&self) -> bool {
         *self.room.borrow()
+    }
+
+    /// The partition that has waited longest for any answer, and how long.
+    pub(super) fn longest_wait(&self, now: Instant) -> Option<(i32, Duration)> {
+        let state = self.state.lock();
+        let first = state.open.iter().min_by_key(|(_, open)| open.answered);
+        first.map(|(partition, open)| (*partition, now.saturating_duration_since(open.answered)))
     }
 
     pub(super) fn status(&self) -> AppenderStatus {
