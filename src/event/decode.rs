@@ -6,8 +6,8 @@
 use serde_json::{Map, Value};
 
 use super::{
-    airflow, cloudevents, dialect::Dialect, fields::has, hints, limits::Limits, model::Event, native, parse,
-    poison::Poison, raw::Raw,
+    airflow, cloudevents, dialect::Dialect, fields::has, hints, limits::Limits, model::Event, native, openlineage,
+    parse, poison::Poison, raw::Raw,
 };
 
 /// Reads a record of any size as an event, in any dialect. docs/events.md has the mappings.
@@ -55,6 +55,8 @@ fn fields(record: &Raw<'_>, limits: &Limits) -> Result<(Map<String, Value>, Dial
         Ok((cloudevents::structured(body, record, limits)?, Dialect::CloudEventsStructured))
     } else if airflow::is_body(&body) {
         Ok((airflow::fields(body, record)?, Dialect::Airflow))
+    } else if openlineage::is_body(&body) {
+        Ok((openlineage::fields(body)?, Dialect::OpenLineage))
     } else if let Some(poison) = hints::connect_envelope(&body) {
         Err(poison)
     } else {

@@ -13,11 +13,14 @@ pub enum Dialect {
     CloudEventsStructured,
     /// CloudEvents 1.0, the attributes in `ce_` headers.
     CloudEventsBinary,
+    /// A run event of OpenLineage.
+    OpenLineage,
 }
 
 impl Dialect {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Native, Self::Airflow, Self::CloudEventsStructured, Self::CloudEventsBinary];
+    pub const ALL: &[Self] =
+        &[Self::Native, Self::Airflow, Self::CloudEventsStructured, Self::CloudEventsBinary, Self::OpenLineage];
 
     /// A stable name for logs and documents.
     pub fn as_str(self) -> &'static str {
@@ -26,6 +29,7 @@ impl Dialect {
             Self::Airflow => "airflow",
             Self::CloudEventsStructured => "cloudevents-structured",
             Self::CloudEventsBinary => "cloudevents-binary",
+            Self::OpenLineage => "openlineage",
         }
     }
 }

@@ -20,6 +20,7 @@ mod memory;
 mod model;
 mod names;
 mod native;
+mod openlineage;
 mod parse;
 mod poison;
 #[cfg_attr(not(feature = "service"), expect(dead_code, reason = "the publish client matches nothing"))]

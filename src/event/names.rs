@@ -77,5 +77,7 @@ names! {
         LangGraph = "LANGGRAPH",
         /// A FastAPI service.
         FastApi = "FASTAPI",
+        /// A system that reports its runs in the format of OpenLineage.
+        OpenLineage = "OPENLINEAGE",
     }
 }

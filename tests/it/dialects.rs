@@ -17,6 +17,11 @@ fn records(workflow: &str) -> Vec<(&'static str, Record)> {
         "specversion": "1.0", "type": "com.example.workflow.completed", "source": "/airflow/prod", "id": workflow,
         "time": "2026-01-31T12:00:00Z", "workflowid": workflow, "workflowrunid": "r-structured", "data": {"rows": 7},
     });
+    let lineage = json!({
+        "eventType": "COMPLETE", "eventTime": "2026-01-31T13:00:00+01:00", "producer": "https://example.com",
+        "run": {"runId": "r-lineage"},
+        "job": {"namespace": "prod", "name": workflow, "facets": {"jobType": {"integration": "AIRFLOW", "jobType": "DAG"}}},
+    });
     let mut native = event(&unique("native")).workflow(workflow).run("r-native").record();
     native.key = Some(format!("{workflow}/r-native").into_bytes());
     vec![
@@ -39,6 +44,7 @@ fn records(workflow: &str) -> Vec<(&'static str, Record)> {
                 .header("ce_traceparent", TRACE)
                 .header("content-type", "application/json"),
         ),
+        ("r-lineage", Record::new(lineage.to_string()).key(format!("run:prod/{workflow}"))),
     ]
 }
 
@@ -76,6 +82,13 @@ rules:
       cloudevent: {{datacontenttype: [application/json]}}
       payload: {{data: {{rows: [8]}}}}
     to: [audit]
+  - name: lineage
+    when:
+      event_type: [WORKFLOW_COMPLETED]
+      source: [AIRFLOW]
+      workflow_id: [{workflow}]
+      metadata: {{job_namespace: [prod], scope: [dag]}}
+    to: [audit]
 "
     )
 }
@@ -88,14 +101,14 @@ fn every_dialect_is_matched_delivered_once_and_a_duplicate_the_second_time() {
     let records = records(&workflow);
     kafka().produce_all(&topic, records.iter().map(|(_, record)| record.clone()));
     let mut bridge = BridgeSetup::new(kafka(), &topic).routing(&rules(&workflow, &agent.url())).start();
-    agent.wait_accepted(4, PATIENCE);
+    agent.wait_accepted(5, PATIENCE);
     kafka().produce_all(&topic, records.iter().map(|(_, record)| record.clone()));
     poll(PATIENCE, "each is a duplicate the second time", || {
         let outcome = |outcome| bridge.metric("events_total", &[("outcome", outcome)]);
         let seen = ["delivered", "duplicate", "unmatched", "dead_lettered"].map(outcome);
         // One that is read again is a duplicate once more.
         let [delivered, duplicate, unmatched, dead_lettered] = seen;
-        when(duplicate >= 4.0 && [delivered, unmatched, dead_lettered] == [4.0, 0.0, 0.0], seen)
+        when(duplicate >= 5.0 && [delivered, unmatched, dead_lettered] == [5.0, 0.0, 0.0], seen)
     });
     kafka().wait_committed(bridge.group(), &topic, PATIENCE);
     bridge.stop();
@@ -108,7 +121,7 @@ fn every_dialect_is_matched_delivered_once_and_a_duplicate_the_second_time() {
             (body["workflow_run_id"].as_str().unwrap_or_default().to_owned(), body)
         })
         .collect();
-    assert_eq!((accepted.len(), got.len()), (4, 4), "each was delivered once: {got:?}");
+    assert_eq!((accepted.len(), got.len()), (5, 5), "each was delivered once: {got:?}");
     for (run, body) in &got {
         assert_eq!(body["event_type"], "WORKFLOW_COMPLETED", "{run}");
         assert_eq!(body["source"], "AIRFLOW", "{run}");
@@ -117,6 +130,7 @@ fn every_dialect_is_matched_delivered_once_and_a_duplicate_the_second_time() {
     }
     assert_eq!(got["r-airflow"]["payload"]["data"]["event"], "dag_run.success");
     assert_eq!(got["r-structured"]["cloudevent"]["id"], workflow);
+    assert_eq!(got["r-lineage"]["payload"]["data"]["run"], json!({"runId": "r-lineage"}));
     assert_eq!(got["r-binary"]["payload"]["data"], json!({"rows": 8}));
 
     let of = |run: &str| accepted.iter().find(|request| request.json()["workflow_run_id"] == run);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use super::native;
-use crate::event::{Dialect, Event, airflow, cloudevents, decode};
+use crate::event::{Dialect, Event, airflow, cloudevents, decode, openlineage};
 
 /// A file of the repository.
 pub(super) fn read(path: &str) -> String {
@@ -41,6 +41,16 @@ fn the_tables_of_the_documents_are_the_tables_of_the_code() {
     let mut expected: Vec<_> = rows.map(|(extension, place)| vec![code(extension), code(place)]).collect();
     expected.push(vec!["any other".into(), "`metadata`, under its own name".into()]);
     assert_eq!(documented, expected);
+
+    let documented: Vec<_> =
+        table(&text, "What OpenLineage reports").into_iter().map(|row| row[..2].to_vec()).collect();
+    let mut expected: Vec<_> = openlineage::EVENTS.iter().map(|(state, name)| vec![code(state), code(name)]).collect();
+    expected.push(vec!["any other".into(), "kept".into()]);
+    assert_eq!(documented, expected);
+    for (field, name) in openlineage::OF_JOBS {
+        let row = format!("| `metadata.{name}` | `job.facets.jobType.{field}` |");
+        assert!(text.contains(&row), "docs/events.md has no row {row}");
+    }
 
     for names in [airflow::OF_TASKS, cloudevents::WORKFLOW_IN_DATA, cloudevents::RUN_IN_DATA] {
         let list = names.iter().map(|name| code(name)).collect::<Vec<_>>().join(", ");

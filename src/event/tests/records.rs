@@ -122,6 +122,13 @@ pub(super) fn field_name() -> impl Strategy<Value = String> {
         "taskid",
         "mapindex",
         "environment",
+        "eventType",
+        "eventTime",
+        "run",
+        "runId",
+        "job",
+        "facets",
+        "producer",
         // The name that serde_json itself uses for JSON within a string.
         "$serde_json::private::RawValue",
     ];
@@ -139,6 +146,8 @@ fn any_text() -> impl Strategy<Value = String> {
         "task_instance.skipped",
         "2026-01-31T12:00:00.123456+01:00",
         "2026-01-31 12:00:00",
+        "COMPLETE",
+        "running",
         "etl/r1",
         "etl",
         "7",
@@ -169,6 +178,9 @@ fn any_body() -> impl Strategy<Value = Vec<u8>> {
                "dag_id": "w", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 1}),
         json!({"specversion": "1.0", "type": "a.workflow.failed", "source": "s", "id": "1", "subject": "w/r",
                "time": "2026-01-31T12:00:00Z"}),
+        json!({"eventType": "COMPLETE", "eventTime": "2026-01-31T12:00:00Z", "producer": "p",
+               "run": {"runId": "r", "facets": {"parent": {"run": {"runId": "p"}, "job": {"namespace": "n", "name": "w"}}}},
+               "job": {"namespace": "n", "name": "w.t", "facets": {"jobType": {"integration": "AIRFLOW", "jobType": "TASK"}}}}),
     ];
     (proptest::sample::select(whole.to_vec()), any_object(), any::<bool>()).prop_map(|(mut body, over, keep)| {
         if keep && let Some(body) = body.as_object_mut() {
