@@ -34,6 +34,7 @@ const WHAT: &str = "an OpenLineage event";
 
 /// A job in a run of its own.
 struct JobRun<'b> {
+    namespace: &'b str,
     job: &'b str,
     run: &'b str,
 }
@@ -53,21 +54,22 @@ pub(super) fn fields(body: Map<String, Value>) -> Result<Map<String, Value>, Poi
     let run = object(&body, "run", "run")?.ok_or(missing("run", NOT_OF_A_RUN))?;
     let job = object(&body, "job", "job")?.ok_or(missing("job", OF_EVERY_RUN))?;
     let own = JobRun {
+        namespace: namespace(job, "job.namespace", OF_EVERY_RUN)?,
         job: required(job, "name", "job.name", OF_EVERY_RUN)?,
         run: required(run, "runId", "run.runId", OF_EVERY_RUN)?,
     };
-    let namespace = required(job, "namespace", "job.namespace", OF_EVERY_RUN)?;
-    let job_type = facet(job, "job.facets", "jobType", "job.facets.jobType")?;
-    let kind = |name| job_type.and_then(|facet| facet.get(name)).and_then(Value::as_str);
-    let parent = parent(run)?.filter(|_| kind("jobType").is_none_or(|name| canonical(name) != "DAG"));
+    let kind = |name| job.get("facets")?.get("jobType")?.get(name)?.as_str();
+    let is_dag = kind("jobType").is_some_and(|name| canonical(name) == "DAG");
+    let parent = if is_dag { None } else { parent(run)? };
 
     let mut metadata = Map::new();
     metadata.insert("scope".into(), if parent.is_some() { "task" } else { "dag" }.into());
     if let Some(parent) = &parent {
         let name = own.job.strip_prefix(parent.job).and_then(|rest| rest.strip_prefix('.'));
-        metadata.insert("task_id".into(), name.unwrap_or(own.job).into());
+        metadata.insert("task_id".into(), name.filter(|name| !name.is_empty()).unwrap_or(own.job).into());
+        metadata.insert("parent_namespace".into(), parent.namespace.into());
     }
-    metadata.insert("job_namespace".into(), namespace.into());
+    metadata.insert("job_namespace".into(), own.namespace.into());
     for (field, name) in OF_JOBS {
         if let Some(text) = kind(field) {
             metadata.insert((*name).into(), text.into());
@@ -77,8 +79,8 @@ pub(super) fn fields(body: Map<String, Value>) -> Result<Map<String, Value>, Poi
         None | Some(Source::Other(_)) => Source::OpenLineage,
         Some(known) => known,
     };
-    let id = ids::of_parts(&[own.run, state, namespace, own.job, &timestamp].map(str::as_bytes));
-    let JobRun { job: workflow, run } = parent.unwrap_or(own);
+    let id = ids::of_parts(&[own.run, state, own.namespace, own.job, &timestamp].map(str::as_bytes));
+    let JobRun { job: workflow, run, .. } = parent.unwrap_or(own);
     let mut fields = Map::new();
     fields.insert("event_id".into(), id.into());
     fields.insert("event_type".into(), event_type(state).into());
@@ -97,15 +99,18 @@ fn event_type(state: &str) -> &str {
     EVENTS.iter().find(|(known, _)| *known == name).map_or(state, |(_, event_type)| event_type)
 }
 
-/// The run that has started this one.
+/// The run that has started this one; a facet that is marked as deleted is absent.
 fn parent(run: &Map<String, Value>) -> Result<Option<JobRun<'_>>, Poison> {
     for name in PARENT {
-        let Some(facet) = facet(run, "run.facets", name, "run.facets.parent")? else { continue };
+        let Some(facets) = object(run, "facets", "run.facets")? else { return Ok(None) };
+        let facet = object(facets, name, "run.facets.parent")?;
+        let Some(facet) = facet.filter(|facet| facet.get("_deleted") != Some(&Value::Bool(true))) else { continue };
         let run =
             object(facet, "run", "run.facets.parent.run")?.ok_or(missing("run.facets.parent.run", OF_A_PARENT))?;
         let job =
             object(facet, "job", "run.facets.parent.job")?.ok_or(missing("run.facets.parent.job", OF_A_PARENT))?;
         return Ok(Some(JobRun {
+            namespace: namespace(job, "run.facets.parent.job.namespace", OF_A_PARENT)?,
             job: required(job, "name", "run.facets.parent.job.name", OF_A_PARENT)?,
             run: required(run, "runId", "run.facets.parent.run.runId", OF_A_PARENT)?,
         }));
@@ -113,16 +118,13 @@ fn parent(run: &Map<String, Value>) -> Result<Option<JobRun<'_>>, Poison> {
     Ok(None)
 }
 
-/// A facet of a run or a job; one that is marked as deleted is absent.
-fn facet<'b>(
-    of: &'b Map<String, Value>,
-    facets: &'static str,
-    name: &str,
-    path: &'static str,
-) -> Result<Option<&'b Map<String, Value>>, Poison> {
-    let Some(facets) = object(of, "facets", facets)? else { return Ok(None) };
-    let facet = object(facets, name, path)?;
-    Ok(facet.filter(|facet| facet.get("_deleted") != Some(&Value::Bool(true))))
+/// The namespace of a job. It may be empty.
+fn namespace<'b>(job: &'b Map<String, Value>, path: &'static str, remedy: &'static str) -> Result<&'b str, Poison> {
+    match job.get("namespace") {
+        Some(Value::String(text)) => Ok(text),
+        None | Some(Value::Null) => Err(missing(path, remedy)),
+        Some(other) => Err(Poison::WrongType { field: path, expected: "a string", found: json_type(other) }),
+    }
 }
 
 /// An optional object.
@@ -152,7 +154,8 @@ const OF_EVERY_RUN: &str = "a run event has eventTime, run.runId, job.namespace 
                             event_id of its own";
 const NOT_OF_A_RUN: &str = "an event about a job or a dataset alone says of no run that it began or ended: send run events only to \
                             this topic";
-const OF_A_PARENT: &str = "the parent facet has run.runId and job.name; leave it out if the run has no parent";
+const OF_A_PARENT: &str =
+    "the parent facet has run.runId, job.namespace and job.name; leave it out if the run has no parent";
 
 fn missing(attribute: &'static str, remedy: &'static str) -> Poison {
     Poison::MissingAttribute { what: WHAT, attribute, remedy }

@@ -49,7 +49,6 @@ const LOG_EVERY: Duration = Duration::from_secs(5);
 /// See the module.
 pub(crate) struct ParkedTopics {
     settings: KafkaSettings,
-    /// Replaced when it fails for good.
     sender: Sender,
     topics: Topics,
     reader: ParkedReader,

@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
@@ -26,17 +26,12 @@ use super::{
     acknowledged::acknowledged,
     client,
     error::KafkaError,
+    renewal::Renewal,
     report::{Reporter, ReportingContext},
+    serve::serve,
     settings::KafkaSettings,
 };
 use crate::{connection, sync::Mutex};
-
-/// How long one poll lasts while something is in flight.
-const POLL: Duration = Duration::from_millis(100);
-/// How often an idle client is asked for what it has to report.
-const IDLE: Duration = Duration::from_secs(1);
-/// How many reports are taken each time.
-const IDLE_EVENTS: usize = 16;
 
 /// A record to send.
 pub(super) struct Outgoing<'a> {
@@ -49,7 +44,7 @@ pub(super) struct Outgoing<'a> {
 }
 
 /// A producer that is replaced when it can do no more: when it failed for good, as an idempotent one can, and when a record got
-/// no answer in time (`ledger_topic::appender` says why a new one may get it).
+/// no answer in time (`renewal` says why a new one may get it).
 pub(super) struct Sender {
     /// Its name in messages.
     role: &'static str,
@@ -57,10 +52,15 @@ pub(super) struct Sender {
     reporter: Arc<Reporter>,
     /// How long a record may have no answer.
     patience: Duration,
-    running: Mutex<Arc<Running>>,
+    current: Mutex<Current>,
 }
 
-/// A producer and its thread.
+struct Current {
+    running: Arc<Running>,
+    renewal: Renewal,
+}
+
+/// A producer and its thread. The thread is joined at the end of the process, when librdkafka must not be at work any more.
 struct Running {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -69,6 +69,7 @@ struct Running {
 struct Shared {
     producer: BaseProducer<Context>,
     is_closed: AtomicBool,
+    is_replaced: AtomicBool,
 }
 
 struct Context(ReportingContext);
@@ -88,36 +89,38 @@ impl Sender {
         config.set("batch.num.messages", "1");
         let running = Running::start(&config, reporter)
             .map_err(|error| KafkaError::Client { role, reason: connection::reason(&error) })?;
-        Ok(Self { role, config, reporter: Arc::clone(reporter), patience, running: Mutex::new(Arc::new(running)) })
+        let current = Current { running: Arc::new(running), renewal: Renewal::default() };
+        Ok(Self { role, config, reporter: Arc::clone(reporter), patience, current: Mutex::new(current) })
     }
 
     /// Sends a record. Its offset when a broker has acknowledged it, or why none did; then it may still come to be there.
     pub(super) async fn send(&self, record: Outgoing<'_>) -> Result<i64, RdError> {
-        let running = Arc::clone(&self.running.lock());
+        let running = Arc::clone(&self.current.lock().running);
         let sent = running.send(record);
         let timed_out = Err(RdError::MessageProduction(Code::MessageTimedOut));
         let report = tokio::time::timeout(self.patience, sent).await.unwrap_or(timed_out);
-        if let Err(error) = &report {
-            let failed = running.shared.producer.client().fatal_error();
-            if let Some((code, reason)) = failed {
-                self.replace(&running, &format_args!("it failed for good, {code:?}: {reason}"));
-            } else if error.rdkafka_error_code() == Some(Code::MessageTimedOut) {
-                self.replace(&running, &"a record got no answer in time");
-            }
+        let failed = running.shared.producer.client().fatal_error();
+        if let Some((code, reason)) = failed {
+            self.replace(&running, &format_args!("it failed for good, {code:?}: {reason}"));
+        } else if report.as_ref().is_err_and(|error| error.rdkafka_error_code() == Some(Code::MessageTimedOut)) {
+            self.replace(&running, &"a record got no answer in time");
+        } else {
+            self.current.lock().renewal.answered();
         }
         report
     }
 
     /// Takes a new producer in place of this one, unless somebody has. What others sent with it has its answer from it.
     fn replace(&self, old: &Arc<Running>, reason: &dyn Display) {
-        let mut running = self.running.lock();
-        if !Arc::ptr_eq(&running, old) {
+        let mut current = self.current.lock();
+        if !Arc::ptr_eq(&current.running, old) || !current.renewal.take_due(Instant::now()) {
             return;
         }
         match Running::start(&self.config, &self.reporter) {
             Ok(fresh) => {
                 tracing::warn!(role = self.role, %reason, "Kafka producer replaced: what it could not send is sent again");
-                *running = Arc::new(fresh);
+                old.shared.is_replaced.store(true, Ordering::Release);
+                current.running = Arc::new(fresh);
             }
             Err(error) => tracing::error!(role = self.role, %error, "Kafka producer cannot be replaced"),
         }
@@ -128,11 +131,18 @@ impl Running {
     fn start(config: &ClientConfig, reporter: &Arc<Reporter>) -> Result<Self, RdError> {
         let context = Context(ReportingContext(Arc::clone(reporter)));
         let producer = BaseProducer::from_config_and_context(config, context)?;
-        let shared = Arc::new(Shared { producer, is_closed: AtomicBool::new(false) });
+        let shared =
+            Arc::new(Shared { producer, is_closed: AtomicBool::new(false), is_replaced: AtomicBool::new(false) });
         let worker = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("kafka-sender".into())
-            .spawn(move || worker.run())
+            .spawn(move || {
+                worker.run();
+                // The last owner takes the producer apart, which may take seconds: that must be no thread of the runtime.
+                while worker.is_replaced.load(Ordering::Acquire) && Arc::strong_count(&worker) > 1 {
+                    thread::park_timeout(Duration::from_millis(1));
+                }
+            })
             .map_err(|_| RdError::ClientCreation("no thread can be started: check the limits on threads".into()))?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -162,8 +172,9 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.shared.is_closed.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
+        let Some(thread) = self.thread.take() else { return };
+        thread.thread().unpark();
+        if !self.shared.is_replaced.load(Ordering::Acquire) {
             // It panics nowhere.
             let _ = thread.join();
         }
@@ -173,13 +184,7 @@ impl Drop for Running {
 impl Shared {
     fn run(&self) {
         while !self.is_closed.load(Ordering::Acquire) {
-            if self.producer.in_flight_count() > 0 {
-                self.producer.poll(POLL);
-                continue;
-            }
-            // Of these polls each takes one event and waits for none.
-            (0..IDLE_EVENTS).for_each(|_| self.producer.poll(Duration::ZERO));
-            thread::park_timeout(IDLE);
+            serve(&self.producer, self.producer.in_flight_count() > 0);
         }
     }
 }
@@ -206,3 +211,6 @@ impl ProducerContext for Context {
         let _ = reported.send(report);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,8 @@ pub(crate) const OWNED: &[(&str, &str)] = &[
     ("acks", "a dead letter counts only when every in-sync replica has it"),
     ("request.required.acks", "a dead letter counts only when every in-sync replica has it"),
     ("enable.idempotence", "the producer is always idempotent"),
+    ("message.timeout.ms", "the bridge says how long each of its records may wait"),
+    ("delivery.timeout.ms", "the bridge says how long each of its records may wait"),
     ("transactional.id", "the bridge writes no transactions"),
     ("enable.auto.commit", "the bridge commits what has its outcome, and nothing else"),
     ("auto.commit.interval.ms", "the bridge commits what has its outcome, and nothing else"),

@@ -79,7 +79,7 @@ fn binary_cloudevents_agree_with_their_vectors() {
 
 #[test]
 fn openlineage_events_agree_with_their_vectors() {
-    check_vectors(Dialect::OpenLineage, 30);
+    check_vectors(Dialect::OpenLineage, 34);
 }
 
 #[test]

@@ -2,12 +2,11 @@
 //!
 //! Owns each record until the broker has acknowledged it. Its invariant: a record that was accepted is sent until it is
 //! acknowledged or the appender closes; only the first ends well for the tickets that wait. librdkafka repeats what may
-//! succeed by itself; what it gives up is sent again after a wait, and when its producer has failed for good, by a new one.
-//! A repeated or reordered record is harmless, because readers merge.
+//! succeed by itself; what it gives up is sent again after a wait, and when its producer has failed for good or gets no
+//! answer, by a new one. A repeated or reordered record is harmless, because readers merge.
 
 mod again;
 mod pending;
-mod renewal;
 
 use std::{
     sync::{
@@ -30,7 +29,9 @@ use super::{
         acknowledged::acknowledged,
         client,
         error::KafkaError,
+        renewal::Renewal,
         report::{Reporter, ReportingContext},
+        serve::{serve, serve_ready},
         settings::KafkaSettings,
         validate::validated,
     },
@@ -41,16 +42,12 @@ use crate::{connection, sync::Mutex, telemetry, throttle::Throttle};
 use again::Again;
 pub(crate) use pending::AppenderStatus;
 use pending::{Pending, Refused, Sent};
-use renewal::Renewal;
 
-const POLL: Duration = Duration::from_millis(100);
-/// How often an idle client is asked for what it has to report.
-const IDLE: Duration = Duration::from_secs(1);
-/// How many reports are taken each time.
-const IDLE_EVENTS: usize = 16;
 const LOG_EVERY: Duration = Duration::from_secs(5);
-/// How long the records of a producer that is given up may take to come back.
-const PURGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a partition may give no answer: longer than librdkafka waits for a broker to answer a request.
+const PATIENCE: Duration = Duration::from_secs(45);
+/// How long the records of a producer may take to come back when the appender closes.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Appends records to the ledger topic. Clones are the same appender; when the last one is dropped, it closes.
 #[derive(Clone)]
@@ -58,11 +55,19 @@ pub(crate) struct LedgerAppender(Arc<Handle>);
 
 struct Handle(Arc<Shared>);
 
+/// The producers that came before; the thread alone has them.
+#[derive(Default)]
+struct Former {
+    renewal: Renewal,
+    /// Those that have not given back all their records. If one were dropped before, these would be lost and counted for ever.
+    leaving: Vec<Arc<BaseProducer<Context>>>,
+}
+
 /// What the callers and the thread share.
 struct Shared {
     settings: KafkaSettings,
     topic: String,
-    /// Replaced when it fails for good.
+    /// Replaced when it fails for good, and when it gets no answer.
     producer: Mutex<Arc<BaseProducer<Context>>>,
     pending: Arc<Pending>,
     reporter: Arc<Reporter>,
@@ -179,28 +184,15 @@ impl Shared {
         }
     }
 
-    /// Serves the answers for a while. A poll spins through what is left of its last millisecond, so there is none while
-    /// nothing waits for an answer.
-    fn serve_answers(&self) {
-        let producer = Arc::clone(&self.producer.lock());
-        if self.pending.status().unacknowledged > 0 {
-            producer.poll(POLL);
-            return;
-        }
-        // Of these polls each takes one event and waits for none.
-        (0..IDLE_EVENTS).for_each(|_| producer.poll(Duration::ZERO));
-        drop(producer);
-        thread::park_timeout(IDLE);
-    }
-
     /// The thread: serves the answers, and sends again what was refused.
     fn run(&self) {
         let _ = self.thread.set(thread::current());
-        let (mut again, mut renewal) = (Again::default(), Renewal::default());
+        let (mut again, mut former) = (Again::default(), Former::default());
         while !self.closed.load(Ordering::Acquire) {
-            self.serve_answers();
-            self.replace_if_dead();
-            self.replace_if_silent(&mut renewal);
+            let producer = Arc::clone(&self.producer.lock());
+            serve(&producer, self.pending.status().unacknowledged > 0);
+            former.serve();
+            self.replace_if_useless(&producer, &mut former);
             metrics::gauge!(telemetry::LEDGER_UNACKNOWLEDGED).set(self.pending.status().unacknowledged as f64);
             let now = Instant::now();
             match self.pending.take_failure() {
@@ -217,7 +209,13 @@ impl Shared {
             }
         }
         // The records that are left are abandoned, and with them their tickets.
-        purge(&self.producer.lock());
+        let last = Arc::clone(&self.producer.lock());
+        former.take(last);
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
+        while !former.leaving.is_empty() && Instant::now() < deadline {
+            former.serve();
+            thread::park_timeout(Duration::from_millis(10));
+        }
         drop(self.pending.take_refused(usize::MAX));
     }
 
@@ -244,41 +242,52 @@ impl Shared {
         }
     }
 
-    /// An idempotent producer can fail for good. Then a new one takes its place, and sends what the old one held.
-    fn replace_if_dead(&self) {
-        let old = Arc::clone(&self.producer.lock());
-        let Some((code, reason)) = old.client().fatal_error() else { return };
-        tracing::warn!(?code, reason, "producer of the ledger topic failed for good: it is replaced");
-        self.replace(&old);
-    }
-
-    /// See [`renewal`].
-    fn replace_if_silent(&self, renewal: &mut Renewal) {
+    /// An idempotent producer can fail for good, and `renewal` says how one gets no answer. Then a new one takes its place and
+    /// sends what the old one gives back.
+    fn replace_if_useless(&self, producer: &Arc<BaseProducer<Context>>, former: &mut Former) {
         let now = Instant::now();
-        let Some((partition, waited)) = self.pending.longest_wait(now) else { return };
-        if !renewal.take_due(waited, now) {
+        let failed = producer.client().fatal_error();
+        let silent = self.pending.longest_wait(now).filter(|(_, waited)| *waited >= PATIENCE);
+        if failed.is_none() && silent.is_none() {
+            former.renewal.answered();
             return;
         }
-        tracing::warn!(
-            topic = self.topic,
-            partition,
-            waited_ms = waited.as_millis(),
-            waiting = self.pending.status().unacknowledged,
-            "no broker answers for records to the ledger topic: its producer is replaced and sends them again. No offset behind \
-             them is committed until then: check that the leader of the partition can be reached"
-        );
-        let old = Arc::clone(&self.producer.lock());
-        self.replace(&old);
-    }
-
-    fn replace(&self, old: &BaseProducer<Context>) {
-        match producer(&self.settings, &self.reporter, &self.pending) {
+        if !former.renewal.take_due(now) {
+            return;
+        }
+        if let Some((code, reason)) = failed {
+            tracing::warn!(?code, reason, "producer of the ledger topic failed for good: it is replaced");
+        } else if let Some((partition, waited)) = silent {
+            tracing::warn!(
+                topic = self.topic,
+                partition,
+                waited_ms = waited.as_millis(),
+                waiting = self.pending.status().unacknowledged,
+                "no broker answers for records to the ledger topic: its producer is replaced and sends them again. No offset \
+                 behind them is committed until then: check that the leader of the partition can be reached, and that as many \
+                 of its replicas are in sync as min.insync.replicas of the topic asks for"
+            );
+        }
+        match self::producer(&self.settings, &self.reporter, &self.pending) {
             Ok(fresh) => {
                 *self.producer.lock() = Arc::new(fresh);
-                purge(old);
+                former.take(Arc::clone(producer));
             }
             Err(error) => tracing::error!(%error, "producer of the ledger topic cannot be replaced"),
         }
+    }
+}
+
+impl Former {
+    /// Gets back what a producer holds. Nobody sends with it any more.
+    fn take(&mut self, producer: Arc<BaseProducer<Context>>) {
+        producer.purge(PurgeConfig::default().queue().inflight());
+        self.leaving.push(producer);
+    }
+
+    fn serve(&mut self) {
+        self.leaving.iter().for_each(|producer| serve_ready(producer));
+        self.leaving.retain(|producer| producer.in_flight_count() > 0);
     }
 }
 
@@ -301,12 +310,16 @@ impl ProducerContext for Context {
             Err((error, record)) => (record, Err(error.clone())),
         };
         if let Err(error) = result {
+            let is_purged = matches!(error.rdkafka_error_code(), Some(Code::PurgeQueue | Code::PurgeInflight));
+            if !is_purged {
+                self.pending.answered(sent.partition);
+            }
             let refused = Refused {
                 key: record.key().unwrap_or_default().into(),
                 value: record.payload().unwrap_or_default().into(),
                 sent,
             };
-            self.pending.refused(refused, Some(&error));
+            self.pending.refused(refused, Some(&error).filter(|_| !is_purged));
             return;
         }
         metrics::counter!(telemetry::LEDGER_APPENDS).increment(1);
@@ -329,13 +342,4 @@ fn producer(
     let context = Context { reporting: ReportingContext(Arc::clone(reporter)), pending: Arc::clone(pending) };
     BaseProducer::from_config_and_context(&client::ledger_producer(settings), context)
         .map_err(|error| KafkaError::Client { role: "ledger topic producer", reason: connection::reason(&error) })
-}
-
-/// Gets back what a producer holds.
-fn purge(producer: &BaseProducer<Context>) {
-    producer.purge(PurgeConfig::default().queue().inflight());
-    let deadline = Instant::now() + PURGE_TIMEOUT;
-    while producer.in_flight_count() > 0 && Instant::now() < deadline {
-        producer.poll(Duration::from_millis(10));
-    }
 }

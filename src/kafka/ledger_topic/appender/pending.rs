@@ -102,6 +102,13 @@ impl Pending {
         }
     }
 
+    /// A broker has answered for a record, well or not.
+    pub(super) fn answered(&self, partition: i32) {
+        if let Some(open) = self.state.lock().open.get_mut(&partition) {
+            open.answered = Instant::now();
+        }
+    }
+
     pub(super) fn acknowledged(&self, partition: i32, bytes: u64) {
         let mut state = self.state.lock();
         if let Some(open) = state.open.get_mut(&partition) {
@@ -122,16 +129,12 @@ impl Pending {
         self.changed.notify_all();
     }
 
-    /// Keeps a record to be sent again; without an error it only found no place.
+    /// Keeps a record to be sent again; without an error it was not refused, but found no place or was taken back.
     pub(super) fn refused(&self, refused: Refused, error: Option<&RdError>) {
         let mut state = self.state.lock();
         if let Some(error) = error {
             let text = connection::reason(error);
             let count = state.failure.as_ref().map_or(0, |failure| failure.count) + 1;
-            let by_us = matches!(error.rdkafka_error_code(), Some(Code::PurgeQueue | Code::PurgeInflight));
-            if let Some(open) = state.open.get_mut(&refused.sent.partition).filter(|_| !by_us) {
-                open.answered = Instant::now();
-            }
             let advice = advice_on(error.rdkafka_error_code(), &text);
             state.error = Some(format!("{text}: {advice}"));
             state.failure = Some(Failure { count, partition: refused.sent.partition, error: text, advice });
@@ -209,5 +212,31 @@ fn advice_on(code: Option<Code>, text: &str) -> &'static str {
         Some(Code::PolicyViolation) => "a policy of the cluster refuses the record: see the broker's log",
         Some(code) => advice(code, text).1,
         None => "it is sent again",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_partition_without_an_answer_for_longest_is_named_until_nothing_waits() {
+        const LATER: Duration = Duration::from_secs(3_600);
+        let pending = Pending::default();
+        let longest = || pending.longest_wait(Instant::now() + LATER);
+        assert_eq!(longest(), None);
+        for partition in [1, 2, 2] {
+            pending.open(partition, 10);
+        }
+        let (first, waited) = longest().unwrap();
+        assert!(first == 1 && waited >= LATER, "{first}: {waited:?}");
+        pending.answered(1);
+        assert_eq!(longest().map(|(partition, _)| partition), Some(2));
+        pending.acknowledged(2, 10);
+        assert_eq!(longest().map(|(partition, _)| partition), Some(1), "the answer for partition 2 was later");
+        pending.acknowledged(1, 10);
+        assert_eq!(longest().map(|(partition, _)| partition), Some(2), "one of its two records is left");
+        pending.acknowledged(2, 10);
+        assert_eq!(longest(), None);
     }
 }
