@@ -224,7 +224,13 @@ fn deliveries(
         return Err(DecodeError::Invalid { expected: "no delivery twice", at });
     }
     // A version that did not know redrives keeps both generations of one that it merged.
-    deliveries.dedup_by(|later, first| later.key() == first.key());
+    deliveries.dedup_by(|other, kept| {
+        let is_same = other.key() == kept.key();
+        if is_same {
+            kept.merge(other.clone());
+        }
+        is_same
+    });
     Ok(deliveries)
 }
 

@@ -2,12 +2,14 @@
 //!
 //! Merging is a join: commutative, associative and idempotent, so records may arrive in any order and any
 //! number of times, from any process, and none can undo what another one knows. Each field is therefore
-//! the maximum of a total order. Of a delivery the higher generation stands whatever the lower one knows, so a redrive
-//! is not undone by a late write either, and a record does not grow with its redrives. Property tests check the three laws.
+//! the maximum of a total order. What is known of a delivery is ordered first: what the agent accepted stands above what it
+//! did not, and the higher generation above the lower one; what stands above stands whole, and only equals are merged field by
+//! field. So a late write does not undo a redrive, unless the delivery turns out to have been accepted before it; and a record
+//! does not grow with its redrives. Property tests check the three laws.
 
 use std::{cmp::Ordering, mem};
 
-use super::record::{DeliveryRecord, Record};
+use super::record::{DeliveryRecord, DeliveryStatus, Record};
 
 impl Record {
     /// Adds what the other record knows; true when that changed anything. Records of two events with the
@@ -50,8 +52,13 @@ impl Record {
 }
 
 impl DeliveryRecord {
-    fn merge(&mut self, other: Self) -> bool {
-        match other.generation.cmp(&self.generation) {
+    /// What stands whole above what. Merging the fields of two of one rank keeps the rank: else the grouping would matter.
+    fn rank(&self) -> (bool, u32) {
+        (self.status == DeliveryStatus::Delivered, self.generation)
+    }
+
+    pub(super) fn merge(&mut self, other: Self) -> bool {
+        match other.rank().cmp(&self.rank()) {
             Ordering::Less => return false,
             Ordering::Greater => {
                 *self = other;

@@ -2,7 +2,7 @@
 //!
 //! A record is pure data: time and names come in as arguments, and its state is derived from its
 //! deliveries, so the two cannot disagree. Invariant: its deliveries are sorted by (rule, agent), and each
-//! is there once, in its latest generation. How two records of an event become one is said in `merge`.
+//! is there once, in one generation. How two records of an event become one is said in `merge`.
 
 use std::sync::Arc;
 

@@ -1,15 +1,18 @@
 //! What to do with a record that asks for a delivery to be made again. Pure.
 //!
 //! A redrive names one delivery and the generation that it is to get. Its invariant: only a delivery that the ledger calls
-//! dead, in the generation before, gets that generation. So however often a redrive is read, and whoever publishes it, a
-//! delivery is made once in each generation, one that was accepted is never made again, and no other delivery of the
-//! event changes.
+//! dead, in the generation before, gets that generation; with force also one that the ledger has forgotten. So however often
+//! a redrive is read, and whoever publishes it, a delivery is made once in each generation, one that was accepted is never
+//! made again, and no other delivery of the event changes.
+//!
+//! Whatever is decided, the delivery has an end or a letter when the record has its outcome: so a letter that is marked
+//! as redriven hides no delivery that nobody makes.
 
 use std::sync::Arc;
 
 use super::{
     decide::{Decision, decide},
-    record::{DeliveryRecord, DeliveryStatus, PlannedDelivery, Record},
+    record::{DeliveryRecord, DeliveryStatus, PlannedDelivery, Record, RecordState},
 };
 
 /// Which delivery is to be made again.
@@ -21,7 +24,7 @@ pub(crate) struct Redrive<'a> {
     pub agent: &'a str,
     /// The generation that the delivery is to get: one more than it had when it was dead-lettered.
     pub generation: u32,
-    /// Also when the ledger does not know the event.
+    /// Also when the ledger does not know the event, or knows it without the delivery.
     pub is_forced: bool,
 }
 
@@ -34,6 +37,8 @@ pub(crate) enum RedriveRefusal {
     UnknownDelivery,
     /// The rules of today do not ask for it.
     NotPlanned,
+    /// It is parked in the generation before: it has not ended, and is made from there.
+    Parked,
     /// The ledger has it in an earlier generation than the one that was dead-lettered.
     Generation {
         /// The ledger's.
@@ -42,8 +47,8 @@ pub(crate) enum RedriveRefusal {
 }
 
 /// Decides on an event whose record asks for a redrive; the other arguments are those of [`decide`]. A delivery that is
-/// open in the generation before, or has the generation already, needs no decision of its own: then the record is one of
-/// a known event.
+/// open in the generation before, has the generation already or was accepted needs no decision of its own: then the record
+/// is one of a known event.
 ///
 /// # Errors
 /// The delivery is not made: the record is a dead letter (`redrive_refused`).
@@ -55,40 +60,65 @@ pub(crate) fn redrive(
     now_ms: u64,
 ) -> Result<Decision, RedriveRefusal> {
     let planned = plan.iter().find(|planned| *planned.rule == *asked.rule && *planned.agent == *asked.agent);
+    // What the ledger does not know is made only by force, and when the rules ask for it.
+    let forgotten = |refusal| match planned {
+        _ if !asked.is_forced => Err(refusal),
+        None => Err(RedriveRefusal::NotPlanned),
+        Some(planned) => Ok(planned),
+    };
     let Some(record) = record else {
-        return match planned {
-            _ if !asked.is_forced => Err(RedriveRefusal::UnknownEvent),
-            None => Err(RedriveRefusal::NotPlanned),
-            Some(planned) => {
-                let mut record = Record::new(digest, now_ms, std::slice::from_ref(planned));
-                record.raise(asked.rule, asked.agent, asked.generation);
-                Ok(Decision::Fresh(record))
-            }
-        };
+        let planned = forgotten(RedriveRefusal::UnknownEvent)?;
+        let mut record = Record::new(digest, now_ms, std::slice::from_ref(planned));
+        record.raise(asked.rule, asked.agent, asked.generation);
+        return Ok(Decision::Fresh(record));
     };
     if record.digest() != digest {
         return Ok(Decision::Conflict);
     }
-    let known = record.find(asked.rule, asked.agent).ok_or(RedriveRefusal::UnknownDelivery)?;
+    let follows_the_rules = record.state() == RecordState::Pending;
+    // What was only planned when the plan was frozen is no part of it.
+    let is_of_the_plan = |known: &&DeliveryRecord| follows_the_rules || known.status != DeliveryStatus::Planned;
+    let Some(known) = record.find(asked.rule, asked.agent).filter(is_of_the_plan) else {
+        let planned = forgotten(RedriveRefusal::UnknownDelivery)?;
+        if follows_the_rules {
+            // Nothing of the event has ended: all that the rules ask for is made anyway.
+            return Ok(decide(Some(record), digest, plan, now_ms));
+        }
+        let mut record = record.frozen();
+        record.add(planned);
+        record.raise(asked.rule, asked.agent, asked.generation);
+        return Ok(Decision::Resume(record));
+    };
     let is_next = known.generation.checked_add(1) == Some(asked.generation);
     match known.status {
+        DeliveryStatus::Delivered => Ok(decide(Some(record), digest, plan, now_ms)),
         _ if known.generation >= asked.generation => Ok(decide(Some(record), digest, plan, now_ms)),
         _ if !is_next => Err(RedriveRefusal::Generation { found: known.generation }),
-        DeliveryStatus::Dead if planned.is_none() => Err(RedriveRefusal::NotPlanned),
+        DeliveryStatus::Parked => Err(RedriveRefusal::Parked),
+        DeliveryStatus::Dead | DeliveryStatus::Planned if planned.is_none() => Err(RedriveRefusal::NotPlanned),
         DeliveryStatus::Dead => {
             let mut record = record.frozen();
             record.raise(asked.rule, asked.agent, asked.generation);
             Ok(Decision::Resume(record))
         }
-        _ => Ok(decide(Some(record), digest, plan, now_ms)),
+        DeliveryStatus::Planned | DeliveryStatus::Pending => Ok(decide(Some(record), digest, plan, now_ms)),
     }
 }
 
 impl Record {
-    /// Gives a delivery a new generation, in which nothing was tried yet. The plan is frozen with that.
+    /// Adds a delivery to the plan.
+    fn add(&mut self, planned: &PlannedDelivery) {
+        let added = DeliveryRecord::planned(Arc::clone(&planned.rule), Arc::clone(&planned.agent));
+        if let Err(at) = self.deliveries.binary_search_by(|known| known.key().cmp(&added.key())) {
+            self.deliveries.insert(at, added);
+        }
+    }
+
+    /// Gives a delivery that was not accepted a new generation, in which nothing was tried yet. The plan is frozen with that.
     pub(crate) fn raise(&mut self, rule: &str, agent: &str, generation: u32) {
         for delivery in &mut self.deliveries {
-            if *delivery.rule == *rule && *delivery.agent == *agent && delivery.generation < generation {
+            let is_before = delivery.generation < generation && delivery.status != DeliveryStatus::Delivered;
+            if is_before && delivery.key() == (rule, agent) {
                 let planned = DeliveryRecord::planned(Arc::clone(&delivery.rule), Arc::clone(&delivery.agent));
                 *delivery = DeliveryRecord { generation, status: DeliveryStatus::Pending, ..planned };
             }
@@ -98,6 +128,16 @@ impl Record {
     /// As [`is_open`](Self::is_open), for one generation of the delivery.
     pub(crate) fn is_open_in(&self, rule: &str, agent: &str, generation: u32) -> bool {
         self.generation(rule, agent) == generation && self.is_open(rule, agent)
+    }
+
+    /// Whether a generation of a delivery needs nothing more: it has ended, a later one has begun since, or the agent
+    /// accepted another one.
+    pub(crate) fn has_ended_in(&self, rule: &str, agent: &str, generation: u32) -> bool {
+        self.find(rule, agent).is_some_and(|known| match known.status {
+            DeliveryStatus::Delivered => true,
+            DeliveryStatus::Dead => known.generation >= generation,
+            DeliveryStatus::Planned | DeliveryStatus::Pending | DeliveryStatus::Parked => known.generation > generation,
+        })
     }
 
     /// The generation of a delivery; 0 for one that the plan does not name.

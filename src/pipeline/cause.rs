@@ -106,8 +106,11 @@ impl Cause {
             RedriveRefusal::UnknownEvent => "the ledger does not know the event: it is older than `dedup.window`, or was \
                 read by a replica without the ledger topic. Find out whether the agent has it, and redrive with --force if not"
                 .to_owned(),
-            RedriveRefusal::UnknownDelivery => "the ledger knows the event without this delivery: publish the event under \
-                a new event_id"
+            RedriveRefusal::UnknownDelivery => "the ledger knows the event without this delivery: it has forgotten it, or the \
+                rules did not ask for it then. Find out whether the agent has it, and redrive with --force if not"
+                .to_owned(),
+            RedriveRefusal::Parked => "the delivery is parked, and is made when its agent works again: there is nothing to \
+                redrive"
                 .to_owned(),
             RedriveRefusal::NotPlanned => "the rule does not match this event any more, or no longer sends to this agent: \
                 if the agent still has to run, publish the event under a new event_id for a rule that does"

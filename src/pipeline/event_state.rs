@@ -42,6 +42,11 @@ pub(super) struct Received {
 }
 
 impl Received {
+    /// The headers, name and value.
+    pub(super) fn header_list(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()))
+    }
+
     /// The value as an agent gets it: without the byte order mark that some publishers write.
     pub(super) fn text(&self) -> Bytes {
         let value = self.value.clone().unwrap_or_default();

@@ -176,12 +176,14 @@ fn a_delivery_that_is_there_twice_is_refused() {
 
 /// A version that did not know redrives merges the generations of a delivery into a list.
 #[test]
-fn of_several_generations_the_last_is_read() {
+fn of_several_generations_one_is_read_as_if_they_were_merged() {
     let mut both = record(&[DeliveryStatus::Dead; 2]);
     both.deliveries[1] = DeliveryRecord { generation: 1, ..both.deliveries[0].clone() };
     both.deliveries[1].status = DeliveryStatus::Pending;
     let read = decode(&encode(&both)).unwrap();
     assert_eq!(read.deliveries(), &both.deliveries[1..]);
+    both.deliveries[0].status = DeliveryStatus::Delivered;
+    assert_eq!(decode(&encode(&both)).unwrap().deliveries(), &both.deliveries[..1], "it was accepted");
 }
 
 #[test]

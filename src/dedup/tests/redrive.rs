@@ -29,7 +29,20 @@ fn only_a_delivery_that_died_in_the_generation_before_is_made_again() {
     assert_eq!(decide(&in_generation(&[Delivered, Delivered], 1), 1), Ok(Decision::Duplicate), "redriven before");
     assert_eq!(decide(&in_generation(&[Dead, Delivered], 1), 1), Ok(Decision::Duplicate), "it died again since");
     assert_eq!(decide(&record(&[Delivered, Delivered]), 1), Ok(Decision::Duplicate), "accepted: never again");
-    assert_eq!(decide(&record(&[Parked, Delivered]), 1), Ok(Decision::Duplicate), "it is delivered later anyway");
+    assert_eq!(decide(&in_generation(&[Delivered, Delivered], 1), 7), Ok(Decision::Duplicate), "accepted: never again");
+    assert_eq!(
+        decide(&in_generation(&[Parked, Delivered], 1), 1),
+        Ok(Decision::Duplicate),
+        "redriven before, and parked"
+    );
+    for statuses in [[Parked, Delivered], [Parked, Pending], [Parked, Dead]] {
+        let known = record(&statuses);
+        assert_eq!(
+            decide(&known, 1),
+            Err(RedriveRefusal::Parked),
+            "it has no end, and is not made from here: {statuses:?}"
+        );
+    }
     assert_eq!(decide(&record(&[Dead, Delivered]), 2), refused(0));
     assert_eq!(decide(&in_generation(&[Dead, Delivered], 1), u32::MAX), refused(1));
     let open = in_generation(&[Pending, Delivered], 1);
@@ -49,8 +62,13 @@ fn a_redrive_is_no_way_around_the_rules_or_the_ledger() {
         };
         assert_eq!(decide(Some(&dead), 7, &[]), refused(RedriveRefusal::NotPlanned), "the rule no longer matches");
         assert_eq!(decide(Some(&dead), 8, &rules), Ok(Decision::Conflict), "another event with its id");
-        assert_eq!(decide(Some(&record(&[])), 7, &rules), refused(RedriveRefusal::UnknownDelivery));
+        assert_eq!(decide(Some(&record(&[Planned])), 7, &[]), refused(RedriveRefusal::NotPlanned));
+        assert_eq!(
+            decide(Some(&record(&[])), 7, &[]),
+            refused(if forced { RedriveRefusal::NotPlanned } else { RedriveRefusal::UnknownDelivery })
+        );
     }
+    assert_eq!(redrive(Some(&record(&[])), 7, &rules, &asked(1, false), 9), refused(RedriveRefusal::UnknownDelivery));
     assert_eq!(redrive(None, 7, &rules, &asked(1, false), 9), refused(RedriveRefusal::UnknownEvent));
     assert_eq!(redrive(None, 7, &[], &asked(1, true), 9), refused(RedriveRefusal::NotPlanned));
 }
@@ -66,14 +84,81 @@ fn a_forced_redrive_of_a_forgotten_event_makes_that_delivery_alone_and_once() {
 }
 
 #[test]
+fn every_letter_of_a_forgotten_event_can_be_redriven_by_force() {
+    let plan = plan(&[("other", "agent"), ("rule-0", "agent")]);
+    let other = Redrive { rule: "other", ..asked(1, true) };
+    let Ok(Decision::Fresh(mut known)) = redrive(None, 7, &plan, &other, 9) else { panic!("it is not made") };
+    known.finish("other", "agent", Dead, 10);
+    let unforced = redrive(Some(&known), 7, &plan, &asked(3, false), 11);
+    assert_eq!(unforced, Err(RedriveRefusal::UnknownDelivery));
+    let not_planned = redrive(Some(&known), 7, &plan[..1], &asked(3, true), 11);
+    assert_eq!(not_planned, Err(RedriveRefusal::NotPlanned));
+
+    let Ok(Decision::Resume(mut both)) = redrive(Some(&known), 7, &plan, &asked(3, true), 11) else {
+        panic!("the second letter is refused")
+    };
+    assert_eq!(both.remaining(&plan), [("rule-0".into(), "agent".into())], "the first one is left alone");
+    assert_eq!((both.generation("other", "agent"), both.generation("rule-0", "agent")), (1, 3));
+    let mut merged = known.clone();
+    assert!(merged.merge(both.clone()));
+    assert_eq!(merged, both, "sorted, as every record");
+    both.finish("rule-0", "agent", Delivered, 12);
+    assert_eq!(redrive(Some(&both), 7, &plan, &asked(3, true), 13), Ok(Decision::Duplicate));
+
+    // Nothing of the event has ended: the rules decide what is made.
+    let open = Record::new(7, 9, &plan[..1]);
+    assert_eq!(redrive(Some(&open), 7, &plan, &asked(3, true), 11), Ok(decide(Some(&open), 7, &plan, 11)));
+    // Only planned when another process froze the plan: the ledger does not know it.
+    let Ok(Decision::Resume(frozen)) = redrive(Some(&record(&[Planned, Delivered])), 7, &plan, &asked(3, true), 11)
+    else {
+        panic!("it is refused")
+    };
+    assert_eq!(frozen.remaining(&plan), [("rule-0".into(), "agent".into())]);
+}
+
+#[test]
 fn a_redrive_is_not_undone_by_a_late_write_of_the_generation_before() {
     let mut raised = record(&[Dead, Delivered]);
     raised.raise("rule-0", "agent", 1);
-    for late in [Dead, Delivered, Pending, Parked] {
+    for late in [Dead, Pending, Parked] {
         let mut known = raised.clone();
         assert!(!known.merge(record(&[late, Delivered])), "{late:?}");
         let mut stale = record(&[late, Delivered]);
         assert!(stale.merge(raised.clone()));
         assert_eq!((&known, &stale), (&raised, &raised));
     }
+}
+
+#[test]
+fn a_delivery_that_turns_out_to_be_accepted_before_its_redrive_is_not_made_again() {
+    let plan = plan(&[("rule-0", "agent"), ("rule-1", "agent")]);
+    let late = record(&[Delivered, Delivered]);
+    for status in [Pending, Parked, Dead] {
+        let redriven = in_generation(&[status, Delivered], 1);
+        let mut known = redriven.clone();
+        assert!(known.merge(late.clone()), "{status:?}");
+        assert_eq!(known, late);
+        let mut reversed = late.clone();
+        assert!(!reversed.merge(redriven));
+        assert!(!known.is_open_in("rule-0", "agent", 1) && known.has_ended_in("rule-0", "agent", 1));
+        assert_eq!(redrive(Some(&known), 7, &plan, &asked(2, true), 9), Ok(Decision::Duplicate));
+    }
+    let twice = in_generation(&[Delivered, Delivered], 1);
+    let mut known = twice.clone();
+    assert!(!known.merge(late));
+    assert_eq!(known, twice, "accepted in both: the later one stands");
+}
+
+#[test]
+fn a_generation_has_ended_when_it_did_or_a_later_one_began_or_one_was_accepted() {
+    for (status, generation, ended) in [
+        (Pending, 1, [true, false, false]),
+        (Parked, 1, [true, false, false]),
+        (Dead, 1, [true, true, false]),
+        (Delivered, 1, [true, true, true]),
+    ] {
+        let known = in_generation(&[status], generation);
+        assert_eq!([0, 1, 2].map(|asked| known.has_ended_in("rule-0", "agent", asked)), ended, "{status:?}");
+    }
+    assert!(!record(&[Delivered]).has_ended_in("rule-1", "agent", 0), "the ledger does not know it");
 }

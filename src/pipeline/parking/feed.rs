@@ -208,7 +208,9 @@ fn fed(
             ticket.charge(cost.event() + delivery);
             taken.add(cost.event() + delivery);
             match context.ledger.get(event.id()) {
-                Ok(known) if !is_of(&event, &head, known.as_ref()) => return Ok(None),
+                Ok(known) if has_ended(known.as_ref(), &head) || !is_of(&event, &head, known.as_ref()) => {
+                    return Ok(None);
+                }
                 Ok(known) => {
                     let record = record(known, &event, &head);
                     let fed = (parked_ms, ticket, in_force.version);
@@ -226,6 +228,11 @@ fn fed(
     Ok(Some(FedDelivery { offset, parked_ms, rule, agent, event }))
 }
 
+/// Whether it needs nothing more: another record of the same delivery came before.
+fn has_ended(known: Option<&Record>, head: &ParkedHead<Arc<str>>) -> bool {
+    known.is_some_and(|known| known.has_ended_in(&head.rule, &head.agent, head.generation))
+}
+
 /// Whether it is the event that was parked.
 fn is_of(event: &Event, head: &ParkedHead<Arc<str>>, known: Option<&Record>) -> bool {
     let is_same = event.id() == &*head.event_id && known.is_none_or(|known| known.digest() == digest(event));
@@ -240,7 +247,7 @@ fn is_of(event: &Event, head: &ParkedHead<Arc<str>>, known: Option<&Record>) -> 
 
 fn decode(context: &PipelineContext, received: &Received, size: &RecordSize) -> Result<Arc<Event>, Cause> {
     context.limits.check(size).map_err(|poison| Cause::poison(&poison))?;
-    let headers: Vec<_> = received.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+    let headers: Vec<_> = received.header_list().collect();
     let raw = Raw {
         key: received.key.as_deref(),
         value: received.value.as_deref(),
@@ -288,10 +295,10 @@ pub(in crate::pipeline) async fn dead_letter_unreadable(
     let ownership = Arc::clone(ticket.ownership());
     let Some(_under_way) = begin_attempt(&context.shutdown, &ownership).await else { return Ok(()) };
     let (rule, agent) = (&head.rule, &head.agent);
-    if let Ok(Some(known)) = context.ledger.get(&head.event_id)
-        && !known.is_open_in(rule, agent, head.generation)
+    // One that the ledger does not know, or knows in an earlier generation, has no end either.
+    if let Ok(known) = context.ledger.get(&head.event_id)
+        && has_ended(known.as_ref(), &head)
     {
-        // Another record of the same delivery came before.
         ticket.complete();
         return Ok(());
     }
@@ -308,6 +315,7 @@ pub(in crate::pipeline) async fn dead_letter_unreadable(
     // A record that cannot be read is left as it is.
     let acks = Acks::new();
     if let Ok(Some(mut record)) = context.ledger.get(&head.event_id) {
+        record.raise(rule, agent, head.generation);
         record.finish(rule, agent, DeliveryStatus::Dead, now_ms());
         let merged = context.ledger.merge(&head.event_id, &record)?;
         if let Some(replication) = &context.replication {

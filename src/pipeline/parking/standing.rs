@@ -3,7 +3,7 @@
 //! A record of a parked topic is no promise: a crash, or an acknowledgement that was lost, may leave more than one of a
 //! delivery, or one of a delivery that went another way. The ledger decides.
 
-use std::{cmp::Ordering, time::Duration};
+use std::time::Duration;
 
 use super::super::clock::now_ms;
 use crate::{
@@ -33,15 +33,13 @@ pub(in crate::pipeline) fn standing(
     let head = &record.head;
     let status = match ledger.get(head.event_id) {
         Ok(known) => known.and_then(|known| {
+            if known.has_ended_in(head.rule, head.agent, head.generation) {
+                return Some(DeliveryStatus::Dead);
+            }
             let mut deliveries = known.deliveries().iter();
-            deliveries.find(|delivery| *delivery.rule == *head.rule && *delivery.agent == *head.agent).and_then(
-                |found| match found.generation.cmp(&head.generation) {
-                    Ordering::Greater => Some(DeliveryStatus::Dead),
-                    Ordering::Equal => Some(found.status),
-                    // The ledger has lost that it was redriven.
-                    Ordering::Less => None,
-                },
-            )
+            let found = deliveries.find(|found| *found.rule == *head.rule && *found.agent == *head.agent);
+            // One of an earlier generation: the ledger has lost that it was redriven.
+            found.filter(|found| found.generation == head.generation).map(|found| found.status)
         }),
         // It is a dead letter, as an event whose record cannot be read.
         Err(LedgerError::CorruptRecord { .. }) => return Ok(Standing::Parked),
@@ -112,15 +110,20 @@ mod tests {
         known.finish("all", "audit", DeliveryStatus::Parked, 2);
         ledger.merge("event", &known).unwrap();
         assert_eq!(look(6, old), Standing::Parked, "one that the ledger knows does not grow old");
-        known.finish("all", "audit", DeliveryStatus::Delivered, 3);
-        ledger.merge("event", &known).unwrap();
-        assert_eq!(look(6, now_ms()), Standing::Ended);
-
         let redriven = |generation| standing(&ledger, &of(generation, 6, now_ms()), Some(7)).unwrap();
         assert_eq!(redriven(1), Standing::Parked, "the ledger has lost that it was redriven");
+        known.finish("all", "audit", DeliveryStatus::Dead, 3);
+        ledger.merge("event", &known).unwrap();
+        assert_eq!(look(6, now_ms()), Standing::Ended);
+        assert_eq!(redriven(1), Standing::Parked, "the ledger has lost that it was redriven");
+
+        let mut accepted = Record::new(1, now_ms(), &plan);
+        accepted.finish("all", "audit", DeliveryStatus::Delivered, 3);
         known.raise("all", "audit", 1);
         known.finish("all", "audit", DeliveryStatus::Parked, 4);
         ledger.merge("event", &known).unwrap();
         assert_eq!((redriven(0), redriven(1)), (Standing::Ended, Standing::Parked));
+        ledger.merge("event", &accepted).unwrap();
+        assert_eq!(redriven(1), Standing::Ended, "it turns out to be accepted before it was redriven");
     }
 }
