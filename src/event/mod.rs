@@ -47,4 +47,4 @@ pub use poison::Poison;
 pub(crate) use projection::Projected;
 pub use raw::Raw;
 #[cfg(feature = "service")]
-pub(crate) use redrive::{BadRedrive, RedriveRequest};
+pub(crate) use redrive::{BadRedrive, RECORDED_MS, RedriveRequest, recorded_ms};

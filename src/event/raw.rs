@@ -1,5 +1,7 @@
 //! A Kafka record as the decoder takes it.
 
+use super::redrive::recorded_ms;
+
 /// A record, borrowed. A value alone is one too: `decode(bytes)`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Raw<'a> {
@@ -15,6 +17,11 @@ pub struct Raw<'a> {
 }
 
 impl<'a> Raw<'a> {
+    /// When it was published first, in milliseconds since 1970: it may have been published again since.
+    pub(super) fn recorded_ms(&self) -> Option<i64> {
+        recorded_ms(self.headers.iter().copied(), self.timestamp_ms)
+    }
+
     /// The last header of this name, in any case, as text.
     pub(super) fn header(&self, name: &str) -> Option<&'a str> {
         let (_, value) = self.headers.iter().rfind(|(found, _)| found.eq_ignore_ascii_case(name))?;

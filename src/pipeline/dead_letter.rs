@@ -9,7 +9,10 @@ use jiff::Timestamp;
 use super::{
     cause::Cause, context::PipelineContext, event_state::Received, outcome_log::Subject, wait::dead_letter_stopped,
 };
-use crate::kafka::{DeadLetter, Ownership};
+use crate::{
+    event::recorded_ms,
+    kafka::{DeadLetter, Ownership},
+};
 
 /// Writes a dead letter and logs it. False when the pipeline shut down, or the partition was given up, before the broker
 /// acknowledged it. The caller holds a guard of the partition.
@@ -26,6 +29,7 @@ pub(super) async fn dead_letter(
         key: received.key.clone(),
         value: received.value.clone(),
         headers: Arc::clone(&received.headers),
+        recorded_ms: recorded_ms(received.header_list(), received.timestamp_ms.and_then(|ms| i64::try_from(ms).ok())),
         reason: cause.reason(),
         error: cause.error().to_owned(),
         rule: rule.map(ToString::to_string),

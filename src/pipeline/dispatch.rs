@@ -363,7 +363,8 @@ impl Dispatcher {
     fn poison(&mut self, poisoned: Poisoned) {
         let cause = Cause::poison(&poisoned.poison);
         let (received, ticket) = (poisoned.received, poisoned.ticket);
-        let record = WholeRecord { event: None, received, ticket, redrive: None };
+        let redrive = RedriveRequest::read(received.header_list()).and_then(Result::ok);
+        let record = WholeRecord { event: None, received, ticket, redrive };
         self.dead_letter_record(record, cause);
     }
 
@@ -373,7 +374,7 @@ impl Dispatcher {
             let ownership = record.ticket.ownership();
             let mut written = begin_attempt(&context.shutdown, ownership).await;
             let event = record.event.as_deref();
-            let subject = Subject { event_id: event.map(Event::id), event, ..Self::refused(&record, &cause) };
+            let subject = Subject { event_id: event.map(Event::id), event, ..Self::asked(&record) };
             if written.is_some() && !dead_letter(&context, &record.received, ownership, &cause, subject).await {
                 written = None;
             }

@@ -3,7 +3,7 @@
 use super::{pass::Context, select::Letter};
 use crate::{
     bridge::{Hindrance, RedriveCheck},
-    event::{Dialect, Event, Origin, RedriveRequest},
+    event::{Dialect, Event, Limits, Origin, RedriveRequest},
     kafka::{Mark, MarkKind, Outgoing},
     yaml::excerpt,
 };
@@ -62,9 +62,7 @@ impl Prepared {
 
     /// Bytes that it takes in memory, about.
     pub(super) fn bytes(&self) -> usize {
-        let Some(record) = &self.record else { return 0 };
-        let headers = record.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len));
-        [&record.key, &record.value].into_iter().flatten().map(Vec::len).sum::<usize>() + headers.sum::<usize>()
+        self.record.as_ref().map_or(0, |record| record.size().bytes())
     }
 }
 
@@ -82,8 +80,7 @@ pub(super) fn redrive(
     let event = letter.event(&context.limits, None).map_err(|poison| {
         format!("its record is no event: {poison}: correct it with --edit, or with a file and --value")
     })?;
-    let mut headers: Vec<_> =
-        letter.original_headers().map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec))).collect();
+    let mut headers = letter.headers_again();
     let mut next = None;
     if let Some((rule, agent)) = letter.head.delivery {
         let generation = letter.head.generation;
@@ -108,6 +105,7 @@ pub(super) fn redrive(
         value: letter.value.map(<[u8]>::to_vec),
         headers,
     };
+    fits(&context.limits, &record)?;
     let mut prepared = Prepared::new(letter, MarkKind::Redriven, Some(record), Some(&event));
     prepared.audit.generation = next;
     Ok(prepared)
@@ -128,19 +126,25 @@ pub(super) fn corrected(context: &Context, letter: &Letter<'_>, value: Vec<u8>) 
     let (topic, ..) = origin(context, letter)?;
     let event = letter.event(&context.limits, Some(&value)).map_err(|poison| format!("it is no event: {poison}"))?;
     let is_native = event.dialect() == Dialect::Native;
-    let mut headers: Vec<(String, Option<Vec<u8>>)> = Vec::new();
-    for (name, value) in letter.original_headers() {
+    let mut headers = letter.headers_again();
+    for (name, value) in &mut headers {
         // They repeat what the value says.
-        let value = match name {
-            "event_id" if is_native => Some(event.id().as_bytes()),
-            "event_type" if is_native => Some(event.event_type().as_str().as_bytes()),
-            _ => value,
-        };
-        headers.push((name.to_owned(), value.map(<[u8]>::to_vec)));
+        match name.as_str() {
+            "event_id" if is_native => *value = Some(event.id().as_bytes().to_vec()),
+            "event_type" if is_native => *value = Some(event.event_type().as_str().as_bytes().to_vec()),
+            _ => {}
+        }
     }
     let key = if is_native { Some(event.key().into_bytes()) } else { letter.key.map(<[u8]>::to_vec) };
     let record = Outgoing { topic: topic.to_owned(), partition: None, key, value: Some(value), headers };
+    fits(&context.limits, &record)?;
     Ok(Prepared::new(letter, MarkKind::Redriven, Some(record), Some(&event)))
+}
+
+/// Whether a bridge with these limits reads it as an event: it has more headers than the record of the letter.
+fn fits(limits: &Limits, record: &Outgoing) -> Result<(), String> {
+    let checked = limits.check(&record.size());
+    checked.map_err(|poison| format!("with the headers of a redrive it is too large for the bridges: {poison}"))
 }
 
 /// Where its record was read: a letter must not choose any topic.

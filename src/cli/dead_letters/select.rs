@@ -6,8 +6,8 @@ use clap::Args;
 use jiff::Timestamp;
 
 use crate::{
-    event::{Event, Limits, Poison, Raw, RecordSize},
-    kafka::{LetterHead, MarkKind},
+    event::{Event, Limits, Poison, RECORDED_MS, Raw, RecordSize},
+    kafka::{LetterHead, MarkKind, OwnedHeader},
 };
 
 /// The flags of every command that selects letters. Those of one kind are alternatives, those of several kinds all hold.
@@ -102,6 +102,18 @@ impl Letter<'_> {
         self.headers.iter().copied().filter(|(name, _)| !name.starts_with("dlq-"))
     }
 
+    /// When its record was published; at the latest when the letter was written.
+    fn recorded_ms(&self) -> Option<i64> {
+        self.head.recorded_ms.or(self.timestamp_ms)
+    }
+
+    /// The headers of the record that is published again.
+    pub(super) fn headers_again(&self) -> Vec<OwnedHeader> {
+        let originals = self.original_headers().map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)));
+        let recorded = self.head.recorded_ms.map(|ms| (RECORDED_MS.to_owned(), Some(ms.to_string().into_bytes())));
+        originals.chain(recorded).collect()
+    }
+
     /// The event, with another value if one is given.
     ///
     /// # Errors
@@ -116,7 +128,7 @@ impl Letter<'_> {
             headers: headers.len(),
             header_bytes: bytes.sum(),
         })?;
-        limits.decode(Raw { key: self.key, value, headers: &headers, timestamp_ms: self.timestamp_ms })
+        limits.decode(Raw { key: self.key, value, headers: &headers, timestamp_ms: self.recorded_ms() })
     }
 
     /// When it was written, for people.

@@ -43,7 +43,7 @@ pub(super) fn structured(
             return Err(Poison::WrongType { field: "data_base64", expected: "a string", found });
         }
     };
-    mapping::fields(body, payload, Mode::Structured, record.timestamp_ms)
+    mapping::fields(body, payload, Mode::Structured, record.recorded_ms())
 }
 
 /// Maps a binary CloudEvent to the fields of a native event.
@@ -58,5 +58,5 @@ pub(super) fn binary(
     }
     let content_type = attributes.get(DATA_CONTENT_TYPE.name).and_then(Value::as_str);
     let payload = data::from_bytes(record.value.unwrap_or_default(), content_type, limits)?;
-    mapping::fields(attributes, payload, Mode::Binary, record.timestamp_ms)
+    mapping::fields(attributes, payload, Mode::Binary, record.recorded_ms())
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::super::record::OwnedHeader;
-use crate::event::Origin;
+use crate::event::{Origin, RECORDED_MS};
 
 /// The longest `dlq-error`, in bytes.
 const MAX_ERROR_BYTES: usize = 1024;
@@ -29,6 +29,8 @@ pub(crate) struct DeadLetter {
     pub value: Option<Bytes>,
     /// Its headers, as they were published.
     pub headers: Arc<[OwnedHeader]>,
+    /// When it was published first, ms since 1970.
+    pub recorded_ms: Option<i64>,
     /// Why, in one stable word: the `dlq-reason` header and the metric's label.
     pub reason: &'static str,
     /// Why, in a sentence; cut to 1 KiB when it is written.
@@ -122,6 +124,9 @@ impl DeadLetter {
         add("dlq-topic", self.origin.topic.to_string());
         add("dlq-partition", self.origin.partition.to_string());
         add("dlq-offset", self.origin.offset.to_string());
+        if let Some(ms) = self.recorded_ms {
+            add(RECORDED_MS, ms.to_string());
+        }
         add("dlq-time", self.time.to_string());
         if form >= Form::NoValue
             && let Some(value) = &self.value
@@ -170,6 +175,7 @@ mod tests {
             key: Some("k".into()),
             value: Some("value".into()),
             headers: [("event_id".into(), Some(b"e".to_vec())), ("dlq-reason".into(), Some(b"old".to_vec()))].into(),
+            recorded_ms: Some(1_769_860_800_000),
             reason: "not_json",
             error: "expected JSON".into(),
             rule: Some("analyse".into()),
@@ -204,6 +210,7 @@ mod tests {
             ("dlq-topic", "events"),
             ("dlq-partition", "3"),
             ("dlq-offset", "41"),
+            ("dlq-timestamp-ms", "1769860800000"),
             ("dlq-time", "1970-01-01T00:00:00Z"),
         ] {
             assert_eq!(header(&record, name), [value], "{name}");

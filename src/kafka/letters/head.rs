@@ -3,6 +3,7 @@
 //! Whoever may write to the topic may write any header: what is read is text within limits, and a number is one.
 
 use super::super::record::OwnedHeader;
+use crate::event::RECORDED_MS;
 
 const MARK: &str = "dlq-mark";
 const MARK_PARTITION: &str = "dlq-mark-partition";
@@ -46,6 +47,8 @@ pub(crate) struct LetterHead<'a> {
     pub time: Option<&'a str>,
     /// Topic, partition and offset of its record.
     pub origin: Option<(&'a str, i32, i64)>,
+    /// When its record was published first, ms since 1970; letters of before do not say.
+    pub recorded_ms: Option<i64>,
     /// A part of the record did not fit: its value, its key or its headers.
     pub is_cut: bool,
 }
@@ -123,6 +126,7 @@ impl<'a> TopicRecord<'a> {
             time: text("dlq-time"),
             origin: text("dlq-topic")
                 .and_then(|topic| Some((topic, number(text("dlq-partition")?)?, number(text("dlq-offset")?)?))),
+            recorded_ms: text(RECORDED_MS).and_then(number),
             is_cut: omitted.iter().any(|name| text(name).is_some()),
         })
     }

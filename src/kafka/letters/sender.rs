@@ -1,28 +1,32 @@
 //! Writes records for a person: one that is sent again, and the mark of a letter. Both are acknowledged, or an error says not.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use rdkafka::{
-    config::FromClientConfigAndContext,
     error::{KafkaError as RdError, RDKafkaErrorCode as Code},
     message::{Header, OwnedHeaders},
-    producer::{FutureProducer, FutureRecord},
 };
 
 use super::{
     super::{
-        acknowledged::acknowledged,
-        client,
         error::KafkaError,
         record::OwnedHeader,
-        report::{Reporter, ReportingContext},
+        report::Reporter,
+        sender::{self, Sender},
         settings::KafkaSettings,
         validate::validated,
     },
     head::Mark,
 };
-use crate::connection::{self, advice};
+use crate::{
+    connection::{self, advice},
+    event::RecordSize,
+};
+
+/// Longer than librdkafka itself waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// A record that is to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +40,17 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
+    /// How large its parts are.
+    pub(crate) fn size(&self) -> RecordSize {
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len));
+        RecordSize {
+            key: self.key.as_ref().map_or(0, Vec::len),
+            value: self.value.as_ref().map_or(0, Vec::len),
+            headers: self.headers.len(),
+            header_bytes: headers.sum(),
+        }
+    }
+
     /// The mark of a letter of this dead-letter topic: in the letter's partition, so that it is read after it.
     pub(crate) fn mark(topic: &str, mark: Mark, by: &str) -> Self {
         Self {
@@ -60,7 +75,7 @@ pub(crate) struct SendError {
 }
 
 /// See the module.
-pub(crate) struct LetterSender(FutureProducer<ReportingContext>);
+pub(crate) struct LetterSender(Sender);
 
 impl LetterSender {
     /// Makes the producer; it connects with the first record.
@@ -69,29 +84,17 @@ impl LetterSender {
     /// The settings make no client.
     pub(crate) fn connect(settings: &KafkaSettings) -> Result<Self, KafkaError> {
         validated(settings)?;
-        let context = ReportingContext(Arc::new(Reporter::new("dead letters")));
-        FutureProducer::from_config_and_context(&client::producer(settings), context)
-            .map(Self)
-            .map_err(|error| KafkaError::Client { role: "producer", reason: connection::reason(&error) })
+        let reporter = Arc::new(Reporter::new("dead letters"));
+        Sender::start("producer of redrives and marks", settings, &reporter, PATIENCE).map(Self)
     }
 
     /// Writes records side by side, those of a partition in their order. The results are in the order of the records.
     pub(crate) async fn send(&self, records: &[Outgoing]) -> Vec<Result<(), SendError>> {
-        let begin = |record| self.0.send_result(future_record(record)).map_err(|refused| Box::new(refused.0));
-        let sent: Vec<_> = records.iter().map(begin).collect();
-        let mut results = Vec::with_capacity(sent.len());
-        for (sent, record) in sent.into_iter().zip(records) {
-            let result = match sent {
-                Ok(delivery) => match delivery.await {
-                    Ok(Ok(delivery)) => acknowledged(delivery.offset),
-                    Ok(Err((error, _))) => Err(error),
-                    Err(_) => Err(RdError::Canceled),
-                },
-                Err(error) => Err(*error),
-            };
-            results.push(result.map_err(|error| failed(&record.topic, &error)));
-        }
-        results
+        let sent = records.iter().map(async |record| match self.0.send(borrowed(record)).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(failed(&record.topic, &error)),
+        });
+        join_all(sent).await
     }
 }
 
@@ -106,17 +109,16 @@ fn failed(topic: &str, error: &RdError) -> SendError {
     SendError { topic: topic.to_owned(), reason, advice, is_of_the_record }
 }
 
-fn future_record(record: &Outgoing) -> FutureRecord<'_, [u8], [u8]> {
+fn borrowed(record: &Outgoing) -> sender::Outgoing<'_> {
     let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
     for (name, value) in &record.headers {
         headers = headers.insert(Header { key: name, value: value.as_deref() });
     }
-    FutureRecord {
+    sender::Outgoing {
         topic: &record.topic,
         partition: record.partition,
-        payload: record.value.as_deref(),
         key: record.key.as_deref(),
-        timestamp: None,
-        headers: Some(headers),
+        value: record.value.as_deref(),
+        headers,
     }
 }

@@ -8,6 +8,7 @@ fn dead_letter(value: Vec<u8>) -> DeadLetter {
         key: Some("key".into()),
         value: Some(value.into()),
         headers: [("event_id".into(), Some(b"e".to_vec())), ("empty".into(), None)].into(),
+        recorded_ms: None,
         reason: "not_json",
         error: "expected one JSON object".into(),
         rule: None,

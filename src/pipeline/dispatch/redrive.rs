@@ -5,7 +5,7 @@ use std::sync::Arc;
 use metrics::counter;
 
 use super::{
-    super::{cause::Cause, clock::now_ms, event_state::Arrival, outcome::DeadLetterReason, outcome_log::Subject},
+    super::{cause::Cause, clock::now_ms, event_state::Arrival, outcome_log::Subject},
     Dispatcher, WholeRecord,
 };
 use crate::{
@@ -54,10 +54,9 @@ impl Dispatcher {
         (&asked.rule, &asked.agent) == (rule, agent) && known.generation(rule, agent) == asked.generation
     }
 
-    /// What a dead letter says of the redrive that is not made: it can be redriven as the one before.
-    pub(super) fn refused<'a>(record: &'a WholeRecord, cause: &Cause) -> Subject<'a> {
-        let asked = record.redrive.as_ref().filter(|_| cause.reason() == DeadLetterReason::RedriveRefused.as_str());
-        asked.map_or_else(Subject::default, |asked| Subject {
+    /// What a dead letter says of the redrive that is not made, whatever the reason: it can be redriven as the one before.
+    pub(super) fn asked(record: &WholeRecord) -> Subject<'_> {
+        record.redrive.as_ref().map_or_else(Subject::default, |asked| Subject {
             delivery: Some((&asked.rule, &asked.agent)),
             generation: asked.generation - 1,
             ..Subject::default()

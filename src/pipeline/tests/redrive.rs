@@ -11,9 +11,12 @@ use super::{
 };
 use crate::{
     dedup::{DeliveryRecord, DeliveryStatus, Record},
-    event::RedriveRequest,
-    kafka::testing::with_headers,
+    event::{RECORDED_MS, RedriveRequest},
+    kafka::{LetterReader, TopicRecord, testing::with_headers},
 };
+
+/// What a dead letter says: reason, rule and agent, generation, and when its record was published.
+type Letter = (String, Option<(String, String)>, u32, Option<i64>);
 
 /// Two agents: one refuses everything until it is repaired.
 struct TwoAgents {
@@ -68,6 +71,27 @@ rules:
     fn last(&self) -> (Outcome, Option<&'static str>) {
         let outcomes = self.fixture.outcomes.lock().unwrap();
         outcomes.iter().max_by_key(|seen| seen.origin.offset).map(|seen| (seen.outcome, seen.reason)).unwrap()
+    }
+
+    /// The dead letters, in their order.
+    fn letters(&self) -> Vec<Letter> {
+        let bootstrap_servers = self.fixture.broker.bootstrap_servers();
+        let settings = KafkaSettings { bootstrap_servers, ..KafkaSettings::default() };
+        let mut letters = Vec::new();
+        tokio::task::block_in_place(|| {
+            let reader = LetterReader::connect(&settings, "events.dlq").unwrap();
+            let ranges = reader.ranges(None, None).unwrap();
+            let read = reader.read(&ranges, &mut |record| {
+                let headers: Vec<_> = record.headers.iter().collect();
+                if let TopicRecord::Letter(head) = TopicRecord::read(&headers) {
+                    let delivery = head.delivery.map(|(rule, agent)| (rule.to_owned(), agent.to_owned()));
+                    letters.push((head.reason.to_owned(), delivery, head.generation, head.recorded_ms));
+                }
+                true
+            });
+            read.unwrap();
+        });
+        letters
     }
 
     fn delivery(&self, id: &str, agent: &str) -> DeliveryRecord {
@@ -145,4 +169,30 @@ async fn whoever_asks_for_a_redrive_gets_no_more_than_the_rules_and_the_ledger_a
     agents.settled().await;
     assert_eq!((agents.accepted("/broken", "unknown"), agents.accepted("/other", "unknown")), (1, 0));
     assert_eq!(agents.delivery("unknown", "broken").generation, 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redrive_that_is_a_dead_letter_for_any_reason_can_be_redriven_again() {
+    const PUBLISHED: i64 = 1_769_860_800_000;
+    let mut agents = TwoAgents::start().await;
+    agents.receive(&event("known", "run"), &[]);
+    agents.fixture.ledger.spoil("spoilt");
+    agents.settled().await;
+    let no_event = serde_json::json!("no event");
+    for (value, reason) in [
+        (event("known", "another run"), "id_conflict"),
+        (event("spoilt", "run"), "ledger_record"),
+        (no_event, "not_an_object"),
+        (event("unknown", "run"), "redrive_refused"),
+    ] {
+        let request = RedriveRequest { rule: "all".into(), agent: "broken".into(), generation: 7, is_forced: false };
+        let mut headers = request.headers();
+        headers.push((RECORDED_MS.to_owned(), Some(PUBLISHED.to_string().into_bytes())));
+        agents.receive(&value, &headers);
+        agents.settled().await;
+        assert_eq!(agents.last(), (Outcome::DeadLettered, Some(reason)));
+        let delivery = Some(("all".to_owned(), "broken".to_owned()));
+        assert_eq!(agents.letters().pop(), Some((reason.to_owned(), delivery, 6, Some(PUBLISHED))));
+    }
+    assert_eq!(agents.letters()[0].3, Some(1), "Kafka's timestamp, of a record that was published once");
 }
