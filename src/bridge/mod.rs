@@ -31,7 +31,7 @@ pub(crate) use self::{
     exit::Exit,
     redrive_check::{Hindrance, RedriveCheck},
     setup::{Environment, load_routing, process_environment},
-    signals::signals,
+    signals::{SAME_SIGNAL, signals},
     spool::{BATCH_TIME as SPOOL_BATCH_TIME, publisher as spool_publisher},
 };
 use self::{

@@ -11,7 +11,7 @@ use tracing::warn;
 use super::exit::Exit;
 
 /// Signals that come within this time of the first are the same signal.
-const SAME_SIGNAL: Duration = Duration::from_millis(500);
+pub(crate) const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
 /// Resolves at the first SIGTERM or SIGINT, or at a SIGHUP because the terminal is gone; a second one ends the process at once.
 /// Every other SIGHUP is sent to `reloads`; without it, each stops. SIGHUP stays ignored where it is ignored, as under `nohup`.

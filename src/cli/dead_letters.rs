@@ -25,8 +25,8 @@ Example: workflow-bridge dead-letters redrive --letter 0@17 --edit\n\
 Example: workflow-bridge dead-letters discard --reason tombstone\n\n\
 A letter is named by its partition and offset, PARTITION@OFFSET. A redrive makes the failed delivery again, and no other: \
 the running bridges decide, and refuse what was redriven before. It may be interrupted and started again.\n\n\
-Exit codes: 0 done, 64 no such letter or nothing selected, 65 some letters were refused, 69 Kafka is away, 78 the settings \
-or the routing files are wrong, 130 interrupted.";
+Exit codes: 0 done, 64 usage, or nothing is selected, 65 there is no such letter, or some were refused, 69 Kafka is away, \
+78 the settings or the routing files are wrong; 130 ended by Ctrl-C, 143 by SIGTERM.";
 
 /// Flags of `dead-letters`.
 #[derive(Debug, Args)]

@@ -17,6 +17,7 @@ mod progress;
 mod publish;
 mod replay;
 mod run;
+mod scan;
 mod schema;
 mod since;
 mod spool;

@@ -26,6 +26,11 @@ impl Progress {
         Self { next: Instant::now() + FIRST_AFTER, is_terminal: io::stderr().is_terminal(), is_shown: false }
     }
 
+    /// For a command that prints results meanwhile: a line of progress must not stand where they are written.
+    pub(super) fn in_lines() -> Self {
+        Self { is_terminal: false, ..Self::new() }
+    }
+
     /// Says how far the command is, if it is time to.
     pub(super) fn tick(&mut self, state: impl FnOnce() -> String) {
         let now = Instant::now();

@@ -6,12 +6,12 @@ mod text;
 
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use jiff::Timestamp;
 
 use self::diff::Diff;
 use super::{
-    flags::Settings,
+    flags::{OutputFlag, Settings},
     logging,
     output::{self, fail},
     since::{Since, since},
@@ -40,17 +40,8 @@ pub(super) struct Replay {
     since: Since,
     #[command(flatten)]
     diff: Diff,
-    /// text or json
-    #[arg(
-        short,
-        long,
-        visible_alias = "format",
-        value_name = "FORMAT",
-        default_value = "text",
-        hide_default_value = true,
-        hide_possible_values = true
-    )]
-    output: Format,
+    #[command(flatten)]
+    form: OutputFlag,
 }
 
 /// What is done with the events: one of them.
@@ -60,12 +51,6 @@ struct Mode {
     /// Say which events would go elsewhere under the rules of --rules; deliver nothing
     #[arg(long, requires = "rules")]
     diff: bool,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 impl Replay {
@@ -84,9 +69,10 @@ impl Replay {
             Ok(compared) => compared,
             Err(code) => return code,
         };
-        match self.output {
-            Format::Text => output::result(format_args!("{}", text::text(&diff))),
-            Format::Json => output::result(format_args!("{}", output::json(&serde_json::json!(diff)))),
+        if self.form.is_json() {
+            output::result(format_args!("{}", output::json(&serde_json::json!(diff))));
+        } else {
+            output::result(format_args!("{}", text::text(&diff)));
         }
         exit
     }

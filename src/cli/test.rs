@@ -19,7 +19,7 @@ use self::{
 };
 use super::{
     check,
-    flags::Settings,
+    flags::{OutputFlag, Settings},
     output::{self, fail},
     progress::Progress,
     variables::Variables,
@@ -43,7 +43,7 @@ running bridge; nothing is sent, and neither Kafka nor the ledger is asked.\n\n\
 with what the rules in use do with them. Values under keys that look like secrets are replaced, and those that --scrub \
 names: look through the result before you share it.\n\n\
 Exit codes: 0 every test passes, 64 usage, 65 a test fails, 69 Kafka cannot be read, 74 a result cannot be written, 78 a \
-mistake in the settings, the routing files or the test files; 130 ended by Ctrl-C.";
+mistake in the settings, the routing files or the test files; 130 ended by Ctrl-C, 143 by SIGTERM.";
 
 /// Room for deeply nested values, which are dropped by recursion, as for the threads that render in a running bridge.
 const STACK_BYTES: usize = 16 << 20;
@@ -54,17 +54,8 @@ const STACK_BYTES: usize = 16 << 20;
 pub(super) struct Test {
     #[command(flatten)]
     settings: Settings,
-    /// text, json, or junit
-    #[arg(
-        short,
-        long,
-        visible_alias = "format",
-        value_name = "FORMAT",
-        default_value = "text",
-        hide_default_value = true,
-        hide_possible_values = true
-    )]
-    output: Format,
+    #[command(flatten)]
+    form: OutputFlag<Format>,
     /// Write the results to this file too, in the format of JUnit
     #[arg(long, value_name = "FILE", conflicts_with = "from_topic")]
     junit: Option<PathBuf>,
@@ -97,7 +88,7 @@ impl Test {
             Err(error) => return fail(Exit::Config, &error),
         };
         if self.from_topic.is_asked() {
-            return self.from_topic.main(&config, &routing);
+            return self.from_topic.main(&config, &routing).unwrap_or_else(|code| code);
         }
         let files = if self.files.is_empty() { &routing.inventory().tests } else { &self.files };
         if files.is_empty() {
@@ -123,7 +114,7 @@ impl Test {
     }
 
     fn print(&self, report: &Report) -> ExitCode {
-        match self.output {
+        match self.form.output {
             Format::Text => {
                 output::lines(&text::failures(report));
                 output::result(format_args!("{}", text::summary(report)));

@@ -3,14 +3,14 @@
 use std::{process, sync::mpsc, thread, time::Duration};
 
 use tokio::{
-    runtime::Builder,
-    signal::unix::{SignalKind, signal},
     sync::oneshot,
     time::{Instant, MissedTickBehavior, interval_at},
 };
 
-use super::output;
-use crate::bridge::Exit;
+use super::{
+    interrupt::{Signals, Waiting},
+    output,
+};
 
 const FIRST: Duration = Duration::from_secs(2);
 const EVERY: Duration = Duration::from_secs(5);
@@ -25,13 +25,14 @@ pub(super) struct Watched {
 pub(super) fn watched(so_far: impl Fn() -> String + Send + 'static) -> Watched {
     let (stop, stopped) = oneshot::channel();
     let (end, ended) = mpsc::channel();
-    // Without the thread nothing is shown, and a signal ends the process as it always does.
-    let _ = thread::Builder::new().name("progress".into()).spawn(move || {
-        if let Ok(runtime) = Builder::new_current_thread().enable_all().build() {
-            runtime.block_on(watch(&so_far, stopped));
-        }
-        drop(end);
-    });
+    // Before the work begins: a signal then must not be one that nobody waits for. Without them, or the thread, nothing is
+    // shown, and a signal ends the process as it always does.
+    if let Ok(signals) = Signals::register() {
+        let _ = thread::Builder::new().name("progress".into()).spawn(move || {
+            signals.run(async |signals| watch(&so_far, signals, stopped).await);
+            drop(end);
+        });
+    }
     Watched { stop: Some(stop), ended }
 }
 
@@ -43,19 +44,14 @@ impl Drop for Watched {
     }
 }
 
-async fn watch(so_far: &impl Fn() -> String, mut stopped: oneshot::Receiver<()>) {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
-    };
+async fn watch(so_far: &impl Fn() -> String, signals: &mut Waiting, mut stopped: oneshot::Receiver<()>) {
     let mut ticks = interval_at(Instant::now() + FIRST, EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let exit = tokio::select! {
             biased;
             _ = &mut stopped => return,
-            _ = interrupt.recv() => Exit::Interrupt,
-            _ = terminate.recv() => Exit::Terminate,
+            exit = signals.next() => exit,
             _ = ticks.tick() => {
                 output::note(format_args!("{} ...", so_far()));
                 continue;

@@ -93,14 +93,6 @@ pub(super) fn scanner(settings: &KafkaSettings) -> ClientConfig {
     config
 }
 
-/// The configuration of the reader of dead letters, which reads all of them at once. It joins no group either.
-pub(super) fn letter_reader(settings: &KafkaSettings) -> ClientConfig {
-    let mut config = reader(settings);
-    config.set("queued.min.messages", "10000").set("queued.max.messages.kbytes", "16384");
-    config.set("fetch.message.max.bytes", "1048576");
-    config
-}
-
 /// The configuration of a producer that must not lose a record.
 pub(super) fn producer(settings: &KafkaSettings) -> ClientConfig {
     let mut config = base(settings);

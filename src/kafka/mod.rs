@@ -48,9 +48,7 @@ pub(crate) use error::KafkaError;
 pub(crate) use ledger_topic::{
     Acks, AppenderStatus, ApplyEntries, Entries, LedgerAppender, LedgerPosition, LedgerTopicSettings,
 };
-pub(crate) use letters::{
-    LetterHead, LetterReader, LetterSender, Mark, MarkKind, Marks, Outgoing, PartitionRange, StoredLetter, TopicRecord,
-};
+pub(crate) use letters::{LetterHead, LetterSender, Mark, MarkKind, Marks, Outgoing, TopicRecord};
 pub(crate) use ownership::{AttemptGuard, Ownership};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use parked_topic::fuzz;
@@ -62,7 +60,7 @@ pub(crate) use reach::{Wanted, reach};
 #[cfg(test)]
 pub(crate) use record::Headers;
 pub(crate) use record::{Incoming, OwnedHeader, Receive};
-pub(crate) use scan::{ScanProgress, Scanned, TopicScan};
+pub(crate) use scan::{PartitionRange, ScanError, ScanProgress, Scanned, TopicReader, TopicScan, Visitor};
 pub(crate) use settings::KafkaSettings;
 pub(crate) use ticket::Ticket;
 #[cfg(test)]

@@ -15,7 +15,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rdkafka::{ClientContext, config::RDKafkaLogLevel, error::KafkaError as RdError, error::RDKafkaErrorCode as Code};
+use rdkafka::{
+    ClientContext,
+    config::RDKafkaLogLevel,
+    consumer::ConsumerContext,
+    error::{KafkaError as RdError, RDKafkaErrorCode as Code},
+};
 
 pub(super) use area::{Area, is_fetch_error};
 
@@ -230,9 +235,15 @@ impl ClientContext for ReportingContext {
     }
 
     fn error(&self, error: RdError, reason: &str) {
-        self.0.report(error.rdkafka_error_code().unwrap_or(Code::Unknown), reason);
+        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        // That a partition has been read to its end is no error.
+        if code != Code::PartitionEOF {
+            self.0.report(code, reason);
+        }
     }
 }
+
+impl ConsumerContext for ReportingContext {}
 
 #[cfg(test)]
 mod tests {
@@ -300,6 +311,15 @@ mod tests {
         assert_eq!(warned(&reporter), Some(false));
         reporter.still_failing(since + WARN_AFTER);
         assert_eq!(warned(&reporter), Some(true), "it lasts");
+    }
+
+    #[test]
+    fn the_end_of_a_partition_is_no_error() {
+        let context = ReportingContext(Arc::new(Reporter::new("consumer")));
+        context.error(RdError::MessageConsumption(Code::PartitionEOF), "Broker: No more messages");
+        assert_eq!(context.0.last_error(), None);
+        context.error(RdError::MessageConsumption(Code::BadMessage), "Invalid response size 9");
+        assert!(context.0.last_error().is_some());
     }
 
     #[test]

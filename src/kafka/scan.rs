@@ -4,37 +4,35 @@
 //! that stood below a partition's end when the scan was opened, and that Kafka still has, is visited once, in the order of its
 //! partition. Nothing is kept: a record is borrowed by the visitor and forgotten.
 
-use std::{
-    collections::BTreeMap,
-    ops::ControlFlow,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc, time::Duration};
 
 use rdkafka::{
-    ClientContext, Message as _, Offset, TopicPartitionList,
-    config::{FromClientConfigAndContext, RDKafkaLogLevel},
-    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
-    error::{KafkaError as RdError, RDKafkaErrorCode},
+    Message as _, Offset, TopicPartitionList,
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, Consumer as _},
+    error::{KafkaError as RdError, RDKafkaErrorCode as Code},
     message::BorrowedMessage,
+    metadata::MetadataPartition,
     types::RDKafkaRespErr,
 };
 
 use super::{
     client,
     record::{Headers, size},
-    report::Reporter,
+    report::{Reporter, ReportingContext},
     settings::KafkaSettings,
+    validate::validated,
 };
 use crate::{connection, event::RecordSize};
 
 /// How long a request of the beginning may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
-/// A scan that gets nothing for this long fails.
-const SILENCE: Duration = Duration::from_secs(60);
-/// How long a partition that says it has no more may be silent before its end.
-const AFTER_END: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
+/// A read fails after so many polls that got nothing, which take a minute. Polls and no clock: time in which the process
+/// stood still, or the visitor was busy, is no silence of a broker.
+const SILENT_POLLS: u32 = 600;
+/// A partition that says it has no more may be silent before its end for so many polls that got nothing.
+const POLLS_AFTER_END: u32 = 100;
 
 /// Why topics cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,24 +78,6 @@ impl Scanned<'_> {
     }
 }
 
-/// Reports errors, and not that a partition has been read to its end.
-struct ScanContext(Arc<Reporter>);
-
-impl ClientContext for ScanContext {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        self.0.log_line(level, facility, text);
-    }
-
-    fn error(&self, error: RdError, reason: &str) {
-        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-        if code != RDKafkaErrorCode::PartitionEOF {
-            self.0.report(code, reason);
-        }
-    }
-}
-
-impl ConsumerContext for ScanContext {}
-
 /// How far a scan has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ScanProgress {
@@ -109,38 +89,281 @@ pub(crate) struct ScanProgress {
     pub(crate) withheld: u64,
 }
 
-/// See the module.
-pub(crate) struct TopicScan {
-    consumer: BaseConsumer<ScanContext>,
+/// The part of a partition that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PartitionRange {
+    pub(crate) partition: i32,
+    /// Its first offset.
+    pub(crate) from: i64,
+    /// Records from here on are too new.
+    pub(crate) until: i64,
+    /// The end of the partition when it was asked. It is read as far as that.
+    pub(crate) end: i64,
+}
+
+impl ScanProgress {
+    /// At the beginning of these ranges.
+    pub(crate) fn of(ranges: &[PartitionRange]) -> Self {
+        Self { all: ranges.iter().map(|range| (range.end - range.from).unsigned_abs()).sum(), ..Self::default() }
+    }
+}
+
+/// A consumer that joins no group, for parts of topics.
+pub(crate) struct TopicReader {
+    consumer: BaseConsumer<ReportingContext>,
     reporter: Arc<Reporter>,
-    topics: Vec<(String, BTreeMap<i32, Span>)>,
-    progress: ScanProgress,
 }
 
 /// What is to be read of a partition.
 struct Span {
     next: i64,
     end: i64,
-    /// When the partition said that it has no more.
-    ended: Option<Instant>,
+    /// Polls that got nothing since the partition said that it has no more.
+    ended: Option<u32>,
+}
+
+/// What is to be read of a topic.
+struct Reading<'a> {
+    reader: &'a TopicReader,
+    topic: &'a str,
+    spans: BTreeMap<i32, Span>,
+    progress: &'a mut ScanProgress,
+}
+
+/// Is shown how far the read has come, and a record or, in a moment without one, nothing. The read ends when it breaks.
+pub(crate) type Visitor<'a> = dyn FnMut(ScanProgress, Option<Scanned<'_>>) -> ControlFlow<()> + 'a;
+
+impl TopicReader {
+    /// Makes the client; it connects when it is asked something. `role` is its name in the log.
+    ///
+    /// # Errors
+    /// The settings make no client.
+    pub(crate) fn connect(settings: &KafkaSettings, role: &'static str) -> Result<Self, ScanError> {
+        validated(settings).map_err(|error| ScanError::Client(error.to_string()))?;
+        let reporter = Arc::new(Reporter::new(role));
+        let context = ReportingContext(Arc::clone(&reporter));
+        let consumer = BaseConsumer::from_config_and_context(&client::scanner(settings), context)
+            .map_err(|error| ScanError::Client(connection::reason(&error)))?;
+        Ok(Self { consumer, reporter })
+    }
+
+    /// The partitions of a topic, with the records from `since` to `until`, milliseconds since 1970.
+    ///
+    /// # Errors
+    /// There is no such topic, no broker answers, or our user may not read it.
+    pub(crate) fn ranges(
+        &self,
+        topic: &str,
+        since: Option<i64>,
+        until: Option<i64>,
+    ) -> Result<Vec<PartitionRange>, ScanError> {
+        let mut ranges = Vec::new();
+        for partition in self.partitions(topic)? {
+            let watermarks = self.consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT);
+            let (from, end) = watermarks.map_err(|error| self.failed(topic, &error))?;
+            ranges.push(PartitionRange { partition, from, until: end, end });
+        }
+        let offsets_at = |ms| self.offsets_at(topic, &ranges, ms).map_err(|error| self.failed(topic, &error));
+        let first = since.filter(|ms| *ms > 0).map(offsets_at).transpose()?;
+        let last = until.map(offsets_at).transpose()?;
+        for range in &mut ranges {
+            // Without one, no record is as new.
+            let at = |offsets: &BTreeMap<i32, i64>| offsets.get(&range.partition).copied().unwrap_or(range.end);
+            let (first, last) = (first.as_ref().map(at), last.as_ref().map(at));
+            range.from = first.map_or(range.from, |offset| offset.clamp(range.from, range.end));
+            range.until = last.map_or(range.end, |offset| offset.clamp(range.from, range.end));
+        }
+        Ok(ranges)
+    }
+
+    fn partitions(&self, topic: &str) -> Result<Vec<i32>, ScanError> {
+        let metadata = self.consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT);
+        let metadata = metadata.map_err(|error| self.failed(topic, &error))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        match found.map(|found| (found.error(), found.partitions())) {
+            Some((None, partitions)) if !partitions.is_empty() => {
+                Ok(partitions.iter().map(MetadataPartition::id).collect())
+            }
+            Some((Some(error), _)) if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => {
+                Err(self.failed(topic, &RdError::MetadataFetch(error.into())))
+            }
+            _ => Err(ScanError::NoTopic(topic.to_owned())),
+        }
+    }
+
+    /// The first offset of each partition whose record was written at this time or later; none where there is no such one.
+    fn offsets_at(&self, topic: &str, ranges: &[PartitionRange], ms: i64) -> Result<BTreeMap<i32, i64>, RdError> {
+        let mut times = TopicPartitionList::new();
+        for range in ranges {
+            times.add_partition_offset(topic, range.partition, Offset::Offset(ms.max(0)))?;
+        }
+        let mut offsets = BTreeMap::new();
+        for found in self.consumer.offsets_for_times(times, REQUEST_TIMEOUT)?.elements() {
+            found.error()?;
+            if let Offset::Offset(offset) = found.offset() {
+                offsets.insert(found.partition(), offset);
+            }
+        }
+        Ok(offsets)
+    }
+
+    /// Visits the records of these ranges as far as their ends, of each partition in order, and adds to `progress`.
+    ///
+    /// # Errors
+    /// What is left cannot be read.
+    pub(crate) fn read(
+        &self,
+        topic: &str,
+        ranges: &[PartitionRange],
+        progress: &mut ScanProgress,
+        visit: &mut Visitor<'_>,
+    ) -> Result<ControlFlow<()>, ScanError> {
+        let open = ranges.iter().filter(|range| range.from < range.end);
+        let spans = open.map(|range| (range.partition, Span { next: range.from, end: range.end, ended: None }));
+        let read = Reading { reader: self, topic, spans: spans.collect(), progress }.run(visit);
+        // Another read assigns what it needs.
+        let _ = self.consumer.unassign();
+        read
+    }
+
+    fn failed(&self, topic: &str, error: &RdError) -> ScanError {
+        // What the client has logged says more than a time-out.
+        let reason = match self.reporter.last_error() {
+            Some(logged) if !is_final(error) => logged,
+            _ => connection::reason(error),
+        };
+        ScanError::Failed { topic: topic.to_owned(), reason }
+    }
+}
+
+/// Whether waiting does not help. The client goes on by itself after any other error.
+fn is_final(error: &RdError) -> bool {
+    error.rdkafka_error_code() == Some(Code::TopicAuthorizationFailed)
+}
+
+impl Reading<'_> {
+    fn run(mut self, visit: &mut Visitor<'_>) -> Result<ControlFlow<()>, ScanError> {
+        self.assign().map_err(|error| self.reader.failed(self.topic, &error))?;
+        let mut silent = 0;
+        while !self.spans.is_empty() {
+            let visited = match self.reader.consumer.poll(POLL) {
+                Some(Ok(message)) => {
+                    silent = 0;
+                    self.message(&message, visit)
+                }
+                Some(Err(RdError::PartitionEOF(partition))) => {
+                    silent = 0;
+                    self.partition_ended(partition);
+                    ControlFlow::Continue(())
+                }
+                Some(Err(error)) if is_final(&error) => return Err(self.reader.failed(self.topic, &error)),
+                Some(Err(_)) => ControlFlow::Continue(()),
+                None => {
+                    silent += 1;
+                    self.give_up_withheld();
+                    visit(*self.progress, None)
+                }
+            };
+            if visited.is_break() {
+                return Ok(visited);
+            }
+            if silent >= SILENT_POLLS {
+                let error = RdError::MessageConsumption(Code::OperationTimedOut);
+                return Err(self.reader.failed(self.topic, &error));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn assign(&self) -> Result<(), RdError> {
+        let mut list = TopicPartitionList::new();
+        for (partition, span) in &self.spans {
+            list.add_partition_offset(self.topic, *partition, Offset::Offset(span.next))?;
+        }
+        self.reader.consumer.assign(&list)?;
+        // A read before may have paused them.
+        self.reader.consumer.resume(&list)
+    }
+
+    fn message(&mut self, message: &BorrowedMessage<'_>, visit: &mut Visitor<'_>) -> ControlFlow<()> {
+        let (partition, offset) = (message.partition(), message.offset());
+        let span = self.spans.get_mut(&partition).filter(|_| message.topic() == self.topic);
+        let Some(span) = span.filter(|span| offset >= span.next) else { return ControlFlow::Continue(()) };
+        span.ended = None;
+        let is_asked = offset < span.end;
+        self.read_to(partition, offset + 1);
+        if is_asked { visit(*self.progress, Some(scanned(message))) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Everything below an offset is read, or was no record. Nothing more is fetched of a partition that is read to its end.
+    fn read_to(&mut self, partition: i32, at: i64) {
+        let Some(span) = self.spans.get_mut(&partition) else { return };
+        let next = at.clamp(span.next, span.end);
+        self.progress.done += (next - span.next).unsigned_abs();
+        span.next = next;
+        if next == span.end {
+            self.close(partition);
+        }
+    }
+
+    /// Marks of transactions and the like stand before the end, and no record: librdkafka's position is behind them. A fetch
+    /// may also come back before the broker shows the last records.
+    fn partition_ended(&mut self, partition: i32) {
+        if let Some(span) = self.spans.get_mut(&partition) {
+            span.ended = Some(0);
+        }
+        let Ok(positions) = self.reader.consumer.position() else { return };
+        let found = positions.find_partition(self.topic, partition).map(|entry| entry.offset());
+        if let Some(Offset::Offset(at)) = found {
+            self.read_to(partition, at);
+        }
+    }
+
+    /// Gives up partitions that have said that they have no more, and stay silent before their end.
+    fn give_up_withheld(&mut self) {
+        let mut over = Vec::new();
+        for (partition, span) in &mut self.spans {
+            let Some(polls) = &mut span.ended else { continue };
+            *polls += 1;
+            if *polls > POLLS_AFTER_END {
+                self.progress.withheld += (span.end - span.next).unsigned_abs();
+                over.push(*partition);
+            }
+        }
+        for partition in over {
+            self.close(partition);
+        }
+    }
+
+    fn close(&mut self, partition: i32) {
+        self.spans.remove(&partition);
+        let mut list = TopicPartitionList::new();
+        list.add_partition(self.topic, partition);
+        if self.reader.consumer.pause(&list).is_err() {
+            tracing::debug!(topic = self.topic, partition, "a partition that is read cannot be paused");
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct TopicScan {
+    reader: TopicReader,
+    topics: Vec<(String, Vec<PartitionRange>)>,
+    progress: ScanProgress,
 }
 
 impl TopicScan {
     /// Asks where the topics of the settings begin and end. Records of before `since_ms`, milliseconds since 1970, are left
     /// out.
     pub(crate) fn open(settings: &KafkaSettings, since_ms: i64) -> Result<Self, ScanError> {
-        let reporter = Arc::new(Reporter::new("reader of the topic"));
-        let consumer =
-            BaseConsumer::from_config_and_context(&client::scanner(settings), ScanContext(Arc::clone(&reporter)))
-                .map_err(|error| ScanError::Client(connection::reason(&error)))?;
-        let mut scan = Self { consumer, reporter, topics: Vec::new(), progress: ScanProgress::default() };
+        let reader = TopicReader::connect(settings, "reader of the topic")?;
+        let (mut topics, mut progress) = (Vec::new(), ScanProgress::default());
         for topic in &settings.topics {
-            let spans = scan.spans(topic, since_ms)?;
-            let all: i64 = spans.values().map(|span| span.end - span.next).sum();
-            scan.progress.all += all.unsigned_abs();
-            scan.topics.push((topic.clone(), spans));
+            let ranges = reader.ranges(topic, Some(since_ms), None)?;
+            progress.all += ScanProgress::of(&ranges).all;
+            topics.push((topic.clone(), ranges));
         }
-        Ok(scan)
+        Ok(Self { reader, topics, progress })
     }
 
     /// How far it has come.
@@ -148,173 +371,14 @@ impl TopicScan {
         self.progress
     }
 
-    /// Visits the records, one topic after the other; `None` is a moment without one. Ends early when the visitor breaks.
-    pub(crate) fn read(
-        &mut self,
-        visit: &mut dyn FnMut(ScanProgress, Option<Scanned<'_>>) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, ScanError> {
-        for (topic, spans) in std::mem::take(&mut self.topics) {
-            let spans = spans.into_iter().filter(|(_, span)| span.next < span.end).collect();
-            if self.read_topic(&topic, spans, visit)?.is_break() {
+    /// Visits the records, one topic after the other. Ends early when the visitor breaks.
+    pub(crate) fn read(&mut self, visit: &mut Visitor<'_>) -> Result<ControlFlow<()>, ScanError> {
+        for (topic, ranges) in std::mem::take(&mut self.topics) {
+            if self.reader.read(&topic, &ranges, &mut self.progress, visit)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
         Ok(ControlFlow::Continue(()))
-    }
-
-    fn failed(&self, topic: &str, error: &RdError) -> ScanError {
-        // What the client has logged says more than a time-out.
-        let reason = self.reporter.last_error().unwrap_or_else(|| connection::reason(error));
-        ScanError::Failed { topic: topic.to_owned(), reason }
-    }
-
-    fn spans(&self, topic: &str, since_ms: i64) -> Result<BTreeMap<i32, Span>, ScanError> {
-        let failed = |error: &RdError| self.failed(topic, error);
-        let metadata = self.consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT).map_err(|error| failed(&error))?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let partitions: Vec<i32> = match found.map(|found| (found.error(), found.partitions())) {
-            Some((None, partitions)) if !partitions.is_empty() => {
-                partitions.iter().map(rdkafka::metadata::MetadataPartition::id).collect()
-            }
-            Some((Some(error), _)) if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => {
-                return Err(failed(&RdError::MetadataFetch(error.into())));
-            }
-            _ => return Err(ScanError::NoTopic(topic.to_owned())),
-        };
-        let first = self.first_offsets(topic, &partitions, since_ms).map_err(|error| failed(&error))?;
-        let mut spans = BTreeMap::new();
-        for partition in partitions {
-            let watermarks = self.consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT);
-            let (low, end) = watermarks.map_err(|error| failed(&error))?;
-            let next = match first.get(&partition) {
-                Some(Offset::Offset(offset)) => (*offset).clamp(low, end),
-                Some(Offset::Beginning) => low,
-                // No record is as new.
-                _ => end,
-            };
-            spans.insert(partition, Span { next, end, ended: None });
-        }
-        Ok(spans)
-    }
-
-    /// The first offset of each partition with a record that is not older.
-    fn first_offsets(&self, topic: &str, partitions: &[i32], since_ms: i64) -> Result<BTreeMap<i32, Offset>, RdError> {
-        if since_ms <= 0 {
-            return Ok(partitions.iter().map(|partition| (*partition, Offset::Beginning)).collect());
-        }
-        let mut times = TopicPartitionList::new();
-        for partition in partitions {
-            times.add_partition_offset(topic, *partition, Offset::Offset(since_ms))?;
-        }
-        let found = self.consumer.offsets_for_times(times, REQUEST_TIMEOUT)?;
-        found
-            .elements()
-            .iter()
-            .map(|element| element.error().map(|()| (element.partition(), element.offset())))
-            .collect()
-    }
-
-    fn read_topic(
-        &mut self,
-        topic: &str,
-        mut spans: BTreeMap<i32, Span>,
-        visit: &mut dyn FnMut(ScanProgress, Option<Scanned<'_>>) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, ScanError> {
-        self.assign(topic, &spans).map_err(|error| self.failed(topic, &error))?;
-        let mut heard = Instant::now();
-        while !spans.is_empty() {
-            let polled = self.consumer.poll(POLL);
-            let is_idle = polled.is_none();
-            match polled {
-                Some(Ok(message)) => {
-                    heard = Instant::now();
-                    let partition = message.partition();
-                    let Some(span) = spans.get_mut(&partition).filter(|_| message.topic() == topic) else { continue };
-                    let (offset, is_asked) = (message.offset(), message.offset() < span.end);
-                    if offset < span.next {
-                        continue;
-                    }
-                    let next = (offset + 1).min(span.end);
-                    self.progress.done += (next - span.next).unsigned_abs();
-                    (span.next, span.ended) = (next, None);
-                    let visited = if is_asked {
-                        visit(self.progress, Some(scanned(&message)))
-                    } else {
-                        ControlFlow::Continue(())
-                    };
-                    if span.next == span.end {
-                        spans.remove(&partition);
-                        self.pause(topic, partition);
-                    }
-                    if visited.is_break() {
-                        return Ok(visited);
-                    }
-                }
-                Some(Err(RdError::PartitionEOF(partition))) => {
-                    heard = Instant::now();
-                    if let Some(span) = spans.get_mut(&partition) {
-                        span.ended = Some(heard);
-                    }
-                    self.skip_to_position(topic, partition, &mut spans);
-                }
-                // Other errors are logged by the client, which goes on by itself.
-                Some(Err(_)) | None => {}
-            }
-            if is_idle {
-                if visit(self.progress, None).is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
-                self.give_up_withheld(topic, &mut spans);
-                if heard.elapsed() > SILENCE {
-                    let error = RdError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
-                    return Err(self.failed(topic, &error));
-                }
-            }
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-
-    fn assign(&self, topic: &str, spans: &BTreeMap<i32, Span>) -> Result<(), RdError> {
-        let mut list = TopicPartitionList::new();
-        for (partition, span) in spans {
-            list.add_partition_offset(topic, *partition, Offset::Offset(span.next))?;
-        }
-        self.consumer.assign(&list)
-    }
-
-    /// Nothing more is fetched of a partition that is read.
-    fn pause(&self, topic: &str, partition: i32) {
-        let mut list = TopicPartitionList::new();
-        list.add_partition(topic, partition);
-        if self.consumer.pause(&list).is_err() {
-            tracing::debug!(topic, partition, "a partition that is read cannot be paused");
-        }
-    }
-
-    /// Marks of transactions and the like stand before the end, and no record.
-    fn skip_to_position(&mut self, topic: &str, partition: i32, spans: &mut BTreeMap<i32, Span>) {
-        let Some(span) = spans.get_mut(&partition) else { return };
-        let Ok(positions) = self.consumer.position() else { return };
-        let found = positions.find_partition(topic, partition).map(|entry| entry.offset());
-        let Some(Offset::Offset(at)) = found else { return };
-        let next = at.clamp(span.next, span.end);
-        self.progress.done += (next - span.next).unsigned_abs();
-        span.next = next;
-        if next == span.end {
-            spans.remove(&partition);
-            self.pause(topic, partition);
-        }
-    }
-
-    /// Gives up partitions that have said that they have no more, and stay silent before their end.
-    fn give_up_withheld(&mut self, topic: &str, spans: &mut BTreeMap<i32, Span>) {
-        let is_over = |span: &Span| span.ended.is_some_and(|ended| ended.elapsed() > AFTER_END);
-        let over: Vec<i32> = spans.iter().filter(|(_, span)| is_over(span)).map(|(number, _)| *number).collect();
-        for partition in over {
-            let Some(span) = spans.remove(&partition) else { continue };
-            self.progress.withheld += (span.end - span.next).unsigned_abs();
-            self.pause(topic, partition);
-        }
     }
 }
 

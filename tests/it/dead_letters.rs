@@ -165,10 +165,24 @@ fn a_whole_record_is_corrected_and_what_the_ledger_does_not_know_is_refused_unle
         found["letter"].as_str().map(str::to_owned).expect("each record has its letter")
     };
     let [first, second, third] = [at(0), at(1), at(2)];
+    let (code, _, stderr) = run(&bridge, &["show", "--letter", "0@99"]);
+    assert!(code == Some(65) && stderr.contains("no such letter"), "{code:?} {stderr}");
+    let texts = bridge.folder().join("texts");
+    std::fs::create_dir(&texts).expect("a scratch folder can be written");
+    let waiting = || std::fs::read_dir(&texts).expect("it is there").map(|file| shown(&file.unwrap().path())).collect();
+    let variables = [("EDITOR", "sed -i 's/^.//'"), ("VISUAL", ""), ("TMPDIR", &*shown(&texts))];
     let edit = ["redrive", "--letter", &first, "--edit"];
-    let (code, stdout, stderr) = run_with(&bridge, &edit, &[("EDITOR", "sed -i 's/^.//'"), ("VISUAL", "")]);
+    let (code, stdout, stderr) = run_with(&bridge, &[&edit[..], &["--dry-run"]].concat(), &variables);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    let kept: Vec<String> = waiting();
+    assert!(!kept.is_empty() && stderr.contains(&format!("--value {}", kept[0])), "{kept:?} {stderr}");
+    for file in kept {
+        std::fs::remove_file(file).expect("it is there");
+    }
+    let (code, stdout, stderr) = run_with(&bridge, &edit, &variables);
     assert_eq!(code, Some(0), "{stdout}{stderr}");
     assert!(stdout.contains(&edited), "{stdout}");
+    assert!(waiting().is_empty(), "it is published");
     let (code, raw, stderr) = run(&bridge, &["show", "--letter", &second, "--raw"]);
     assert_eq!((code, raw.get(..2)), (Some(0), Some("[{")), "{stderr}");
     let file = bridge.folder().join("value.json");

@@ -1,11 +1,12 @@
 //! Letters that are done together: published, acknowledged, marked, and told.
 //!
-//! Owns the order: a letter is marked when the broker has its record, and told when the broker has the mark. So a command
-//! that ends at any moment leaves letters that are published and not marked, at most one batch; they are published again by
-//! the next one, and the ledger recognises them.
+//! Owns the order: a letter is marked when the broker has its record, and told after that. So a command that ends at any
+//! moment leaves letters that are published and not marked, at most one batch; they are published again by the next one,
+//! and the ledger recognises them. What a person corrected is kept in its file until the broker has it.
 
 use std::{
     fmt::Write as _,
+    fs,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -14,7 +15,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
-    super::output::{self, fail},
+    super::{
+        output::{self, fail},
+        progress::Progress,
+    },
     pass::Context,
     prepare::{Audit, Prepared},
 };
@@ -27,7 +31,6 @@ use crate::{
 /// The most letters of a batch, and the most bytes of their records, but for one that is larger.
 const MAX_LETTERS: usize = 100;
 const MAX_BYTES: usize = 8 << 20;
-const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 const MAX_ERROR: usize = 2_000;
 
 /// The flags of every command that does letters.
@@ -62,16 +65,13 @@ pub(super) struct Batch<'a> {
     taken: u64,
     done: u64,
     refused: u64,
-    began: Instant,
-    told: Instant,
+    progress: Progress,
 }
 
 impl<'a> Batch<'a> {
     pub(super) fn new(context: &'a Context, pace: &'a Pace, kind: MarkKind, as_json: bool) -> Result<Self, ExitCode> {
         let sender = LetterSender::connect(&context.config.kafka).map_err(|error| fail(Exit::Config, &error))?;
         let by = (context.environment)("USER").map(|user| excerpt(&user, 64)).unwrap_or_default();
-        let (waiting, now) = (Vec::new(), Instant::now());
-        let counts = (0, 0, 0);
         Ok(Self {
             context,
             pace,
@@ -79,13 +79,12 @@ impl<'a> Batch<'a> {
             kind,
             sender,
             by,
-            waiting,
+            waiting: Vec::new(),
             bytes: 0,
-            taken: counts.0,
-            done: counts.1,
-            refused: counts.2,
-            began: now,
-            told: now,
+            taken: 0,
+            done: 0,
+            refused: 0,
+            progress: Progress::in_lines(),
         })
     }
 
@@ -120,26 +119,25 @@ impl<'a> Batch<'a> {
         if waiting.is_empty() {
             return Ok(());
         }
-        let mut problem = None;
+        let (mut problem, began) = (None, Instant::now());
         if self.pace.dry_run {
             for (_, prepared) in &waiting {
                 self.tell(&prepared.audit);
+                prepared.say_where_the_text_is();
             }
             self.done += waiting.len() as u64;
         } else {
             problem = self.send(&waiting).err();
         }
-        if self.told.elapsed() >= PROGRESS_EVERY {
-            self.told = Instant::now();
-            output::note(format_args!("{} so far: {}, {} refused", self.action(), self.done, self.refused));
-        }
+        let (action, done, refused) = (self.action(), self.done, self.refused);
+        self.progress.tick(|| format!("{action} so far: {done}, {refused} refused"));
         if let Some(problem) = problem {
-            let (action, done) = (self.action(), self.done);
             let text = format!("{problem} ({done} {action}; the same command goes on where this one ended)");
             return Err(fail(Exit::Unavailable, &text));
         }
         if let Some(rate) = self.pace.rate {
-            let due = self.began + Duration::from_secs_f64(self.done as f64 / f64::from(rate));
+            // Of each batch on its own: time that was spent on other things, such as asking the agents, is not made up for.
+            let due = began + Duration::from_secs_f64(waiting.len() as f64 / f64::from(rate));
             self.context.sleep(due.saturating_duration_since(Instant::now()));
         }
         Ok(())
@@ -147,20 +145,28 @@ impl<'a> Batch<'a> {
 
     /// Publishes, marks and tells. A letter whose own record the broker refuses is refused; any other error ends the command.
     fn send(&mut self, waiting: &[(String, Prepared)]) -> Result<(), String> {
-        let records: Vec<Outgoing> = waiting.iter().filter_map(|(_, prepared)| prepared.record.clone()).collect();
-        let mut results = self.context.runtime.block_on(self.sender.send(&records)).into_iter();
+        let records = waiting.iter().map(|(_, prepared)| prepared.record.as_ref());
+        let results = self.context.runtime.block_on(self.sender.send(records));
         let (mut problem, mut published) = (None, Vec::new());
-        for (topic, prepared) in waiting {
-            let result = if prepared.record.is_some() { results.next().unwrap_or(Ok(())) } else { Ok(()) };
-            match result {
-                Ok(()) => published.push((topic, prepared)),
-                Err(error) if error.is_of_the_record => self.refuse(&prepared.audit, &error.to_string()),
-                Err(error) => problem = problem.or(Some(error.to_string())),
+        for ((topic, prepared), result) in waiting.iter().zip(results) {
+            let Err(error) = result else {
+                if let Some(file) = &prepared.edited {
+                    // The broker has what is in it.
+                    drop(fs::remove_file(file));
+                }
+                published.push((topic, prepared));
+                continue;
+            };
+            prepared.say_where_the_text_is();
+            if error.is_of_the_record {
+                self.refuse(&prepared.audit, &error.to_string());
+            } else {
+                problem = problem.or(Some(error.to_string()));
             }
         }
         let marks: Vec<_> =
             published.iter().map(|(topic, prepared)| Outgoing::mark(topic, prepared.mark, &self.by)).collect();
-        let marked = self.context.runtime.block_on(self.sender.send(&marks));
+        let marked = self.context.runtime.block_on(self.sender.send(marks.iter().map(Some)));
         for ((_, prepared), result) in published.into_iter().zip(marked) {
             // Whether its mark was written or not: it was done.
             self.done += 1;
@@ -212,9 +218,9 @@ impl<'a> Batch<'a> {
         self.flush()?;
         let (action, done, refused) = (self.action(), self.done, self.refused);
         output::note(format_args!("{done} {action}, {refused} refused"));
-        if self.context.is_stopped() {
+        if let Some(exit) = self.context.interrupt.exit() {
             output::note(format_args!("interrupted: the same command goes on where this one ended"));
-            return Err(Exit::Interrupt.into());
+            return Err(exit);
         }
         Ok(if refused == 0 { ExitCode::SUCCESS } else { Exit::Data.into() })
     }

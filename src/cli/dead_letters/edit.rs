@@ -28,12 +28,13 @@ pub(super) fn from_file(context: &Context, letter: &Letter<'_>, file: &Path) -> 
     Edited { audit: Audit::of(letter), prepared }
 }
 
-/// Lets the person correct the value. What is no event yet is kept in its file.
+/// Lets the person correct the value. It is kept in its file until it is published.
 pub(super) fn in_editor(context: &Context, letter: &Letter<'_>) -> Edited {
     Edited { audit: Audit::of(letter), prepared: edited(context, letter) }
 }
 
 fn edited(context: &Context, letter: &Letter<'_>) -> Result<Prepared, String> {
+    prepare::can_be_corrected(context, letter)?;
     let variable = |name| (context.environment)(name).filter(|editor| !editor.trim().is_empty());
     let editor = variable("VISUAL").or_else(|| variable("EDITOR"));
     let editor =
@@ -42,7 +43,9 @@ fn edited(context: &Context, letter: &Letter<'_>) -> Result<Prepared, String> {
     let file = write(before, letter).map_err(|error| format!("no file for the editor can be written: {error}"))?;
     let shown = file.display();
     // As git does: the variable may have arguments.
-    let status = Command::new("sh").arg("-c").arg(format!("{editor} \"$1\"")).arg("sh").arg(&file).status();
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("{editor} \"$1\"")).arg("sh").arg(&file);
+    let status = context.interrupt.without_ctrl_c(|| command.status());
     let ended = match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("the editor ended with {status}: nothing is published; the text is in {shown}")),
@@ -57,9 +60,9 @@ fn edited(context: &Context, letter: &Letter<'_>) -> Result<Prepared, String> {
         drop(fs::remove_file(&file));
         return Err("it was not changed: nothing is published".to_owned());
     }
-    let prepared = prepare::corrected(context, letter, value)
+    let mut prepared = prepare::corrected(context, letter, value)
         .map_err(|why| format!("{why}: correct {shown}, and publish it with --value {shown}"))?;
-    drop(fs::remove_file(&file));
+    prepared.edited = Some(file);
     Ok(prepared)
 }
 

@@ -13,7 +13,7 @@ use super::{
     pass::{Context, Pass},
     select::{Filter, Letter, time},
 };
-use crate::{bridge::Exit, kafka::MarkKind, yaml::excerpt};
+use crate::{kafka::MarkKind, yaml::excerpt};
 
 /// How many groups are counted apart from the others.
 const MAX_GROUPS: usize = 1_000;
@@ -101,7 +101,7 @@ impl List {
         } else {
             output::result(format_args!("{}", counts.text(&topics)));
         }
-        Ok(if context.is_stopped() { Exit::Interrupt.into() } else { ExitCode::SUCCESS })
+        Ok(context.interrupt.exit().unwrap_or(ExitCode::SUCCESS))
     }
 }
 

@@ -2,11 +2,8 @@
 
 use std::{
     collections::BTreeSet,
+    ops::ControlFlow,
     process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     time::{Duration, Instant},
 };
 
@@ -16,20 +13,21 @@ use tokio::runtime::{Builder, Runtime};
 use super::{
     super::{
         flags::Settings,
+        interrupt::Interrupt,
         logging,
         output::{self, fail},
+        progress::Progress,
+        scan,
         variables::Variables,
     },
     select::{Filter, Letter, Place},
 };
 use crate::{
-    bridge::{self, Environment, Exit},
+    bridge::{Environment, Exit},
     config::Config,
     event::Limits,
-    kafka::{LetterReader, Marks, PartitionRange, StoredLetter, TopicRecord},
+    kafka::{Marks, PartitionRange, ScanError, ScanProgress, Scanned, TopicReader, TopicRecord},
 };
-
-const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
 /// What every subcommand uses.
 pub(super) struct Context {
@@ -39,14 +37,14 @@ pub(super) struct Context {
     pub(super) runtime: Runtime,
     /// The dead-letter topics of the source topics.
     pub(super) topics: Vec<String>,
-    stopped: Arc<AtomicBool>,
+    pub(super) interrupt: Interrupt,
 }
 
 /// A dead-letter topic, ready to be visited.
 pub(super) struct Pass<'a> {
     pub(super) topic: &'a str,
     context: &'a Context,
-    reader: LetterReader,
+    reader: TopicReader,
     ranges: Vec<PartitionRange>,
     marks: Marks,
 }
@@ -65,27 +63,14 @@ impl Context {
         let limits = Limits::new(kafka.budget.max_record_bytes, kafka.budget.max_bytes);
         let cannot = |error| fail(Exit::Unavailable, &format_args!("cannot start threads: {error}"));
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(cannot)?;
-        let stopped = Arc::new(AtomicBool::new(false));
-        let signals = runtime.block_on(async { bridge::signals(None) });
-        let signals =
-            signals.map_err(|error| fail(Exit::Software, &format_args!("cannot listen for signals: {error}")))?;
-        let flag = Arc::clone(&stopped);
-        runtime.spawn(async move {
-            signals.await;
-            flag.store(true, Ordering::Release);
-        });
-        Ok(Self { config, environment, limits, runtime, topics: topics.into_iter().collect(), stopped })
-    }
-
-    /// A signal asked the command to stop.
-    pub(super) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire)
+        let interrupt = Interrupt::listen()?;
+        Ok(Self { config, environment, limits, runtime, topics: topics.into_iter().collect(), interrupt })
     }
 
     /// Waits, unless a signal comes.
     pub(super) fn sleep(&self, time: Duration) {
         let until = Instant::now() + time;
-        while !self.is_stopped() {
+        while !self.interrupt.is_asked() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -122,10 +107,15 @@ impl Context {
 impl<'a> Pass<'a> {
     /// Finds out which part of the topic is asked for, and which of its letters are done.
     pub(super) fn open(context: &'a Context, topic: &'a str, filter: &Filter) -> Result<Self, ExitCode> {
-        let away = |error: &dyn std::fmt::Display| fail(Exit::Unavailable, error);
-        let reader = LetterReader::connect(&context.config.kafka, topic).map_err(|error| fail(Exit::Config, &error))?;
+        let reader = TopicReader::connect(&context.config.kafka, "reader of dead letters");
+        let reader = reader.map_err(|error| scan::failed(&error))?;
         let [since, until] = [filter.since, filter.until].map(|time| time.map(Timestamp::as_millisecond));
-        let mut ranges = reader.ranges(since, until).map_err(|error| away(&error))?;
+        let mut ranges = match reader.ranges(topic, since, until) {
+            Ok(ranges) => ranges,
+            // It is made with the first letter.
+            Err(ScanError::NoTopic(_)) => Vec::new(),
+            Err(error) => return Err(scan::failed(&error)),
+        };
         if !filter.letter.is_empty() {
             narrow(&mut ranges, &filter.letter);
         }
@@ -137,9 +127,9 @@ impl<'a> Pass<'a> {
             }
             true
         })?;
-        if context.is_stopped() {
+        if let Some(exit) = context.interrupt.exit() {
             // Some marks are not known.
-            return Err(Exit::Interrupt.into());
+            return Err(exit);
         }
         pass.marks = marks;
         Ok(pass)
@@ -167,21 +157,37 @@ impl<'a> Pass<'a> {
         &self,
         doing: &str,
         ranges: &[PartitionRange],
-        visit: &mut dyn FnMut(&StoredLetter<'_>, TopicRecord<'_>) -> bool,
+        visit: &mut dyn FnMut(&Scanned<'_>, TopicRecord<'_>) -> bool,
     ) -> Result<(), ExitCode> {
-        let all: i64 = ranges.iter().map(|range| range.end - range.from).sum();
-        let (mut seen, mut shown) = (0_i64, Instant::now());
-        let read = self.reader.read(ranges, &mut |record| {
-            seen += 1;
-            if shown.elapsed() >= PROGRESS_EVERY {
-                shown = Instant::now();
-                output::note(format_args!("{}: {doing}: {seen} of {all} records", self.topic));
-            }
-            let headers: Vec<_> = record.headers.iter().collect();
-            !self.context.is_stopped() && visit(&record, TopicRecord::read(&headers))
-        });
-        read.map_err(|error| fail(Exit::Unavailable, &error))?;
+        let mut progress = ScanProgress::of(ranges);
+        let mut visiting = Visiting { topic: self.topic, doing, visit };
+        // Whoever visits knows whether it wanted more.
+        let _ = scan::run(&self.context.interrupt, Progress::in_lines(), &mut visiting, |visitor| {
+            self.reader.read(self.topic, ranges, &mut progress, visitor)
+        })?;
+        scan::warn_of_withheld(progress.withheld);
         Ok(())
+    }
+}
+
+struct Visiting<'a> {
+    topic: &'a str,
+    doing: &'a str,
+    visit: &'a mut dyn FnMut(&Scanned<'_>, TopicRecord<'_>) -> bool,
+}
+
+impl scan::Visit for Visiting<'_> {
+    fn record(&mut self, record: &Scanned<'_>) -> ControlFlow<()> {
+        let headers: Vec<_> = record.headers.iter().collect();
+        if (self.visit)(record, TopicRecord::read(&headers)) {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    }
+
+    fn progress(&self, at: ScanProgress) -> String {
+        format!("{}: {}: {} of {} records", self.topic, self.doing, at.done, at.all)
     }
 }
 

@@ -1,6 +1,8 @@
 //! What is published for a letter that is redriven, or why nothing is.
 
-use super::{pass::Context, select::Letter};
+use std::path::PathBuf;
+
+use super::{super::output, pass::Context, select::Letter};
 use crate::{
     bridge::{Hindrance, RedriveCheck},
     event::{Dialect, Event, Limits, Origin, RedriveRequest},
@@ -17,6 +19,8 @@ pub(super) struct Prepared {
     pub(super) record: Option<Outgoing>,
     pub(super) mark: Mark,
     pub(super) audit: Audit,
+    /// The file with the value that a person typed.
+    pub(super) edited: Option<PathBuf>,
 }
 
 /// What is said of a letter when it is done.
@@ -52,12 +56,23 @@ impl Prepared {
             None => record.topic.clone(),
         });
         let mark = Mark { kind, partition: letter.place.partition, offset: letter.place.offset };
-        Self { record, mark, audit }
+        Self { record, mark, audit, edited: None }
     }
 
     /// A letter that is marked, and nothing else.
     pub(super) fn discarded(letter: &Letter<'_>) -> Self {
         Self::new(letter, MarkKind::Discarded, None, None)
+    }
+
+    /// Says where the corrected text of a letter is that is not published.
+    pub(super) fn say_where_the_text_is(&self) {
+        if let Some(file) = &self.edited {
+            let file = file.display();
+            output::note(format_args!(
+                "{}: the corrected text is in {file}: publish it with --value {file}",
+                self.audit.letter
+            ));
+        }
     }
 
     /// Bytes that it takes in memory, about.
@@ -78,7 +93,11 @@ pub(super) fn redrive(
 ) -> Result<Prepared, String> {
     let (topic, partition, offset) = origin(context, letter)?;
     let event = letter.event(&context.limits, None).map_err(|poison| {
-        format!("its record is no event: {poison}: correct it with --edit, or with a file and --value")
+        let remedy = match letter.head.delivery {
+            Some(_) => "its delivery is made again as its event was published: publish the event under a new event_id",
+            None => "correct it with --edit, or with a file and --value",
+        };
+        format!("its record is no event: {poison}: {remedy}")
     })?;
     let mut headers = letter.headers_again();
     let mut next = None;
@@ -111,18 +130,25 @@ pub(super) fn redrive(
     Ok(prepared)
 }
 
+/// Whether the record of a letter can be corrected.
+///
+/// # Errors
+/// Why not.
+pub(super) fn can_be_corrected(context: &Context, letter: &Letter<'_>) -> Result<(), String> {
+    if letter.head.delivery.is_some() {
+        let why = "only a letter of a whole record can be corrected: this one is of a delivery, which is made again as its \
+                   event was published";
+        return Err(why.to_owned());
+    }
+    origin(context, letter).map(drop)
+}
+
 /// Makes the record that is published in the place of a whole one: with another value.
 ///
 /// # Errors
 /// Why it is not.
 pub(super) fn corrected(context: &Context, letter: &Letter<'_>, value: Vec<u8>) -> Result<Prepared, String> {
-    if letter.head.delivery.is_some() {
-        return Err(
-            "only a letter of a whole record can be corrected: this one is of a delivery, which is made again \
-                    as its event was published"
-                .to_owned(),
-        );
-    }
+    can_be_corrected(context, letter)?;
     let (topic, ..) = origin(context, letter)?;
     let event = letter.event(&context.limits, Some(&value)).map_err(|poison| format!("it is no event: {poison}"))?;
     let is_native = event.dialect() == Dialect::Native;

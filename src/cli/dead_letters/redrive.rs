@@ -116,6 +116,9 @@ impl Redrive {
                 result = Ok(());
             }
         }
-        result.map_err(|message| fail(Exit::Usage, &message))
+        if let Some(exit) = context.interrupt.exit() {
+            return result.map_err(|_| exit);
+        }
+        result.map_err(|message| fail(Exit::Data, &message))
     }
 }

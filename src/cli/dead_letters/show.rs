@@ -70,8 +70,11 @@ impl Show {
         if self.form.is_json() {
             output::result(format_args!("{}", output::json(&json!({"letters": pages}))));
         }
+        if let Some(exit) = context.interrupt.exit() {
+            return Ok(exit);
+        }
         if shown == 0 {
-            return Err(fail(Exit::Usage, &format_args!("no such letter in {}", context.topics.join(", "))));
+            return Err(fail(Exit::Data, &format_args!("no such letter in {}", context.topics.join(", "))));
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -92,7 +92,7 @@ impl<'r> Comparison<'r> {
     }
 
     /// Compares a record of this topic, partition and offset.
-    pub(super) fn record(&mut self, place: (&str, i32, i64), size: &RecordSize, raw: &Raw<'_>) {
+    pub(super) fn compare(&mut self, place: (&str, i32, i64), size: &RecordSize, raw: &Raw<'_>) {
         // Whether it is an event does not depend on the rules.
         let read = |routing: &Routing| routing.router().read(&self.limits, raw);
         let both = || -> Result<_, Poison> {
@@ -211,7 +211,7 @@ mod tests {
         let mut comparison = Comparison::new(&old, &new, Limits::default(), 2);
         let mut offset = 0;
         let mut record = |value: &[u8]| {
-            comparison.record(
+            comparison.compare(
                 ("t", 1, offset),
                 &RecordSize { value: value.len(), ..RecordSize::default() },
                 &value.into(),

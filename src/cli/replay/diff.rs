@@ -13,10 +13,14 @@ use serde::Serialize;
 use super::compare::{Changed, Comparison, Count, Target};
 use crate::{
     bridge::{Environment, Exit, load_routing},
-    cli::{interrupt::Interrupt, output::fail, progress::Progress},
+    cli::{
+        interrupt::Interrupt,
+        output::fail,
+        scan::{self, Visit},
+    },
     config::Config,
     event::{Limits, Raw},
-    kafka::{ScanProgress, Scanned, TopicScan},
+    kafka::{ScanProgress, Scanned},
     routing::Routing,
 };
 
@@ -84,30 +88,15 @@ impl Diff {
         let rules = self.rules.as_deref().unwrap_or(&config.routing_dir);
         let against = self.against.as_deref().unwrap_or(&config.routing_dir);
         let (old, new) = (load(against)?, load(rules)?);
-        let interrupt = Interrupt::listen()
-            .map_err(|error| fail(Exit::Unavailable, &format_args!("cannot listen for signals: {error}")))?;
+        let interrupt = Interrupt::listen()?;
         let began = std::time::Instant::now();
-        let scan = TopicScan::open(&config.kafka, since.as_millisecond());
-        let mut scan = scan.map_err(|error| fail(Exit::Unavailable, &error))?;
-
         let budget = &config.kafka.budget;
         let limits = Limits::new(budget.max_record_bytes, budget.max_bytes);
         let mut comparison = Comparison::new(&old, &new, limits, usize::try_from(self.limit).unwrap_or(usize::MAX));
-        let mut progress = Progress::new();
-        let mut at = ScanProgress::default();
-        let read = scan.read(&mut |position, record| {
-            at = position;
-            if let Some(record) = record {
-                compare(&mut comparison, &record);
-            }
-            progress.tick(|| format!("{} of {} records read, {} go elsewhere", at.done, at.all, comparison.changed));
-            if interrupt.is_asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        progress.end();
-        let ended = read.map_err(|error| fail(Exit::Unavailable, &error))?;
-        let exit = if ended.is_break() { interrupt.exit() } else { None };
+        let ended = scan::sources(config, since, &interrupt, &mut comparison)?;
+        let exit = if ended.is_complete { None } else { interrupt.exit() };
         let compared = Compared {
-            complete: ended.is_continue(),
+            complete: ended.is_complete,
             topics: config.kafka.topics.clone(),
             since: since.to_string(),
             against: against.display().to_string(),
@@ -116,7 +105,7 @@ impl Diff {
             changed: comparison.changed,
             unmatched: comparison.unmatched,
             poison: comparison.poison,
-            withheld: scan.progress().withheld,
+            withheld: ended.withheld,
             deliveries: comparison.counts().map(|(target, count)| Counted { target, count }).collect(),
             listed: comparison.into_listed(),
             seconds: began.elapsed().as_secs_f64(),
@@ -125,8 +114,15 @@ impl Diff {
     }
 }
 
-fn compare(comparison: &mut Comparison<'_>, record: &Scanned<'_>) {
-    let headers: Vec<_> = record.headers.iter().collect();
-    let raw = Raw { key: record.key, value: record.value, headers: &headers, timestamp_ms: record.timestamp_ms };
-    comparison.record((record.topic, record.partition, record.offset), &record.size(), &raw);
+impl Visit for Comparison<'_> {
+    fn record(&mut self, record: &Scanned<'_>) -> ControlFlow<()> {
+        let headers: Vec<_> = record.headers.iter().collect();
+        let raw = Raw { key: record.key, value: record.value, headers: &headers, timestamp_ms: record.timestamp_ms };
+        self.compare((record.topic, record.partition, record.offset), &record.size(), &raw);
+        ControlFlow::Continue(())
+    }
+
+    fn progress(&self, at: ScanProgress) -> String {
+        format!("{} of {} records read, {} go elsewhere", at.done, at.all, self.changed)
+    }
 }

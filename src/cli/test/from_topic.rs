@@ -11,23 +11,21 @@ use super::{
     scrub::{ScrubPath, scrub},
 };
 use crate::{
-    bridge::Exit,
     cli::{
         check::counted,
         interrupt::Interrupt,
-        logging,
-        output::{self, fail},
-        progress::Progress,
+        logging, output,
+        scan::{self, Visit},
         since::{Since, since},
     },
     config::Config,
     event::{Event, Limits, Raw},
-    kafka::{ScanProgress, Scanned, TopicScan},
+    kafka::{ScanProgress, Scanned},
     routing::{Matched, Routing, cases::write_case},
     yaml::one_line,
 };
 
-/// The largest event that a test is made of.
+/// The largest record, with its key and headers, that a test is made of.
 const MAX_EVENT_BYTES: usize = 64 << 10;
 /// The most bytes of all events that are kept while the topic is read.
 const MAX_SAMPLE_BYTES: usize = 64 << 20;
@@ -74,17 +72,10 @@ impl FromTopic {
         self.from_topic
     }
 
-    pub(super) fn main(&self, config: &Config, routing: &Routing) -> ExitCode {
+    pub(super) fn main(&self, config: &Config, routing: &Routing) -> Result<ExitCode, ExitCode> {
         logging::install(config.log_format, "warn");
-        let interrupt = match Interrupt::listen() {
-            Ok(interrupt) => interrupt,
-            Err(error) => return fail(Exit::Unavailable, &format_args!("cannot listen for signals: {error}")),
-        };
+        let interrupt = Interrupt::listen()?;
         let since = self.since.before(Timestamp::now());
-        let mut scan = match TopicScan::open(&config.kafka, since.as_millisecond()) {
-            Ok(scan) => scan,
-            Err(error) => return fail(Exit::Unavailable, &error),
-        };
         let budget = &config.kafka.budget;
         let mut reading = Reading {
             routing,
@@ -94,28 +85,11 @@ impl FromTopic {
             poison: 0,
             too_large: 0,
         };
-        let mut progress = Progress::new();
-        let read = scan.read(&mut |at: ScanProgress, record| {
-            progress.tick(|| format!("{} of {} records read, {} events", at.done, at.all, reading.events));
-            if let Some(record) = record {
-                reading.take(&record);
-            }
-            if interrupt.is_asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        progress.end();
-        if let Err(error) = read {
-            return fail(Exit::Unavailable, &error);
-        }
-        let withheld = scan.progress().withheld;
-        if withheld > 0 {
-            let message = format!(
-                "Kafka gave nothing for {withheld} offsets before the end: a leader was lost with its records, most likely"
-            );
-            output::warnings(&[message]);
-        }
+        let ended = scan::sources(config, since, &interrupt, &mut reading)?;
+        scan::warn_of_withheld(ended.withheld);
         let topics = config.kafka.topics.join(", ");
         self.print(reading, &format!("{topics} since {since}"));
-        interrupt.exit().unwrap_or(ExitCode::SUCCESS)
+        Ok(interrupt.exit().unwrap_or(ExitCode::SUCCESS))
     }
 
     fn print(&self, reading: Reading<'_>, what: &str) {
@@ -168,6 +142,17 @@ impl FromTopic {
     }
 }
 
+impl Visit for Reading<'_> {
+    fn record(&mut self, record: &Scanned<'_>) -> ControlFlow<()> {
+        self.take(record);
+        ControlFlow::Continue(())
+    }
+
+    fn progress(&self, at: ScanProgress) -> String {
+        format!("{} of {} records read, {} events", at.done, at.all, self.events)
+    }
+}
+
 impl Reading<'_> {
     fn take(&mut self, record: &Scanned<'_>) {
         let headers: Vec<_> = record.headers.iter().collect();
@@ -178,7 +163,8 @@ impl Reading<'_> {
             return;
         };
         self.events += 1;
-        let bytes = record.value.map_or(0, <[u8]>::len);
+        // Key and headers may be a part of the event: what the test has of it may be as large.
+        let bytes = record.size().bytes();
         if bytes > MAX_EVENT_BYTES {
             self.too_large += 1;
             return;

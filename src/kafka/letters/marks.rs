@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use super::{
+    super::scan::PartitionRange,
     head::{Mark, MarkKind},
-    reader::PartitionRange,
 };
 
 /// How many offsets a block covers.

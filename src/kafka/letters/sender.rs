@@ -88,13 +88,17 @@ impl LetterSender {
         Sender::start("producer of redrives and marks", settings, &reporter, PATIENCE).map(Self)
     }
 
-    /// Writes records side by side, those of a partition in their order. The results are in the order of the records.
-    pub(crate) async fn send(&self, records: &[Outgoing]) -> Vec<Result<(), SendError>> {
-        let sent = records.iter().map(async |record| match self.0.send(borrowed(record)).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(failed(&record.topic, &error)),
-        });
-        join_all(sent).await
+    /// Writes records side by side, those of a partition in their order. There is a result for each, in their order; for
+    /// `None` nothing is to be written.
+    pub(crate) async fn send(
+        &self,
+        records: impl IntoIterator<Item = Option<&Outgoing>>,
+    ) -> Vec<Result<(), SendError>> {
+        let write = async |record: Option<&Outgoing>| {
+            let Some(record) = record else { return Ok(()) };
+            self.0.send(borrowed(record)).await.map(drop).map_err(|error| failed(&record.topic, &error))
+        };
+        join_all(records.into_iter().map(write)).await
     }
 }
 

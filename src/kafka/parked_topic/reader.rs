@@ -14,7 +14,7 @@ use std::{
 use rdkafka::{
     Message as _, Offset, TopicPartitionList,
     config::FromClientConfigAndContext,
-    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
+    consumer::{BaseConsumer, Consumer as _},
     error::{KafkaError as RdError, RDKafkaErrorCode as Code},
     message::BorrowedMessage,
     types::RDKafkaRespErr,
@@ -40,8 +40,6 @@ const IDLE: Duration = Duration::from_secs(2);
 const MAX_WAITING: usize = 1_024;
 
 type Consumer = BaseConsumer<ReportingContext>;
-
-impl ConsumerContext for ReportingContext {}
 
 /// Where a read begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

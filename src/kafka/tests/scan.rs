@@ -1,6 +1,9 @@
 use std::ops::ControlFlow;
 
-use super::{super::scan::ScanError, *};
+use super::{
+    super::scan::{ScanError, TopicReader},
+    *,
+};
 
 #[test]
 fn a_scan_visits_what_stood_there_when_it_began_in_order_and_commits_nothing() {
@@ -44,6 +47,45 @@ fn a_scan_ends_where_its_visitor_says_so_and_an_unknown_topic_is_named() {
     let settings = KafkaSettings { topics: vec!["nobody-made-this".into()], ..broker.settings() };
     let error = TopicScan::open(&settings, 0).err();
     assert!(matches!(&error, Some(ScanError::NoTopic(topic)) if topic == "nobody-made-this"), "{error:?}");
+}
+
+#[test]
+fn a_topic_that_may_not_be_read_fails_the_scan_at_once_and_says_so() {
+    let broker = Broker::new(1);
+    broker.publish(0, numbered(0..5));
+    let mut scan = open(&broker);
+    let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    broker.cluster.request_errors(RDKafkaApiKey::Fetch, &[refused; 100]);
+    let mut silent = 0;
+    let read = scan.read(&mut |_, record| {
+        assert!(record.is_none(), "nothing may be read");
+        silent += 1;
+        if silent < 300 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    let Err(ScanError::Failed { topic, reason }) = read else { panic!("it waited: {read:?}") };
+    assert!(topic == "events" && reason.contains("TopicAuthorizationFailed"), "{reason}");
+}
+
+#[test]
+fn a_topic_is_read_again_from_another_range_by_the_same_reader() {
+    let broker = Broker::new(2);
+    broker.publish(0, numbered(0..10));
+    broker.publish(1, numbered(10..12));
+    drop(open(&broker));
+    let reader = TopicReader::connect(&broker.settings(), "test").unwrap();
+    let ranges = reader.ranges("events", None, None).unwrap();
+    for skipped in [0, 7, 9] {
+        let asked: Vec<_> =
+            ranges.iter().map(|range| PartitionRange { from: skipped.min(range.end), ..*range }).collect();
+        let (mut progress, mut seen) = (ScanProgress::of(&asked), 0);
+        let read = reader.read("events", &asked, &mut progress, &mut |_, record| {
+            seen += record.map_or(0, |_| 1);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(read, Ok(ControlFlow::Continue(())));
+        let all = 10 - skipped + (2 - skipped).max(0);
+        assert_eq!((progress.done, progress.all, seen), (all.unsigned_abs(), all.unsigned_abs(), all));
+    }
 }
 
 /// A request that the broker does not answer in time is made again.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::ControlFlow,
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     dedup::{DeliveryRecord, DeliveryStatus, Record},
     event::{RECORDED_MS, RedriveRequest},
-    kafka::{LetterReader, TopicRecord, testing::with_headers},
+    kafka::{ScanProgress, TopicReader, TopicRecord, testing::with_headers},
 };
 
 /// What a dead letter says: reason, rule and agent, generation, and when its record was published.
@@ -79,17 +80,19 @@ rules:
         let settings = KafkaSettings { bootstrap_servers, ..KafkaSettings::default() };
         let mut letters = Vec::new();
         tokio::task::block_in_place(|| {
-            let reader = LetterReader::connect(&settings, "events.dlq").unwrap();
-            let ranges = reader.ranges(None, None).unwrap();
-            let read = reader.read(&ranges, &mut |record| {
+            let reader = TopicReader::connect(&settings, "test").unwrap();
+            let ranges = reader.ranges("events.dlq", None, None).unwrap();
+            let mut progress = ScanProgress::of(&ranges);
+            let read = reader.read("events.dlq", &ranges, &mut progress, &mut |_, record| {
+                let Some(record) = record else { return ControlFlow::Continue(()) };
                 let headers: Vec<_> = record.headers.iter().collect();
                 if let TopicRecord::Letter(head) = TopicRecord::read(&headers) {
                     let delivery = head.delivery.map(|(rule, agent)| (rule.to_owned(), agent.to_owned()));
                     letters.push((head.reason.to_owned(), delivery, head.generation, head.recorded_ms));
                 }
-                true
+                ControlFlow::Continue(())
             });
-            read.unwrap();
+            assert_eq!((read.unwrap(), progress.withheld), (ControlFlow::Continue(()), 0));
         });
         letters
     }
