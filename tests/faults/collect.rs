@@ -59,7 +59,9 @@ pub fn collect(world: &World, (published, unacknowledged): (Vec<Published>, usiz
         unwell.push("the LangGraph server is still busy".to_owned());
     }
     let deleted_at_rest = (delete && unwell.is_empty() && is_drained()).then(|| delete_at_rest(world)).flatten();
-    unwell.extend((0..REPLICAS).filter_map(|replica| how_unwell(world, replica)));
+    if deleted_at_rest.is_some() {
+        unwell.extend((0..REPLICAS).filter_map(|replica| how_unwell(world, replica)));
+    }
     let parked_topic = format!("{}-parked-{}", world.group, world.topic);
     let mut ended = History { published, parkings: Logs::read(world).parkings, ..History::default() };
     // The position of a parked topic is committed a moment after its last delivery.
