@@ -67,6 +67,12 @@ impl Session {
             delivery.end();
         }
     }
+
+    /// Whether the agent may have a run of the delivery, as far as the answers of this session show. `false` for other kinds, where
+    /// the class of an answer says it.
+    pub(crate) fn may_have_run(&self) -> bool {
+        self.0.as_ref().is_some_and(|delivery| delivery.may_have_run())
+    }
 }
 
 impl Agent {

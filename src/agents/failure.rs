@@ -5,7 +5,6 @@
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
-use reqwest::Url;
 use serde_json::Value;
 
 use super::{Class, Observation, Request, classify, label};
@@ -64,16 +63,6 @@ impl FailureKind {
             Self::UnknownRun => "unknown_run",
         }
     }
-}
-
-/// An address for a log: without credentials, query and fragment.
-pub(super) fn address(url: &Url) -> String {
-    let mut url = url.clone();
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url.set_fragment(None);
-    url.into()
 }
 
 /// The body of a refusal as text, or that there is none.
@@ -173,13 +162,6 @@ mod tests {
         let secrets: Vec<Arc<str>> = ["hunter", "hunter2-long", "a\"b\\c"].map(Into::into).into();
         let text = r#"{"key": "hunter2-long", "other": "a\"b\\c"} a"b\c hunter"#;
         assert_eq!(clean(text, &secrets), r#"{"key": "[secret]", "other": "[secret]"} [secret] [secret]"#);
-    }
-
-    #[test]
-    fn an_address_shows_neither_credentials_nor_the_query() {
-        let shown = |url: &str| address(&url.parse().unwrap());
-        assert_eq!(shown("https://u:hunter2@h:8443/a/b?token=hunter2#x"), "https://h:8443/a/b");
-        assert_eq!(shown("http://[::1]:1/"), "http://[::1]:1/");
     }
 
     #[test]

@@ -5,11 +5,13 @@
 //! probably did. It deliberately does not know Kafka, the ledger or rules: its caller decides when to try
 //! again and what to do with a failure.
 
+mod address;
 mod agent;
 mod classify;
 mod clock;
 mod connector;
 mod delivery;
+mod endpoint_id;
 mod failure;
 mod gate;
 mod headers;
@@ -29,6 +31,7 @@ pub(crate) use agent::{Agent, ConnectError, Session};
 pub(crate) use classify::{Observation, Request, classify, label, retry_after};
 pub(crate) use clock::{Clock, SystemClock};
 pub(crate) use delivery::{Answer, Delivery, RunSettings, published, request_body, run_input};
+pub(crate) use endpoint_id::EndpointId;
 pub(crate) use failure::{Failure, FailureKind, is_invisible};
 pub(crate) use reach::reach;
 pub(crate) use sign::check_signing_secret;

@@ -8,7 +8,7 @@ use reqwest::{
 };
 use serde_json::Value;
 
-use super::Tls;
+use super::{Tls, address::address};
 
 /// An agent: an endpoint that rules send to, with its limits. Equal ones can stand for each other.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +68,11 @@ impl Endpoint {
             Self::LangGraph(langgraph) => &langgraph.url,
             Self::Http(http) => &http.url,
         }
+    }
+
+    /// The same for pages and logs: without credentials, query and fragment.
+    pub(crate) fn address(&self) -> String {
+        address(self.url())
     }
 
     /// The certificate authorities that are trusted for this server; `None`: the system's.

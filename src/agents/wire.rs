@@ -24,8 +24,9 @@ use reqwest::Url;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    AgentSpec, Observation, connector,
-    failure::address,
+    AgentSpec, Observation,
+    address::address,
+    connector,
     gate::{Closed, Gate},
     retry_after,
     status_line::StatusLine,

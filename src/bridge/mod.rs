@@ -143,6 +143,7 @@ impl Bridge {
             consumer: consumer.view(),
             events: pipeline.known_events(),
             agents: Box::new(pipeline.agents_view()),
+            former_endpoints: Box::new(pipeline.former_endpoints_view()),
             ledger: ledger.clone(),
             appender: appender.clone(),
             routing: Box::new(pipeline.rules_view()),

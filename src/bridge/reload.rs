@@ -267,6 +267,11 @@ impl Worker {
             Ok(routing) => routing,
             Err(problems) => return Outcome::refused(problems),
         };
+        if !self.is_in_force(&routing, fingerprint)
+            && let Some(Err(error)) = self.rules.check(&routing)
+        {
+            return Outcome::refused(vec![error.to_string()]);
+        }
         let changes = Changes::between(&self.routing, &routing);
         match self.rules.open_deliveries(&changes.gone, COUNT_FOR) {
             Ok(open) => Outcome::tried((&routing, fingerprint), (changes, open)),

@@ -13,7 +13,7 @@ use crate::{
     admin::{EventPage, Probe, ReloadPage, View},
     dedup::Ledger,
     kafka::{AppenderStatus, ConsumerStatus, ConsumerView, LedgerAppender, LedgerProgress, PartitionStatus},
-    pipeline::{AgentStatus, BreakerState, KnownEvents},
+    pipeline::{AgentStatus, BreakerState, FormerEndpointStatus, KnownEvents},
     routing::Routing,
 };
 
@@ -28,6 +28,7 @@ pub(super) struct Overview {
     pub(super) consumer: ConsumerView,
     pub(super) events: KnownEvents,
     pub(super) agents: Box<dyn Fn() -> Vec<AgentStatus> + Send + Sync>,
+    pub(super) former_endpoints: Box<dyn Fn() -> Vec<FormerEndpointStatus> + Send + Sync>,
     pub(super) ledger: Ledger,
     /// `None` when the ledger topic is off.
     pub(super) appender: Option<LedgerAppender>,
@@ -105,6 +106,7 @@ impl View for Overview {
                 agent.agent, agent.pending_deliveries
             )
         }));
+        notes.extend((self.former_endpoints)().iter().filter_map(former_endpoint_note));
         Probe { ok: problem.is_none(), notes }
     }
 
@@ -131,6 +133,7 @@ impl View for Overview {
             "group": self.group,
             "consumer": consumer_status(&self.consumer.status()),
             "agents": (self.agents)(),
+            "former_endpoints": (self.former_endpoints)(),
             "spool": self.spool.as_ref().map(|spool| spool()),
             "ledger": {
                 "records": self.ledger.len(),
@@ -155,6 +158,17 @@ fn append_note(status: &AppenderStatus) -> Option<String> {
         "{records} records wait for the ledger topic, none was acknowledged for {seconds} s, and their offsets are not \
          committed: {error}"
     ))
+}
+
+fn former_endpoint_note(endpoint: &FormerEndpointStatus) -> Option<String> {
+    let FormerEndpointStatus { agent, url, breaker, deliveries, last_failure, .. } = endpoint;
+    let failure = last_failure.as_deref().unwrap_or_default();
+    (*breaker != BreakerState::Closed).then(|| {
+        format!(
+            "the breaker of {url} is open, which agent {agent} had before: {deliveries} deliveries wait there, because they may have \
+             arrived or their agent is gone: {failure}"
+        )
+    })
 }
 
 fn ledger_note(partition: &PartitionStatus) -> Option<String> {

@@ -4,13 +4,14 @@
 //! `2, digest (8, big endian), first_seen, flags, (topic, partition, offset)?, written?, count,
 //! count * (rule, agent, generation, flags, failed_attempts, attempts?, first_attempt?, ended?,
 //! (thread, run)?, (class, status, at)?)`. The flags of the record say whether the source and `written`
-//! follow. Those of a delivery are the status (bits 0 to 2), and what follows (one bit each); `attempts`
+//! follow, and whether the last delivery is followed by one `sent_to` for each (8 bytes, big endian, 0 for none): few records
+//! have any. Those of a delivery are the status (bits 0 to 2), and what follows (one bit each); `attempts`
 //! follows if it differs from `failed_attempts`. Times are relative to `first_seen`. A run that has no
 //! id has an empty one, and a failure without an HTTP status has 0.
 //!
 //! Format 1, without source, `written`, ends, runs and failures, is read from ledgers of before.
 
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
 
 use super::{
     bytes::{DecodeError, Reader, put_id, put_text, put_time, put_varint},
@@ -23,6 +24,7 @@ const FORMAT_1: u8 = 1;
 
 const HAS_SOURCE: u8 = 1;
 const HAS_WRITTEN: u8 = 1 << 1;
+const HAS_SENT_TO: u8 = 1 << 2;
 
 const STATUS: u8 = 0b111;
 const HAS_ATTEMPTS: u8 = 1 << 3;
@@ -52,7 +54,12 @@ pub(super) fn put_record(out: &mut Vec<u8>, record: &Record) {
     out.push(VERSION);
     out.extend_from_slice(&record.digest.to_be_bytes());
     put_varint(out, record.first_seen_ms);
-    out.push(flag(record.source.is_some(), HAS_SOURCE) | flag(record.written_ms.is_some(), HAS_WRITTEN));
+    let has_sent_to = record.deliveries.iter().any(|delivery| delivery.sent_to.is_some());
+    out.push(
+        flag(record.source.is_some(), HAS_SOURCE)
+            | flag(record.written_ms.is_some(), HAS_WRITTEN)
+            | flag(has_sent_to, HAS_SENT_TO),
+    );
     if let Some(Source { topic, partition, offset }) = &record.source {
         put_text(out, topic);
         put_varint(out, u64::from(partition.cast_unsigned()));
@@ -64,6 +71,9 @@ pub(super) fn put_record(out: &mut Vec<u8>, record: &Record) {
     put_varint(out, record.deliveries.len() as u64);
     for delivery in &record.deliveries {
         put_delivery(out, record.first_seen_ms, delivery);
+    }
+    for delivery in record.deliveries.iter().filter(|_| has_sent_to) {
+        out.extend_from_slice(&delivery.sent_to.map_or(0, NonZeroU64::get).to_be_bytes());
     }
 }
 
@@ -117,7 +127,7 @@ fn record(reader: &mut Reader<'_>) -> Result<Record, DecodeError> {
     let first_seen_ms = reader.varint()?;
     let at = reader.at();
     let flags = reader.byte()?;
-    if flags & !(HAS_SOURCE | HAS_WRITTEN) != 0 {
+    if flags & !(HAS_SOURCE | HAS_WRITTEN | HAS_SENT_TO) != 0 {
         return Err(DecodeError::Invalid { expected: "a record's flags", at });
     }
     let source = optional(flags & HAS_SOURCE, || {
@@ -126,7 +136,8 @@ fn record(reader: &mut Reader<'_>) -> Result<Record, DecodeError> {
         Ok(Source { topic, partition, offset })
     })?;
     let written_ms = optional(flags & HAS_WRITTEN, || reader.time(first_seen_ms))?;
-    let deliveries = deliveries(reader, |reader| delivery(reader, first_seen_ms))?;
+    let has_sent_to = flags & HAS_SENT_TO != 0;
+    let deliveries = deliveries(reader, has_sent_to, |reader| delivery(reader, first_seen_ms))?;
     Ok(Record { digest, first_seen_ms, source, written_ms, deliveries })
 }
 
@@ -160,6 +171,7 @@ fn delivery(reader: &mut Reader<'_>, first_seen_ms: u64) -> Result<DeliveryRecor
         attempts,
         first_attempt_ms,
         ended_ms,
+        sent_to: None,
         run,
         last_failure,
     })
@@ -172,7 +184,7 @@ fn record_of_format_1(reader: &mut Reader<'_>) -> Result<Record, DecodeError> {
     const ATTEMPTS: u8 = 0b1000;
     let digest = reader.fixed()?;
     let first_seen_ms = reader.varint()?;
-    let mut deliveries = deliveries(reader, |reader| {
+    let mut deliveries = deliveries(reader, false, |reader| {
         let (rule, agent, generation): (Arc<str>, Arc<str>, _) =
             (reader.text()?.into(), reader.text()?.into(), reader.narrow()?);
         let at = reader.at();
@@ -204,6 +216,7 @@ const MAX_DELIVERIES: usize = 20_000;
 /// The count and the deliveries, sorted: those of format 1 were in the order of the plan.
 fn deliveries(
     reader: &mut Reader<'_>,
+    has_sent_to: bool,
     read: impl Fn(&mut Reader<'_>) -> Result<DeliveryRecord, DecodeError>,
 ) -> Result<Vec<DeliveryRecord>, DecodeError> {
     let at = reader.at();
@@ -217,6 +230,12 @@ fn deliveries(
     let mut deliveries = Vec::with_capacity(count);
     for _ in 0..count {
         deliveries.push(read(reader)?);
+    }
+    for delivery in deliveries.iter_mut().filter(|_| has_sent_to) {
+        delivery.sent_to = NonZeroU64::new(reader.fixed()?);
+    }
+    if has_sent_to && deliveries.iter().all(|delivery| delivery.sent_to.is_none()) {
+        return Err(DecodeError::Invalid { expected: "an endpoint that may have a delivery", at });
     }
     let order = |a: &DeliveryRecord, b: &DeliveryRecord| a.key().cmp(&b.key()).then(b.generation.cmp(&a.generation));
     deliveries.sort_by(order);

@@ -78,6 +78,7 @@ impl DeliveryRecord {
         changed |= raise(&mut self.failed_attempts, other.failed_attempts);
         changed |= raise(&mut self.attempts, other.attempts);
         changed |= lower(&mut self.first_attempt_ms, other.first_attempt_ms);
+        changed |= raise(&mut self.sent_to, other.sent_to);
         changed |= lower(&mut self.run, other.run);
         raise(&mut self.last_failure, other.last_failure) || changed
     }

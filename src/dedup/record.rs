@@ -4,7 +4,7 @@
 //! deliveries, so the two cannot disagree. Invariant: its deliveries are sorted by (rule, agent), and each
 //! is there once, in one generation. How two records of an event become one is said in `merge`.
 
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
 
 use super::detail::{FailureRecord, RunRecord, Source};
 
@@ -90,6 +90,8 @@ pub(crate) struct DeliveryRecord {
     pub first_attempt_ms: Option<u64>,
     /// When it got its status (parked, dead-lettered or accepted), in ms since 1970.
     pub ended_ms: Option<u64>,
+    /// The endpoint that may have it, by its number (`agents::EndpointId`): an answer of it was ambiguous.
+    pub sent_to: Option<NonZeroU64>,
     /// The LangGraph run that accepted it.
     pub run: Option<Box<RunRecord>>,
     /// The last attempt that the agent did not accept.
@@ -108,6 +110,7 @@ impl DeliveryRecord {
             attempts: 0,
             first_attempt_ms: None,
             ended_ms: None,
+            sent_to: None,
             run: None,
             last_failure: None,
         }
@@ -274,6 +277,11 @@ impl Record {
         self.find(rule, agent).and_then(|delivery| delivery.first_attempt_ms)
     }
 
+    /// The endpoint that may have a delivery.
+    pub(crate) fn sent_to(&self, rule: &str, agent: &str) -> Option<NonZeroU64> {
+        self.find(rule, agent).and_then(|delivery| delivery.sent_to)
+    }
+
     /// Keeps where the event was read. The first known place stands, by topic, partition and offset.
     pub(crate) fn record_source(&mut self, source: Source) {
         if self.source.as_ref().is_none_or(|known| source < *known) {
@@ -319,6 +327,13 @@ impl Record {
     pub(crate) fn record_attempt_time(&mut self, rule: &str, agent: &str, now_ms: u64) {
         if let Some(delivery) = self.open_mut(rule, agent) {
             delivery.first_attempt_ms.get_or_insert(now_ms);
+        }
+    }
+
+    /// Keeps which endpoint may have a delivery.
+    pub(crate) fn record_sent_to(&mut self, rule: &str, agent: &str, endpoint: NonZeroU64) {
+        if let Some(delivery) = self.open_mut(rule, agent) {
+            delivery.sent_to = delivery.sent_to.max(Some(endpoint));
         }
     }
 

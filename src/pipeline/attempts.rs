@@ -16,7 +16,7 @@ use super::{
     compose::{compose, delivery_id},
     context::PipelineContext,
     event_state::EventState,
-    limiter::Permit,
+    limiter::{CountedDelivery, Permit},
     next_step::{Decision, Happened, LedgerWrite, NextStep, Policy, Progress, Search, Times, next, overdue_in, resume},
     outcome_log::LoggedDelivery,
     parking::turn::Line,
@@ -44,7 +44,7 @@ pub(super) enum AttemptsEnd {
     /// Another process has ended it meanwhile, as the ledger knows by now.
     Elsewhere(AttemptGuard),
     /// It is to be made as the rules in force say.
-    Moved,
+    Moved(Planned),
     /// The pipeline shuts down, or the partition was given up.
     Abandoned,
 }
@@ -70,10 +70,9 @@ pub(super) struct Attempts<'a> {
     search: Option<Search>,
     /// When the agent first rejected the event in a way that the breaker attributed to the agent.
     rejected_at: Option<Instant>,
-    /// An earlier request may still be on its way: it was said so, and is not recorded.
-    may_have_arrived: bool,
     /// While an attempt is under way, or its end is not in the ledger yet.
     exclusive: Option<Exclusive<'a>>,
+    _counted: CountedDelivery<'a>,
 }
 
 /// Why an attempt was not made.
@@ -90,7 +89,7 @@ enum Acquired<'a> {
     Permit(Option<Permit<'a>>),
     Overdue,
     Park,
-    Moved,
+    Moved(Planned),
     Stopped,
 }
 
@@ -119,8 +118,8 @@ impl<'a> Attempts<'a> {
             tried_since: None,
             search: None,
             rejected_at: None,
-            may_have_arrived: false,
             exclusive: None,
+            _counted: runtime.limiter.count_delivery(),
         }
     }
 
@@ -144,7 +143,7 @@ impl<'a> Attempts<'a> {
             let (decision, attempt) = match self.acquire().await {
                 Acquired::Stopped => return Ok(AttemptsEnd::Abandoned),
                 Acquired::Park => return Ok(AttemptsEnd::Park),
-                Acquired::Moved => return Ok(AttemptsEnd::Moved),
+                Acquired::Moved(next) => return Ok(AttemptsEnd::Moved(next)),
                 Acquired::Overdue => {
                     let last = self.runtime.last_failure();
                     (self.decide(Happened::Overdue { last: last.as_ref() }), None)
@@ -182,7 +181,7 @@ impl<'a> Attempts<'a> {
             tokio::select! {
                 biased;
                 () = self.parks() => return Ok(AttemptsEnd::Park),
-                () = self.moves() => return Ok(AttemptsEnd::Moved),
+                next = self.moves() => return Ok(AttemptsEnd::Moved(next)),
                 waited = pause(self.stopped(), wait) => if !waited {
                     return Ok(AttemptsEnd::Abandoned);
                 },
@@ -196,7 +195,7 @@ impl<'a> Attempts<'a> {
             biased;
             () = self.stopped() => Acquired::Stopped,
             () = self.parks() => Acquired::Park,
-            () = self.moves() => Acquired::Moved,
+            next = self.moves() => Acquired::Moved(next),
             permit = self.runtime.limiter.acquire(self.arrival_number) => Acquired::Permit(permit),
             () = until_zero(|| self.overdue_in()) => Acquired::Overdue,
         }
@@ -209,13 +208,26 @@ impl<'a> Attempts<'a> {
             sleep_until(at).await;
         }
         line.parks().await;
+        // The breaker is that of the endpoint in force. What may have arrived at another one is not read back for that.
+        if self.is_bound() && !self.context.rules.has_endpoint_of(self.runtime) {
+            std::future::pending::<()>().await;
+        }
     }
 
-    /// Resolves when the delivery is to be made as the rules in force say. What an earlier request may have reached stays where
-    /// it is: elsewhere it could run again.
-    async fn moves(&self) {
-        let is_at_rest = !self.may_have_arrived && self.search.is_none() && self.progress().failed_attempts == 0;
-        self.planned.moves(is_at_rest).await;
+    /// Resolves when the delivery is to be made as the rules in force say. What may have arrived at an endpoint stays there:
+    /// elsewhere it could run again.
+    pub(super) async fn moves(&self) -> Planned {
+        self.context.rules.moves(self.planned, self.is_bound()).await
+    }
+
+    /// Whether the delivery may have arrived at its endpoint, by an attempt of any process.
+    fn is_bound(&self) -> bool {
+        let (rule, agent) = (self.rule.name(), &self.runtime.spec.name);
+        match self.state.sent_to(rule, agent) {
+            Some(endpoint) => endpoint == self.runtime.endpoint.number(),
+            // An earlier version of the bridge did not record the endpoint.
+            None => self.state.progress(rule, agent).0 > 0,
+        }
     }
 
     /// Resolves when no attempt may start any more.
@@ -264,7 +276,7 @@ impl<'a> Attempts<'a> {
     }
 
     /// Keeps what explains the delivery later: the run that accepted it, or the failure.
-    fn note(&mut self, answer: &Answer) {
+    fn note(&self, answer: &Answer) {
         let (rule, agent) = (self.rule.name(), &self.runtime.spec.name);
         match answer {
             Answer::Accepted { run_id, .. } => {
@@ -273,7 +285,7 @@ impl<'a> Attempts<'a> {
                 }
             }
             Answer::Failed(failure) => self.state.note_failure(rule, agent, failure.class.as_str(), failure.status),
-            Answer::Wait(_) | Answer::Ended => self.may_have_arrived = true,
+            Answer::Wait(_) | Answer::Ended => {}
         }
     }
 
@@ -334,7 +346,8 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// Records an attempt in the ledger. The first is flushed: `give_up_after` begins there, also for the next process.
+    /// Records an attempt in the ledger. The first is flushed: `give_up_after` begins there, also for the next process. So is the first
+    /// that may have arrived: the next process has to look for it at this endpoint.
     async fn record(&self, write: LedgerWrite) -> Result<(), LedgerError> {
         let (rule, agent) = (self.rule.name(), &self.runtime.spec.name);
         let is_ambiguous = match write {
@@ -342,9 +355,11 @@ impl<'a> Attempts<'a> {
             LedgerWrite::Attempt => false,
             LedgerWrite::FailedAttempt => true,
         };
-        let (_, first_attempt_ms) = self.state.progress(rule, agent);
-        self.state.record_unfinished_attempt(self.context, rule, agent, is_ambiguous)?;
-        if first_attempt_ms.is_none() {
+        let endpoint = self.runtime.endpoint.number();
+        let sent_to = (is_ambiguous || self.session.may_have_run()).then_some(endpoint);
+        let is_first = self.state.progress(rule, agent).1.is_none() || self.state.sent_to(rule, agent) < sent_to;
+        self.state.record_unfinished_attempt(self.context, rule, agent, (is_ambiguous, sent_to))?;
+        if is_first {
             self.context.ledger.durable().await?;
         }
         Ok(())

@@ -125,6 +125,14 @@ impl Breaker {
         self.backoff = backoff;
     }
 
+    /// What it waits for may have been done: a probe may be sent now.
+    pub(super) fn probe_now(&mut self, now: Instant) {
+        if self.is_open() {
+            self.backoff.reset();
+            self.probe_at = Some(now);
+        }
+    }
+
     /// Open or half-open: only probes are sent.
     pub(super) fn is_open(&self) -> bool {
         self.probe_at.is_some()

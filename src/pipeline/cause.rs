@@ -73,8 +73,17 @@ impl Cause {
     /// The routing files no longer have this delivery.
     pub(super) fn plan_gone(rule: &str, agent: &str) -> Self {
         let error = format!(
-            "rule `{rule}` no longer sends to agent `{agent}`, and this event was partly delivered before: \
+            "rule `{rule}` no longer sends to agent `{agent}`, as it did when this delivery was planned: \
              if the agent still has to run, publish the event under a new event_id for a rule that names this agent alone"
+        );
+        Self::new(DeadLetterReason::PlanGone, error, None)
+    }
+
+    /// A request that may have arrived went to a server that the routing files no longer have. `thread` is where it may have left a run.
+    pub(super) fn endpoint_gone(agent: &str, thread: DeliveryId) -> Self {
+        let error = format!(
+            "the event may have arrived at another server than agent `{agent}` has now, and only that one could be asked: \
+             look for a run in thread {thread} there, and redrive this letter if there is none"
         );
         Self::new(DeadLetterReason::PlanGone, error, None)
     }

@@ -19,7 +19,7 @@ use super::{
         SourcePartition,
         turn::{Line, ParkEnd, Turn, count, park},
     },
-    rules::Planned,
+    rules::{Gone, Planned},
     wait::{begin_attempt, stopped},
 };
 use crate::{
@@ -54,43 +54,49 @@ pub(super) async fn deliver(
         return Ok(DeliveryEnd::Recorded(None));
     }
     let line = parkable.map(|partition| Line::new(Arc::clone(partition), Arc::clone(agent)));
-    let mut planned = context.rules.planned(&state.version, rule, agent);
+    let planned = context.rules.planned(&state.version, (rule, agent), state.sent_to(rule, agent));
+    let mut planned = planned.map_err(|gone| match gone {
+        Gone::Plan => Cause::plan_gone(rule, agent),
+        Gone::Endpoint => {
+            let id = DeliveryId::new(rule, agent, state.event.id(), state.generation(rule, agent));
+            Cause::endpoint_gone(agent, id)
+        }
+    });
     loop {
-        let end = deliver_as(context, state, (rule, agent), planned.as_ref(), line.as_ref(), number).await?;
-        match (end, planned) {
-            (Some(end), _) => return Ok(end),
-            (None, before) => planned = before.and_then(|before| context.rules.moved(before, rule, agent)),
+        match deliver_as(context, state, (rule, agent), planned.as_ref(), line.as_ref(), number).await? {
+            Ok(end) => return Ok(end),
+            Err(next) => planned = Ok(next),
         }
     }
 }
 
-/// Takes it to its end as one plan says. `None`: it is to be made as another one says.
+/// Takes it to its end as one plan says. `Err`: it is to be made as this one says.
 async fn deliver_as(
     context: &PipelineContext,
     state: &EventState,
     (rule, agent): (&Arc<str>, &Arc<str>),
-    planned: Option<&Planned>,
+    planned: Result<&Planned, &Cause>,
     line: Option<&Line>,
     number: u64,
-) -> Result<Option<DeliveryEnd>, LedgerError> {
+) -> Result<Result<DeliveryEnd, Planned>, LedgerError> {
     // Kept until the end is in the ledger: until then no other attempt of the delivery begins.
     let mut attempts = planned.map(|planned| Attempts::new(context, state, planned, number, line));
     let end = match (&mut attempts, line) {
-        (Some(attempts), Some(line)) => live(context, state, (rule, agent), attempts, line).await?,
-        (Some(attempts), None) => attempts.run().await?,
-        (None, _) => AttemptsEnd::DeadLetter(Cause::plan_gone(rule, agent), None),
+        (Ok(attempts), Some(line)) => live(context, state, (rule, agent), attempts, line).await?,
+        (Ok(attempts), None) => attempts.run().await?,
+        (Err(cause), _) => AttemptsEnd::DeadLetter(cause.clone(), None),
     };
     let (status, guard) = match end {
         AttemptsEnd::Delivered(guard) => (DeliveryStatus::Delivered, guard),
         AttemptsEnd::DeadLetter(cause, guard) => match dead(context, state, (rule, agent), &cause, guard).await? {
             Ok(guard) => (DeliveryStatus::Dead, Some(guard)),
-            Err(end) => return Ok(Some(end)),
+            Err(end) => return Ok(Ok(end)),
         },
         AttemptsEnd::Parked(guard) | AttemptsEnd::Elsewhere(guard) => {
-            return Ok(Some(DeliveryEnd::Recorded(Some(guard))));
+            return Ok(Ok(DeliveryEnd::Recorded(Some(guard))));
         }
-        AttemptsEnd::Moved => return Ok(None),
-        AttemptsEnd::Park | AttemptsEnd::Abandoned => return Ok(Some(DeliveryEnd::Abandoned)),
+        AttemptsEnd::Moved(next) => return Ok(Err(next)),
+        AttemptsEnd::Park | AttemptsEnd::Abandoned => return Ok(Ok(DeliveryEnd::Abandoned)),
     };
     state.finish(context, rule, agent, status)?;
     context.ledger.durable().await?;
@@ -100,7 +106,7 @@ async fn deliver_as(
             if status == DeliveryStatus::Delivered { "delivered" } else { "dead_lettered" },
         );
     }
-    Ok(Some(DeliveryEnd::Recorded(guard)))
+    Ok(Ok(DeliveryEnd::Recorded(guard)))
 }
 
 /// Writes the dead letter of a delivery. Without one there is another end.
@@ -152,6 +158,7 @@ async fn live(
         let turn = tokio::select! {
             biased;
             () = stopped(&context.shutdown, state.ownership()) => return Ok(AttemptsEnd::Abandoned),
+            next = attempts.moves() => return Ok(AttemptsEnd::Moved(next)),
             turn = line.turn() => turn,
         };
         if let Turn::Park(being_parked) = turn {
@@ -164,6 +171,7 @@ async fn live(
             tokio::select! {
                 biased;
                 () = stopped(&context.shutdown, state.ownership()) => return Ok(AttemptsEnd::Abandoned),
+                next = attempts.moves() => return Ok(AttemptsEnd::Moved(next)),
                 () = line.until_ended(until) => {}
                 () = sleep_until(again), if fits => continue,
             }

@@ -3,9 +3,12 @@
 //! Owns the event's one ledger record while the event is in flight: every change is merged into the ledger, in the
 //! order of the changes, and what the ledger knows beyond them comes back with each.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    num::NonZeroU64,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -175,6 +178,11 @@ impl EventState {
         self.read(|record| (record.failed_attempts(rule, agent), record.first_attempt_ms(rule, agent)))
     }
 
+    /// The endpoint that may have a delivery, as far as any process knows.
+    pub(super) fn sent_to(&self, rule: &str, agent: &str) -> Option<NonZeroU64> {
+        self.read(|record| record.sent_to(rule, agent))
+    }
+
     /// The attempts of a delivery that were made.
     pub(super) fn attempts(&self, rule: &str, agent: &str) -> u32 {
         self.read(|record| record.attempts(rule, agent))
@@ -202,17 +210,20 @@ impl EventState {
         self.change(record, (rule, agent), |record| record.record_run(rule, agent, run));
     }
 
-    /// Records the time of an attempt that did not end the delivery, and with `is_ambiguous` that it counts towards
-    /// `max_attempts`.
+    /// Records the time of an attempt that did not end the delivery, with `is_ambiguous` that it counts towards
+    /// `max_attempts`, and with `sent_to` the endpoint that may have it.
     pub(super) fn record_unfinished_attempt(
         &self,
         context: &PipelineContext,
         rule: &str,
         agent: &str,
-        is_ambiguous: bool,
+        (is_ambiguous, sent_to): (bool, Option<NonZeroU64>),
     ) -> Result<(), LedgerError> {
         let now = now_ms();
         self.update(context, (rule, agent), |record| {
+            if let Some(endpoint) = sent_to {
+                record.record_sent_to(rule, agent, endpoint);
+            }
             if is_ambiguous {
                 record.record_failed_attempt(rule, agent, now);
             } else {

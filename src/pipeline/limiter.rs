@@ -1,12 +1,12 @@
-//! The limiter of one agent: how many attempts run at once, how fast they start, and when none may.
+//! The limiter of one endpoint of an agent: how many attempts run at once, how fast they start, and when none may.
 //!
-//! Owns the concurrency, the rate and the breaker of one agent. Invariant: a [`Permit`] exists only while
+//! Owns the concurrency, the rate and the breaker, which a reload leaves as they are. Invariant: a [`Permit`] exists only while
 //! a request is in flight, so a delivery that waits for its retry uses no concurrency.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -38,8 +38,21 @@ pub(super) struct AgentLimiter {
     pace: Mutex<Option<Pace>>,
     /// Whether the breaker is open or half-open.
     open: watch::Sender<bool>,
-    /// The agent of this name is another one, or there is none: the metric is not this one's any more.
+    /// What it goes by.
+    spec: Mutex<Arc<AgentSpec>>,
+    /// The agent of this name has another endpoint, or there is none: the metric is not this one's.
     retired: AtomicBool,
+    /// Deliveries whose attempts are made here.
+    deliveries: AtomicUsize,
+}
+
+/// A delivery that waits for the endpoint or is in flight, until it is dropped.
+pub(super) struct CountedDelivery<'a>(&'a AtomicUsize);
+
+impl Drop for CountedDelivery<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Permission for one attempt; dropped when its answer has arrived.
@@ -49,7 +62,7 @@ pub(super) struct Permit<'a> {
 }
 
 impl AgentLimiter {
-    pub(super) fn new(spec: &AgentSpec) -> Self {
+    pub(super) fn new(spec: &Arc<AgentSpec>) -> Self {
         Self {
             agent: Arc::clone(&spec.name),
             concurrency: Concurrency::new(spec.concurrency),
@@ -58,26 +71,31 @@ impl AgentLimiter {
             breaker: Mutex::new(Breaker::new(Backoff::after(&spec.retry, 0))),
             pace: Mutex::new(spec.rate.map(Pace::new)),
             open: watch::Sender::new(false),
-            retired: AtomicBool::new(false),
+            spec: Mutex::new(Arc::clone(spec)),
+            retired: AtomicBool::new(true),
+            deliveries: AtomicUsize::new(0),
         }
     }
 
-    /// There is no limiter of that name before it.
-    pub(super) fn register(&self) {
-        gauge!(telemetry::BREAKER_OPEN, "agent" => self.agent.to_string()).set(0.0);
-    }
-
-    /// Follows the settings of an agent that were changed. The breaker stays as it is.
-    pub(super) fn adjust(&self, before: &AgentSpec, spec: &AgentSpec) {
+    /// It is that of the agent of its name from now on, with these settings. The breaker stays as it is; with another key or
+    /// certificate the next probe may succeed, so it is sent at once.
+    pub(super) fn follow(&self, spec: &Arc<AgentSpec>) {
+        let before = std::mem::replace(&mut *self.spec.lock(), Arc::clone(spec));
         if before.concurrency != spec.concurrency {
             self.concurrency.resize(spec.concurrency);
         }
         if before.rate != spec.rate {
             *self.pace.lock() = spec.rate.map(Pace::new);
         }
+        let mut breaker = self.breaker.lock();
         if before.retry != spec.retry {
-            self.breaker.lock().set_backoff(Backoff::after(&spec.retry, 0));
+            breaker.set_backoff(Backoff::after(&spec.retry, 0));
         }
+        if before.endpoint != spec.endpoint {
+            breaker.probe_now(Instant::now());
+        }
+        self.retired.store(false, Ordering::Release);
+        self.set_metric(&breaker);
     }
 
     /// What still waits goes on, but the metric is the successor's.
@@ -86,6 +104,24 @@ impl AgentLimiter {
         self.retired.store(true, Ordering::Release);
         gauge!(telemetry::BREAKER_OPEN, "agent" => self.agent.to_string()).set(0.0);
         drop(breaker);
+    }
+
+    fn set_metric(&self, breaker: &Breaker) {
+        if !self.retired.load(Ordering::Acquire) {
+            let is_open = f64::from(u8::from(breaker.is_open()));
+            gauge!(telemetry::BREAKER_OPEN, "agent" => self.agent.to_string()).set(is_open);
+        }
+    }
+
+    /// Counts a delivery until the result is dropped.
+    pub(super) fn count_delivery(&self) -> CountedDelivery<'_> {
+        self.deliveries.fetch_add(1, Ordering::Relaxed);
+        CountedDelivery(&self.deliveries)
+    }
+
+    /// How many deliveries wait for the endpoint or are in flight: the first of each lane.
+    pub(super) fn deliveries(&self) -> usize {
+        self.deliveries.load(Ordering::Relaxed)
     }
 
     pub(super) fn breaker_state(&self) -> BreakerState {
@@ -174,8 +210,8 @@ impl AgentLimiter {
         let is_open = breaker.is_open();
         let changed = self.open.send_if_modified(|open| std::mem::replace(open, is_open) != is_open);
         let (cause, next) = (breaker.cause(), breaker.next_attempt(now, true));
-        if changed && !self.retired.load(Ordering::Acquire) {
-            gauge!(telemetry::BREAKER_OPEN, "agent" => self.agent.to_string()).set(f64::from(u8::from(is_open)));
+        if changed {
+            self.set_metric(&breaker);
         }
         drop(breaker);
         let next_ms = next.map(|at| milliseconds(at.saturating_duration_since(now)));
@@ -202,7 +238,7 @@ mod tests {
     use crate::agents::{Endpoint, HttpSpec, Rate, RetrySpec};
 
     fn limiter(concurrency: usize, rate: Option<Rate>) -> AgentLimiter {
-        AgentLimiter::new(&AgentSpec {
+        AgentLimiter::new(&Arc::new(AgentSpec {
             name: "a".into(),
             endpoint: Endpoint::Http(HttpSpec {
                 url: reqwest::Url::parse("http://127.0.0.1:1/").unwrap(),
@@ -222,7 +258,7 @@ mod tests {
                 max_attempts: None,
             },
             classify: std::collections::BTreeMap::new(),
-        })
+        }))
     }
 
     async fn acquires(limiter: &AgentLimiter) -> bool {

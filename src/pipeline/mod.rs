@@ -79,7 +79,7 @@ pub(crate) use outcome::{CompletedEvent, DeadLetterReason, Observer, Outcome};
 pub(crate) use outcome_log::OutcomeLog;
 pub(crate) use reload::{OpenDeliveries, RulesHandle};
 pub(crate) use replica::{Replication, replicate};
-pub(crate) use runtime::AgentStatus;
+pub(crate) use runtime::{AgentStatus, FormerEndpointStatus};
 pub(crate) use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -173,6 +173,12 @@ impl Pipeline {
     pub(crate) fn agents_view(&self) -> impl Fn() -> Vec<AgentStatus> + Send + Sync + 'static {
         let context = Arc::clone(&self.context);
         move || context.rules.now().rules.agents.status(&context.parking)
+    }
+
+    /// The same for the endpoints that are not in force and that deliveries wait for.
+    pub(crate) fn former_endpoints_view(&self) -> impl Fn() -> Vec<FormerEndpointStatus> + Send + Sync + 'static {
+        let context = Arc::clone(&self.context);
+        move || context.rules.former_endpoints()
     }
 
     /// Puts other rules in force. It does not keep the pipeline alive.

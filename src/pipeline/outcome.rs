@@ -55,7 +55,7 @@ labels! {
         MaxAttempts = "max_attempts",
         /// A template could not be rendered for this event.
         Template = "template",
-        /// Its rule or agent was removed while the event was partly delivered.
+        /// Its rule or agent was removed while the event was partly delivered or parked, or so was the server that may have a run of it.
         PlanGone = "plan_gone",
         /// Its `event_id` was used before for another event.
         IdConflict = "id_conflict",

@@ -24,7 +24,7 @@ pub(crate) struct RulesHandle(Weak<PipelineContext>);
 pub(crate) struct OpenDeliveries {
     /// They are parked, and end as dead letters (`plan_gone`) when they are read back.
     pub parked: u64,
-    /// Other deliveries of their events have ended: they go on, and end as dead letters (`plan_gone`) after a restart, or when their
+    /// Other deliveries of their events have ended or are parked: they go on, and end as dead letters (`plan_gone`) after a restart, or when their
     /// partition moves to another replica.
     pub partial: u64,
     /// They were attempted: they go on, and after a restart the rules of that time decide. Where only a name was changed, the agent may
@@ -44,12 +44,17 @@ impl RulesHandle {
         let context = self.0.upgrade()?;
         // First: what is parked for an agent has to be found by its name.
         context.parking.add_agents(routing.agents().map(|agent| Arc::clone(&agent.name)));
-        Some(context.rules.replace(routing))
+        Some(context.rules.replace(routing, |agent| context.parking.status(agent).deliveries > 0))
+    }
+
+    /// Says whether rules could be put in force, as far as it can be known before; `None` after the end of the pipeline.
+    pub(crate) fn check(&self, routing: &Routing) -> Option<Result<(), ReplaceError>> {
+        Some(self.0.upgrade()?.rules.prepare(routing).map(drop))
     }
 
     /// How many versions before the one in force are still used by deliveries that wait.
     pub(crate) fn former(&self) -> usize {
-        self.0.upgrade().map_or(0, |context| context.rules.former())
+        self.0.upgrade().map_or(0, |context| context.rules.former().len())
     }
 
     /// The deliveries of these rules to these agents that have no end. Blocks: it reads the ledger, for at most this time.

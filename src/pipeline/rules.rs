@@ -1,12 +1,17 @@
 //! The rules in force, and the rules that each event keeps.
 //!
 //! Owns the swap: rules and agents are replaced together, and whoever asks sees all of the old or all of the new ones. An event
-//! keeps the version that planned it until it has its outcome. Invariant: of more than [`MAX_FORMER`] versions beside the one in
-//! force, the oldest is withdrawn, and what waits under it goes on under the rules in force, by names. One with names that the
-//! rules in force do not have is kept, because what waits under it could not go on; of those there are at most [`MAX_KEPT`].
+//! keeps the version that planned it until it has its outcome. Invariants:
+//!
+//! - What may have arrived at an endpoint is never sent to another one that could be asked for its run, by this process or the next:
+//!   the ledger knows where it was sent.
+//! - Of more than [`MAX_FORMER`] versions beside the one in force, the oldest is withdrawn, and what waits under it goes on under the
+//!   rules in force. One is kept whose rules, agents or endpoints are not in force, because what waits under it could not go on; of
+//!   those there are at most [`MAX_KEPT`].
 
 use std::{
     collections::BTreeMap,
+    num::NonZeroU64,
     sync::{Arc, Weak},
 };
 
@@ -15,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     instruments::{AgentInstruments, PendingDelivery},
-    runtime::{AgentRuntime, ConnectedAgents},
+    runtime::{AgentRuntime, ConnectedAgents, FormerEndpointStatus, PreparedAgent},
 };
 use crate::{
-    agents::ConnectError,
+    agents::{ConnectError, EndpointId},
     routing::{Routing, Rule},
     sync::Mutex,
 };
@@ -51,8 +56,14 @@ pub(super) struct Planned {
     pub(super) routing: Arc<Routing>,
     pub(super) rule: Arc<Rule>,
     pub(super) runtime: Arc<AgentRuntime>,
-    /// The rules in force have nothing of these names.
-    stays: bool,
+}
+
+/// Why a delivery cannot be made.
+pub(super) enum Gone {
+    /// No rule of the name sends to an agent of the name.
+    Plan,
+    /// It may have arrived at an endpoint that nothing here knows, and has to be looked up there.
+    Endpoint,
 }
 
 /// A version, with its rules.
@@ -62,13 +73,22 @@ pub(super) struct InForce {
     pub(super) rules: Arc<Rules>,
 }
 
+/// A version before the one in force, as long as somebody uses it.
+struct Former {
+    version: Weak<RulesVersion>,
+    /// Kept for what is parked for these agents, and may have arrived at their endpoints.
+    parked: Option<(Arc<RulesVersion>, Vec<Arc<str>>)>,
+}
+
 /// The rules in force.
 pub(super) struct RulesInForce {
     now: watch::Sender<InForce>,
-    /// The versions before, oldest first.
-    former: Mutex<Vec<Weak<RulesVersion>>>,
+    /// Oldest first. Locked for a moment only: pages ask for it.
+    former: Mutex<Vec<Former>>,
     /// Of every agent that there has been in this process.
     instruments: Mutex<BTreeMap<Arc<str>, Arc<AgentInstruments>>>,
+    /// Locked throughout a replacement: one at a time.
+    replacing: Mutex<()>,
 }
 
 /// Why rules were not put in force.
@@ -84,19 +104,21 @@ pub(crate) enum ReplaceError {
     Names,
     /// Deliveries wait under too many versions.
     #[error(
-        "deliveries wait under {MAX_KEPT} former versions of the routing folder, with rules or agents that it has no more: wait until \
-         their agents work, name these rules and agents again, or restart the bridge"
+        "deliveries wait under {MAX_KEPT} former versions of the routing folder, with rules, agents or endpoints that it has no more: \
+         wait until their agents work, or have the former rules, agents and endpoints again"
     )]
     Former,
 }
 
 impl RulesInForce {
     pub(super) fn new(routing: Arc<Routing>) -> Result<Self, ConnectError> {
+        let prepared = routing.agents().map(|spec| PreparedAgent::prepare(spec, std::iter::empty()));
+        let prepared = prepared.collect::<Result<Vec<_>, _>>()?;
         let mut instruments = BTreeMap::new();
-        let agents = ConnectedAgents::connect(routing.agents(), None, |name| instruments_of(&mut instruments, name))?;
+        let agents = ConnectedAgents::new(prepared, |name| instruments_of(&mut instruments, name));
         agents.succeed(None);
         let (now, _) = watch::channel(InForce::new(Rules { routing, agents }));
-        Ok(Self { now, former: Mutex::default(), instruments: Mutex::new(instruments) })
+        Ok(Self { now, former: Mutex::default(), instruments: Mutex::new(instruments), replacing: Mutex::default() })
     }
 
     /// The rules in force.
@@ -114,60 +136,154 @@ impl RulesInForce {
         self.instruments.lock().keys().cloned().collect()
     }
 
-    /// Puts rules in force. Agents whose endpoint is as it was keep their limits, their breaker and what is under way; agents
-    /// that are as they were keep their connections too. When an agent cannot be connected, nothing changes.
-    pub(super) fn replace(&self, routing: Arc<Routing>) -> Result<(), ReplaceError> {
-        // Locked throughout: one replacement at a time.
-        let mut former = self.former.lock();
-        former.retain(|version| version.strong_count() > 0);
+    /// Builds what these rules need, and changes nothing. `Err` says why they cannot be put in force.
+    pub(super) fn prepare(&self, routing: &Routing) -> Result<Vec<PreparedAgent>, ReplaceError> {
+        let former = self.former();
         if former.len() >= MAX_KEPT {
             return Err(ReplaceError::Former);
         }
-        let before = self.now();
-        let mut instruments = self.instruments.lock().clone();
-        let agents = ConnectedAgents::connect(routing.agents(), Some(&before.rules.agents), |name| {
-            instruments_of(&mut instruments, name)
-        })?;
-        if instruments.len() > MAX_NAMES {
+        let names = {
+            let known = self.instruments.lock();
+            known.len() + routing.agents().filter(|agent| !known.contains_key(&agent.name)).count()
+        };
+        if names > MAX_NAMES {
             return Err(ReplaceError::Names);
         }
-        *self.instruments.lock() = instruments;
+        let known: Vec<_> = std::iter::once(self.now()).chain(former).collect();
+        let prepared = routing.agents().map(|spec| {
+            let of_name = known.iter().filter_map(|version| version.rules.agents.get(&spec.name).cloned());
+            PreparedAgent::prepare(spec, of_name)
+        });
+        Ok(prepared.collect::<Result<_, _>>()?)
+    }
+
+    /// Puts rules in force. Agents whose endpoint is as it was, or is still waited for, keep their limits, their breaker and what is
+    /// under way; agents that are as they were keep their connections too. When an agent cannot be connected, nothing changes.
+    /// `is_parked`: there are parked deliveries to the agent.
+    pub(super) fn replace(&self, routing: Arc<Routing>, is_parked: impl Fn(&str) -> bool) -> Result<(), ReplaceError> {
+        let _one = self.replacing.lock();
+        let prepared = self.prepare(&routing)?;
+        let before = self.now();
+        let agents = {
+            let mut instruments = self.instruments.lock();
+            ConnectedAgents::new(prepared, |name| instruments_of(&mut instruments, name))
+        };
         let next = InForce::new(Rules { routing, agents });
+        let elsewhere = before.rules.agents.all().filter(|runtime| {
+            let now = next.rules.agents.get(&runtime.spec.name);
+            now.is_some_and(|now| !now.is_at(runtime)) && is_parked(&runtime.spec.name)
+        });
+        let parked: Vec<_> = elsewhere.map(|runtime| Arc::clone(&runtime.spec.name)).collect();
+        let parked = (!parked.is_empty()).then(|| (Arc::clone(&before.version), parked));
+        // First, so that the former version is found by whoever does not find it in force.
+        self.former.lock().push(Former { version: Arc::downgrade(&before.version), parked });
         next.rules.agents.succeed(Some(&before.rules.agents));
         self.now.send_replace(next.clone());
-
-        former.push(Arc::downgrade(&before.version));
         drop(before);
-        former.retain(|version| version.strong_count() > 0);
-        let mut excess = former.len().saturating_sub(MAX_FORMER);
-        former.retain(|version| {
-            let Some(version) = version.upgrade() else { return false };
-            let withdraws = excess > 0 && version.rules().is_none_or(|of| next.has_names_of(&of));
-            if withdraws {
-                excess -= 1;
-                version.withdraw();
-            }
-            !withdraws
-        });
+        self.withdraw_excess(&next);
         Ok(())
     }
 
-    /// How many versions beside the one in force are still used.
-    pub(super) fn former(&self) -> usize {
-        self.former.lock().iter().filter(|version| version.strong_count() > 0).count()
+    fn withdraw_excess(&self, next: &InForce) {
+        let former = self.former();
+        let mut excess = former.len().saturating_sub(MAX_FORMER);
+        for version in former.iter().rev() {
+            if excess > 0 && next.takes_over(version) {
+                excess -= 1;
+                version.version.withdraw();
+            }
+        }
+        self.forget();
+    }
+
+    /// Forgets versions that nobody uses any more.
+    fn forget(&self) {
+        let is_used = |former: &Former| former.version.upgrade().is_some_and(|version| version.rules().is_some());
+        // They are dropped when the lock is released.
+        let _unused: Vec<_> = self.former.lock().extract_if(.., |former| !is_used(former)).collect();
+    }
+
+    /// Keeps no version any more for parked deliveries to agents that have none. `is_parked` as in [`replace`](Self::replace).
+    pub(super) fn release_parked(&self, is_parked: impl Fn(&str) -> bool) {
+        let mut unused = Vec::new();
+        for former in &mut *self.former.lock() {
+            if former.parked.as_ref().is_some_and(|(_, agents)| !agents.iter().any(|agent| is_parked(agent))) {
+                unused.extend(former.parked.take());
+            }
+        }
+    }
+
+    /// The versions beside the one in force that are still used, newest first.
+    pub(super) fn former(&self) -> Vec<InForce> {
+        let former = self.former.lock();
+        let versions: Vec<_> = former.iter().rev().filter_map(|former| former.version.upgrade()).collect();
+        drop(former);
+        versions.iter().filter_map(RulesVersion::rules).collect()
+    }
+
+    /// The endpoints that are not in force and that deliveries wait for, newest first.
+    pub(super) fn former_endpoints(&self) -> Vec<FormerEndpointStatus> {
+        let (now, former) = (self.now(), self.former());
+        let mut endpoints: Vec<&Arc<AgentRuntime>> = Vec::new();
+        for runtime in former.iter().flat_map(|version| version.rules.agents.all()) {
+            // One limiter for each, in however many versions.
+            let is_known = endpoints.iter().any(|known| Arc::ptr_eq(&known.limiter, &runtime.limiter));
+            if !is_known && !now.has_endpoint_of(runtime) {
+                endpoints.push(runtime);
+            }
+        }
+        endpoints.into_iter().filter_map(|runtime| runtime.former_status()).collect()
     }
 
     /// What makes a delivery: the version of its event, else the rules in force, which may have what a former owner of its
-    /// partition planned. `None`: the plan is gone.
-    pub(super) fn planned(&self, version: &Arc<RulesVersion>, rule: &str, agent: &str) -> Option<Planned> {
-        let own = version.rules().and_then(|of| of.find(rule, agent));
-        own.or_else(|| self.now().find(rule, agent))
+    /// partition planned. With `sent_to` it is one that is still there with this endpoint. If none is, an endpoint that gets deliveries
+    /// at least once may be repeated at another one; a run has to be looked up where it may be.
+    pub(super) fn planned(
+        &self,
+        version: &Arc<RulesVersion>,
+        (rule, agent): (&str, &str),
+        sent_to: Option<NonZeroU64>,
+    ) -> Result<Planned, Gone> {
+        let own = version.rules().and_then(|of| of.find(rule, agent)).or_else(|| self.now().find(rule, agent));
+        let own = own.ok_or(Gone::Plan)?;
+        let Some(sent_to) = sent_to.filter(|sent_to| own.runtime.endpoint.number() != *sent_to) else {
+            return Ok(own);
+        };
+        let others = std::iter::once(self.now()).chain(self.former());
+        let mut others = others.filter_map(|version| version.find(rule, agent));
+        match others.find(|planned| planned.runtime.endpoint.number() == sent_to) {
+            Some(there) => Ok(there),
+            None if EndpointId::has_runs(sent_to) => Err(Gone::Endpoint),
+            None => Ok(own),
+        }
     }
 
-    /// The same for a delivery that is to be made as the rules in force say.
-    pub(super) fn moved(&self, from: Planned, rule: &str, agent: &str) -> Option<Planned> {
-        let own = from.version.rules().map(|_| Planned { stays: true, ..from });
-        self.now().find(rule, agent).or(own)
+    /// Resolves when a delivery is to be made as the rules in force say, with what makes it then: its version was withdrawn; or they
+    /// have another agent of the name, and the breaker of its own is open. `is_bound`: it may have arrived at its endpoint, and
+    /// goes to no other.
+    pub(super) async fn moves(&self, planned: &Planned, is_bound: bool) -> Planned {
+        let mut in_force = self.now.subscribe();
+        loop {
+            let next = in_force.borrow_and_update().find(planned.rule.name(), &planned.runtime.spec.name);
+            let next = next.filter(|next| !Arc::ptr_eq(&next.version, &planned.version));
+            let Some(next) = next.filter(|next| !is_bound || next.runtime.is_at(&planned.runtime)) else {
+                // The sender lives here.
+                let _ = in_force.changed().await;
+                continue;
+            };
+            let is_same = Arc::ptr_eq(&next.runtime, &planned.runtime);
+            tokio::select! {
+                biased;
+                () = planned.version.withdrawn.cancelled() => return next,
+                () = planned.runtime.limiter.until_open(), if !is_same => return next,
+                _ = in_force.changed() => {}
+            }
+        }
+    }
+
+    /// Whether the agent of the name has this endpoint in force.
+    pub(super) fn has_endpoint_of(&self, runtime: &AgentRuntime) -> bool {
+        self.now.borrow().has_endpoint_of(runtime)
     }
 
     /// Counts a delivery to an agent until the result is dropped. `None` for an agent that there never was.
@@ -188,10 +304,15 @@ impl InForce {
         Self { version: Arc::new(version), rules }
     }
 
-    /// Whether what the other rules plan can go on under these.
-    fn has_names_of(&self, other: &Self) -> bool {
-        let of_rule = |rule: &Rule| rule.agents().iter().all(|agent| self.sends(rule.name(), agent));
+    /// Whether what the other rules plan can go on under these, at the same endpoints.
+    fn takes_over(&self, other: &Self) -> bool {
+        let is_here = |agent: &str| other.rules.agents.get(agent).is_none_or(|runtime| self.has_endpoint_of(runtime));
+        let of_rule = |rule: &Rule| rule.agents().iter().all(|agent| is_here(agent) && self.sends(rule.name(), agent));
         other.rules.routing.rules().all(|rule| of_rule(rule))
+    }
+
+    fn has_endpoint_of(&self, runtime: &AgentRuntime) -> bool {
+        self.rules.agents.get(&runtime.spec.name).is_some_and(|own| own.is_at(runtime))
     }
 
     fn sends(&self, rule: &str, agent: &str) -> bool {
@@ -207,7 +328,6 @@ impl InForce {
             routing: Arc::clone(&self.rules.routing),
             rule: Arc::clone(rule),
             runtime: Arc::clone(runtime),
-            stays: false,
         })
     }
 }
@@ -222,16 +342,5 @@ impl RulesVersion {
     fn withdraw(&self) {
         *self.rules.lock() = None;
         self.withdrawn.cancel();
-    }
-}
-
-impl Planned {
-    /// Resolves when the delivery is to be made as the rules in force say: its version was withdrawn; or its agent has another
-    /// endpoint now, the breaker of its own is open, and the delivery may be made there.
-    pub(super) async fn moves(&self, may_be_elsewhere: bool) {
-        tokio::select! {
-            () = self.version.withdrawn.cancelled() => {}
-            () = self.runtime.given_way(), if may_be_elsewhere && !self.stays => {}
-        }
     }
 }

@@ -1,24 +1,24 @@
 //! The agents of one load of the routing folder, connected: each with its limiter.
 //!
-//! Owns what an agent of the next load takes over: everything when nothing of it has changed; the limiter and the last failure
-//! when its endpoint is the same.
+//! Owns what an agent takes over from one of its name, in force or waited for: everything when nothing of it has changed; the limiter
+//! and the last failure when its endpoint is the same. So an endpoint has one limiter, however often it comes and goes.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 
 use super::{
     breaker::BreakerState, cause::LastFailure, instruments::AgentInstruments, limiter::AgentLimiter, parking::Parking,
 };
 use crate::{
-    agents::{Agent, AgentSpec, ConnectError, Endpoint, Failure, HttpSpec, LangGraphSpec},
+    agents::{Agent, AgentSpec, ConnectError, EndpointId, Failure},
     sync::Mutex,
 };
 
 pub(super) struct AgentRuntime {
     pub(super) spec: Arc<AgentSpec>,
     pub(super) agent: Agent,
+    pub(super) endpoint: EndpointId,
     pub(super) limiter: Arc<AgentLimiter>,
     /// Its address, without credentials, query and fragment.
     pub(super) url: String,
@@ -26,8 +26,14 @@ pub(super) struct AgentRuntime {
     pub(super) rendering: tokio::sync::Mutex<()>,
     pub(super) instruments: Arc<AgentInstruments>,
     last_failure: Arc<Mutex<Option<LastFailure>>>,
-    /// The agent of this name has another endpoint now.
-    replaced: CancellationToken,
+}
+
+/// An agent whose client is built, before anything is changed.
+pub(super) enum PreparedAgent {
+    /// There is one with these settings.
+    Same(Arc<AgentRuntime>),
+    /// `known` is one of its name at the same endpoint.
+    New { spec: Arc<AgentSpec>, agent: Agent, known: Option<Arc<AgentRuntime>> },
 }
 
 /// One agent as the status API shows it.
@@ -57,48 +63,27 @@ pub(crate) struct AgentStatus {
     pub last_failure_status: Option<u16>,
 }
 
+/// An endpoint that an agent had before, with deliveries that stay with it, as the status API shows it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct FormerEndpointStatus {
+    /// The agent's name.
+    pub agent: String,
+    /// The address of the endpoint, without credentials, query and fragment.
+    pub url: String,
+    /// As of an agent.
+    pub breaker: BreakerState,
+    /// When the next attempt may start, if that is not now.
+    pub next_attempt_in_ms: Option<u64>,
+    /// Deliveries that wait for it or are in flight: the first of each key.
+    pub deliveries: usize,
+    /// Its last answer, if that was no acceptance.
+    pub last_failure: Option<String>,
+}
+
 impl AgentRuntime {
-    /// `before`: the agent of this name in the rules that are replaced.
-    fn connect(
-        spec: &Arc<AgentSpec>,
-        before: Option<&Arc<Self>>,
-        instruments: Arc<AgentInstruments>,
-    ) -> Result<Arc<Self>, ConnectError> {
-        if let Some(same) = before.filter(|before| before.spec == *spec) {
-            return Ok(Arc::clone(same));
-        }
-        let agent = Agent::connect(spec)?;
-        let same = before.filter(|before| before.spec.endpoint == spec.endpoint);
-        let (limiter, last_failure, replaced) = same.map_or_else(
-            || (Arc::new(AgentLimiter::new(spec)), Arc::default(), CancellationToken::new()),
-            |same| (Arc::clone(&same.limiter), Arc::clone(&same.last_failure), same.replaced.clone()),
-        );
-        Ok(Arc::new(Self {
-            spec: Arc::clone(spec),
-            agent,
-            limiter,
-            url: public_url(&spec.endpoint),
-            rendering: tokio::sync::Mutex::default(),
-            instruments,
-            last_failure,
-            replaced,
-        }))
-    }
-
-    /// Takes the place of the agent of this name.
-    fn succeed(&self, before: &Self) {
-        if Arc::ptr_eq(&self.limiter, &before.limiter) {
-            self.limiter.adjust(&before.spec, &self.spec);
-        } else {
-            before.limiter.retire();
-            before.replaced.cancel();
-        }
-    }
-
-    /// Resolves when the agent of this name has another endpoint, and this one does not work.
-    pub(super) async fn given_way(&self) {
-        self.replaced.cancelled().await;
-        self.limiter.until_open().await;
+    /// Whether both are of one endpoint, with one limiter.
+    pub(super) fn is_at(&self, other: &Self) -> bool {
+        self.endpoint == other.endpoint
     }
 
     pub(super) fn failed(&self, failure: &Failure) {
@@ -112,6 +97,19 @@ impl AgentRuntime {
 
     pub(super) fn accepted(&self) {
         *self.last_failure.lock() = None;
+    }
+
+    /// As an endpoint that is not in force. `None` when nothing waits for it.
+    pub(super) fn former_status(&self) -> Option<FormerEndpointStatus> {
+        let deliveries = self.limiter.deliveries();
+        (deliveries > 0).then(|| FormerEndpointStatus {
+            agent: self.spec.name.to_string(),
+            url: self.url.clone(),
+            breaker: self.limiter.breaker_state(),
+            next_attempt_in_ms: self.limiter.next_attempt_in_ms(),
+            deliveries,
+            last_failure: self.last_failure().map(|last| last.reason),
+        })
     }
 
     pub(super) fn status(&self, parking: &Parking) -> AgentStatus {
@@ -134,49 +132,72 @@ impl AgentRuntime {
     }
 }
 
-fn public_url(endpoint: &Endpoint) -> String {
-    let (Endpoint::LangGraph(LangGraphSpec { url, .. }) | Endpoint::Http(HttpSpec { url, .. })) = endpoint;
-    // These cannot fail on a URL that has a host.
-    let mut url = url.clone();
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url.set_fragment(None);
-    url.to_string()
+impl PreparedAgent {
+    /// Builds the client. `known` are the agents that there are of its name.
+    pub(super) fn prepare(
+        spec: &Arc<AgentSpec>,
+        mut known: impl Iterator<Item = Arc<AgentRuntime>>,
+    ) -> Result<Self, ConnectError> {
+        let endpoint = EndpointId::of(&spec.endpoint);
+        let known = known.find(|known| known.endpoint == endpoint);
+        match known {
+            Some(same) if same.spec == *spec => Ok(Self::Same(same)),
+            known => Ok(Self::New { spec: Arc::clone(spec), agent: Agent::connect(spec)?, known }),
+        }
+    }
+
+    fn into_runtime(self, instruments: impl FnOnce(&Arc<str>) -> Arc<AgentInstruments>) -> Arc<AgentRuntime> {
+        let (spec, agent, known) = match self {
+            Self::Same(same) => return same,
+            Self::New { spec, agent, known } => (spec, agent, known),
+        };
+        let (limiter, last_failure) = known.map_or_else(
+            || (Arc::new(AgentLimiter::new(&spec)), Arc::default()),
+            |known| (Arc::clone(&known.limiter), Arc::clone(&known.last_failure)),
+        );
+        Arc::new(AgentRuntime {
+            agent,
+            endpoint: EndpointId::of(&spec.endpoint),
+            limiter,
+            url: spec.endpoint.address(),
+            rendering: tokio::sync::Mutex::default(),
+            instruments: instruments(&spec.name),
+            last_failure,
+            spec,
+        })
+    }
 }
 
 /// Every agent of the routing folder, by name.
 pub(super) struct ConnectedAgents(BTreeMap<Arc<str>, Arc<AgentRuntime>>);
 
 impl ConnectedAgents {
-    /// Changes nothing of those before.
-    pub(super) fn connect<'a>(
-        specs: impl Iterator<Item = &'a Arc<AgentSpec>>,
-        before: Option<&Self>,
+    pub(super) fn new(
+        prepared: Vec<PreparedAgent>,
         mut instruments: impl FnMut(&Arc<str>) -> Arc<AgentInstruments>,
-    ) -> Result<Self, ConnectError> {
-        let connected = specs.map(|spec| {
-            let before = before.and_then(|before| before.get(&spec.name));
-            let runtime = AgentRuntime::connect(spec, before, instruments(&spec.name))?;
-            Ok((Arc::clone(&spec.name), runtime))
-        });
-        connected.collect::<Result<_, _>>().map(Self)
+    ) -> Self {
+        let runtimes = prepared.into_iter().map(|agent| agent.into_runtime(&mut instruments));
+        Self(runtimes.map(|runtime| (Arc::clone(&runtime.spec.name), runtime)).collect())
     }
 
     /// Takes the place of those before.
     pub(super) fn succeed(&self, before: Option<&Self>) {
-        for (name, runtime) in &self.0 {
-            match before.and_then(|before| before.get(name)) {
-                Some(former) => runtime.succeed(former),
-                None => runtime.limiter.register(),
+        for former in before.into_iter().flat_map(|before| before.0.values()) {
+            if !self.get(&former.spec.name).is_some_and(|now| now.is_at(former)) {
+                former.limiter.retire();
             }
         }
-        let gone = before.into_iter().flat_map(|before| &before.0).filter(|(name, _)| self.get(name).is_none());
-        gone.for_each(|(_, former)| former.limiter.retire());
+        for runtime in self.0.values() {
+            runtime.limiter.follow(&runtime.spec);
+        }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Arc<AgentRuntime>> {
         self.0.get(name)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<AgentRuntime>> {
+        self.0.values()
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {

@@ -97,6 +97,11 @@ impl Claim {
         self.ending = true;
     }
 
+    /// Whether there may be a run: one of ours, or of a process whose claim was observed.
+    pub(super) fn may_have_run(&self) -> bool {
+        !self.no_run_possible || matches!(self.owner, Owner::Unknown | Owner::Other { .. })
+    }
+
     /// A run request was sent, and its attempt was dropped before the answer.
     pub(super) fn run_request_dropped(&mut self, sent_at: Boottime) {
         self.unresolved = Some(sent_at);

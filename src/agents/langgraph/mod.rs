@@ -46,6 +46,11 @@ impl DeliveryState {
     pub(super) fn end(&mut self) {
         self.claim.end();
     }
+
+    /// See [`Session::may_have_run`](super::Session::may_have_run).
+    pub(super) fn may_have_run(&self) -> bool {
+        self.claim.may_have_run()
+    }
 }
 
 impl LangGraph {

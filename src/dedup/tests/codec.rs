@@ -1,3 +1,5 @@
+use std::num::NonZeroU64;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -43,7 +45,8 @@ fn delivery(names: impl Strategy<Value = (String, String, u32)>) -> impl Strateg
     let status = prop_oneof![Just(Planned), Just(Pending), Just(Parked), Just(Dead), Just(Delivered)];
     let attempts = prop_oneof![(0..4_u32).prop_map(|both| (both, both)), (0..4_u32, 0..4_u32), any::<(u32, u32)>()];
     let time = || proptest::option::of(time());
-    let details = (proptest::option::of(run()), proptest::option::of(failure()));
+    let sent_to = prop_oneof![Just(0), 1..4_u64, any::<u64>()].prop_map(NonZeroU64::new);
+    let details = (proptest::option::of(run()), proptest::option::of(failure()), sent_to);
     (names, status, attempts, time(), time(), details).prop_map(
         |((rule, agent, generation), status, attempts, first_attempt_ms, ended_ms, details)| DeliveryRecord {
             rule: rule.into(),
@@ -54,6 +57,7 @@ fn delivery(names: impl Strategy<Value = (String, String, u32)>) -> impl Strateg
             attempts: attempts.1,
             first_attempt_ms,
             ended_ms,
+            sent_to: details.2,
             run: details.0,
             last_failure: details.1,
         },

@@ -6,6 +6,8 @@ use super::{
 };
 use crate::dedup::{DeliveryStatus, PlannedDelivery, Record};
 
+mod arrived;
+
 impl PipelineFixture {
     fn load(&self, rules: &str) -> Arc<Routing> {
         let folder = self.folder.path().join("routing");
@@ -130,12 +132,20 @@ async fn a_partial_plan_whose_rule_is_gone_is_a_dead_letter_when_its_event_is_re
 
 /// Each version may take much memory, and a delivery may wait for a day.
 #[tokio::test(flavor = "multi_thread")]
-async fn at_most_four_former_versions_are_kept_and_what_waits_under_others_moves() {
-    let former = agent(SampleOptions { refuse_first: u32::MAX, ..SampleOptions::default() }).await;
+async fn at_most_four_former_versions_are_kept_and_what_waits_under_others_moves_at_its_endpoint() {
+    let bodies: Arc<Mutex<Vec<serde_json::Value>>> = Arc::default();
+    let seen = Arc::clone(&bodies);
+    let former = answers::agent_that(move |asked| {
+        seen.lock().unwrap().push(asked.json());
+        answers::status(503)
+    })
+    .await;
     let present = agent(SampleOptions::default()).await;
-    let mut fixture = PipelineFixture::start(&rules(former.addr(), ""));
-    let version =
-        |n: u32| rules(former.addr(), "").replace("to: [audit]}", &format!("body: {{version: {n}}}, to: [audit]}}"));
+    let mut fixture = PipelineFixture::start(&rules(former, ""));
+    let version = |n: u32| {
+        let body = format!("body: {{event_id: '{{{{ event_id }}}}', version: {n}}}, to: [audit]}}");
+        rules(former, "").replace("to: [audit]}", &body)
+    };
     for n in 0..7 {
         let id = format!("{n}");
         fixture.publish(&id, &id);
@@ -143,10 +153,17 @@ async fn at_most_four_former_versions_are_kept_and_what_waits_under_others_moves
         fixture.reload(&version(n));
         assert!(fixture.pipeline.rules().former() <= 4);
     }
-    // All of them may have arrived, so only those whose version is withdrawn by this go to another address.
-    fixture.reload(&rules(present.addr(), ""));
-    fixture.until("what waited under a withdrawn version has moved", |_| !present.received().is_empty()).await;
-    assert!(fixture.pipeline.rules().former() <= 4);
+    let has_moved = |body: &serde_json::Value| body["event_id"] == "0" && body["version"].as_u64() >= Some(4);
+    fixture.until("the first has moved", |_| bodies.lock().unwrap().iter().any(has_moved)).await;
+    // All of them may have arrived: none goes to another address, however many versions there are.
+    for n in 7..12 {
+        fixture.reload(&version(n).replace(&former.to_string(), &present.addr().to_string()));
+    }
+    fixture.publish("new", "new");
+    fixture.until("a new event is delivered", |fixture| fixture.count(Outcome::Delivered) == 1).await;
+    let asked = bodies.lock().unwrap().len();
+    fixture.until("the others are still tried", |_| bodies.lock().unwrap().len() > asked + 10).await;
+    assert_eq!(ids(&present), ["new"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,4 +249,33 @@ async fn an_agent_that_is_added_gets_what_was_parked_under_its_name() {
     fixture.publish("001", "run-1");
     fixture.until("both are delivered", |_| agent.received().len() == 2).await;
     assert_eq!(fixture.pipeline.agents().iter().map(|agent| &*agent.agent).collect::<Vec<_>>(), ["audit"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_refuses_what_a_reload_would_refuse_and_changes_nothing() {
+    let agent = agent(SampleOptions { refuse_first: u32::MAX, ..SampleOptions::default() }).await;
+    let named = |n: u32| rules(agent.addr(), "").replace("name: all", &format!("name: rule-{n}"));
+    let mut fixture = PipelineFixture::start(&named(0));
+    let mut reloads = 0;
+    loop {
+        // Each former version has a rule that no later one has, and a delivery that waits for it.
+        let id = format!("{reloads}");
+        fixture.publish(&id, &id);
+        let is_attempted = |fixture: &PipelineFixture| {
+            fixture.ledger.get(&id).unwrap().is_some_and(|record| record.deliveries()[0].failed_attempts > 0)
+        };
+        fixture.until("it was attempted", is_attempted).await;
+        let next = fixture.load(&named(reloads + 1));
+        let rules = fixture.pipeline.rules();
+        let former = rules.former();
+        let tried = rules.check(&next).unwrap().map_err(|error| error.to_string());
+        assert_eq!(rules.former(), former);
+        let loaded = rules.replace(next).unwrap().map_err(|error| error.to_string());
+        assert_eq!(tried, loaded);
+        if loaded.is_err() {
+            break;
+        }
+        reloads += 1;
+    }
+    assert_eq!(reloads, 16);
 }

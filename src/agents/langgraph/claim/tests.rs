@@ -49,6 +49,22 @@ fn a_fresh_claim_is_posted_at_once() {
 }
 
 #[test]
+fn there_may_be_a_run_once_a_claim_of_another_or_an_ambiguous_post_was_observed() {
+    let mut fresh = claim();
+    fresh.start_attempt(at(0));
+    assert!(!fresh.may_have_run());
+    fresh.observe(Observed::Claimed, at(1));
+    fresh.observe(Observed::Refused, at(1));
+    assert!(!fresh.may_have_run(), "the claim is ours, and nothing was posted");
+    let mut taken = claim();
+    taken.start_attempt(at(0));
+    taken.observe(Observed::Taken, at(1));
+    assert_eq!(taken.observe(Observed::Failed, at(1)), ClaimStep::Fail(FailReason::Request));
+    assert!(taken.may_have_run(), "the runs of whoever has claimed it were not listed");
+    assert!(after_an_ambiguous_post().may_have_run() && after_anothers_claim().may_have_run());
+}
+
+#[test]
 fn a_taken_claim_with_a_run_is_accepted() {
     let mut claim = claim();
     claim.start_attempt(at(0));
