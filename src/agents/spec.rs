@@ -62,6 +62,13 @@ pub(crate) enum Endpoint {
 }
 
 impl Endpoint {
+    /// The address of a run on the server of a LangGraph agent, without secrets. `None` for an agent of another kind.
+    pub(crate) fn run_url(&self, thread: &str, run: &str) -> Option<String> {
+        let server = self.address();
+        matches!(self, Self::LangGraph(_))
+            .then(|| format!("{}/threads/{thread}/runs/{run}", server.trim_end_matches('/')))
+    }
+
     /// Where it is.
     pub(crate) fn url(&self) -> &Url {
         match self {

@@ -36,21 +36,30 @@ fn known(
     event_id: &str,
     (record, is_uncommitted): (&Record, bool),
 ) -> Value {
-    let state = state(record);
     let note = note(consumer, record, is_uncommitted);
+    let mut page = record_page(event_id, record, &|agent, thread, run| events.run_url(agent, thread, run));
+    page["note"] = note.into();
+    page["partitions"] = note.map(|_| partitions(consumer)).into();
+    page["lag"] = note.and_then(|_| lag(consumer)).into();
+    page
+}
+
+/// What a record of the ledger says of its event. `run_url`: the address of a run, by agent, thread and run.
+pub(super) fn record_page(
+    event_id: &str,
+    record: &Record,
+    run_url: &dyn Fn(&str, &str, &str) -> Option<String>,
+) -> Value {
     json!({
         "event_id": event_id,
-        "state": state,
+        "state": state(record),
         "first_seen": time(record.first_seen_ms()),
         "source": record.source().map(|source| json!({
             "topic": &*source.topic,
             "partition": source.partition,
             "offset": source.offset,
         })),
-        "deliveries": record.deliveries().iter().map(|delivery| self::delivery(events, delivery)).collect::<Vec<_>>(),
-        "note": note,
-        "partitions": note.map(|_| partitions(consumer)),
-        "lag": note.and_then(|_| lag(consumer)),
+        "deliveries": record.deliveries().iter().map(|delivery| self::delivery(delivery, run_url)).collect::<Vec<_>>(),
     })
 }
 
@@ -90,9 +99,9 @@ fn lag(consumer: &ConsumerStatus) -> Option<i64> {
     consumer.assigned.iter().map(|at| at.lag).sum()
 }
 
-fn delivery(events: &KnownEvents, delivery: &DeliveryRecord) -> Value {
+fn delivery(delivery: &DeliveryRecord, run_url: &dyn Fn(&str, &str, &str) -> Option<String>) -> Value {
     let run = delivery.run.as_ref();
-    let run_url = run.and_then(|run| events.run_url(&delivery.agent, run.thread(), run.run()?));
+    let run_url = run.and_then(|run| run_url(&delivery.agent, run.thread(), run.run()?));
     json!({
         "rule": &*delivery.rule,
         "agent": &*delivery.agent,

@@ -9,6 +9,7 @@ mod drain;
 mod error;
 mod event_page;
 mod exit;
+mod ledger_lookup;
 mod redrive_check;
 mod reload;
 mod setup;
@@ -29,6 +30,7 @@ pub(crate) use self::{
     connect::connect,
     error::BridgeError,
     exit::Exit,
+    ledger_lookup::LedgerLookup,
     redrive_check::{Hindrance, RedriveCheck},
     setup::{Environment, load_routing, process_environment},
     signals::{SAME_SIGNAL, signals},

@@ -1,4 +1,10 @@
-//! `explain`: which rules match an event and why the others do not; with `--id`, what became of it.
+//! `explain`: which rules match an event and why the others do not; with `--id`, or a workflow and a run, what became of it.
+
+mod fate;
+mod found;
+mod lookup;
+mod search;
+mod text;
 
 use std::{
     fmt::Write as _,
@@ -10,29 +16,34 @@ use std::{
 use clap::Args;
 use serde_json::json;
 
+use self::{found::Wanted, lookup::Asked};
 use super::{
-    explain_id,
     flags::{OutputFlag, Settings},
     output::{self, fail},
+    since::{Since, since},
     variables::Variables,
 };
 use crate::{
-    bridge::{Exit, load_routing},
-    config::environment_help,
-    event::{Event, Limits, Poison, Raw, RecordSize},
+    bridge::{Environment, Exit, load_routing},
+    config::{Config, environment_help},
+    event::{Event, Limits, MAX_EVENT_ID_BYTES, Poison, Raw, RecordSize},
     files,
-    routing::{EventExplanation, RuleExplanation},
+    routing::{EventExplanation, Routing, RuleExplanation},
     yaml::{excerpt, suggestion},
 };
 
 const HELP: &str = "Example: workflow-bridge explain event.json\n\
 Example: sed -n 3p events.jsonl | workflow-bridge explain -\n\
-Example: workflow-bridge explain --id 6f2c1a9e-0c55-5d0b-9a53-2f6a3d1f7a10\n\n\
+Example: workflow-bridge explain --id 6f2c1a9e-0c55-5d0b-9a53-2f6a3d1f7a10\n\
+Example: workflow-bridge explain --workflow etl_orders --run scheduled__2026-01-31T06:00:00+00:00\n\n\
 The event is read as the bridge reads a record of the topic. Nothing is sent, and neither Kafka nor the ledger is asked. \
-Rules that match come first, then the nearest misses. With --id the running bridge is asked what became of an event.\n\n\
-Exit codes: 0 the event was explained, whether a rule matches or not, 64 there is no rule of that name, 65 it is no \
-event, or the bridge knows nothing of it, 69 no bridge answers, 78 the settings or the routing \
-files are wrong.";
+Rules that match come first, then the nearest misses.\n\n\
+With --id, or --workflow and --run, it says what became of events that were published. The bridge here (--admin) is asked \
+first; what it does not know is read from Kafka: the topic, the ledger topic, the dead letters, the committed offsets. It is a \
+member of no group, delivers nothing and commits nothing, and answers on any machine.\n\n\
+Exit codes: 0 the event was explained, whether a rule matches or not, 64 usage, or there is no rule of that name, 65 it is no \
+event, or nothing is known of it, 69 neither a bridge nor Kafka answers, 78 the settings or the routing files are wrong; 130 \
+ended by Ctrl-C, 143 by SIGTERM.";
 
 /// The most bytes of an event.
 const MAX_BYTES: u64 = 64 << 20;
@@ -58,11 +69,23 @@ pub(super) struct Explain {
     header: Vec<(String, String)>,
     #[command(flatten)]
     form: OutputFlag,
-    /// Ask the running bridge (--admin) what became of the event with this id
+    /// Say what became of the event with this id
     #[arg(long, value_name = "EVENT_ID", conflicts_with_all = ["rule", "all", "header"])]
     id: Option<String>,
+    /// Say what became of the events of this workflow, with --run
+    #[arg(long, value_name = "WORKFLOW_ID", requires = "run", conflicts_with_all = ["rule", "all", "header", "id"])]
+    workflow: Option<String>,
+    /// The run of the workflow
+    #[arg(long, value_name = "WORKFLOW_RUN_ID", requires = "workflow")]
+    run: Option<String>,
+    /// How far back to read the topics: 24h, 7d, or a time [default: dedup.window]
+    #[arg(long, value_name = "DURATION", value_parser = since, conflicts_with = "file")]
+    since: Option<Since>,
+    /// Look in every partition, although the one of the key has events of the run
+    #[arg(long, requires = "workflow")]
+    all_partitions: bool,
     /// A file with one event, or - for stdin
-    #[arg(value_name = "FILE", required_unless_present = "id", conflicts_with = "id")]
+    #[arg(value_name = "FILE", required_unless_present_any = ["id", "workflow"], conflicts_with_all = ["id", "workflow"])]
     file: Option<PathBuf>,
 }
 
@@ -83,9 +106,7 @@ impl Explain {
             Err(error) => return fail(Exit::Config, &error),
         };
         let as_json = self.form.is_json();
-        let Some(file) = &self.file else {
-            return explain_id::main(&config.admin_addr, self.id.as_deref().unwrap_or_default(), as_json);
-        };
+        let Some(file) = &self.file else { return self.lookup(&config, &environment, &variables) };
         let routing = load_routing(&config.routing_dir, config.dedup_window, &environment);
         output::warnings(&variables.warnings(true));
         let routing = match routing {
@@ -131,6 +152,32 @@ impl Explain {
         ExitCode::SUCCESS
     }
 
+    /// What became of events that were published.
+    fn lookup(&self, config: &Config, environment: &Environment, variables: &Variables) -> ExitCode {
+        let wanted = match (&self.id, &self.workflow, &self.run) {
+            (Some(id), ..) => Wanted::Event(id.clone()),
+            (None, workflow, run) => {
+                Wanted::Run { workflow: workflow.clone().unwrap_or_default(), run: run.clone().unwrap_or_default() }
+            }
+        };
+        if let Err(why) = usable(&wanted) {
+            return fail(Exit::Usage, &why);
+        }
+        // Without them the answer says less.
+        let routing: Result<Routing, String> = load_routing(&config.routing_dir, config.dedup_window, environment)
+            .map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned());
+        output::warnings(&variables.warnings(true));
+        let since = self.since.unwrap_or(Since::Ago(config.dedup_window)).before(jiff::Timestamp::now());
+        lookup::main(&Asked {
+            wanted,
+            config,
+            since,
+            is_everywhere: self.all_partitions,
+            as_json: self.form.is_json(),
+            routing,
+        })
+    }
+
     fn decode(&self, value: &[u8], limits: &Limits) -> Result<Event, Poison> {
         let headers: Vec<_> = self.header.iter().map(|(name, value)| (name.as_str(), Some(value.as_bytes()))).collect();
         limits.check(&RecordSize {
@@ -142,6 +189,23 @@ impl Explain {
         // A record always has a time: an event may have no other one.
         let now = Some(jiff::Timestamp::now().as_millisecond());
         limits.decode(Raw { key: None, value: Some(value), headers: &headers, timestamp_ms: now })
+    }
+}
+
+/// Whether an event can be named so.
+fn usable(wanted: &Wanted) -> Result<(), &'static str> {
+    let is_name = |text: &str, most: usize| !text.is_empty() && text.len() <= most && !text.contains(char::is_control);
+    match wanted {
+        Wanted::Event(id) if !is_name(id, MAX_EVENT_ID_BYTES) => {
+            Err("no event has such an id: expected 1 to 255 bytes without control characters")
+        }
+        Wanted::Event(id) if [".", ".."].contains(&id.as_str()) => {
+            Err("an address cannot contain this id: search the log for it")
+        }
+        Wanted::Run { workflow, run } if [workflow, run].iter().any(|name| name.is_empty()) => {
+            Err("no event has such a workflow and run: expected names that are not empty")
+        }
+        _ => Ok(()),
     }
 }
 

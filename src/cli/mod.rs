@@ -6,7 +6,6 @@ mod completions;
 mod dead_letters;
 mod demo;
 mod explain;
-mod explain_id;
 mod flags;
 mod healthcheck;
 mod interrupt;

@@ -24,6 +24,7 @@ mod offsets;
 mod ownership;
 mod parked_topic;
 mod partition;
+mod partitioner;
 mod reach;
 mod record;
 mod renewal;
@@ -56,6 +57,7 @@ pub(crate) use parked_topic::{
     ParkError, ParkedDelivery, ParkedHead, ParkedHeaders, ParkedTopics, ReadEnd, ReadError, ReadFrom, Visit, Visited,
 };
 pub(crate) use partition::{LedgerProgress, PartitionStatus};
+pub(crate) use partitioner::partition_of;
 pub(crate) use reach::{Wanted, reach};
 #[cfg(test)]
 pub(crate) use record::Headers;

@@ -4,6 +4,8 @@
 //! that stood below a partition's end when the scan was opened, and that Kafka still has, is visited once, in the order of its
 //! partition. Nothing is kept: a record is borrowed by the visitor and forgotten.
 
+mod committed;
+
 use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc, time::Duration};
 
 use rdkafka::{

@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use super::context::PipelineContext;
-use crate::{
-    agents::Endpoint,
-    dedup::{LedgerError, Record},
-};
+use crate::dedup::{LedgerError, Record};
 
 /// What is known of an event.
 pub(crate) struct KnownEvent {
@@ -38,8 +35,6 @@ impl KnownEvents {
     /// The address of a run on the server of a LangGraph agent, without secrets. `None` for an agent that is gone, or of another kind.
     pub(crate) fn run_url(&self, agent: &str, thread: &str, run: &str) -> Option<String> {
         let rules = self.0.rules.now().rules;
-        let runtime = rules.agents.get(agent)?;
-        matches!(runtime.spec.endpoint, Endpoint::LangGraph(_))
-            .then(|| format!("{}/threads/{thread}/runs/{run}", runtime.url.trim_end_matches('/')))
+        rules.agents.get(agent)?.spec.endpoint.run_url(thread, run)
     }
 }

@@ -23,6 +23,7 @@ mod dialects;
 mod docker;
 mod event_pages;
 mod expiry;
+mod explain;
 mod faults;
 mod http_delivery;
 mod kit_works;

@@ -1,0 +1,277 @@
+//! `explain --id` and `explain --workflow --run`: what became of events, from whoever knows it.
+//!
+//! A bridge that runs here is asked first. What it does not know for sure is looked for in Kafka: the record in the topic, its
+//! deliveries in the ledger topic, dead letters in theirs. So any machine answers, whichever replica has the partition.
+
+use std::{collections::BTreeSet, process::ExitCode, time::Duration};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    fate::{self, Known},
+    found::{Found, Wanted},
+    search::{InTopics, Letter, Search, SearchError},
+    text,
+};
+use crate::{
+    bridge::{Exit, LedgerLookup},
+    cli::{
+        ask::ask,
+        interrupt::Interrupt,
+        logging,
+        output::{self, fail},
+    },
+    config::Config,
+    kafka::ScanError,
+    routing::Routing,
+    yaml::excerpt,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The most events of a run for which the bridge here is asked.
+const MAX_ASKED: usize = 50;
+/// The most characters of an error.
+const MAX_CHARS: usize = 1_000;
+
+/// What is asked for, and how.
+pub(super) struct Asked<'a> {
+    pub(super) wanted: Wanted,
+    pub(super) config: &'a Config,
+    pub(super) since: Timestamp,
+    pub(super) is_everywhere: bool,
+    pub(super) as_json: bool,
+    /// The rules, or why they are not known.
+    pub(super) routing: Result<Routing, String>,
+}
+
+/// What the ledger topic says.
+struct Ledger {
+    lookup: LedgerLookup,
+    topic: String,
+    /// Why it says nothing.
+    missing: Option<String>,
+}
+
+/// Answers, and gives the exit code: 65 when nothing is known.
+pub(super) fn main(asked: &Asked<'_>) -> ExitCode {
+    logging::install(asked.config.log_format, "warn");
+    let answered = match &asked.wanted {
+        Wanted::Event(id) => from_bridge(&asked.config.admin_addr, id),
+        Wanted::Run { .. } => Err(String::new()),
+    };
+    if let Ok(page) = &answered
+        && is_last_word(page)
+    {
+        print(asked, page);
+        return ExitCode::SUCCESS;
+    }
+    let interrupt = match Interrupt::listen() {
+        Ok(interrupt) => interrupt,
+        Err(code) => return code,
+    };
+    let search = Search::new(asked.config, asked.since, interrupt);
+    match search.map_err(SearchError::from).and_then(|search| from_kafka(asked, &search, answered.as_ref().ok())) {
+        Ok((page, is_known)) => {
+            print(asked, &page);
+            if is_known { ExitCode::SUCCESS } else { Exit::Data.into() }
+        }
+        Err(SearchError::Interrupted(code)) => code,
+        Err(SearchError::Kafka(error)) => without_kafka(asked, answered, &error),
+    }
+}
+
+/// The bridge's answer stands, with what it could not look at.
+fn without_kafka(asked: &Asked<'_>, answered: Result<Value, String>, error: &ScanError) -> ExitCode {
+    match answered {
+        Ok(page) => {
+            print(asked, &page);
+            output::warnings(&[format!("only the bridge here was asked: {error}")]);
+            if page["state"] == "unknown" { Exit::Data.into() } else { ExitCode::SUCCESS }
+        }
+        Err(why) if why.is_empty() => fail(Exit::Unavailable, error),
+        Err(why) => fail(Exit::Unavailable, &format_args!("{why}\nworkflow-bridge: nor does Kafka answer: {error}")),
+    }
+}
+
+fn print(asked: &Asked<'_>, page: &Value) {
+    if asked.as_json {
+        output::result(format_args!("{}", output::json(page)));
+    } else {
+        output::result(format_args!("{}", text::describe(page)));
+    }
+}
+
+/// What the bridge at this address knows of an event.
+fn from_bridge(admin_addr: &str, event_id: &str) -> Result<Value, String> {
+    let (status, text) = ask(admin_addr, &["api", "events", event_id], TIMEOUT)?;
+    let page = serde_json::from_str::<Value>(&text).ok().filter(|page| page["event_id"] == event_id);
+    let mut page = page.ok_or_else(|| {
+        format!("{admin_addr} answered with status {status} and not about this event: is it a bridge of this version?")
+    })?;
+    if let Some(error) = page["error"].as_str() {
+        return Err(format!("{admin_addr}: {}", excerpt(error, MAX_CHARS)));
+    }
+    page["known_from"] = format!("the bridge at {admin_addr}").into();
+    Ok(page)
+}
+
+/// Whether nobody else can know more.
+fn is_last_word(page: &Value) -> bool {
+    page["state"] != "unknown" && page["note"].is_null()
+}
+
+/// The page, and whether anything is known.
+fn from_kafka(asked: &Asked<'_>, search: &Search<'_>, answered: Option<&Value>) -> Result<(Value, bool), SearchError> {
+    let routing = asked.routing.as_ref().ok();
+    let found = search.events(&asked.wanted, routing, asked.is_everywhere)?;
+    let mut pages = from_bridges(asked, &found.events, answered);
+    let ledger = ledger(asked, search, &found, &pages)?;
+    for (page, event) in pages.iter_mut().zip(&found.events) {
+        if page.as_ref().is_none_or(|(page, _)| !is_last_word(page))
+            && let Some(known) = ledger.lookup.page(&event.event_id, routing)
+        {
+            *page = Some((known, format!("the ledger topic {}", ledger.topic)));
+        }
+    }
+    let letters = letters(search, &found, &pages)?;
+    let mut events = Vec::with_capacity(pages.len());
+    for (page, event) in pages.into_iter().zip(&found.events) {
+        let known = Known {
+            page: page.filter(|(page, _)| page["state"] != "unknown"),
+            is_another: ledger.lookup.is_another(&event.event_id, event.digest),
+            committed: found.committed.get(&(event.place.topic.clone(), event.place.partition)).copied(),
+            letters: letters.as_deref(),
+            no_rules: asked.routing.as_ref().err().map(String::as_str),
+            no_ledger: ledger.missing.as_deref(),
+        };
+        events.push(fate::page(event, &known));
+    }
+    Ok(summary(asked, &found, events, letters.as_deref(), &ledger))
+}
+
+/// The page of each event as the bridge here knows it.
+fn from_bridges(asked: &Asked<'_>, events: &[Found], answered: Option<&Value>) -> Vec<Option<(Value, String)>> {
+    let from = |page: &Value| page["known_from"].as_str().unwrap_or_default().to_owned();
+    let mut is_there = true;
+    let ask = |event: &Found| {
+        if answered.is_some() || matches!(asked.wanted, Wanted::Event(_)) {
+            return answered.map(|page| (page.clone(), from(page)));
+        }
+        let page = if is_there { from_bridge(&asked.config.admin_addr, &event.event_id).ok() } else { None };
+        is_there &= page.is_some();
+        page.map(|page| {
+            let from = from(&page);
+            (page, from)
+        })
+    };
+    let mut pages: Vec<_> = events.iter().take(MAX_ASKED).map(ask).collect();
+    pages.resize(events.len(), None);
+    pages
+}
+
+/// Reads the ledger topic when somebody else than the bridge here may know more.
+fn ledger(
+    asked: &Asked<'_>,
+    search: &Search<'_>,
+    found: &InTopics,
+    pages: &[Option<(Value, String)>],
+) -> Result<Ledger, SearchError> {
+    let is_open = |page: &Option<(Value, String)>| page.as_ref().is_none_or(|(page, _)| !is_last_word(page));
+    let open: Vec<&Found> =
+        found.events.iter().zip(pages).filter(|(_, page)| is_open(page)).map(|(event, _)| event).collect();
+    let mut ids: Vec<String> = open.iter().map(|event| event.event_id.clone()).collect();
+    let mut partitions: BTreeSet<i32> = open.iter().map(|event| event.place.partition).collect();
+    if let (Wanted::Event(id), true) = (&asked.wanted, found.events.is_empty()) {
+        // The topic may have lost it already.
+        ids.push(id.clone());
+        partitions.clear();
+    }
+    let mut ledger = Ledger {
+        lookup: LedgerLookup::new(&asked.config.kafka.group_id, ids.iter().cloned()),
+        topic: asked.config.ledger_topic.clone().unwrap_or_default(),
+        missing: None,
+    };
+    if asked.config.ledger_topic.is_none() {
+        ledger.missing = Some("dedup.ledger_topic is off: ask the bridge that has the partition (--admin)".to_owned());
+    } else if !ids.is_empty() {
+        let partitions: Vec<i32> = partitions.into_iter().collect();
+        match search.ledger(&ledger.topic, &partitions, &mut ledger.lookup) {
+            Ok(()) => {}
+            Err(SearchError::Kafka(error @ ScanError::NoTopic(_))) => ledger.missing = Some(error.to_string()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(ledger)
+}
+
+/// The dead letters, when there may be some.
+fn letters(
+    search: &Search<'_>,
+    found: &InTopics,
+    pages: &[Option<(Value, String)>],
+) -> Result<Option<Vec<Letter>>, SearchError> {
+    let has_dead = |page: &Value| {
+        page["state"] == "unknown"
+            || page["deliveries"].as_array().into_iter().flatten().any(|delivery| delivery["status"] == "dead_lettered")
+    };
+    let may_have = |page: &Option<(Value, String)>| page.as_ref().is_none_or(|(page, _)| has_dead(page));
+    if found.poison.is_empty() && !pages.iter().any(may_have) {
+        return Ok(None);
+    }
+    let is_meant = |letter: &Letter| {
+        found.events.iter().any(|event| fate::is_of(letter, event))
+            || found.poison.iter().any(|record| letter.origin.as_ref() == Some(&record.place))
+    };
+    search.letters(&is_meant).map(Some)
+}
+
+/// What is printed, and whether anything is known.
+fn summary(
+    asked: &Asked<'_>,
+    found: &InTopics,
+    mut events: Vec<Value>,
+    letters: Option<&[Letter]>,
+    ledger: &Ledger,
+) -> (Value, bool) {
+    let committed = |place: &super::found::Place| found.committed.get(&(place.topic.clone(), place.partition)).copied();
+    let poison: Vec<Value> =
+        found.poison.iter().map(|record| fate::poison(record, committed(&record.place), letters)).collect();
+    let is_known = !events.is_empty() || !poison.is_empty();
+    let topics = asked.config.kafka.topics.join(", ");
+    let partitions = if found.is_of_key { "in the partition of its key" } else { "in all partitions" };
+    let read = format!("{} records of {topics} since {}, {partitions}", found.records, asked.since);
+    match &asked.wanted {
+        Wanted::Event(_) if events.len() == 1 && poison.is_empty() => (events.remove(0), true),
+        Wanted::Event(id) if !is_known => {
+            if let Some(mut page) = ledger.lookup.page(id, asked.routing.as_ref().ok()) {
+                page["known_from"] = format!("the ledger topic {}", ledger.topic).into();
+                page["note"] = format!("its record is not among the {read}").into();
+                return (page, true);
+            }
+            let why = ledger.missing.as_ref().map(|why| format!("; the ledger topic was not read: {why}"));
+            let note = format!(
+                "no such id within the window: it is not among the {read}, and the ledger topic has nothing of it{}. --since \
+                 looks further back",
+                why.unwrap_or_default()
+            );
+            (json!({"event_id": id, "state": "unknown", "deliveries": [], "read": read, "note": note}), false)
+        }
+        wanted => {
+            let note = (!is_known).then(|| format!("no event of it is among the {read}: --since looks further back"));
+            let of_key = "events with other keys in other partitions were not looked for: --all-partitions does";
+            let note = note.or_else(|| found.is_of_key.then(|| of_key.to_owned()));
+            let mut page = json!({
+                "events": events, "poison": poison, "records_not_kept": found.left_out, "read": read, "note": note,
+            });
+            match wanted {
+                Wanted::Event(id) => page["event_id"] = (&**id).into(),
+                Wanted::Run { workflow, run } => {
+                    page["workflow_id"] = (&**workflow).into();
+                    page["workflow_run_id"] = (&**run).into();
+                }
+            }
+            (page, is_known)
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Reading Kafka for `explain`: by assignment, as a member of no group, committing nothing.
+
+use std::{collections::BTreeMap, ops::ControlFlow, process::ExitCode};
+
+use jiff::Timestamp;
+
+use super::found::{Finder, Found, Place, PoisonRecord, Wanted};
+use crate::{
+    bridge::LedgerLookup,
+    cli::{interrupt::Interrupt, output, progress::Progress, scan},
+    config::Config,
+    event::Limits,
+    kafka::{MarkKind, ScanError, ScanProgress, Scanned, TopicReader, TopicRecord, partition_of},
+    routing::Routing,
+    yaml::excerpt,
+};
+
+/// The most dead letters that are kept.
+const MAX_LETTERS: usize = 1_000;
+/// The most characters of a text of a dead letter.
+const MAX_CHARS: usize = 255;
+
+/// Why there is no answer.
+pub(super) enum SearchError {
+    Kafka(ScanError),
+    Interrupted(ExitCode),
+}
+
+impl From<ScanError> for SearchError {
+    fn from(error: ScanError) -> Self {
+        Self::Kafka(error)
+    }
+}
+
+/// Reads the topics of one cluster.
+pub(super) struct Search<'c> {
+    config: &'c Config,
+    since: Timestamp,
+    interrupt: Interrupt,
+    reader: TopicReader,
+}
+
+/// What the topics of events have.
+pub(super) struct InTopics {
+    pub(super) events: Vec<Found>,
+    pub(super) poison: Vec<PoisonRecord>,
+    /// Records of events that found no room.
+    pub(super) left_out: u64,
+    /// Records that were read.
+    pub(super) records: u64,
+    /// Only the partition of the key was read.
+    pub(super) is_of_key: bool,
+    /// What the group has committed, by topic and partition.
+    pub(super) committed: BTreeMap<(String, i32), i64>,
+}
+
+/// A dead letter.
+#[derive(Debug, Clone)]
+pub(super) struct Letter {
+    pub(super) place: Place,
+    pub(super) event_id: Option<String>,
+    /// Where its record is.
+    pub(super) origin: Option<Place>,
+    pub(super) reason: String,
+    pub(super) delivery: Option<(String, String)>,
+    pub(super) done: Option<MarkKind>,
+}
+
+impl<'c> Search<'c> {
+    /// Makes the client; it connects when it is asked something.
+    pub(super) fn new(config: &'c Config, since: Timestamp, interrupt: Interrupt) -> Result<Self, ScanError> {
+        let reader = TopicReader::connect(&config.kafka, "reader of topics")?;
+        Ok(Self { config, since, interrupt, reader })
+    }
+
+    /// Finds the events: in the partition of their key, and in all when there is nothing, or when all are asked for.
+    pub(super) fn events(
+        &self,
+        wanted: &Wanted,
+        routing: Option<&Routing>,
+        is_everywhere: bool,
+    ) -> Result<InTopics, SearchError> {
+        let budget = &self.config.kafka.budget;
+        let limits = Limits::new(budget.max_record_bytes, budget.max_bytes);
+        let mut finder = Finder::new(wanted, limits, routing);
+        let key = wanted.key().filter(|_| !is_everywhere);
+        let is_of_key =
+            |partition, count| key.as_ref().is_none_or(|key| partition_of(key.as_bytes(), count) == partition);
+        let topics = &self.config.kafka.topics;
+        let mut find = |record: &Scanned<'_>| finder.take(record);
+        let mut records = self.read(topics, "events", &is_of_key, &mut find)?;
+        let mut only_key = key.is_some();
+        if only_key && finder.is_empty() {
+            let mut find = |record: &Scanned<'_>| finder.take(record);
+            let others = |partition, count| !is_of_key(partition, count);
+            records += self.read(topics, "events of other keys", &others, &mut find)?;
+            only_key = false;
+        }
+        let left_out = finder.left_out;
+        let (events, poison) = finder.into_events();
+        let places = events.iter().map(|found| &found.place).chain(poison.iter().map(|record| &record.place));
+        let mut partitions: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+        for place in places {
+            let known = partitions.entry(&place.topic).or_default();
+            if !known.contains(&place.partition) {
+                known.push(place.partition);
+            }
+        }
+        let mut committed = BTreeMap::new();
+        for (topic, partitions) in partitions {
+            for (partition, offset) in self.reader.committed(topic, &partitions)? {
+                committed.insert((topic.to_owned(), partition), offset);
+            }
+        }
+        Ok(InTopics { events, poison, left_out, records, is_of_key: only_key, committed })
+    }
+
+    /// Merges what the ledger topic has of these events. Without partitions, those of all are read.
+    pub(super) fn ledger(&self, topic: &str, partitions: &[i32], lookup: &mut LedgerLookup) -> Result<(), SearchError> {
+        let is_asked = |partition, _| partitions.is_empty() || partitions.contains(&partition);
+        let mut take = |record: &Scanned<'_>| lookup.take(record.key, record.value);
+        self.read(&[topic.to_owned()], "records of the ledger topic", &is_asked, &mut take).map(drop)
+    }
+
+    /// The dead letters that `is_meant` says yes to, with what was done about them.
+    pub(super) fn letters(&self, is_meant: &dyn Fn(&Letter) -> bool) -> Result<Vec<Letter>, SearchError> {
+        let kafka = &self.config.kafka;
+        let mut topics: Vec<_> = kafka.topics.iter().map(|topic| kafka.dead_letter_topic(topic)).collect();
+        topics.sort();
+        topics.dedup();
+        let mut letters: Vec<Letter> = Vec::new();
+        for topic in topics {
+            let mut take = |record: &Scanned<'_>| letter(&mut letters, record, is_meant);
+            match self.read(&[topic], "dead letters", &|_, _| true, &mut take) {
+                // It is made with the first letter.
+                Ok(_) | Err(SearchError::Kafka(ScanError::NoTopic(_))) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(letters)
+    }
+
+    fn read(
+        &self,
+        topics: &[String],
+        what: &str,
+        is_asked: &dyn Fn(i32, i32) -> bool,
+        take: &mut dyn FnMut(&Scanned<'_>),
+    ) -> Result<u64, SearchError> {
+        let mut records = 0;
+        for topic in topics {
+            let mut ranges = self.reader.ranges(topic, Some(self.since.as_millisecond()), None)?;
+            let count = i32::try_from(ranges.len()).unwrap_or(i32::MAX);
+            ranges.retain(|range| is_asked(range.partition, count));
+            let (mut at, mut progress) = (ScanProgress::of(&ranges), Progress::new());
+            let read = self.reader.read(topic, &ranges, &mut at, &mut |at, record| {
+                progress.tick(|| format!("{} of {} {what} read", at.done, at.all));
+                if let Some(record) = record {
+                    records += 1;
+                    take(&record);
+                }
+                if self.interrupt.is_asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            progress.end();
+            if read?.is_break() {
+                let ScanProgress { done, all, .. } = at;
+                output::note(format_args!("interrupted: {done} of {all} {what} were read, so nothing is said"));
+                return Err(SearchError::Interrupted(self.interrupt.exit().unwrap_or(ExitCode::SUCCESS)));
+            }
+            scan::warn_of_withheld(at.withheld);
+        }
+        Ok(records)
+    }
+}
+
+fn letter(letters: &mut Vec<Letter>, record: &Scanned<'_>, is_meant: &dyn Fn(&Letter) -> bool) {
+    let headers: Vec<_> = record.headers.iter().collect();
+    let shown = |text: &str| excerpt(text, MAX_CHARS);
+    match TopicRecord::read(&headers) {
+        TopicRecord::Letter(head) => {
+            let origin =
+                head.origin.map(|(topic, partition, offset)| Place { topic: topic.to_owned(), partition, offset });
+            let letter = Letter {
+                place: Place::of(record),
+                event_id: head.event_id.map(str::to_owned),
+                origin,
+                reason: shown(head.reason),
+                delivery: head.delivery.map(|(rule, agent)| (shown(rule), shown(agent))),
+                done: None,
+            };
+            if letters.len() < MAX_LETTERS && is_meant(&letter) {
+                letters.push(letter);
+            }
+        }
+        // It stands behind its letter, in the same partition.
+        TopicRecord::Mark(mark) => {
+            let at = (record.topic, mark.partition, mark.offset);
+            let marked = letters
+                .iter_mut()
+                .find(|letter| (&*letter.place.topic, letter.place.partition, letter.place.offset) == at);
+            if let Some(letter) = marked {
+                letter.done = Some(mark.kind);
+            }
+        }
+        TopicRecord::Foreign => {}
+    }
+}

@@ -1,0 +1,129 @@
+//! What became of events, for people.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::yaml::excerpt;
+
+/// The most characters that are shown of a text of a page.
+const MAX_CHARS: usize = 1_000;
+
+/// The page of an event, or of several.
+pub(super) fn describe(page: &Value) -> String {
+    let Some(events) = page["events"].as_array() else { return describe_event(page) };
+    let mut text = match page["event_id"].as_str() {
+        Some(id) => format!("event {}", excerpt(id, MAX_CHARS)),
+        None => format!("workflow {}, run {}", shown(&page["workflow_id"]), shown(&page["workflow_run_id"])),
+    };
+    let _ = write!(text, ": {} {}", events.len(), if events.len() == 1 { "event" } else { "events" });
+    for event in events {
+        let _ = write!(text, "\n\n{}", describe_event(event));
+    }
+    for record in page["poison"].as_array().into_iter().flatten() {
+        let _ = write!(
+            text,
+            "\n\n{}: no event ({}): {}",
+            place(&record["record"]),
+            shown(&record["reason"]),
+            shown(&record["error"])
+        );
+        describe_letters(&mut text, record);
+    }
+    if page["records_not_kept"].as_u64().is_some_and(|count| count > 0) {
+        let _ = write!(text, "\n\n{} records of more events are not shown", page["records_not_kept"]);
+    }
+    if page["note"].is_string() {
+        let _ = write!(text, "\n\n{}", shown(&page["note"]));
+    }
+    text
+}
+
+fn describe_event(page: &Value) -> String {
+    let mut text = format!("event {}: {}", shown(&page["event_id"]), shown(&page["state"]));
+    if page["event_type"].is_string() {
+        let [kind, workflow, run] = ["event_type", "workflow_id", "workflow_run_id"].map(|name| shown(&page[name]));
+        let _ = write!(text, "\n{kind} of {workflow}, run {run}");
+        let _ = write!(text, "\npublished in {}", place(&page["record"]));
+        if page["published"].is_string() {
+            let _ = write!(text, ", {}", shown(&page["published"]));
+        }
+        if let Some(copies) = page["copies"].as_u64().filter(|copies| *copies > 0) {
+            let _ = write!(text, ", and {copies} more {}", if copies == 1 { "time" } else { "times" });
+        }
+    }
+    if page["source"].is_object() {
+        let _ = write!(text, "\nread from {}, first seen {}", place(&page["source"]), shown(&page["first_seen"]));
+    }
+    for line in page["deliveries"].as_array().into_iter().flatten() {
+        describe_delivery(&mut text, line);
+    }
+    describe_letters(&mut text, page);
+    if page["note"].is_string() {
+        let _ = write!(text, "\n{}", shown(&page["note"]));
+    }
+    if let Some(partitions) = page["partitions"].as_array() {
+        let names: Vec<_> = partitions.iter().map(shown).collect();
+        let lag = if page["lag"].is_null() { "unknown".to_owned() } else { shown(&page["lag"]) };
+        let _ = write!(text, "\nthis replica has the partitions [{}], their lag is {lag}", names.join(", "));
+    }
+    if page["known_from"].is_string() {
+        let _ = write!(text, "\nas {} says", shown(&page["known_from"]));
+    }
+    text
+}
+
+fn describe_letters(text: &mut String, page: &Value) {
+    for letter in page["dead_letters"].as_array().into_iter().flatten() {
+        let _ = write!(text, "\n  dead letter {}: {}", place(&letter["letter"]), shown(&letter["reason"]));
+        if letter["rule"].is_string() {
+            let _ = write!(text, ", {}, for agent {}", shown(&letter["rule"]), shown(&letter["agent"]));
+        }
+        if letter["done"].is_string() {
+            let _ = write!(text, ", {} since", shown(&letter["done"]));
+        }
+    }
+}
+
+fn place(place: &Value) -> String {
+    format!("{}[{}]@{}", shown(&place["topic"]), shown(&place["partition"]), shown(&place["offset"]))
+}
+
+fn describe_delivery(text: &mut String, delivery: &Value) {
+    let has = |name: &str| !delivery[name].is_null();
+    let value = |name: &str| shown(&delivery[name]);
+    let attempts = if delivery["attempts"] == 1 { "attempt" } else { "attempts" };
+    let _ = write!(
+        text,
+        "\n  {}, for agent {}: {}, {} {attempts}",
+        value("rule"),
+        value("agent"),
+        value("status"),
+        value("attempts")
+    );
+    if delivery["generation"].as_u64().is_some_and(|generation| generation > 0) {
+        let _ = write!(text, ", generation {}", value("generation"));
+    }
+    if has("ended") {
+        let _ = write!(text, ", {}", value("ended"));
+    }
+    if has("thread_id") {
+        let run = if has("run_id") { format!(", run {}", value("run_id")) } else { String::new() };
+        let _ = write!(text, "\n    thread {}{run}", value("thread_id"));
+    }
+    if has("run_url") {
+        let _ = write!(text, "\n    {}", value("run_url"));
+    }
+    let failure = &delivery["last_failure"];
+    if failure.is_object() {
+        let status =
+            if failure["status"].is_null() { String::new() } else { format!(", status {}", shown(&failure["status"])) };
+        let _ = write!(text, "\n    last failure: {}{status}, {}", shown(&failure["class"]), shown(&failure["at"]));
+    }
+}
+
+/// A value for the terminal.
+fn shown(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    excerpt(&text, MAX_CHARS)
+}
