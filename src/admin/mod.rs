@@ -1,9 +1,10 @@
 //! The admin pages of a running bridge, for people, Prometheus and orchestrators.
 //!
-//! Owns the HTTP endpoints `/metrics`, `/healthz`, `/readyz`, `/api/status`, `/api/events/ID` and `/api/reload`, and who may ask for the
-//! last, which is the only one that changes anything. It shows a [`View`]; it does not know how delivery works.
+//! Owns the HTTP endpoints `/metrics`, `/healthz`, `/readyz`, `/api/status`, `/api/events`, `/api/events/ID` and `/api/reload`, and who may
+//! ask for the last, which is the only one that changes anything. It shows a [`View`]; it does not know how delivery works.
 
 mod caller;
+mod events;
 mod metrics;
 
 use std::{io, net::SocketAddr, sync::Arc};
@@ -23,6 +24,7 @@ use tokio::{
 };
 use tracing::info;
 
+pub(crate) use events::EventsQuery;
 pub(crate) use metrics::{MetricsError, Recorder, install};
 
 /// The answer of a health or readiness probe.
@@ -44,6 +46,11 @@ pub(crate) trait View: Send + Sync + 'static {
     fn status(&self) -> Value;
     /// What became of an event. Blocks: it reads the disk.
     fn event(&self, event_id: &str) -> EventPage;
+    /// The newest outcomes. Blocks: it reads the disk.
+    ///
+    /// # Errors
+    /// What is wrong with the query.
+    fn events(&self, query: &EventsQuery) -> Result<Value, String>;
     /// Loads the routing folder, or says what that would change. Blocks.
     fn reload(&self, is_trial: bool) -> ReloadPage;
 }
@@ -118,6 +125,7 @@ impl Bound {
             .route("/healthz", get(|State(pages): State<Pages>| async move { answer(pages.view.health()) }))
             .route("/readyz", get(|State(pages): State<Pages>| async move { answer(pages.view.readiness()) }))
             .route("/api/status", get(|State(pages): State<Pages>| async move { Json(pages.view.status()) }))
+            .route("/api/events", get(newest_events))
             .route("/api/events/{id}", get(event))
             .route("/api/reload", post(reload))
             .with_state(Pages { view, recorder, is_loopback: addr.ip().is_loopback() });
@@ -146,6 +154,20 @@ async fn event(State(pages): State<Pages>, Path(id): Path<String>) -> Response {
         Ok(EventPage::Known(page)) => Json(page).into_response(),
         Ok(EventPage::Unknown(page)) => (StatusCode::NOT_FOUND, Json(page)).into_response(),
         Ok(EventPage::Failed(page)) => (StatusCode::INTERNAL_SERVER_ERROR, Json(page)).into_response(),
+        // It panicked: the log has where.
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn newest_events(State(pages): State<Pages>, uri: Uri) -> Response {
+    let wrong = |problem: String| (StatusCode::BAD_REQUEST, Json(json!({"error": problem}))).into_response();
+    let query = match events::read(uri.query()) {
+        Ok(query) => query,
+        Err(problem) => return wrong(problem),
+    };
+    match spawn_blocking(move || pages.view.events(&query)).await {
+        Ok(Ok(page)) => Json(page).into_response(),
+        Ok(Err(problem)) => wrong(problem),
         // It panicked: the log has where.
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

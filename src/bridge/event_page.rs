@@ -90,7 +90,7 @@ fn without_record(consumer: &ConsumerStatus, (event_id, state): (&str, &str), no
 }
 
 /// The partitions of this replica, as `TOPIC/PARTITION`.
-fn partitions(consumer: &ConsumerStatus) -> Vec<String> {
+pub(super) fn partitions(consumer: &ConsumerStatus) -> Vec<String> {
     consumer.assigned.iter().map(|at| format!("{}/{}", at.topic, at.partition)).collect()
 }
 
@@ -123,7 +123,7 @@ fn delivery(delivery: &DeliveryRecord, run_url: &dyn Fn(&str, &str, &str) -> Opt
 }
 
 /// As in `events_total` for an event that has its outcome there.
-fn state(record: &Record) -> &'static str {
+pub(super) fn state(record: &Record) -> &'static str {
     match record.state() {
         RecordState::Pending => "pending",
         RecordState::Partial => "partial",
@@ -142,7 +142,7 @@ fn status(status: DeliveryStatus) -> &'static str {
 }
 
 /// RFC 3339 in UTC; a time that no calendar has as its number.
-fn time(ms: u64) -> Value {
+pub(super) fn time(ms: u64) -> Value {
     let time = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     time.map_or_else(|| ms.into(), |time| time.to_string().into())
 }

@@ -8,6 +8,7 @@ mod connect;
 mod drain;
 mod error;
 mod event_page;
+mod events_page;
 mod exit;
 mod ledger_lookup;
 mod redrive_check;

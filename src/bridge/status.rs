@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 
 use super::{
-    event_page,
+    event_page, events_page,
     reload::{Outcome, Reloader},
     spool::SpoolStatus,
 };
 use crate::{
-    admin::{EventPage, Probe, ReloadPage, View},
+    admin::{EventPage, EventsQuery, Probe, ReloadPage, View},
     dedup::Ledger,
     kafka::{AppenderStatus, ConsumerStatus, ConsumerView, LedgerAppender, LedgerProgress, PartitionStatus},
     pipeline::{AgentStatus, BreakerState, FormerEndpointStatus, KnownEvents},
@@ -124,6 +124,10 @@ impl View for Overview {
 
     fn event(&self, event_id: &str) -> EventPage {
         event_page::page(&self.events, &self.consumer.status(), event_id)
+    }
+
+    fn events(&self, query: &EventsQuery) -> Result<Value, String> {
+        events_page::page(&self.events, &self.consumer.status(), query)
     }
 
     fn status(&self) -> Value {

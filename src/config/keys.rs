@@ -45,7 +45,7 @@ keys! {
     ROUTING_RELOAD = "routing_reload" "BRIDGE_ROUTING_RELOAD" None, "5s", "how often the routing folder is looked at; a change is loaded while the bridge runs; off to load it only on SIGHUP and POST /api/reload";
     DATA = "data_dir" "BRIDGE_DATA_DIR" Some("--data-dir"), "data", "folder of the dedup ledger";
     SPOOL = "spool_dir" "WORKFLOW_EVENTS_SPOOL_DIR" None, "", "spool folder of publishers on this host, which the bridge drains; none by default";
-    ADMIN = "admin_addr" "BRIDGE_ADMIN_ADDR" Some("--admin"), "127.0.0.1:9464", "listen address of /metrics, /healthz, /readyz, /api/status, /api/events/ID and /api/reload";
+    ADMIN = "admin_addr" "BRIDGE_ADMIN_ADDR" Some("--admin"), "127.0.0.1:9464", "listen address of /metrics, /healthz, /readyz, /api/status, /api/events, /api/events/ID and /api/reload";
     WINDOW = "dedup.window" "BRIDGE_DEDUP_WINDOW" None, "7d", "how long an event is remembered";
     CACHE = "dedup.cache_bytes" "BRIDGE_DEDUP_CACHE_BYTES" None, "33554432", "cache of the ledger, in bytes; it takes several times as much memory";
     LEDGER_TOPIC = "dedup.ledger_topic" "BRIDGE_LEDGER_TOPIC" None, "on", "topic that carries the ledger to the other replicas: on for GROUP-ledger, off (one replica), or a name";

@@ -13,6 +13,7 @@ use super::{
     outcome::{CompletedEvent, Observer, Outcome},
     outcome_log::OutcomeLog,
     parking::Parking,
+    recent::{Ended, Recent},
     render::Renderer,
     replica::Replication,
     rules::RulesInForce,
@@ -41,6 +42,7 @@ pub(super) struct PipelineContext {
     pub(super) uncommitted: Uncommitted,
     pub(super) under_way: UnderWay,
     pub(super) outcomes: OutcomeCounters,
+    pub(super) recent: Recent,
     pub(super) outcome_log: OutcomeLog,
     pub(super) observer: Option<Observer>,
     pub(super) consumer: ConsumerView,
@@ -96,7 +98,7 @@ impl PipelineContext {
         &self,
         ticket: Option<Ticket>,
         acks: Option<&Acks>,
-        outcome: Outcome,
+        ended: &Ended<'_>,
         describe: impl FnOnce(Outcome) -> CompletedEvent,
     ) {
         if let Some(ticket) = ticket {
@@ -105,9 +107,10 @@ impl PipelineContext {
                 None => ticket.complete(),
             }
         }
-        self.outcomes.count(outcome);
+        self.outcomes.count(ended.outcome);
+        self.recent.add(ended);
         if let Some(observer) = &self.observer {
-            observer(describe(outcome));
+            observer(describe(ended.outcome));
         }
     }
 }

@@ -28,6 +28,7 @@ use super::{
     outcome::{CompletedEvent, Outcome},
     outcome_log::Subject,
     parking::follow::{Follower, ParkingDone, Work, commit},
+    recent::Ended,
     wait::begin_attempt,
 };
 use crate::{
@@ -326,7 +327,9 @@ impl Dispatcher {
         } else {
             Outcome::Delivered
         };
-        self.context.complete(state.take_ticket(), Some(state.acks()), outcome, |outcome| CompletedEvent {
+        let (event, origin) = (Some((&*state.event).into()), &state.received.origin);
+        let ended = Ended { outcome, event, origin, reason: None };
+        self.context.complete(state.take_ticket(), Some(state.acks()), &ended, |outcome| CompletedEvent {
             event_id: Some(state.event.id().to_owned()),
             origin: state.received.origin.clone(),
             outcome,
@@ -345,9 +348,10 @@ impl Dispatcher {
         reason: Option<&'static str>,
     ) -> Waiter {
         let WholeRecord { event, received, ticket, .. } = record;
-        self.context.complete(Some(ticket), acks, outcome, |outcome| CompletedEvent {
+        let ended = Ended { outcome, event: event.as_deref().map(Into::into), origin: &received.origin, reason };
+        self.context.complete(Some(ticket), acks, &ended, |outcome| CompletedEvent {
             event_id: event.as_ref().map(|event| event.id().to_owned()),
-            origin: received.origin,
+            origin: received.origin.clone(),
             outcome,
             deliveries: Vec::new(),
             reason,

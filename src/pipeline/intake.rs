@@ -18,7 +18,8 @@ use super::{
     cost::{self, EventCost},
     event_state::{Arrival, Message, Poisoned, Received},
     outcome::{CompletedEvent, Outcome},
-    outcome_log::{UnmatchedEvent, excerpt},
+    outcome_log::{EventNames, excerpt},
+    recent::Ended,
     rules::InForce,
 };
 use crate::{
@@ -58,7 +59,7 @@ impl Intake {
     }
 
     /// Logs an event that no rule matches. A misspelt type matches no rule, and its events would vanish silently.
-    fn log_unmatched(&mut self, event: &UnmatchedEvent<'_>, origin: &Origin) {
+    fn log_unmatched(&mut self, event: &EventNames<'_>, origin: &Origin) {
         self.context.outcome_log.unmatched(event, origin, false);
         if !matches!(event.event_type, EventType::Other(_)) {
             return;
@@ -96,11 +97,13 @@ impl Intake {
         !matches!(self.context.ledger.get(event_id), Ok(None))
     }
 
-    fn unmatched(&mut self, event: &UnmatchedEvent<'_>, origin: Origin, ticket: Ticket) {
-        self.log_unmatched(event, &origin);
-        self.context.complete(Some(ticket), None, Outcome::Unmatched, |outcome| CompletedEvent {
-            event_id: Some(event.id.to_owned()),
-            origin,
+    fn unmatched(&mut self, event: &EventNames<'_>, origin: &Origin, ticket: Ticket) {
+        self.log_unmatched(event, origin);
+        let event_id = event.id;
+        let ended = Ended { outcome: Outcome::Unmatched, event: Some(*event), origin, reason: None };
+        self.context.complete(Some(ticket), None, &ended, |outcome| CompletedEvent {
+            event_id: Some(event_id.to_owned()),
+            origin: origin.clone(),
             outcome,
             deliveries: Vec::new(),
             reason: None,
@@ -130,7 +133,7 @@ impl Receive for Intake {
         let (event, rules, redrive) = match self.read(&record) {
             Ok(Read::Event(event, rules, redrive)) => (event, rules, redrive),
             Ok(Read::Unmatched(event)) => {
-                return self.unmatched(&(&event).into(), record.origin, record.ticket);
+                return self.unmatched(&(&event).into(), &record.origin, record.ticket);
             }
             Err(poison) => {
                 record.ticket.charge(cost::poison(record.copy_cost()));
@@ -149,7 +152,7 @@ impl Receive for Intake {
             }
         }
         if plan.is_empty() && redrive.is_none() && !self.is_known(event.id()) {
-            return self.unmatched(&(&event).into(), record.origin, record.ticket);
+            return self.unmatched(&(&event).into(), &record.origin, record.ticket);
         }
         record.ticket.charge(charge);
 

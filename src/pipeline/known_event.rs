@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::context::PipelineContext;
+use super::{
+    context::PipelineContext,
+    recent::{RecentAnswer, RecentQuery},
+};
 use crate::dedup::{LedgerError, Record};
 
 /// What is known of an event.
@@ -30,6 +33,11 @@ impl KnownEvents {
         // In this order: what is committed in between has a record.
         let is_uncommitted = self.0.uncommitted.contains(event_id);
         Ok(KnownEvent { record: self.0.ledger.get(event_id)?, is_uncommitted })
+    }
+
+    /// The newest outcomes that are asked for.
+    pub(crate) fn recent(&self, query: &RecentQuery<'_>) -> RecentAnswer {
+        self.0.recent.find(query)
     }
 
     /// The address of a run on the server of a LangGraph agent, without secrets. `None` for an agent that is gone, or of another kind.

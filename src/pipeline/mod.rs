@@ -20,6 +20,7 @@
 //! | `limiter`, `breaker`, `probe_queue`, `rate`, `concurrency` | when an agent may be called |
 //! | `under_way` | one attempt of a delivery at a time |
 //! | `known_event` | what is known of one event |
+//! | `recent` | the newest outcomes, for a page |
 //! | `replica` | the ledger topic: what is appended to it, and merged from it |
 //! | `uncommitted`, `expiry` | when a ledger record may be removed |
 //! | `rewrite` | records that the ledger topic gets again |
@@ -50,6 +51,7 @@ mod outcome_log;
 mod parking;
 mod probe_queue;
 mod rate;
+mod recent;
 mod reload;
 mod render;
 mod replica;
@@ -77,6 +79,7 @@ pub(crate) use intake::Intake;
 pub(crate) use known_event::{KnownEvent, KnownEvents};
 pub(crate) use outcome::{CompletedEvent, DeadLetterReason, Observer, Outcome};
 pub(crate) use outcome_log::OutcomeLog;
+pub(crate) use recent::{RecentEvent, RecentQuery};
 pub(crate) use reload::{OpenDeliveries, RulesHandle};
 pub(crate) use replica::{Replication, replicate};
 pub(crate) use runtime::{AgentStatus, FormerEndpointStatus};
@@ -93,6 +96,7 @@ use context::PipelineContext;
 use dispatch::Dispatcher;
 use instruments::OutcomeCounters;
 use parking::Parking;
+use recent::Recent;
 use render::Renderer;
 use rules::RulesInForce;
 use uncommitted::Uncommitted;
@@ -152,6 +156,7 @@ impl Pipeline {
             uncommitted: Uncommitted::default(),
             under_way: UnderWay::default(),
             outcomes: OutcomeCounters::new(),
+            recent: Recent::new(),
             outcome_log: parts.outcome_log,
             observer: parts.observer,
             consumer: parts.consumer,

@@ -109,7 +109,7 @@ impl OutcomeLog {
     }
 
     /// No rule matches an event. One that `was_matched` has a ledger record: its rule is gone.
-    pub(super) fn unmatched(self, event: &UnmatchedEvent<'_>, origin: &Origin, was_matched: bool) {
+    pub(super) fn unmatched(self, event: &EventNames<'_>, origin: &Origin, was_matched: bool) {
         outcome!(
             self.unmatched || (was_matched && self.matched), info, event_id = event.id, workflow_id = &*excerpt(event.workflow_id),
             workflow_run_id = &*excerpt(event.workflow_run_id), event_type = &*excerpt(event.event_type.as_str()),
@@ -138,15 +138,16 @@ fn redriven(generation: u32) -> Option<u32> {
     (generation > 0).then_some(generation)
 }
 
-/// What is known of an event that no rule matches.
-pub(super) struct UnmatchedEvent<'a> {
+/// What an event is called.
+#[derive(Clone, Copy)]
+pub(super) struct EventNames<'a> {
     pub(super) id: &'a str,
     pub(super) event_type: &'a EventType,
-    workflow_id: &'a str,
-    workflow_run_id: &'a str,
+    pub(super) workflow_id: &'a str,
+    pub(super) workflow_run_id: &'a str,
 }
 
-impl<'a> From<&'a Event> for UnmatchedEvent<'a> {
+impl<'a> From<&'a Event> for EventNames<'a> {
     fn from(event: &'a Event) -> Self {
         Self {
             id: event.id(),
@@ -157,7 +158,7 @@ impl<'a> From<&'a Event> for UnmatchedEvent<'a> {
     }
 }
 
-impl<'a> From<&'a Projected> for UnmatchedEvent<'a> {
+impl<'a> From<&'a Projected> for EventNames<'a> {
     fn from(event: &'a Projected) -> Self {
         Self {
             id: event.id(),

@@ -1,6 +1,8 @@
 //! The admin pages of a running bridge.
 
-use crate::kit::{BridgeSetup, HttpAgent, PATIENCE, TestEvent, event, kafka, poll, unique, when};
+use serde_json::Value;
+
+use crate::kit::{Bridge, BridgeSetup, HttpAgent, PATIENCE, TestEvent, event, kafka, poll, unique, when};
 
 #[test]
 fn metrics_health_and_status_say_what_happened() {
@@ -60,5 +62,50 @@ rules:
             sample.name
         );
     }
+    newest_outcomes(&bridge, &topic, &prefix, unmatched.id());
     bridge.stop();
+}
+
+/// `/api/events` after five events, two repeats and one that no rule matches.
+fn newest_outcomes(bridge: &Bridge, topic: &str, prefix: &str, unmatched: &str) {
+    let ask = |query: &str| {
+        let (status, body) = bridge.ask(&format!("/api/events{query}"));
+        (status, serde_json::from_str::<Value>(&body).expect("it is JSON"))
+    };
+    let outcomes = |page: &Value| {
+        let events = page["events"].as_array().into_iter().flatten();
+        let mut outcomes: Vec<_> =
+            events.map(|event| event["outcome"].as_str().unwrap_or_default().to_owned()).collect();
+        outcomes.sort();
+        outcomes
+    };
+    let (status, page) = ask("");
+    let expected: Vec<_> = [["delivered"; 5].as_slice(), &["duplicate"; 2], &["unmatched"]].concat();
+    assert_eq!(
+        (status, outcomes(&page), &page["remembered"]),
+        (200, expected.iter().map(ToString::to_string).collect(), &8.into())
+    );
+    assert_eq!(page["partitions"].as_array().map(Vec::len), Some(2), "{page:#}");
+    let (_, page) = ask("?outcome=delivered&limit=2");
+    assert_eq!(
+        (outcomes(&page).len(), &page["not_listed"], &page["events"][0]["state"]),
+        (2, &3.into(), &"delivered".into())
+    );
+    let (_, page) = ask(&format!("?workflow=etl_daily&run=run-{prefix}-0"));
+    assert_eq!(outcomes(&page), ["delivered", "duplicate"], "{page:#}");
+    let (_, page) = ask(&format!("?run=run-{unmatched}"));
+    let line = &page["events"][0];
+    assert_eq!(
+        (&line["event_type"], &line["record"]["topic"]),
+        (&"WORKFLOW_TRIGGERED".into(), &topic.into()),
+        "{page:#}"
+    );
+    for (query, says) in [
+        ("?outcome=lost", "delivered, parked, duplicate, unmatched, dead_lettered"),
+        ("?limit=0", "from 1 to 1000"),
+        ("?flow=a", "workflow, run, outcome and limit"),
+    ] {
+        let (status, page) = ask(query);
+        assert!(status == 400 && page["error"].as_str().is_some_and(|error| error.contains(says)), "{page}");
+    }
 }
