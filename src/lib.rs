@@ -1,8 +1,9 @@
 //! workflow-bridge: when an Airflow workflow completes, the right LangGraph agent runs once.
 //!
 //! Public is what another crate may build on: the [`event`], the [`publish`] client, how to reach Kafka ([`connection`]),
-//! and the command line. Everything else is private; ARCHITECTURE.md says which room may use which. The `service` feature
-//! (on by default) is the whole bridge; without it the crate is what a publisher needs.
+//! scheduled jobs ([`runner`]), and the command line. Everything else is private; ARCHITECTURE.md says which room may use
+//! which. The `service` feature (on by default) is the whole bridge; without it the crate is what a publisher needs, and
+//! with `runner` what the Python wheel has.
 
 #![warn(unreachable_pub)]
 
@@ -12,13 +13,15 @@ pub mod publish;
 
 #[cfg(test)]
 mod cases;
-#[cfg_attr(not(feature = "service"), expect(dead_code, reason = "the publish client reads no settings"))]
+#[cfg_attr(not(feature = "service"), expect(dead_code, reason = "the publish client and the runner use a part of it"))]
 mod files;
 #[cfg_attr(not(feature = "service"), expect(dead_code, reason = "the publish client uses a part of it"))]
 mod sync;
 
 #[cfg(feature = "service")]
 pub mod cli;
+#[cfg(feature = "runner")]
+pub mod runner;
 #[cfg(feature = "service")]
 #[doc(hidden)]
 pub mod testing;
@@ -47,5 +50,6 @@ mod routing;
 mod telemetry;
 #[cfg(feature = "service")]
 mod throttle;
-#[cfg(feature = "service")]
+#[cfg(any(feature = "service", feature = "runner"))]
+#[cfg_attr(not(feature = "service"), expect(dead_code, reason = "the runner reads no variables and no secrets"))]
 mod yaml;

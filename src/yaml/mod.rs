@@ -13,9 +13,16 @@ mod secrecy;
 mod unclosed;
 mod words;
 
+#[cfg(feature = "service")]
 pub(crate) use anchors::Expansion;
 pub(crate) use faults::Faults;
 pub(crate) use node::{Data, Entry, Node};
-pub(crate) use read::{read, read_within};
-pub(crate) use secrecy::{is_key, is_variable_name, shown_key, shown_path, shown_variable};
-pub(crate) use words::{Position, excerpt, misspelling, one_line, quoted, suggestion, visible};
+pub(crate) use read::read;
+#[cfg(feature = "service")]
+pub(crate) use read::read_within;
+pub(crate) use secrecy::shown_key;
+#[cfg(feature = "service")]
+pub(crate) use secrecy::{is_key, is_variable_name, shown_path, shown_variable};
+pub(crate) use words::{Position, one_line, quoted, suggestion};
+#[cfg(feature = "service")]
+pub(crate) use words::{excerpt, misspelling, visible};
