@@ -112,6 +112,7 @@ fn every_file_that_the_documents_name_is_there() {
         "python/tests",
         "python/workflow_events",
         "python/airflow_integration",
+        "python/workflow_runner",
     ] {
         list(&root.join(folder), &mut code);
     }

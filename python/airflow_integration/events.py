@@ -17,7 +17,7 @@ from .context import CallArgs, Subject, deadline_id, id_text, resolve, text, who
 from .identity import Attempt
 from .log import log
 from .payload import payload_of
-from .sending import SendOptions, send
+from .sending import SOURCE, SendOptions, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,11 +90,18 @@ def publish_task(event_type: str, task_id: Any, args: CallArgs, data: dict[str, 
 
 
 def publish_dag(
-    event_type: str, args: CallArgs, data: dict[str, Any], options: SendOptions, *, blind: bool = False
+    event_type: str,
+    args: CallArgs,
+    data: dict[str, Any],
+    options: SendOptions,
+    *,
+    blind: bool = False,
+    source: str = SOURCE,
 ) -> bool:
     """The completion (or the start) of a DAG run: one event for each clear of the run.
 
-    ``blind``: the caller cannot detect a clear, so without a clear number the id must not be derived.
+    ``blind``: the caller cannot detect a clear, so without a clear number the id must not be derived. ``source``: whose
+    run it is, when it is not one of Airflow.
     """
     subject = _subject(args)
     if subject is None:
@@ -110,9 +117,10 @@ def publish_dag(
         discriminator=_discriminator(options.key, subject._replace(blind=unknown and deadline is None), deadline),
         publisher=_other_run(subject),
     )
-    shaped = payload_of({"data": {"dag_id": subject.dag_id, **data}})
+    dag_id = {"dag_id": subject.dag_id} if source == SOURCE else {}
+    shaped = payload_of({"data": {**dag_id, **data}})
     known = {"scope": identity.DAG}
-    return send(event_id, event_type, subject, shaped, known, options)
+    return send(event_id, event_type, subject, shaped, known, options, source)
 
 
 def _subject(args: CallArgs) -> Subject | None:

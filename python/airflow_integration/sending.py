@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from .context import Subject
 
+SOURCE = "AIRFLOW"
+"""The source of an event."""
 IN_A_TASK = 5.0
 """Seconds that a helper may take in a task process."""
 IN_A_DAG_CALLBACK = 1.0
@@ -84,13 +86,14 @@ def send(
     payload: dict[str, Any],
     known: dict[str, Any],
     options: SendOptions,
+    source: str = SOURCE,
 ) -> bool:
     event, _ = to_json(
         {
             "event_id": event_id,
             "event_type": event_type,
             "timestamp": timestamp(datetime.datetime.now(datetime.timezone.utc)),
-            "source": "AIRFLOW",
+            "source": source,
             "workflow_id": subject.dag_id,
             "workflow_run_id": subject.run_id,
             "metadata": metadata_of(options.metadata, known, os.environ),

@@ -1,4 +1,5 @@
-//! The native module of `workflow_events`: the publish client of workflow-bridge, in the interpreter's process.
+//! The native module of `workflow_events` and `workflow_runner`: the publish client of workflow-bridge and the scheduled jobs, in
+//! the interpreter's process.
 //!
 //! Owns the conversion between the two languages. Its invariants: the interpreter's lock is released in every call that can
 //! wait or touch the disk, no thread but the caller's runs Python, and no secret is part of a message or a repr.
@@ -7,6 +8,7 @@
 mod batch;
 mod outcome;
 mod publisher;
+mod runner;
 mod settings;
 
 use pyo3::prelude::*;
@@ -23,6 +25,7 @@ mod _native {
         batch::PublishBatch,
         outcome::Outcome,
         publisher::{NativeError, Publisher, SettingsError},
+        runner::{ConfigProblems, JobNotStarted, JobProcess, RetryPolicy, read_job, read_runner},
         settings::Setting,
     };
 

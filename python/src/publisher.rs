@@ -58,7 +58,7 @@ pub struct Publisher {
 }
 
 /// Seconds as a duration: zero for NaN and negative numbers, at most a century.
-fn duration(seconds: f64) -> Duration {
+pub fn duration(seconds: f64) -> Duration {
     const CENTURY: Duration = Duration::from_secs(3_155_760_000);
     if seconds > 0.0 { Duration::try_from_secs_f64(seconds).unwrap_or(CENTURY).min(CENTURY) } else { Duration::ZERO }
 }

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Set
 
+import pytest
 import workflow_events
 
 TYPED = Path(__file__).parent / "typed"
@@ -39,8 +40,9 @@ def test_a_program_that_uses_it_wrongly_has_one_where_it_is_wrong(tmp_path: Path
     assert found == expected, ran.stdout + ran.stderr
 
 
-def test_the_package_itself_has_no_type_error(tmp_path: Path) -> None:
-    ran = mypy(tmp_path, "--package", "workflow_events")
+@pytest.mark.parametrize("package", ["workflow_events", "workflow_runner"])
+def test_the_package_itself_has_no_type_error(package: str, tmp_path: Path) -> None:
+    ran = mypy(tmp_path, "--package", package)
     assert (ran.returncode, ran.stdout + ran.stderr) == (0, "")
 
 
@@ -50,7 +52,8 @@ def test_the_stubs_of_the_native_module_have_what_it_has() -> None:
     folder = Path(workflow_events.__file__).parent
     assert (folder / "py.typed").exists()
     stubs = (folder / "_native.pyi").read_text()
-    for kind in (_native.Publisher, _native.Outcome, _native.PublishBatch, _native.Setting):
+    own = (_native.Publisher, _native.Outcome, _native.PublishBatch, _native.Setting)
+    for kind in (*own, _native.RetryPolicy, _native.JobProcess):
         for name in vars(kind):
             if not name.startswith("_"):
                 assert re.search(rf"def {name}\b", stubs), f"the stubs lack {kind.__name__}.{name}"

@@ -5,14 +5,20 @@ from typing import Literal, Optional, TypedDict, Union, final, type_check_only
 
 __all__ = [
     "SETTINGS",
+    "ConfigProblems",
+    "JobNotStarted",
+    "JobProcess",
     "NativeError",
     "Outcome",
     "PublishBatch",
     "Publisher",
+    "RetryPolicy",
     "Setting",
     "SettingsError",
     "__version__",
     "default_spool_folder",
+    "read_job",
+    "read_runner",
 ]
 
 __version__: str
@@ -127,3 +133,40 @@ class PublishBatch:
     def added(self) -> int: ...
     def add(self, events: Sequence[bytes]) -> None: ...
     def finish(self, outcomes: list[Outcome]) -> None: ...
+
+class ConfigProblems(Exception):
+    args: tuple[list[str]]
+
+class JobNotStarted(Exception):
+    args: tuple[int, str]
+
+def read_runner(path: str, time_zones: list[str]) -> str: ...
+def read_job(path: str) -> str: ...
+
+@final
+class RetryPolicy:
+    def __new__(
+        cls,
+        max_retries: int,
+        initial_delay_seconds: float,
+        backoff_multiplier: float,
+        max_delay_seconds: float,
+        retryable_exit_codes: list[int],
+        retryable_error_patterns: list[str],
+    ) -> RetryPolicy: ...
+    def should_retry(self, exit_code: int, error_message: str, attempt: int) -> bool: ...
+    def delay(self, attempt: int) -> float: ...
+
+@final
+class JobProcess:
+    def __new__(
+        cls,
+        command: list[str],
+        variables: list[tuple[str, str]],
+        working_directory: Optional[str] = None,
+        timeout: Optional[float] = None,
+    ) -> JobProcess: ...
+    def wait(self, seconds: float) -> tuple[list[tuple[bool, str]], Optional[tuple[int, bool]]]: ...
+    def terminate(self) -> None: ...
+    def close(self, grace: float) -> None: ...
+    def error_output(self) -> str: ...

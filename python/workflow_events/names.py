@@ -45,3 +45,5 @@ class EventSource(_Names):
     AIRFLOW = "AIRFLOW"
     LANGGRAPH = "LANGGRAPH"
     FASTAPI = "FASTAPI"
+    DAGSTER = "DAGSTER"
+    RUNNER = "RUNNER"

@@ -77,6 +77,10 @@ names! {
         LangGraph = "LANGGRAPH",
         /// A FastAPI service.
         FastApi = "FASTAPI",
+        /// Dagster.
+        Dagster = "DAGSTER",
+        /// A job that `python -m workflow_runner run` has run.
+        Runner = "RUNNER",
         /// A system that reports its runs in the format of OpenLineage.
         OpenLineage = "OPENLINEAGE",
     }

@@ -81,6 +81,14 @@ fn every_command_in_the_documents_is_one_that_a_test_runs() {
         ("python -m workflow_events drain", "python/tests/test_drain_command.py"),
         ("python -m workflow_events drain --watch 30", "python/tests/test_drain_command.py, with less patience"),
         ("python -m workflow_events drain --watch 5", "python/tests/test_drain_command.py, with less patience"),
+        (
+            "python -m workflow_runner check --runner-config examples/runner/runner.yaml",
+            "python/tests/runner/test_runner_docs.py",
+        ),
+        (
+            "python -m workflow_runner run --runner-config examples/runner/runner.yaml --schedule acme-orders",
+            "python/tests/runner/test_runner_docs.py",
+        ),
         ("export KAFKA_BOOTSTRAP_SERVERS=localhost:9092", "every test of python/tests/airflow, on a free port"),
         ("export ENVIRONMENT=dev", "python/tests/airflow/test_examples_on_airflow.py, with staging"),
         (

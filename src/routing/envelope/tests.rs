@@ -108,9 +108,9 @@ fn what_is_probably_a_mistake_is_a_warning_at_its_place() {
         ),
         (
             "source: [AIRFLO]",
-            "5:55: rule `r`, when.source: the string \"AIRFLO\" matches none of the names that are known (AIRFLOW, LANGGRAPH, FASTAPI, OPENLINEAGE): did you mean `AIRFLOW`?",
+            "5:55: rule `r`, when.source: the string \"AIRFLO\" matches none of the names that are known (AIRFLOW, LANGGRAPH, FASTAPI, DAGSTER, RUNNER, OPENLINEAGE): did you mean `AIRFLOW`?",
         ),
-        ("source: [dagster]", "5:55: rule `r`, when.source: the string \"dagster\" matches none of the names"),
+        ("source: [prefect]", "5:55: rule `r`, when.source: the string \"prefect\" matches none of the names"),
         ("source: [{prefix: air}]", "5:55: rule `r`, when.source: a map matches none of the names"),
         (
             "workflow_id: [{anything-but: 7}]",

@@ -1,0 +1,111 @@
+"""The Python names of runner.yaml and of the retry policy. src/runner/tests.rs has the rules of the files."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict
+
+import pytest
+import workflow_runner
+from workflow_runner import JobConfig, RetryConfig, RetryPolicy, RunnerConfig, RunnerConfigError
+
+
+def test_the_files_become_objects(jobs: Any) -> None:
+    retry = {"max_retries": 2, "retryable_exit_codes": [3]}
+    jobs.add(
+        "nightly",
+        "true",
+        {"retry_config": retry, "environment": "prod"},
+        cron="@daily",
+        timezone="Europe/Berlin",
+        tags={"team": "data", "priority": 1},
+        timeout_seconds=60,
+    )
+    jobs.add("often", "true", interval_seconds=45, enabled=False)
+    config = RunnerConfig.from_yaml(jobs.path)
+    assert (config.mode, config.orchestrator.type, config.orchestrator.concurrency_per_tenant) == (
+        "orchestrated",
+        "airflow",
+        1,
+    )
+    assert config.path == str(jobs.path)
+    nightly, often = config.orchestrator.schedules
+    assert (nightly.name, nightly.cron, nightly.cron_fields, nightly.interval_seconds) == (
+        "nightly",
+        "@daily",
+        "0 0 * * *",
+        None,
+    )
+    assert (nightly.timezone, nightly.tags, nightly.timeout_seconds) == (
+        "Europe/Berlin",
+        {"team": "data", "priority": "1"},
+        60,
+    )
+    assert (often.cron, often.interval_seconds, often.enabled) == (None, 45, False)
+    assert config.schedule("often") == often and config.schedule("no") is None
+    job = JobConfig.from_yaml(nightly.config)
+    assert (job.tenant_id, job.connector, job.environment) == ("acme", "stripe", "prod")
+    assert job.retry_config == RetryConfig(max_retries=2, retryable_exit_codes=[3])
+    assert JobConfig.from_yaml(often.config).retry_config is None
+
+
+def test_the_guides_own_line_of_code_works(jobs: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs.add("my_job", "true", cron="0 * * * *")
+    config = RunnerConfig.from_yaml(str(jobs.path))
+    print(f"Loaded {len(config.orchestrator.schedules)} schedules")
+    assert capsys.readouterr().out == "Loaded 1 schedules\n"
+
+
+def test_a_wrong_file_is_a_value_error_with_every_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "runner.yaml"
+    path.write_text(
+        "runner:\n  orchestrator:\n    type: aiflow\n"
+        "    schedules:\n      - {name: a, config: a.yaml, cron: '61 * * * *'}\n"
+    )
+    with pytest.raises(ValueError) as raised:
+        RunnerConfig.from_yaml(path)
+    assert isinstance(raised.value, RunnerConfigError)
+    assert raised.value.problems == [
+        f'{path}:3:11: `runner.orchestrator.type`: expected `dagster` or `airflow`, found the string "aiflow": did you '
+        "mean `airflow`?",
+        f'{path}:5:41: schedule a: `cron`: minute: expected 0 to 59, found "61"',
+    ]
+    with pytest.raises(RunnerConfigError, match="no.yaml: the file cannot be read: No such file or directory"):
+        JobConfig.from_yaml(tmp_path / "no.yaml")
+
+
+def test_the_policy_decides_as_the_configuration_says() -> None:
+    policy = RetryPolicy(RetryConfig(max_retries=2, retryable_exit_codes=[7], retryable_error_patterns=["timed? out"]))
+    assert policy.should_retry(7)
+    assert policy.should_retry(1, "Connection TIMED OUT", attempt=1)
+    assert not policy.should_retry(1, "disk full")
+    assert not policy.should_retry(7, attempt=2)
+    assert [policy.calculate_delay(attempt) for attempt in range(8)] == [5, 10, 20, 40, 80, 160, 300, 300]
+    assert not RetryPolicy(None).should_retry(1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"retryable_error_patterns": ["("]}, r"retry_config: retryable_error_patterns\[0\]: expected a regular"),
+        ({"max_retries": -1}, "retry_config: "),
+        ({"max_retries": "3"}, "retry_config: "),
+        ({"retryable_exit_codes": [256]}, "retry_config: "),
+    ],
+)
+def test_a_wrong_policy_is_a_configuration_error(wrong: Dict[str, Any], message: str) -> None:
+    with pytest.raises(RunnerConfigError, match=message):
+        RetryPolicy(RetryConfig(**wrong))
+
+
+def test_the_package_imports_no_orchestrator_and_has_every_public_name() -> None:
+    for name in workflow_runner.__all__:
+        assert getattr(workflow_runner, name) is not None
+        assert name in dir(workflow_runner)
+    with pytest.raises(AttributeError, match="module 'workflow_runner' has no attribute 'nothing'"):
+        workflow_runner.nothing  # type: ignore[attr-defined]  # noqa: B018
+    program = (
+        "import sys, workflow_runner.__main__; print(sorted({'airflow', 'dagster', 'pydantic'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert ran.stdout == "[]\n"

@@ -1,0 +1,111 @@
+"""`python -m workflow_runner`: checks runner.yaml, and runs one job.
+
+Exit codes: 0 done; 64 usage; 78 the configuration is wrong; `run` has the code of the job.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import signal
+import sys
+from datetime import datetime, timezone
+from typing import Any, NoReturn, Optional, Sequence
+
+from . import event, log
+from .config import RunnerConfig, job_of
+from .errors import RunnerConfigError
+from .job import run_job
+
+USAGE, CONFIG = 64, 78
+
+
+class _Usage(Exception):
+    """The arguments are wrong."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise _Usage(f"{self.format_usage()}{message}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m workflow_runner",
+        description="Jobs on a schedule, from runner.yaml.",
+        epilog=(__doc__ or "").split("\n\n", 1)[1],
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    check = commands.add_parser("check", help="report every mistake in runner.yaml and in all job files")
+    run = commands.add_parser("run", help="run one job now, and exit with its code")
+    run.add_argument("--schedule", required=True, metavar="NAME", help="whose job")
+    run.add_argument("--run-id", metavar="ID", help="of the event; two runs with one id are one event")
+    for command in (check, run):
+        command.add_argument("--runner-config", required=True, metavar="FILE", help="runner.yaml")
+    return parser
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Runs a command: its exit code."""
+    try:
+        options = _parser().parse_args(arguments)
+        return _check(options) if options.command == "check" else _run(options)
+    except _Usage as error:
+        print(error, file=sys.stderr)
+        return USAGE
+    except RunnerConfigError as error:
+        print(error, file=sys.stderr)
+        return CONFIG
+
+
+def _check(options: argparse.Namespace) -> int:
+    config = RunnerConfig.from_yaml(options.runner_config)
+    problems = []
+    for schedule in config.orchestrator.schedules:
+        try:
+            job_of(schedule)
+        except RunnerConfigError as error:
+            problems += error.problems
+    if problems:
+        raise RunnerConfigError(problems)
+    count = len(config.orchestrator.schedules)
+    print(f"{config.path}: {count} {'schedule' if count == 1 else 'schedules'}, no mistake")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    config = RunnerConfig.from_yaml(options.runner_config)
+    schedule = config.schedule(options.schedule)
+    if schedule is None:
+        names = [schedule.name for schedule in config.orchestrator.schedules]
+        close = difflib.get_close_matches(options.schedule, names, n=1)
+        hint = f": did you mean {close[0]}?" if close else f"; it has {', '.join(names[:20]) or 'none'}"
+        raise _Usage(f"{config.path} has no schedule {options.schedule}{hint}")
+    job = job_of(schedule)
+    log.log_to(sys.stderr)
+    stop: list[int] = []
+
+    def told(number: int, _: Any) -> None:
+        stop.append(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, told)
+    run_id = options.run_id or "manual__" + datetime.now(timezone.utc).isoformat()
+    result = run_job(config, schedule, job, run_id, _pass_on, lambda: bool(stop))
+    event.publish_result(schedule, job, result, event.RUNNER, run_id)
+    return result.exit_code
+
+
+def _pass_on(is_error: bool, line: str) -> None:
+    """A job's line to the stream that it was written to. One that nobody reads any more changes nothing."""
+    stream = sys.stderr if is_error else sys.stdout
+    try:
+        print(line, file=stream, flush=True)
+    except OSError:
+        # The interpreter would report it again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""What the package raises."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class RunnerConfigError(ValueError):
+    """runner.yaml or a job's file is wrong.
+
+    problems: every mistake, as ``file:line:column: schedule NAME: what was expected and found``.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+
+class JobFailed(RuntimeError):
+    """A job has failed in its last attempt, or was ended.
+
+    exit_code: of the last attempt; 128 and its number for a signal, 124 for a time-out, 127 for a missing program.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class OrchestratorError(RuntimeError):
+    """The orchestrator is not installed, or not ready."""
