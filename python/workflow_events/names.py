@@ -47,3 +47,4 @@ class EventSource(_Names):
     FASTAPI = "FASTAPI"
     DAGSTER = "DAGSTER"
     RUNNER = "RUNNER"
+    OPENLINEAGE = "OPENLINEAGE"
