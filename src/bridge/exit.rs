@@ -18,11 +18,11 @@ pub(crate) enum Exit {
     Io = 74,
     /// The settings or the routing files have a mistake.
     Config = 78,
-    /// A second SIGHUP, because the terminal is closed.
+    /// SIGHUP, because the terminal is closed: the second one.
     Hangup = 129,
     /// A second Ctrl-C, or the first one of a command that stops half way.
     Interrupt = 130,
-    /// A second SIGTERM.
+    /// A second SIGTERM, or the first one of a command that stops half way.
     Terminate = 143,
 }
 
@@ -46,8 +46,8 @@ impl Exit {
         let errors: Vec<String> =
             Self::ERRORS.iter().map(|(exit, meaning)| format!("{} {meaning}", exit.code())).collect();
         format!(
-            "Exit codes: 0 done, {}, {}, {} and {} ended by a second signal (a closed terminal, Ctrl-C or SIGTERM); the first one finishes what \
-             is under way and exits with 0.",
+            "Exit codes: 0 done, {}, {}, {} and {} ended by a signal (a closed terminal, Ctrl-C or SIGTERM). Of run and demo it is the second one: \
+             the first one finishes what is under way and exits with 0. Other commands say what is done so far.",
             errors.join(", "),
             Self::Hangup.code(),
             Self::Interrupt.code(),

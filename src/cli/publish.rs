@@ -42,7 +42,7 @@ bridge reads it and written in the canonical spelling. What is no event is repor
 out, the others are published, and the exit code is 65. Publishing a file again is safe: events with a known event_id are \
 duplicates. It takes one --topic; a --group changes nothing. Ctrl-C says what was published by then.\n\n\
 Exit codes: 0 everything is published, 65 some of it is no event, 69 Kafka cannot be reached, 74 the result could not \
-be written, 78 the settings are wrong.";
+be written, 78 the settings are wrong; 130 ended by Ctrl-C, 143 by SIGTERM.";
 
 /// Flags of `publish`.
 #[derive(Debug, Args)]

@@ -15,6 +15,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
+    check::counted,
     flags::{OutputFlag, Source},
     logging,
     output::{self, fail},
@@ -42,7 +43,8 @@ A spool keeps the events that a publisher could not hand to Kafka in time: one f
 `drain` publishes all of them to the configured brokers, each to its own topic, the oldest first. It may run while \
 publishers and a bridge use the folder. Run it as the user of the publishers, or as root.\n\n\
 Exit codes of drain: 0 everything is published, 69 Kafka is away and events are left, 65 events can never be published \
-or read (in the folder's quarantine, with the reason), 78 the settings or the folder are wrong.";
+or read (in the folder's quarantine, with the reason), 78 the settings or the folder are wrong; 130 ended by Ctrl-C, 143 by \
+SIGTERM.";
 
 /// Flags of `spool`.
 #[derive(Debug, Args)]
@@ -131,14 +133,14 @@ fn drain_all(spool: &Spool, config: &Config, as_json: bool) -> Result<ExitCode, 
         Err(error) => return Ok(fail(Exit::Config, &error)),
     };
     if let Err(error) = publisher.connect(CONNECT_TIMEOUT, Interrupt::never()) {
-        let left = count(before.events, "event");
+        let left = counted(before.events, "event");
         return Ok(fail(Exit::Unavailable, &format_args!("{error} ({left} left in {folder}, none published)")));
     }
 
     let acknowledged = Arc::new(AtomicU64::new(0));
     let watching = watched({
         let (acknowledged, waiting) = (Arc::clone(&acknowledged), before.events);
-        move || format!("{} of {} published", acknowledged.load(Relaxed), count(waiting, "event"))
+        move || format!("{} of {} published", acknowledged.load(Relaxed), counted(waiting, "event"))
     });
     let mut send = |records: &[Record]| {
         let sent = publisher.send_unspooled(records, SPOOL_BATCH_TIME);
@@ -168,9 +170,9 @@ fn drain_all(spool: &Spool, config: &Config, as_json: bool) -> Result<ExitCode, 
         output::result(format_args!("{}", output::json(&drained(spool, &all))));
     } else {
         let here = publisher.bootstrap_servers();
-        output::result(format_args!("{} published to {here} from {folder}", count(all.published, "event")));
+        output::result(format_args!("{} published to {here} from {folder}", counted(all.published, "event")));
         for (servers, events) in all.elsewhere(here) {
-            output::result(format_args!("  {} of them had been spooled for {servers}", count(events, "event")));
+            output::result(format_args!("  {} of them had been spooled for {servers}", counted(events, "event")));
         }
     }
     Ok(judged(spool, &all))
@@ -181,12 +183,12 @@ fn judged(spool: &Spool, all: &Drained) -> ExitCode {
     let folder = spool.folder().display();
     let reason = all.error.as_deref().unwrap_or("another process is draining them at the moment");
     if all.left > all.left_alone {
-        let left = count(all.left, "event");
+        let left = counted(all.left, "event");
         return fail(Exit::Unavailable, &format_args!("{left} left in {folder}: {reason}"));
     }
     if all.quarantined + all.left_alone > 0 {
-        let bad = count(all.quarantined, "event");
-        let alone = count(all.left_alone, "event");
+        let bad = counted(all.quarantined, "event");
+        let alone = counted(all.left_alone, "event");
         return fail(
             Exit::Data,
             &format_args!(
@@ -253,7 +255,7 @@ fn status(spool: &Spool, config: &Config) -> Result<ExitCode, SpoolError> {
         let oldest = stats.oldest.map_or_else(String::new, |oldest| {
             format!(", the oldest for {}", humantime::format_duration(Duration::from_secs(oldest.as_secs())))
         });
-        output::result(format_args!("{folder}: {} ({} bytes){oldest}", count(stats.events, "event"), stats.bytes));
+        output::result(format_args!("{folder}: {} ({} bytes){oldest}", counted(stats.events, "event"), stats.bytes));
         if let Some(first) = &stats.first {
             output::result(format_args!(
                 "  the oldest: event {} for topic {}: {}",
@@ -264,20 +266,20 @@ fn status(spool: &Spool, config: &Config) -> Result<ExitCode, SpoolError> {
         for (servers, events) in &stats.destinations {
             let is_here = same_destination(servers, here);
             let note = if is_here { String::new() } else { format!(", which is not {here}") };
-            output::result(format_args!("  {} for {servers}{note}", count(*events, "event")));
+            output::result(format_args!("  {} for {servers}{note}", counted(*events, "event")));
         }
         if stats.claimed > 0 {
-            output::result(format_args!("  {} being drained at the moment", count(stats.claimed, "event")));
+            output::result(format_args!("  {} being drained at the moment", counted(stats.claimed, "event")));
         }
     }
     if stats.quarantined > 0 {
-        let (events, bytes) = (count(stats.quarantined, "event"), stats.quarantined_bytes);
+        let (events, bytes) = (counted(stats.quarantined, "event"), stats.quarantined_bytes);
         output::result(format_args!(
             "{folder}/quarantine: {events} ({bytes} bytes) can never be published; a .reason beside each says why"
         ));
     }
     if stats.strangers > 0 {
-        output::result(format_args!("{folder}: {} no file of a spool, left alone", count(stats.strangers, "entry")));
+        output::result(format_args!("{folder}: {} no file of a spool, left alone", counted(stats.strangers, "entry")));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -290,15 +292,6 @@ fn nothing(spool: &Spool, stats: &SpoolStats) -> String {
     } else {
         format!("{folder}: no such folder: nothing was ever spooled there")
     }
-}
-
-fn count(number: u64, noun: &str) -> String {
-    let noun = match (number, noun) {
-        (1, noun) => noun.to_owned(),
-        (_, "entry") => "entries".to_owned(),
-        (_, noun) => format!("{noun}s"),
-    };
-    format!("{number} {noun}")
 }
 
 #[cfg(test)]

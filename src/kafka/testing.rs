@@ -4,18 +4,35 @@ pub(crate) mod replicas;
 
 use std::{sync::Arc, time::Duration};
 
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::{
+    Offset, TopicPartitionList,
+    config::FromClientConfig as _,
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
+    message::{Header, OwnedHeaders},
+};
 
 use super::{
     budget::{Budget, BudgetSettings},
+    client,
     lease::Lease,
     ledger_topic::Entries,
     offsets::{Epoch, Frontier},
     ownership::Ownership,
     record::{Headers, OwnedHeader},
+    settings::KafkaSettings,
     ticket::{Completions, Ticket},
 };
 use crate::sync::{Condvar, Mutex};
+
+/// Commits an offset for the group of the settings.
+pub(crate) fn commit(settings: &KafkaSettings, (topic, partition): (&str, i32), offset: i64) {
+    let consumer = BaseConsumer::from_config(&client::reader(settings)).unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(offset)).unwrap();
+    // The group's coordinator may not be known yet.
+    let is_committed = (0..60).any(|_| consumer.commit(&list, CommitMode::Sync).is_ok());
+    assert!(is_committed, "offset {offset} of {topic}[{partition}]");
+}
 
 struct Observed<F: FnOnce(bool)>(Mutex<Option<F>>);
 

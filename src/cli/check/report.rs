@@ -1,6 +1,9 @@
 //! What `check` found: the problems in the order of files and lines, and what was read.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     config::{ConfigError, Location},
@@ -213,8 +216,12 @@ impl Report {
     }
 }
 
-/// `1 rule`, `2 rules`.
-pub(in crate::cli) fn counted(count: usize, noun: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{ending}")
+/// `1 rule`, `2 rules`, `2 entries`.
+pub(in crate::cli) fn counted<N: Copy + fmt::Display + PartialEq + From<bool>>(count: N, noun: &str) -> String {
+    let is_one = count == N::from(true);
+    match noun.strip_suffix('y') {
+        _ if is_one => format!("{count} {noun}"),
+        Some(stem) => format!("{count} {stem}ies"),
+        None => format!("{count} {noun}s"),
+    }
 }

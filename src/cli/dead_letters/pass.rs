@@ -18,6 +18,7 @@ use super::{
         output::{self, fail},
         progress::Progress,
         scan,
+        since::Since,
         variables::Variables,
     },
     select::{Filter, Letter, Place},
@@ -109,7 +110,8 @@ impl<'a> Pass<'a> {
     pub(super) fn open(context: &'a Context, topic: &'a str, filter: &Filter) -> Result<Self, ExitCode> {
         let reader = TopicReader::connect(&context.config.kafka, "reader of dead letters");
         let reader = reader.map_err(|error| scan::failed(&error))?;
-        let [since, until] = [filter.since, filter.until].map(|time| time.map(Timestamp::as_millisecond));
+        let ms = |time: Since| time.before(Timestamp::now()).as_millisecond();
+        let (since, until) = (filter.since.map(ms), filter.until.map(ms));
         let mut ranges = match reader.ranges(topic, since, until) {
             Ok(ranges) => ranges,
             // It is made with the first letter.

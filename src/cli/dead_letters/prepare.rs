@@ -203,3 +203,27 @@ fn whole_record(reason: &str, is_forced: bool) -> Result<(), String> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_published_only_if_the_bridges_read_it_with_its_new_headers() {
+        let with = |headers: usize| Outgoing {
+            topic: "events".into(),
+            partition: Some(0),
+            key: None,
+            value: Some(b"{}".to_vec()),
+            headers: vec![("h".to_owned(), None); headers],
+        };
+        let request = RedriveRequest { rule: "r".into(), agent: "a".into(), generation: 1, is_forced: true };
+        for (headers, is_taken) in [(995, true), (996, true), (997, false), (1_000, false)] {
+            let mut record = with(headers);
+            record.headers.extend(request.headers());
+            assert_eq!(fits(&Limits::default(), &record).is_ok(), is_taken, "{headers}");
+        }
+        let error = fits(&Limits::new(100, 1 << 20), &with(200)).unwrap_err();
+        assert!(error.contains("redrive") && error.contains("max_record_bytes"), "{error}");
+    }
+}

@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr};
 use clap::Args;
 use jiff::Timestamp;
 
+use super::super::since::{Since, since};
 use crate::{
     event::{Event, Limits, Poison, RECORDED_MS, Raw, RecordSize},
     kafka::{LetterHead, MarkKind, OwnedHeader},
@@ -35,11 +36,11 @@ pub(super) struct Filter {
     #[arg(long, value_name = "TEXT")]
     error: Option<String>,
     /// Only letters written since then: a time (RFC 3339), or how long ago, as in 24h
-    #[arg(long, value_name = "TIME", value_parser = when)]
-    pub(super) since: Option<Timestamp>,
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    pub(super) since: Option<Since>,
     /// Only letters written before then
-    #[arg(long, value_name = "TIME", value_parser = when)]
-    pub(super) until: Option<Timestamp>,
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    pub(super) until: Option<Since>,
 }
 
 /// Where a letter is.
@@ -73,15 +74,6 @@ impl fmt::Display for Place {
         }
         write!(f, "{}@{}", self.partition, self.offset)
     }
-}
-
-fn when(text: &str) -> Result<Timestamp, String> {
-    if let Ok(time) = text.parse() {
-        return Ok(time);
-    }
-    let wrong = "expected a time as 2026-01-31T12:00:00Z, or how long ago as 24h";
-    let ago = humantime::parse_duration(text).map_err(|_| wrong)?;
-    Timestamp::now().checked_sub(ago).map_err(|_| wrong.to_owned())
 }
 
 /// A letter that is visited.
@@ -255,12 +247,5 @@ mod tests {
         for wrong in ["", "17", "0@", "@1", "-1@0", "0@-1", "a@1"] {
             assert!(wrong.parse::<Place>().is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_time_is_a_time_or_how_long_ago() {
-        assert_eq!(when("2026-01-31T12:00:00Z").unwrap().to_string(), "2026-01-31T12:00:00Z");
-        assert!(when("24h").unwrap() < Timestamp::now());
-        assert!(when("yesterday").is_err() && when("999999999y").is_err());
     }
 }

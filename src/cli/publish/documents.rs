@@ -24,33 +24,20 @@ pub(super) struct Documents<R> {
     ahead: Option<Vec<u8>>,
 }
 
-/// Where the brackets of a text stand.
-#[derive(Debug, Default, Clone, Copy)]
-struct Depth {
-    open: i64,
-}
-
-impl Depth {
-    /// Follows a line. A string of JSON ends in its line.
-    fn follow(&mut self, line: &[u8]) {
-        let (mut in_string, mut is_escaped) = (false, false);
-        for byte in line {
-            match (in_string, is_escaped, byte) {
-                (true, true, _) => is_escaped = false,
-                (true, false, b'\\') => is_escaped = true,
-                (_, false, b'"') => in_string = !in_string,
-                (false, _, b'{' | b'[') => self.open += 1,
-                (false, _, b'}' | b']') => self.open -= 1,
-                _ => {}
-            }
+/// How many brackets a line leaves open; below 0 when it closes some of before. A string of JSON ends in its line.
+fn depth(line: &[u8]) -> i64 {
+    let (mut open, mut in_string, mut is_escaped) = (0, false, false);
+    for byte in line {
+        match (in_string, is_escaped, byte) {
+            (true, true, _) => is_escaped = false,
+            (true, false, b'\\') => is_escaped = true,
+            (_, false, b'"') => in_string = !in_string,
+            (false, _, b'{' | b'[') => open += 1,
+            (false, _, b'}' | b']') => open -= 1,
+            _ => {}
         }
     }
-}
-
-fn depth(line: &[u8]) -> i64 {
-    let mut depth = Depth::default();
-    depth.follow(line);
-    depth.open
+    open
 }
 
 impl<R: BufRead> Documents<R> {

@@ -13,18 +13,17 @@ const MAX_ROWS: usize = 200;
 
 pub(super) fn text(compared: &Compared) -> String {
     let mut text = String::new();
-    let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
         "{} of {} since {}: {} as before ({} of them to no rule), {} elsewhere; {} {}",
-        counted(number(compared.events), "event"),
+        counted(compared.events, "event"),
         compared.topics.join(", "),
         compared.since,
         compared.events - compared.changed,
         compared.unmatched,
         compared.changed,
-        counted(number(compared.poison), "record"),
+        counted(compared.poison, "record"),
         if compared.poison == 1 { "is no event" } else { "are no events" },
     );
     let _ = writeln!(text, "old: {}, new: {}", compared.against, compared.rules);

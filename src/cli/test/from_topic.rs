@@ -97,7 +97,7 @@ impl FromTopic {
         let mut notes = Vec::new();
         let mut note = |count: u64, text: &str| {
             if count > 0 {
-                notes.push(format!("{} {text}", counted(usize::try_from(count).unwrap_or(usize::MAX), "event")));
+                notes.push(format!("{} {text}", counted(count, "event")));
             }
         };
         note(reservoir.left_out(), "of rare combinations of rules found no room: raise --sample");

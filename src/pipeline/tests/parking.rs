@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::{given_up::Switched, replicated::digest_of, *};
 use crate::{
     dedup::{DeliveryStatus, PlannedDelivery, Record, Source},
-    kafka::{ParkError, ParkedDelivery, ParkedHead},
+    kafka::{ParkError, ParkedDelivery, ParkedHead, testing::commit},
 };
 
 const PARK_AFTER: Option<Duration> = Some(Duration::from_millis(300));
@@ -137,6 +137,35 @@ async fn a_record_with_another_event_than_its_headers_name_does_not_take_the_pla
     received.sort();
     let expected = [("run-0", "000"), ("run-1", "001")].map(|(run, id)| (run.to_owned(), id.to_owned()));
     assert_eq!(received, expected);
+}
+
+/// The ledger has lost that the delivery was redriven: it knows the generation before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_delivery_that_is_no_event_any_more_is_a_dead_letter_whatever_generation_the_ledger_knows() {
+    let agent = agent(SampleOptions::default()).await;
+    let mut fixture = PipelineFixture::parking(&rules(agent.addr(), ""), PARK_AFTER);
+    let mut known = parked_by_another(0).await;
+    known.finish("all", "audit", DeliveryStatus::Dead, 3);
+    fixture.ledger.merge("000", &known).unwrap();
+    let kafka = KafkaSettings {
+        bootstrap_servers: fixture.broker.bootstrap_servers(),
+        parked_topic: Some("parked".into()),
+        ..KafkaSettings::default()
+    };
+    let topics = ParkedTopics::connect(&kafka).unwrap();
+    commit(&kafka, ("events", 0), 1);
+    let mut redriven = parked_record(&json!("no event"));
+    redriven.head.generation = 1;
+    redriven.head.parked_ms = now_ms();
+    park(&topics, &redriven).await;
+    fixture.publish("001", "run-1");
+    let end = |fixture: &PipelineFixture| {
+        let record = fixture.ledger.get("000").unwrap().unwrap();
+        (record.generation("all", "audit"), record.deliveries()[0].status)
+    };
+    fixture.until("it is dead", |fixture| end(fixture) == (1, DeliveryStatus::Dead)).await;
+    fixture.until("nothing is parked", |fixture| !fixture.pipeline.agents()[0].parked).await;
+    assert_eq!(agent.received().len(), 1);
 }
 
 /// It was a former owner of the partition, and this process had looked into the parked topic before.
