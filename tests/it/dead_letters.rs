@@ -223,6 +223,29 @@ fn a_whole_record_is_corrected_and_what_the_ledger_does_not_know_is_refused_unle
     bridge.stop();
 }
 
+#[test]
+fn letters_that_fit_the_topic_alone_are_redriven_although_two_of_them_do_not() {
+    const LETTERS: usize = 8;
+    let (good, bad) = (HttpAgent::start(), HttpAgent::start());
+    refuse(&bad);
+    let topic = unique("narrow");
+    kafka().create_topic(&topic, 1, &[("max.message.bytes", "3000")]);
+    let mut bridge = bridge(&topic, &unique("narrow"), &good, &bad);
+    let pad = "x".repeat(1_500);
+    let all: Vec<_> = (0..LETTERS).map(|_| event(&unique("narrow")).data(serde_json::json!({"pad": pad}))).collect();
+    for event in &all {
+        kafka().produce(&topic, event.record());
+    }
+    kafka().wait_committed(bridge.group(), &topic, PATIENCE);
+    bad.forget();
+    bad.reply(Reply::Status(200));
+    let (code, stdout, stderr) = run(&bridge, &["redrive", "--agent", "bad"]);
+    assert_eq!((code, stdout.lines().count()), (Some(0), LETTERS), "{stdout}{stderr}");
+    kafka().wait_committed(bridge.group(), &topic, PATIENCE);
+    assert_eq!(bad.sent_by_event(), once(&all));
+    bridge.stop();
+}
+
 fn shown(path: &Path) -> String {
     path.display().to_string()
 }
