@@ -274,9 +274,10 @@ impl RulesInForce {
             let is_same = Arc::ptr_eq(&next.runtime, &planned.runtime);
             tokio::select! {
                 biased;
+                // First: a version is withdrawn when others are in force already.
+                _ = in_force.changed() => {}
                 () = planned.version.withdrawn.cancelled() => return next,
                 () = planned.runtime.limiter.until_open(), if !is_same => return next,
-                _ = in_force.changed() => {}
             }
         }
     }
