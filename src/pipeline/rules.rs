@@ -5,9 +5,9 @@
 //!
 //! - What may have arrived at an endpoint is never sent to another one that could be asked for its run, by this process or the next:
 //!   the ledger knows where it was sent.
-//! - Of more than [`MAX_FORMER`] versions beside the one in force, the oldest is withdrawn, and what waits under it goes on under the
-//!   rules in force. One is kept whose rules, agents or endpoints are not in force, because what waits under it could not go on; of
-//!   those there are at most [`MAX_KEPT`].
+//! - Of the versions beside the one in force whose rules, agents and endpoints are all in force, the newest [`MAX_FORMER`] are kept.
+//!   Any other is withdrawn, and what waits under it goes on under those that are in force then.
+//! - The rest is kept as long as something waits under it, because it could not go on: at most [`MAX_KEPT`] versions.
 
 use std::{
     collections::BTreeMap,
@@ -45,9 +45,14 @@ pub(super) struct Rules {
 
 /// One load of the routing folder, as long as an event needs it.
 pub(super) struct RulesVersion {
-    /// `None` once it was withdrawn.
-    rules: Mutex<Option<Arc<Rules>>>,
+    state: Mutex<State>,
     withdrawn: CancellationToken,
+}
+
+enum State {
+    Kept(Arc<Rules>),
+    /// What waits under it goes on under this one, which had all its names when it was withdrawn and is kept for it.
+    Withdrawn(Arc<RulesVersion>),
 }
 
 /// What planned a delivery: a rule and its agent, of one version.
@@ -138,8 +143,9 @@ impl RulesInForce {
 
     /// Builds what these rules need, and changes nothing. `Err` says why they cannot be put in force.
     pub(super) fn prepare(&self, routing: &Routing) -> Result<Vec<PreparedAgent>, ReplaceError> {
-        let former = self.former();
-        if former.len() >= MAX_KEPT {
+        let known: Vec<_> = std::iter::once(self.now()).chain(self.former()).collect();
+        let next = Names::of(routing);
+        if known.iter().filter(|version| !next.take_over(version)).count() > MAX_KEPT {
             return Err(ReplaceError::Former);
         }
         let names = {
@@ -149,7 +155,6 @@ impl RulesInForce {
         if names > MAX_NAMES {
             return Err(ReplaceError::Names);
         }
-        let known: Vec<_> = std::iter::once(self.now()).chain(former).collect();
         let prepared = routing.agents().map(|spec| {
             let of_name = known.iter().filter_map(|version| version.rules.agents.get(&spec.name).cloned());
             PreparedAgent::prepare(spec, of_name)
@@ -180,27 +185,33 @@ impl RulesInForce {
         next.rules.agents.succeed(Some(&before.rules.agents));
         self.now.send_replace(next.clone());
         drop(before);
+        self.forget();
         self.withdraw_excess(&next);
         Ok(())
     }
 
     fn withdraw_excess(&self, next: &InForce) {
+        let names = Names::of(&next.rules.routing);
         let former = self.former();
-        let mut excess = former.len().saturating_sub(MAX_FORMER);
-        for version in former.iter().rev() {
-            if excess > 0 && next.takes_over(version) {
-                excess -= 1;
-                version.version.withdraw();
-            }
-        }
+        let excess = former.iter().filter(|version| names.take_over(version)).skip(MAX_FORMER);
+        excess.for_each(|version| version.version.withdraw(&next.version));
         self.forget();
     }
 
     /// Forgets versions that nobody uses any more.
     fn forget(&self) {
-        let is_used = |former: &Former| former.version.upgrade().is_some_and(|version| version.rules().is_some());
-        // They are dropped when the lock is released.
-        let _unused: Vec<_> = self.former.lock().extract_if(.., |former| !is_used(former)).collect();
+        let mut unused = Vec::new();
+        let mut former = self.former.lock();
+        former.retain_mut(|former| {
+            let Some(version) = former.version.upgrade() else { return false };
+            if version.withdrawn.is_cancelled() {
+                unused.extend(former.parked.take());
+                version.shorten();
+            }
+            true
+        });
+        // What is unused is dropped when the lock is released.
+        drop(former);
     }
 
     /// Keeps no version any more for parked deliveries to agents that have none. `is_parked` as in [`replace`](Self::replace).
@@ -218,7 +229,7 @@ impl RulesInForce {
         let former = self.former.lock();
         let versions: Vec<_> = former.iter().rev().filter_map(|former| former.version.upgrade()).collect();
         drop(former);
-        versions.iter().filter_map(RulesVersion::rules).collect()
+        versions.iter().filter(|version| !version.withdrawn.is_cancelled()).map(RulesVersion::rules).collect()
     }
 
     /// The endpoints that are not in force and that deliveries wait for, newest first.
@@ -244,7 +255,7 @@ impl RulesInForce {
         (rule, agent): (&str, &str),
         sent_to: Option<NonZeroU64>,
     ) -> Result<Planned, Gone> {
-        let own = version.rules().and_then(|of| of.find(rule, agent)).or_else(|| self.now().find(rule, agent));
+        let own = version.rules().find(rule, agent).or_else(|| self.now().find(rule, agent));
         let own = own.ok_or(Gone::Plan)?;
         let Some(sent_to) = sent_to.filter(|sent_to| own.runtime.endpoint.number() != *sent_to) else {
             return Ok(own);
@@ -301,23 +312,13 @@ fn instruments_of(all: &mut BTreeMap<Arc<str>, Arc<AgentInstruments>>, name: &Ar
 impl InForce {
     fn new(rules: Rules) -> Self {
         let rules = Arc::new(rules);
-        let version = RulesVersion { rules: Mutex::new(Some(Arc::clone(&rules))), withdrawn: CancellationToken::new() };
+        let state = Mutex::new(State::Kept(Arc::clone(&rules)));
+        let version = RulesVersion { state, withdrawn: CancellationToken::new() };
         Self { version: Arc::new(version), rules }
-    }
-
-    /// Whether what the other rules plan can go on under these, at the same endpoints.
-    fn takes_over(&self, other: &Self) -> bool {
-        let is_here = |agent: &str| other.rules.agents.get(agent).is_none_or(|runtime| self.has_endpoint_of(runtime));
-        let of_rule = |rule: &Rule| rule.agents().iter().all(|agent| is_here(agent) && self.sends(rule.name(), agent));
-        other.rules.routing.rules().all(|rule| of_rule(rule))
     }
 
     fn has_endpoint_of(&self, runtime: &AgentRuntime) -> bool {
         self.rules.agents.get(&runtime.spec.name).is_some_and(|own| own.is_at(runtime))
-    }
-
-    fn sends(&self, rule: &str, agent: &str) -> bool {
-        self.rules.routing.rule(rule).is_some_and(|rule| rule.agents().iter().any(|name| **name == *agent))
     }
 
     /// The rule and the agent of these names, if the rule sends to the agent.
@@ -333,15 +334,53 @@ impl InForce {
     }
 }
 
-impl RulesVersion {
-    /// The rules, unless the version was withdrawn.
-    pub(super) fn rules(self: &Arc<Self>) -> Option<InForce> {
-        let rules = self.rules.lock().clone()?;
-        Some(InForce { version: Arc::clone(self), rules })
+/// What the rules of a folder are known by, to those that planned by others.
+struct Names<'r> {
+    routing: &'r Routing,
+    endpoints: BTreeMap<&'r str, EndpointId>,
+}
+
+impl<'r> Names<'r> {
+    fn of(routing: &'r Routing) -> Self {
+        let endpoints = routing.agents().map(|spec| (&*spec.name, EndpointId::of(&spec.endpoint)));
+        Self { routing, endpoints: endpoints.collect() }
     }
 
-    fn withdraw(&self) {
-        *self.rules.lock() = None;
+    /// Whether all that these rules plan can go on under these names, at the same endpoints.
+    fn take_over(&self, other: &InForce) -> bool {
+        let is_here = |agent: &str| {
+            let there = other.rules.agents.get(agent);
+            there.is_none_or(|runtime| self.endpoints.get(agent) == Some(&runtime.endpoint))
+        };
+        let sends = |rule: &str, agent: &str| {
+            self.routing.rule(rule).is_some_and(|rule| rule.agents().iter().any(|name| **name == *agent))
+        };
+        let of_rule = |rule: &Rule| rule.agents().iter().all(|agent| is_here(agent) && sends(rule.name(), agent));
+        other.rules.routing.rules().all(|rule| of_rule(rule))
+    }
+}
+
+impl RulesVersion {
+    /// The rules, or those that have taken their place.
+    pub(super) fn rules(self: &Arc<Self>) -> InForce {
+        let mut version = Arc::clone(self);
+        loop {
+            let next = match &*version.state.lock() {
+                State::Kept(rules) => return InForce { version: Arc::clone(&version), rules: Arc::clone(rules) },
+                State::Withdrawn(next) => Arc::clone(next),
+            };
+            version = next;
+        }
+    }
+
+    fn withdraw(&self, successor: &Arc<Self>) {
+        *self.state.lock() = State::Withdrawn(Arc::clone(successor));
         self.withdrawn.cancel();
+    }
+
+    /// Leaves out the versions between a withdrawn one and the rules that have taken its place.
+    fn shorten(self: &Arc<Self>) {
+        let last = self.rules().version;
+        *self.state.lock() = State::Withdrawn(last);
     }
 }

@@ -166,10 +166,32 @@ async fn at_most_four_former_versions_are_kept_and_what_waits_under_others_moves
     assert_eq!(ids(&present), ["new"]);
 }
 
+/// The agent of this address works from now on.
+async fn repair(fixture: &mut PipelineFixture, agent: SampleAgent) -> SampleAgent {
+    let address = agent.addr();
+    drop(agent);
+    loop {
+        fixture.until("the former agent has left its port", |_| std::net::TcpListener::bind(address).is_ok()).await;
+        if let Ok(agent) = SampleAgent::start(address, SampleOptions::default()).await {
+            return agent;
+        }
+    }
+}
+
+impl PipelineFixture {
+    async fn until_attempted(&mut self, id: &str) {
+        let attempts = |fixture: &Self| -> u32 {
+            let record = fixture.ledger.get(id).unwrap();
+            record.map_or(0, |record| ["all", "other"].map(|rule| record.failed_attempts(rule, "audit")).iter().sum())
+        };
+        self.until("it was attempted", |fixture| attempts(fixture) >= 1).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_under_a_name_that_is_gone_outlives_any_number_of_reloads() {
-    let former = agent(SampleOptions { refuse_first: u32::MAX, ..SampleOptions::default() }).await;
-    let address = former.addr();
+    let agent = agent(SampleOptions { refuse_first: u32::MAX, ..SampleOptions::default() }).await;
+    let address = agent.addr();
     let mut fixture = PipelineFixture::start(&rules(address, ""));
     let version = |n: u32| {
         let renamed = rules(address, "").replace("name: all", "name: other");
@@ -178,21 +200,64 @@ async fn what_waits_under_a_name_that_is_gone_outlives_any_number_of_reloads() {
     for n in 0..8 {
         let id = format!("{n}");
         fixture.publish(&id, &id);
-        let attempts = |fixture: &PipelineFixture| {
-            let record = fixture.ledger.get(&id).unwrap();
-            record.map_or(0, |record| ["all", "other"].map(|rule| record.failed_attempts(rule, "audit")).iter().sum())
-        };
-        fixture.until("it was attempted", |fixture| attempts(fixture) >= 1).await;
+        fixture.until_attempted(&id).await;
         fixture.reload(&version(n));
     }
-    drop(former);
-    let mut works = None;
-    while works.is_none() {
-        fixture.until("the former agent has left its port", |_| std::net::TcpListener::bind(address).is_ok()).await;
-        works = SampleAgent::start(address, SampleOptions::default()).await.ok();
-    }
+    let _agent = repair(&mut fixture, agent).await;
     fixture.until("every event has its outcome", |fixture| fixture.open_offsets() == 0).await;
     assert_eq!(fixture.count(Outcome::Delivered), 8, "none is a dead letter");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_not_had_its_turn_outlives_the_withdrawal_of_its_rules_and_the_removal_of_its_rule() {
+    let agent = agent(SampleOptions { refuse_first: u32::MAX, ..SampleOptions::default() }).await;
+    let address = agent.addr();
+    let mut fixture = PipelineFixture::start(&rules(address, ""));
+    fixture.publish("first", "run");
+    fixture.until_attempted("first").await;
+    fixture.publish("behind", "run");
+    for n in 0..6 {
+        let id = format!("{n}");
+        fixture.reload(&rules(address, "").replace("to: [audit]}", &format!("body: {{version: {n}}}, to: [audit]}}")));
+        fixture.publish(&id, &id);
+        fixture.until_attempted(&id).await;
+    }
+    assert!(fixture.pipeline.rules().former() <= 4, "the rules of the first two are withdrawn");
+    fixture.reload(&rules(address, "").replace("name: all", "name: other"));
+    let _agent = repair(&mut fixture, agent).await;
+    fixture.until("every event has its outcome", |fixture| fixture.open_offsets() == 0).await;
+    assert_eq!(fixture.count(Outcome::Delivered), 8, "none is a dead letter");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_versions_that_something_waits_under_are_refused_until_their_names_are_there_again() {
+    let agent = agent(SampleOptions { refuse_first: u32::MAX, ..SampleOptions::default() }).await;
+    let address = agent.addr();
+    let named = |name: &str| rules(address, "").replace("name: all", &format!("name: {name}"));
+    let mut fixture = PipelineFixture::start(&named("rule-0"));
+    let mut put_in_force = Vec::new();
+    for n in 0..=20 {
+        let id = format!("{n}");
+        fixture.publish(&id, &id);
+        fixture.until("it waits", |fixture| fixture.ledger.get(&id).unwrap().is_some()).await;
+        let routing = fixture.load(&named(&format!("rule-{}", n + 1)));
+        put_in_force.push(fixture.pipeline.rules().replace(routing).expect("the pipeline runs").is_ok());
+    }
+    let refused = put_in_force.iter().position(|is_in_force| !is_in_force);
+    assert_eq!(refused, Some(16), "sixteen are kept: {put_in_force:?}");
+    assert!(put_in_force[16..].iter().all(|is_in_force| !is_in_force));
+    let all: Vec<_> = (0..=16).map(|n| named(&format!("rule-{n}"))).collect();
+    let rule = |text: &str| text.split("rules:").nth(1).unwrap().trim_end().to_owned();
+    let together = format!(
+        "{}rules:{}\n",
+        all[0].split("rules:").next().unwrap(),
+        all.iter().map(|text| rule(text)).collect::<String>()
+    );
+    fixture.reload(&together);
+    assert!(fixture.pipeline.rules().former() <= 4, "the others are withdrawn");
+    let _agent = repair(&mut fixture, agent).await;
+    fixture.until("every event has its outcome", |fixture| fixture.open_offsets() == 0).await;
+    assert_eq!(fixture.count(Outcome::DeadLettered), 0);
 }
 
 /// What planned them was forgotten when their events had their outcome.
