@@ -62,6 +62,11 @@ pub(crate) enum Endpoint {
 }
 
 impl Endpoint {
+    /// Whether a delivery that may have been accepted is looked for before it is made again.
+    pub(crate) fn is_found_again(&self) -> bool {
+        matches!(self, Self::LangGraph(_))
+    }
+
     /// The address of a run on the server of a LangGraph agent, without secrets. `None` for an agent of another kind.
     pub(crate) fn run_url(&self, thread: &str, run: &str) -> Option<String> {
         let server = self.address();

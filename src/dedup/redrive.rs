@@ -5,10 +5,14 @@
 //! a redrive is read, and whoever publishes it, a delivery is made once in each generation, one that was accepted is never
 //! made again, and no other delivery of the event changes.
 //!
+//! Generation 0 is asked for by a delivery that was never planned: the rules did not ask for it when the event was read. It is
+//! made if the ledger surely would know of it and does not, and is what it would have been then: the same thread, the same
+//! key. So asking again, or asking for what was delivered in its time, makes nothing.
+//!
 //! Whatever is decided, the delivery has an end or a letter when the record has its outcome: so a letter that is marked
 //! as redriven hides no delivery that nobody makes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     decide::{Decision, decide},
@@ -22,8 +26,11 @@ pub(crate) struct Redrive<'a> {
     pub rule: &'a str,
     /// The agent's name.
     pub agent: &'a str,
-    /// The generation that the delivery is to get: one more than it had when it was dead-lettered.
+    /// The generation that the delivery is to get: one more than it had when it was dead-lettered, or 0 when it was never
+    /// planned.
     pub generation: u32,
+    /// The event is so young that the ledger has forgotten nothing of it: [`is_remembered`].
+    pub is_remembered: bool,
     /// Also when the ledger does not know the event, or knows it without the delivery.
     pub is_forced: bool,
 }
@@ -35,6 +42,8 @@ pub(crate) enum RedriveRefusal {
     UnknownEvent,
     /// The ledger's record of the event has no such delivery.
     UnknownDelivery,
+    /// It would be the first time, and the ledger may have forgotten one before.
+    TooOld,
     /// The rules of today do not ask for it.
     NotPlanned,
     /// It is parked in the generation before: it has not ended, and is made from there.
@@ -60,9 +69,11 @@ pub(crate) fn redrive(
     now_ms: u64,
 ) -> Result<Decision, RedriveRefusal> {
     let planned = plan.iter().find(|planned| *planned.rule == *asked.rule && *planned.agent == *asked.agent);
-    // What the ledger does not know is made only by force, and when the rules ask for it.
+    let is_first = asked.generation == 0;
+    // What the ledger does not know is made only by force, or for the first time, and when the rules ask for it.
     let forgotten = |refusal| match planned {
-        _ if !asked.is_forced => Err(refusal),
+        _ if is_first && !asked.is_remembered && !asked.is_forced => Err(RedriveRefusal::TooOld),
+        _ if !is_first && !asked.is_forced => Err(refusal),
         None => Err(RedriveRefusal::NotPlanned),
         Some(planned) => Ok(planned),
     };
@@ -70,6 +81,8 @@ pub(crate) fn redrive(
         let planned = forgotten(RedriveRefusal::UnknownEvent)?;
         let mut record = Record::new(digest, now_ms, std::slice::from_ref(planned));
         record.raise(asked.rule, asked.agent, asked.generation);
+        // It is made alone, after a crash too, whatever else the rules ask for.
+        record.freeze();
         return Ok(Decision::Fresh(record));
     };
     if record.digest() != digest {
@@ -87,6 +100,7 @@ pub(crate) fn redrive(
         let mut record = record.frozen();
         record.add(planned);
         record.raise(asked.rule, asked.agent, asked.generation);
+        record.freeze();
         return Ok(Decision::Resume(record));
     };
     let is_next = known.generation.checked_add(1) == Some(asked.generation);
@@ -105,7 +119,21 @@ pub(crate) fn redrive(
     }
 }
 
+/// Whether the ledger surely knows at this moment what was delivered of an event that was published then, all in ms since 1970:
+/// a tenth of the window is left for clocks that differ.
+pub(crate) fn is_remembered(published_ms: u64, now_ms: u64, window: Duration) -> bool {
+    let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+    published_ms.saturating_add(window_ms - window_ms / 10) > now_ms
+}
+
 impl Record {
+    /// The plan no longer follows the rules.
+    fn freeze(&mut self) {
+        for delivery in &mut self.deliveries {
+            delivery.status = delivery.status.max(DeliveryStatus::Pending);
+        }
+    }
+
     /// Adds a delivery to the plan.
     fn add(&mut self, planned: &PlannedDelivery) {
         let added = DeliveryRecord::planned(Arc::clone(&planned.rule), Arc::clone(&planned.agent));

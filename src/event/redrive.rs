@@ -26,7 +26,7 @@ pub(crate) struct RedriveRequest {
     pub rule: Arc<str>,
     /// The agent's name.
     pub agent: Arc<str>,
-    /// The generation that the delivery is to get, from 1 on.
+    /// The generation that the delivery is to get. 0: it was never planned, and is to be made for the first time.
     pub generation: u32,
     /// Also when the ledger does not know the event.
     pub is_forced: bool,
@@ -79,7 +79,6 @@ impl RedriveRequest {
                 generation: generation
                     .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
                     .and_then(|text| text.parse().ok())
-                    .filter(|generation| *generation > 0)
                     .ok_or(BadRedrive(GENERATION))?,
                 is_forced: match force {
                     None => false,
@@ -121,7 +120,11 @@ mod tests {
 
     #[test]
     fn a_request_is_read_as_it_was_written() {
-        for request in [request(), RedriveRequest { is_forced: true, generation: u32::MAX, ..request() }] {
+        for request in [
+            request(),
+            RedriveRequest { generation: 0, ..request() },
+            RedriveRequest { is_forced: true, generation: u32::MAX, ..request() },
+        ] {
             let mut headers = request.headers();
             headers.insert(0, ("event_id".into(), Some(b"e".to_vec())));
             headers.push(("dlq-redrive-later".into(), None));
@@ -138,7 +141,7 @@ mod tests {
             let name = &forced[at].0;
             let mut wrong = vec![None, Some(b"\xff".to_vec()), Some(vec![]), Some(vec![b'9'; 65])];
             if name == GENERATION {
-                wrong.extend([&b"0"[..], b"-1", b"+1", b"4294967296", b"one"].map(|text| Some(text.to_vec())));
+                wrong.extend([&b"-1"[..], b"+1", b"4294967296", b"one"].map(|text| Some(text.to_vec())));
             }
             for value in wrong {
                 let mut headers = forced.clone();
@@ -173,7 +176,7 @@ mod tests {
         ) {
             let headers: Vec<_> = names.into_iter().map(str::to_owned).zip(values).collect();
             if let Some(Ok(request)) = read(&headers) {
-                prop_assert!(request.generation > 0 && request.rule.len() <= MAX_NAME_BYTES);
+                prop_assert!(request.rule.len() <= MAX_NAME_BYTES);
             }
         }
     }

@@ -118,6 +118,9 @@ impl Cause {
             RedriveRefusal::UnknownDelivery => "the ledger knows the event without this delivery: it has forgotten it, or the \
                 rules did not ask for it then. Find out whether the agent has it, and redrive with --force if not"
                 .to_owned(),
+            RedriveRefusal::TooOld => "the event is so old that the ledger may have forgotten what was delivered of it. Find out \
+                whether the agent has it, and ask with --force if not"
+                .to_owned(),
             RedriveRefusal::Parked => "the delivery is parked, and is made when its agent works again: there is nothing to \
                 redrive"
                 .to_owned(),

@@ -165,7 +165,7 @@ impl Dispatcher {
             .iter()
             .map(|(rule, agent)| PlannedDelivery { rule: Arc::clone(rule), agent: Arc::clone(agent) })
             .collect();
-        let decision = match Self::decide(&arrival, known.as_ref(), &plan) {
+        let decision = match self.decide(&arrival, known.as_ref(), &plan) {
             Ok(Decision::Duplicate) => Self::with_parked(&arrival, known.as_ref()),
             Ok(decision) => decision,
             Err(cause) => {

@@ -41,6 +41,7 @@ mod poison;
 mod publish;
 mod readme;
 mod reload;
+mod replay_deliver;
 mod replicas;
 mod restart;
 mod rule_tests;

@@ -24,6 +24,9 @@ use crate::{
     routing::Routing,
 };
 
+/// How many events are listed unless `--limit` says otherwise.
+const LISTED: usize = 20;
+
 /// The flags of the mode.
 #[derive(Debug, Args)]
 pub(super) struct Diff {
@@ -32,10 +35,10 @@ pub(super) struct Diff {
     rules: Option<PathBuf>,
     /// Folder of the rules to compare with [default: those in use, of --routing]
     #[arg(long, value_name = "DIR")]
-    against: Option<PathBuf>,
-    /// The most events that are listed; all are counted
-    #[arg(long, value_name = "COUNT", default_value = "20", value_parser = clap::value_parser!(u32).range(0..=100_000))]
-    limit: u32,
+    pub(super) against: Option<PathBuf>,
+    /// The most events that are listed, 20 by default, and all are counted; with --deliver the most deliveries, all by default
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub(super) limit: Option<u32>,
 }
 
 /// What was compared.
@@ -92,7 +95,7 @@ impl Diff {
         let began = std::time::Instant::now();
         let budget = &config.kafka.budget;
         let limits = Limits::new(budget.max_record_bytes, budget.max_bytes);
-        let mut comparison = Comparison::new(&old, &new, limits, usize::try_from(self.limit).unwrap_or(usize::MAX));
+        let mut comparison = Comparison::new(&old, &new, limits, self.limit.map_or(LISTED, |limit| limit as usize));
         let ended = scan::sources(config, since, &interrupt, &mut comparison)?;
         let exit = if ended.is_complete { None } else { interrupt.exit() };
         let compared = Compared {

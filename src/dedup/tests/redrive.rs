@@ -2,7 +2,7 @@ use super::*;
 use DeliveryStatus::{Dead, Delivered, Parked, Pending, Planned};
 
 fn asked(generation: u32, is_forced: bool) -> Redrive<'static> {
-    Redrive { rule: "rule-0", agent: "agent", generation, is_forced }
+    Redrive { rule: "rule-0", agent: "agent", generation, is_remembered: false, is_forced }
 }
 
 fn in_generation(statuses: &[DeliveryStatus], generation: u32) -> Record {
@@ -161,4 +161,66 @@ fn a_generation_has_ended_when_it_did_or_a_later_one_began_or_one_was_accepted()
         assert_eq!([0, 1, 2].map(|asked| known.has_ended_in("rule-0", "agent", asked)), ended, "{status:?}");
     }
     assert!(!record(&[Delivered]).has_ended_in("rule-1", "agent", 0), "the ledger does not know it");
+}
+
+/// Asks for a delivery that was never planned.
+fn first(record: Option<&Record>, plan: &[PlannedDelivery], is_remembered: bool) -> Result<Decision, RedriveRefusal> {
+    redrive(record, 7, plan, &Redrive { is_remembered, ..asked(0, false) }, 9)
+}
+
+#[test]
+fn a_delivery_that_was_never_planned_is_made_alone_and_once() {
+    let plan = plan(&[("other", "agent"), ("rule-0", "agent")]);
+    let wanted = [("rule-0".into(), "agent".into())];
+    let Ok(Decision::Fresh(unknown)) = first(None, &plan, true) else { panic!("it is not made") };
+    let mut done = record(&[Pending, Delivered]);
+    done.deliveries.remove(0);
+    let Ok(Decision::Resume(added)) = first(Some(&done), &plan, true) else { panic!("it is not made") };
+    for mut made in [unknown, added] {
+        assert_eq!(made.remaining(&plan), wanted);
+        // The process ends, and the request is read again: still nothing but this delivery.
+        assert_eq!(first(Some(&made), &plan, true), Ok(Decision::Resume(made.clone())));
+        assert_eq!(decide(Some(&made), 7, &plan, 9), Decision::Resume(made.clone()), "the event itself is read again");
+        assert_eq!(made.generation("rule-0", "agent"), 0, "it has the identity that it would have had");
+        made.finish("rule-0", "agent", Dead, 10);
+        for remembered in [true, false] {
+            assert_eq!(first(Some(&made), &plan, remembered), Ok(Decision::Duplicate), "it has its end");
+        }
+        assert_eq!(decide(Some(&made), 7, &plan, 9), Decision::Duplicate);
+    }
+}
+
+#[test]
+fn a_delivery_is_not_made_for_the_first_time_when_there_may_have_been_one() {
+    let both = plan(&[("other", "agent"), ("rule-0", "agent")]);
+    let mut other = record(&[Pending, Delivered]);
+    other.deliveries.remove(0);
+    for known in [None, Some(&other)] {
+        assert_eq!(first(known, &both, false), Err(RedriveRefusal::TooOld));
+        assert_eq!(first(known, &both[..1], true), Err(RedriveRefusal::NotPlanned));
+        assert!(redrive(known, 7, &both, &asked(0, true), 9).is_ok(), "whoever says force answers for it");
+    }
+    for status in [Pending, Parked, Dead, Delivered] {
+        for generation in [0, 3] {
+            let known = in_generation(&[status, Delivered], generation);
+            let decision = first(Some(&known), &both, true);
+            let expected = if status == Pending { Decision::Resume(known) } else { Decision::Duplicate };
+            assert_eq!(decision, Ok(expected), "{status:?} in generation {generation}");
+        }
+    }
+    assert_eq!(redrive(Some(&other), 8, &both, &asked(0, true), 9), Ok(Decision::Conflict));
+    // What was not finished follows the rules of today anyway.
+    let mut open = record(&[Planned, Planned]);
+    open.deliveries.remove(0);
+    let Ok(Decision::Resume(all)) = first(Some(&open), &both, true) else { panic!("it is not resumed") };
+    assert_eq!(all.remaining(&both).len(), 2);
+}
+
+#[test]
+fn the_ledger_is_trusted_for_less_than_its_window() {
+    let window = Duration::from_secs(100);
+    for (now_ms, expected) in [(0, true), (1_000, true), (90_999, true), (91_000, false), (200_000, false)] {
+        assert_eq!(is_remembered(1_000, now_ms, window), expected, "{now_ms}");
+    }
+    assert!(is_remembered(u64::MAX, u64::MAX - 1, Duration::MAX) && !is_remembered(0, 1, Duration::ZERO));
 }

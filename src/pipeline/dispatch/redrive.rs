@@ -9,8 +9,8 @@ use super::{
     Dispatcher, WholeRecord,
 };
 use crate::{
-    dedup::{Decision, PlannedDelivery, Record, Redrive, decide, redrive},
-    event::digest,
+    dedup::{Decision, PlannedDelivery, Record, Redrive, decide, is_remembered, redrive},
+    event::{RedriveRequest, digest, recorded_ms},
     telemetry,
 };
 
@@ -20,6 +20,7 @@ impl Dispatcher {
     /// # Errors
     /// It asks for a redrive that is not made.
     pub(super) fn decide(
+        &self,
         arrival: &Arrival,
         known: Option<&Record>,
         plan: &[PlannedDelivery],
@@ -34,8 +35,12 @@ impl Dispatcher {
             }
         };
         let (rule, agent) = (&*asked.rule, &*asked.agent);
-        let wanted = Redrive { rule, agent, generation: asked.generation, is_forced: asked.is_forced };
-        let decision = redrive(known, digest, plan, &wanted, now_ms());
+        let now_ms = now_ms();
+        let published_ms = recorded_ms(arrival.received.header_list(), None).and_then(|ms| u64::try_from(ms).ok());
+        let is_remembered = published_ms.is_some_and(|ms| is_remembered(ms, now_ms, self.context.ledger.window()));
+        let RedriveRequest { generation, is_forced, .. } = *asked;
+        let decision =
+            redrive(known, digest, plan, &Redrive { rule, agent, generation, is_remembered, is_forced }, now_ms);
         count(match &decision {
             Ok(Decision::Fresh(record) | Decision::Resume(record))
                 if record.is_open_in(rule, agent, asked.generation) =>
@@ -58,7 +63,7 @@ impl Dispatcher {
     pub(super) fn asked(record: &WholeRecord) -> Subject<'_> {
         record.redrive.as_ref().map_or_else(Subject::default, |asked| Subject {
             delivery: Some((&asked.rule, &asked.agent)),
-            generation: asked.generation - 1,
+            generation: asked.generation.saturating_sub(1),
             ..Subject::default()
         })
     }

@@ -199,3 +199,36 @@ async fn a_redrive_that_is_a_dead_letter_for_any_reason_can_be_redriven_again() 
     }
     assert_eq!(agents.letters()[0].3, Some(1), "Kafka's timestamp, of a record that was published once");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_no_rule_had_planned_is_made_once_and_nothing_else() {
+    const REFUSED: (Outcome, Option<&str>) = (Outcome::DeadLettered, Some("redrive_refused"));
+    let mut agents = TwoAgents::start().await;
+    agents.repaired.store(true, Ordering::SeqCst);
+    let asking = |agent: &str, published_ms: u64| {
+        let request = RedriveRequest { rule: "all".into(), agent: agent.into(), generation: 0, is_forced: false };
+        let published = ("dlq-timestamp-ms".to_owned(), Some(published_ms.to_string().into_bytes()));
+        [request.headers(), vec![published]].concat()
+    };
+    let event = event("late", "run");
+    agents.receive(&event, &asking("broken", 0));
+    agents.settled().await;
+    assert_eq!(agents.last(), REFUSED, "the ledger may have forgotten it");
+    let request = asking("broken", 0);
+    agents.receive(&event, &request[..request.len() - 1]);
+    agents.settled().await;
+    assert_eq!(agents.last(), REFUSED, "nobody says how old it is");
+    for _ in 0..20 {
+        agents.receive(&event, &asking("broken", now_ms()));
+    }
+    // Nor does the event itself bring the other one.
+    agents.receive(&event, &[]);
+    agents.settled().await;
+    assert_eq!((agents.accepted("/broken", "late"), agents.accepted("/other", "late")), (1, 0));
+    for _ in 0..20 {
+        agents.receive(&event, &asking("other", now_ms()));
+    }
+    agents.settled().await;
+    assert_eq!((agents.accepted("/broken", "late"), agents.accepted("/other", "late")), (1, 1));
+    assert_eq!((agents.fixture.count(Outcome::Delivered), agents.fixture.count(Outcome::Duplicate)), (2, 39));
+}

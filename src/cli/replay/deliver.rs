@@ -1,0 +1,244 @@
+//! `replay --deliver`: asks the running bridges for deliveries that their rules did not plan when the events were read.
+//!
+//! Reads the topic twice: for what was asked for before, and how much there is to ask for, and then to publish. It may be
+//! killed at any moment and started again: what was published is seen in the topic, and the ledger decides in any case.
+
+use std::{collections::BTreeMap, ops::ControlFlow, process::ExitCode, sync::Arc, time::Duration};
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::{
+    choose::{AskedFor, Seen, Selection},
+    sending::Sending,
+};
+use crate::{
+    bridge::{Environment, Exit, load_routing},
+    cli::{
+        check::counted,
+        interrupt::Interrupt,
+        output::{self, fail},
+        scan::{self, Visit},
+        since::{Since, since},
+    },
+    config::Config,
+    event::Limits,
+    kafka::{ScanProgress, Scanned},
+    routing::Routing,
+    yaml::suggestion,
+};
+
+/// The flags of the mode.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(super) struct Deliver {
+    /// Only deliveries of this rule; may be repeated
+    #[arg(long, value_name = "NAME", requires = "deliver")]
+    rule: Vec<String>,
+    /// Only deliveries to this agent; may be repeated
+    #[arg(long, value_name = "NAME", requires = "deliver")]
+    agent: Vec<String>,
+    /// Only records of before: a time, or how long ago
+    #[arg(long, value_name = "TIME", value_parser = since, requires = "deliver")]
+    until: Option<Since>,
+    /// The most deliveries a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), requires = "deliver")]
+    rate: Option<u32>,
+    /// List what would be asked for, and publish nothing
+    #[arg(long, requires = "deliver", conflicts_with = "yes")]
+    dry_run: bool,
+    /// Publish; without it they are only counted
+    #[arg(long, requires = "deliver")]
+    yes: bool,
+    /// Also deliveries that were asked for before; the bridges recognise those that were made
+    #[arg(long, requires = "deliver")]
+    done: bool,
+    /// Also events that are so old that the ledger may have forgotten what was delivered of them
+    #[arg(long, requires = "deliver")]
+    force: bool,
+}
+
+/// What the command was told beside its own flags.
+pub(super) struct Asked<'a> {
+    pub(super) config: &'a Config,
+    pub(super) environment: &'a Environment,
+    pub(super) since: Timestamp,
+    pub(super) against: Option<&'a std::path::Path>,
+    /// The most deliveries.
+    pub(super) limit: Option<u32>,
+    pub(super) as_json: bool,
+}
+
+/// How many deliveries there are to ask for, by rule and agent.
+type Counts = BTreeMap<(Arc<str>, Arc<str>), u64>;
+
+impl Deliver {
+    pub(super) fn main(&self, asked: &Asked<'_>) -> Result<ExitCode, ExitCode> {
+        let config = asked.config;
+        let load = |folder| {
+            load_routing(folder, config.dedup_window, asked.environment).map_err(|error| fail(Exit::Config, &error))
+        };
+        let routing = load(&config.routing_dir)?;
+        let against = asked.against.map(load).transpose()?;
+        self.check(&routing, against.is_some())?;
+        let interrupt = Interrupt::listen()?;
+        let now = Timestamp::now();
+        let budget = &config.kafka.budget;
+        let selection = Selection {
+            routing: &routing,
+            against: against.as_ref(),
+            rules: &self.rule,
+            agents: &self.agent,
+            until_ms: self.until.map(|until| until.before(now).as_millisecond()),
+            remembered_since_ms: now.as_millisecond() - remembered_ms(config.dedup_window),
+            is_forced: self.force,
+            limits: Limits::new(budget.max_record_bytes, budget.max_bytes),
+        };
+        let mut before = AskedFor::default();
+        scan(asked, &interrupt, "looked at for earlier requests", &mut |record| {
+            if !self.done {
+                selection.note(record, &mut before);
+            }
+            ControlFlow::Continue(())
+        })?;
+        let counts = Self::count(asked, &routing, (&selection, &before), &interrupt)?;
+        if counts.is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        if !self.yes && !self.dry_run {
+            return Err(fail(Exit::Usage, &"nothing is published: --yes publishes the requests, --dry-run lists them"));
+        }
+        self.publish(asked, &selection, &mut before, &interrupt)
+    }
+
+    /// Counts what there is to ask for beside what was asked for before, and says it.
+    fn count(
+        asked: &Asked<'_>,
+        routing: &Routing,
+        (selection, before): (&Selection<'_>, &AskedFor),
+        interrupt: &Interrupt,
+    ) -> Result<Counts, ExitCode> {
+        let (mut counts, mut seen, mut known) = (Counts::new(), Seen::default(), before.clone());
+        scan(asked, interrupt, "counted", &mut |record| {
+            for chosen in selection.choose(record, &mut known, &mut seen) {
+                *counts.entry((chosen.rule, chosen.agent)).or_default() += 1;
+            }
+            ControlFlow::Continue(())
+        })?;
+        Self::say(routing, &counts, &seen, asked);
+        Ok(counts)
+    }
+
+    fn publish(
+        &self,
+        asked: &Asked<'_>,
+        selection: &Selection<'_>,
+        before: &mut AskedFor,
+        interrupt: &Interrupt,
+    ) -> Result<ExitCode, ExitCode> {
+        let how = (self.rate, asked.limit, self.dry_run, self.force);
+        let mut sending = Sending::new(asked.config, interrupt, asked.as_json, how)?;
+        let mut failed = None;
+        let read = scan(asked, interrupt, "published from", &mut |record| {
+            for chosen in selection.choose(record, before, &mut Seen::default()) {
+                if !sending.has_room() {
+                    return ControlFlow::Break(());
+                }
+                failed = sending.add(record, chosen, &selection.limits).err();
+                if failed.is_some() {
+                    return ControlFlow::Break(());
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        failed.map_or(Ok(()), Err)?;
+        // What was taken before a signal is published still.
+        let finished = sending.finish();
+        read.and(finished)
+    }
+
+    /// Whether it is said what is to be delivered, and the rules have it.
+    fn check(&self, routing: &Routing, is_compared: bool) -> Result<(), ExitCode> {
+        if self.rule.is_empty() && !is_compared {
+            return Err(fail(
+                Exit::Usage,
+                &"say what is to be delivered: --rule, or --against with the rules of before, whose deliveries are left out",
+            ));
+        }
+        for name in &self.rule {
+            if routing.rule(name).is_none() {
+                let close = suggestion(name, routing.rules().map(|rule| rule.name().as_ref()));
+                return Err(fail(Exit::Usage, &format_args!("there is no rule {name:?}{close}")));
+            }
+        }
+        for name in &self.agent {
+            if routing.agent(name).is_none() {
+                let close = suggestion(name, routing.agents().map(|agent| agent.name.as_ref()));
+                return Err(fail(Exit::Usage, &format_args!("there is no agent {name:?}{close}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// How much there is to ask for, and what may run twice.
+    fn say(routing: &Routing, counts: &Counts, seen: &Seen, asked: &Asked<'_>) {
+        let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let all: u64 = counts.values().sum();
+        let (topics, since) = (asked.config.kafka.topics.join(", "), asked.since);
+        output::note(format_args!(
+            "{} of {} of {topics} since {since}",
+            if all == 1 { "1 delivery".to_owned() } else { format!("{all} deliveries") },
+            counted(number(seen.events), "event")
+        ));
+        for ((rule, agent), count) in counts {
+            let is_found_again = routing.agent(agent).is_some_and(|spec| spec.endpoint.is_found_again());
+            let twice = if is_found_again {
+                "LangGraph: its run is found again, so no event runs twice"
+            } else {
+                "HTTP: after a crash between its answer and the ledger it gets the event twice, with the same Idempotency-Key"
+            };
+            output::note(format_args!("  {count}: {rule} for {agent} ({twice})"));
+        }
+        if seen.before > 0 {
+            output::note(format_args!("  {} were asked for before: --done asks again", seen.before));
+        }
+        if seen.too_old > 0 {
+            output::note(format_args!(
+                "  {} are of events that the ledger may have forgotten: --force asks for them, and some may run twice",
+                seen.too_old
+            ));
+        }
+    }
+}
+
+/// Reads the topics. What stands there when it begins is all of it: the requests that are published come behind.
+fn scan(
+    asked: &Asked<'_>,
+    interrupt: &Interrupt,
+    what: &'static str,
+    visit: &mut dyn FnMut(&Scanned<'_>) -> ControlFlow<()>,
+) -> Result<(), ExitCode> {
+    let end = scan::sources(asked.config, asked.since, interrupt, &mut Looking { what, visit })?;
+    scan::warn_of_withheld(end.withheld);
+    interrupt.exit().map_or(Ok(()), Err)
+}
+
+struct Looking<'v> {
+    what: &'static str,
+    visit: &'v mut dyn FnMut(&Scanned<'_>) -> ControlFlow<()>,
+}
+
+impl Visit for Looking<'_> {
+    fn record(&mut self, record: &Scanned<'_>) -> ControlFlow<()> {
+        (self.visit)(record)
+    }
+
+    fn progress(&self, at: ScanProgress) -> String {
+        format!("{} of {} records {}", at.done, at.all, self.what)
+    }
+}
+
+/// How long the ledger surely knows what was delivered, in ms. The clocks of publishers are not exact.
+fn remembered_ms(window: Duration) -> i64 {
+    i64::try_from(window.as_millis() / 10 * 9).unwrap_or(i64::MAX)
+}

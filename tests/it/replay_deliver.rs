@@ -1,0 +1,142 @@
+//! `replay --deliver`: a new rule, and the events of before.
+
+use std::{
+    collections::BTreeMap,
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use serde_json::Value;
+
+use crate::kit::{
+    Bridge, BridgeSetup, HttpAgent, PATIENCE, TestEvent,
+    bridge::LONG_SESSION,
+    event,
+    events::events,
+    kafka, poll,
+    process::{Log, Process},
+    unique, when,
+};
+
+const EVENTS: usize = 1_000;
+
+/// Rules for completed workflows, and with `late` one for those that failed; both agents are asked for by both.
+fn rules(agents: [&HttpAgent; 2], with_late: bool) -> String {
+    let [a, b] = agents.map(HttpAgent::url);
+    let late = if with_late { "  - {name: late, when: {event_type: [WORKFLOW_FAILED]}, to: [a]}\n" } else { "" };
+    let other = if with_late { "  - {name: too, when: {event_type: [WORKFLOW_FAILED]}, to: [b]}\n" } else { "" };
+    format!(
+        "agents:\n  a: {{http: {{url: '{a}/events'}}, timeout: 60s}}\n  b: {{http: {{url: '{b}/events'}}, timeout: 60s}}\n\
+         rules:\n  - {{name: early, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [a, b]}}\n{late}{other}"
+    )
+}
+
+fn command(bridge: &Bridge, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workflow-bridge"));
+    command.args(["replay", "--deliver", "--since", "1h"]).args(arguments);
+    command.args(["--brokers", kafka().bootstrap(), "--topic", bridge.topic(), "--group", bridge.group()]);
+    command.arg("--routing").arg(bridge.folder().join("routing"));
+    command.current_dir(bridge.folder()).stdin(Stdio::null());
+    command
+}
+
+/// The exit code, stdout and stderr, once Kafka answers.
+#[track_caller]
+fn run(bridge: &Bridge, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    poll(PATIENCE, &format!("Kafka answers {arguments:?}"), || {
+        let output = command(bridge, arguments).output().expect("the program starts");
+        let ended = (output.status.code(), text(output.stdout), text(output.stderr));
+        if ended.0 == Some(69) { Err(ended) } else { Ok(ended) }
+    })
+}
+
+fn once<'a>(events: impl IntoIterator<Item = &'a TestEvent>) -> BTreeMap<String, usize> {
+    events.into_iter().map(|event| (event.id().to_owned(), 1)).collect()
+}
+
+#[test]
+fn events_of_before_go_to_a_new_rule_once_through_a_kill_and_with_two_replicas() {
+    let (a, b) = (HttpAgent::start(), HttpAgent::start());
+    let (topic, group) = (kafka().topic("deliver", 4), unique("deliver"));
+    let before = rules([&a, &b], false);
+    let start = || BridgeSetup::new(kafka(), &topic).group(&group).config(LONG_SESSION).routing(&before).start();
+    let mut bridges = [start(), start()];
+    poll(PATIENCE, "both have a share", || {
+        let shares: Vec<_> =
+            bridges.iter().map(|one| one.status()["consumer"]["assigned"].as_array().map_or(0, Vec::len)).collect();
+        when(shares == [2, 2], shares)
+    });
+    let missed: Vec<_> =
+        events("missed", EVENTS).into_iter().map(|event| event.event_type("WORKFLOW_FAILED")).collect();
+    let early = events("early", 20);
+    kafka().produce_all(&topic, missed.iter().chain(&early).map(TestEvent::record));
+    kafka().wait_committed(&group, &topic, PATIENCE);
+    assert_eq!((a.sent_by_event(), b.sent_by_event()), (once(&early), once(&early)));
+
+    let after = rules([&a, &b], true);
+    for bridge in &bridges {
+        bridge.write_routing("rules.yaml", &after);
+    }
+    poll(PATIENCE, "the new rules are in force", || {
+        let have: Vec<_> = bridges.iter().map(|one| one.metric("rules_loaded", &[])).collect();
+        when(have == [3.0, 3.0], have)
+    });
+    let (code, _, stderr) = run(&bridges[0], &[]);
+    assert!(code == Some(64) && stderr.contains("say what is to be delivered"), "{stderr}");
+    let (code, _, stderr) = run(&bridges[0], &["--rule", "lat"]);
+    assert!(code == Some(64) && stderr.contains("did you mean `late`?"), "{stderr}");
+    let (code, stdout, stderr) = run(&bridges[0], &["--rule", "late"]);
+    assert!(code == Some(64) && stdout.is_empty(), "{stdout}{stderr}");
+    for says in [&*format!("{EVENTS} deliveries of 1020 events"), "late for a (HTTP", "--yes publishes"] {
+        assert!(stderr.contains(says), "{says}: {stderr}");
+    }
+    let (code, stdout, stderr) = run(&bridges[0], &["--rule", "late", "--dry-run", "--limit", "3"]);
+    assert_eq!((code, stdout.lines().count()), (Some(0), 3), "{stdout}{stderr}");
+
+    let wanted = ["--rule", "late", "--yes"];
+    let mut slow = command(&bridges[0], &wanted);
+    slow.args(["--rate", "200"]);
+    let mut killed = Process::spawn("the command", &slow, Arc::new(Log::default()));
+    let arrived = || a.count() - early.len();
+    poll(PATIENCE, "some are delivered", || when(arrived() >= 50 || killed.exit_status().is_some(), arrived()));
+    killed.kill();
+    println!("{} of {EVENTS} had arrived when the command was killed", arrived());
+    let (code, stdout, stderr) = run(&bridges[0], &[&wanted[..], &["-o", "json"]].concat());
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.lines().count() < EVENTS, "it goes on where the other one ended: {}", stdout.lines().count());
+    let line: Value = serde_json::from_str(stdout.lines().next().unwrap_or_default()).expect("a line is JSON");
+    assert_eq!((&line["action"], &line["rule"], &line["agent"]), (&"asked for".into(), &"late".into(), &"a".into()));
+    kafka().wait_committed(&group, &topic, PATIENCE);
+    let expected = once(missed.iter().chain(&early));
+    assert_eq!(a.sent_by_event(), expected, "each was delivered once by the new rule");
+    assert_eq!(b.sent_by_event(), once(&early), "and nothing else was");
+
+    // Whoever asks once more changes nothing.
+    let (code, stdout, stderr) = run(&bridges[0], &wanted);
+    assert!(code == Some(0) && stdout.is_empty() && stderr.contains("asked for before"), "{stdout}{stderr}");
+    let (code, stdout, stderr) = run(&bridges[1], &[&wanted[..], &["--done"]].concat());
+    assert_eq!((code, stdout.lines().count()), (Some(0), EVENTS), "{stderr}");
+    // What was delivered in its time is not delivered again either.
+    let (code, _, stderr) = run(&bridges[1], &["--rule", "early", "--yes"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    kafka().wait_committed(&group, &topic, PATIENCE);
+    assert_eq!((a.sent_by_event(), b.sent_by_event()), (expected, once(&early)));
+
+    // With the rules of before, the rest of what they missed.
+    let old = bridges[0].folder().join("before");
+    std::fs::create_dir_all(&old).expect("a scratch folder can be written");
+    std::fs::write(old.join("rules.yaml"), &before).expect("a scratch folder can be written");
+    let one = event(&unique("now")).event_type("WORKFLOW_FAILED");
+    kafka().produce(&topic, one.record());
+    let (code, _, stderr) = run(&bridges[0], &["--against", &old.display().to_string(), "--agent", "b", "--yes"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    kafka().wait_committed(&group, &topic, PATIENCE);
+    let all = once(missed.iter().chain(&early).chain([&one]));
+    assert_eq!((a.sent_by_event(), b.sent_by_event()), (all.clone(), all));
+    let letters = format!("{topic}.dlq");
+    assert!(!kafka().topic_exists(&letters) || kafka().read_all(&letters).is_empty(), "nothing was refused");
+    for bridge in &mut bridges {
+        bridge.stop();
+    }
+}
