@@ -6,6 +6,7 @@ use clap::Args;
 use tokio::runtime::Runtime;
 
 use super::{
+    flags::OutputFlag,
     logging,
     output::{self, fail},
 };
@@ -25,6 +26,8 @@ pub(super) struct Demo {
     /// Address of the metrics, health and status pages; port 0 is any free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
     admin: String,
+    #[command(flatten)]
+    form: OutputFlag,
 }
 
 impl Demo {
@@ -36,8 +39,14 @@ impl Demo {
         };
         let options = Options { admin_addr: self.admin.clone(), keep: self.keep };
         let result = runtime.block_on(demo::run(options, |report, addr| {
-            output::result(format_args!("{}\n{}", report.table, report.totals));
-            if self.keep {
+            if self.form.is_json() {
+                output::result(format_args!("{}", output::json(&report.page)));
+            } else {
+                output::result(format_args!("{}\n{}", report.table, report.totals));
+            }
+            if self.keep && self.form.is_json() {
+                output::note(format_args!("stays up: http://{addr}/metrics http://{addr}/api/status (Ctrl-C ends it)"));
+            } else if self.keep {
                 output::result(format_args!(
                     "\nstays up: http://{addr}/metrics http://{addr}/api/status (Ctrl-C ends it)"
                 ));

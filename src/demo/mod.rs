@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use serde_json::{Value, json};
 use tokio::{
     sync::{Notify, oneshot},
     time::timeout,
@@ -75,6 +76,8 @@ pub(crate) struct Report {
     pub table: String,
     /// The sums.
     pub totals: String,
+    /// The same for programs.
+    pub page: Value,
     /// Whether everything came as expected.
     pub as_expected: bool,
 }
@@ -191,6 +194,7 @@ fn report(
     let mut table = format!("{:<28} {:<15} {:<14} deliveries\n", "sample", "event_id", "outcome");
     let mut totals: BTreeMap<&str, usize> = BTreeMap::new();
     let mut as_expected = true;
+    let mut lines = Vec::new();
     for (sample, position) in samples {
         let outcome = outcomes.get(position);
         let found = outcome.map_or("no outcome yet", |event| event.outcome.as_str());
@@ -198,6 +202,7 @@ fn report(
         let mark = if found == sample.expected { "" } else { "  <- expected: " };
         let wanted = if mark.is_empty() { "" } else { sample.expected };
         as_expected &= mark.is_empty();
+        lines.push(line(sample, outcome));
         // Writing to a String cannot fail.
         let _ = writeln!(
             table,
@@ -212,12 +217,35 @@ fn report(
     let doubled = runs.values().filter(|count| **count > 1).count();
     as_expected &= doubled == 0 && !runs.is_empty();
     let sums: Vec<String> = totals.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
+    let all = runs.values().sum::<u32>();
+    let page = json!({
+        "samples": lines, "outcomes": totals, "agent_runs": all, "doubled_runs": doubled, "agent_failures": FAILURES,
+        "as_expected": as_expected,
+    });
     let totals = format!(
         "{}; {} agent runs, {doubled} of them doubled, although the agent failed {FAILURES} times",
         sums.join(", "),
-        runs.values().sum::<u32>(),
+        all,
     );
-    Report { table, totals, as_expected }
+    Report { table, totals, page, as_expected }
+}
+
+/// A sample for programs.
+fn line(sample: &Sample, outcome: Option<&CompletedEvent>) -> Value {
+    let delivery = |delivery: &DeliveryRecord| {
+        json!({
+            "rule": &*delivery.rule, "agent": &*delivery.agent, "status": delivery.status.as_str(),
+            "failed_attempts": delivery.failed_attempts,
+        })
+    };
+    json!({
+        "sample": sample.what,
+        "event_id": outcome.and_then(|outcome| outcome.event_id.as_deref()),
+        "outcome": outcome.map(|outcome| outcome.outcome.as_str()),
+        "expected": sample.expected,
+        "reason": outcome.and_then(|outcome| outcome.reason),
+        "deliveries": outcome.map(|outcome| outcome.deliveries.iter().map(delivery).collect::<Vec<_>>()),
+    })
 }
 
 fn deliveries(outcome: &CompletedEvent) -> String {

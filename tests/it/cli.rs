@@ -30,6 +30,11 @@ fn the_demo_shows_every_outcome_and_ends_by_itself() {
         assert!(table.contains(word), "no {word} in\n{table}");
     }
     assert!(!table.contains("expected:"), "{table}");
+
+    let output = run(&folder, &["demo", "-o", "json"]);
+    let page: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    assert_eq!((output.status.code(), &page["as_expected"]), (Some(0), &true.into()), "{page:#}");
+    assert_eq!((&page["doubled_runs"], page["samples"][0]["deliveries"].is_array()), (&0.into(), true), "{page:#}");
 }
 
 #[test]
