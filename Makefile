@@ -43,9 +43,9 @@ LANGGRAPH_MODULES := docker kit_works langgraph_once langgraph_requests readme s
 QUICK := WORKFLOW_BRIDGE_QUICK_TESTS=1 PROPTEST_CASES=32
 QUICK_THREADS := 8
 
-.PHONY: help demo kafka agent check test test-unit test-kafka test-langgraph test-python test-airflow test-aegra test-langgraph-js \
+.PHONY: help demo kafka agent check test test-unit test-kafka test-langgraph test-python test-airflow test-dagster test-aegra test-langgraph-js \
   faults fuzz parking soak replicas lint clippy doc figures bench measure-restarts measure-reloads bench-publish wheel doctor test-setup kafka-jars \
-  langgraph-venv aegra-venv python-venv python-tools airflow-venvs bridge
+  langgraph-venv aegra-venv python-venv python-tools airflow-venvs dagster-venv bridge
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -120,7 +120,7 @@ test-python: ## The Python package against a real Kafka; needs Java 17, Maven an
 	@tests/doctor build python kafka pythons
 	$(MAKE) kafka-jars python-venv bridge
 	# Two halves at once, since most tests wait: each process starts brokers of its own.
-	half() { $(PYTHON_VENV)/bin/python -m pytest -c python/pyproject.toml python/tests --ignore=python/tests/airflow --part $$1/2; }
+	half() { $(PYTHON_VENV)/bin/python -m pytest -c python/pyproject.toml python/tests --ignore=python/tests/airflow --ignore=python/tests/dagster --part $$1/2; }
 	log=$$(mktemp)
 	trap 'rm -f "$$log"' EXIT
 	half 2 >"$$log" 2>&1 & second=$$!
@@ -134,6 +134,11 @@ test-airflow: ## The Python package on real Airflow 2.8.4 and 3.3.2; needs Java 
 	@tests/doctor build python kafka airflow
 	$(MAKE) kafka-jars langgraph-venv python-venv bridge airflow-venvs
 	$(PYTHON_VENV)/bin/python -m pytest -c python/pyproject.toml python/tests/airflow
+
+test-dagster: ## runner.yaml on a real Dagster; needs Java 17, Maven and Python 3.11
+	@tests/doctor build python kafka
+	$(MAKE) kafka-jars python-venv dagster-venv
+	$(PYTHON_VENV)/bin/python -m pytest -c python/pyproject.toml python/tests/dagster
 
 # target/debug/workflow-bridge, which python/tests starts, with the features that `cargo test` builds it with.
 bridge:
@@ -336,6 +341,21 @@ airflow-venvs:
 	  fi
 	  cp $(PYTHON_VENV)/wheel.sum $$venv/wheel.sum
 	done
+
+dagster-venv:
+	@pins=python/tests/dagster/requirements.txt
+	venv=$(IT)/dagster-venv
+	if ! cmp -s $$pins $$venv/requirements.txt || ! [ -x $$venv/bin/dagster ]; then
+	  echo "Installing Dagster into $$venv"
+	  $(call new-venv,$$venv,$$pins)
+	fi
+	if cmp -s $(PYTHON_VENV)/wheel.sum $$venv/wheel.sum; then exit 0; fi
+	if command -v uv >/dev/null; then
+	  uv pip install --quiet --python $$venv/bin/python --no-deps --reinstall $(IT)/wheel/*.whl
+	else
+	  $$venv/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(IT)/wheel/*.whl
+	fi
+	cp $(PYTHON_VENV)/wheel.sum $$venv/wheel.sum
 
 # maturin and ruff, of one version everywhere.
 python-tools:

@@ -9,7 +9,10 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .config import JobConfig, OrchestratorConfig, RetryConfig, RunnerConfig, ScheduleConfig
+    from .dags import create_airflow_dags, create_task_function, get_dags_from_config
+    from .dagster_jobs import create_dagster_definitions
     from .errors import JobFailed, OrchestratorError, RunnerConfigError
+    from .orchestrated import start_orchestrated
     from .retry import RetryPolicy
 
 # The module of each public name.
@@ -23,6 +26,11 @@ _MODULES = {
     "RunnerConfig": "config",
     "RunnerConfigError": "errors",
     "ScheduleConfig": "config",
+    "create_airflow_dags": "dags",
+    "create_dagster_definitions": "dagster_jobs",
+    "create_task_function": "dags",
+    "get_dags_from_config": "dags",
+    "start_orchestrated": "orchestrated",
 }
 
 __all__ = [
@@ -35,6 +43,11 @@ __all__ = [
     "RunnerConfig",
     "RunnerConfigError",
     "ScheduleConfig",
+    "create_airflow_dags",
+    "create_dagster_definitions",
+    "create_task_function",
+    "get_dags_from_config",
+    "start_orchestrated",
 ]
 
 

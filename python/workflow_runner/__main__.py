@@ -1,6 +1,7 @@
-"""`python -m workflow_runner`: checks runner.yaml, and runs one job.
+"""`python -m workflow_runner`: checks runner.yaml, runs one job, or starts the orchestrator.
 
-Exit codes: 0 done; 64 usage; 78 the configuration is wrong; `run` has the code of the job.
+Exit codes: 0 done; 64 usage; 69 the orchestrator is not installed, not ready, or has ended; 78 the configuration is
+wrong; `run` has the code of the job.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Any, NoReturn, Optional, Sequence
 
 from . import event, log
 from .config import RunnerConfig, job_of
-from .errors import RunnerConfigError
+from .dagster_jobs import check_names
+from .errors import OrchestratorError, RunnerConfigError
 from .job import run_job
 
-USAGE, CONFIG = 64, 78
+USAGE, UNAVAILABLE, CONFIG = 64, 69, 78
 
 
 class _Usage(Exception):
@@ -41,7 +43,13 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run one job now, and exit with its code")
     run.add_argument("--schedule", required=True, metavar="NAME", help="whose job")
     run.add_argument("--run-id", metavar="ID", help="of the event; two runs with one id are one event")
-    for command in (check, run):
+    start = commands.add_parser("start", help="prepare the orchestrator, and run its services until SIGTERM")
+    start.add_argument("mode", choices=["orchestrated"])
+    start.add_argument("--prepare-only", action="store_true", help="for whoever runs the services")
+    start.add_argument("--dags-folder", metavar="FOLDER", help="Airflow's, when it is not the configured one")
+    start.add_argument("--host", default="127.0.0.1", help="where the web interface listens (127.0.0.1)")
+    start.add_argument("--port", type=int, default=8080, help="its port (8080)")
+    for command in (check, run, start):
         command.add_argument("--runner-config", required=True, metavar="FILE", help="runner.yaml")
     return parser
 
@@ -50,13 +58,15 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Runs a command: its exit code."""
     try:
         options = _parser().parse_args(arguments)
-        return _check(options) if options.command == "check" else _run(options)
+        return {"check": _check, "run": _run, "start": _start}[options.command](options)
     except _Usage as error:
         print(error, file=sys.stderr)
         return USAGE
     except RunnerConfigError as error:
         print(error, file=sys.stderr)
         return CONFIG
+    except OrchestratorError:  # It is in the log.
+        return UNAVAILABLE
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -65,6 +75,11 @@ def _check(options: argparse.Namespace) -> int:
     for schedule in config.orchestrator.schedules:
         try:
             job_of(schedule)
+        except RunnerConfigError as error:
+            problems += error.problems
+    if config.orchestrator.type == "dagster":
+        try:
+            check_names(config)
         except RunnerConfigError as error:
             problems += error.problems
     if problems:
@@ -95,6 +110,21 @@ def _run(options: argparse.Namespace) -> int:
     result = run_job(config, schedule, job, run_id, _pass_on, lambda: bool(stop))
     event.publish_result(schedule, job, result, event.RUNNER, run_id)
     return result.exit_code
+
+
+def _start(options: argparse.Namespace) -> int:
+    from .orchestrated import start_orchestrated
+
+    log.log_to(sys.stderr)
+    start_orchestrated(
+        RunnerConfig.from_yaml(options.runner_config),
+        prepare_only=options.prepare_only,
+        dags_folder=options.dags_folder,
+        host=options.host,
+        port=options.port,
+        write=lambda line: _pass_on(False, line),
+    )
+    return 0
 
 
 def _pass_on(is_error: bool, line: str) -> None:

@@ -220,8 +220,11 @@ fn command(fields: &mut Fields) -> Vec<String> {
     let default = || COMMAND.map(str::to_owned).to_vec();
     let Some(node) = fields.get("command") else { return default() };
     if node.text().is_some() {
-        let expected = "a list of the program and its arguments, `[program, argument]`: no shell splits a text";
-        return fields.wrong("command", node, expected).unwrap_or_else(default);
+        // It is not shown: an argument may be a password.
+        let message = "`runner.command`: expected a list of the program and its arguments, `[program, argument]`, found a \
+                       text, which no shell would split";
+        fields.problem(node.at, message);
+        return default();
     }
     let Some(words) = fields.texts("command", 1_000) else { return default() };
     if words.first().is_none_or(|(program, _)| program.trim().is_empty()) {

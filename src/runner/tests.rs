@@ -100,7 +100,7 @@ fn every_mistake_is_reported_at_once_with_its_position() {
 ";
     let expected = [
         "runner.yaml:2:9: `runner.mode`: expected `orchestrated` or `oneshot`, found the string \"orchestratd\": did you mean `orchestrated`?",
-        "runner.yaml:3:12: `runner.command`: expected a list of the program and its arguments, `[program, argument]`: no shell splits a text, found the string \"python job.py\"",
+        "runner.yaml:3:12: `runner.command`: expected a list of the program and its arguments, `[program, argument]`, found a text, which no shell would split",
         "runner.yaml:4:3: `runner.retries` is not known; expected one of `mode`, `command`, `working_directory` or `orchestrator`",
         "runner.yaml:6:5: `runner.orchestrator.typ` is not known: did you mean `type`?",
         "runner.yaml:7:29: `runner.orchestrator.concurrency_per_tenant`: expected a whole number from 1 to 1000, found the number 0",

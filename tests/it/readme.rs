@@ -97,6 +97,10 @@ fn every_command_in_the_documents_is_one_that_a_test_runs() {
             "python -m workflow_runner run --runner-config examples/runner/runner.yaml --schedule acme-orders",
             "python/tests/runner/test_runner_docs.py",
         ),
+        (
+            "python -m workflow_runner start orchestrated --runner-config examples/runner/runner.yaml",
+            "python/tests/airflow/test_runner_start_on_airflow.py",
+        ),
         ("export KAFKA_BOOTSTRAP_SERVERS=localhost:9092", "every test of python/tests/airflow, on a free port"),
         ("export ENVIRONMENT=dev", "python/tests/airflow/test_examples_on_airflow.py, with staging"),
         (

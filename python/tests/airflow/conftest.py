@@ -34,6 +34,14 @@ def airflow(request: pytest.FixtureRequest) -> Airflow:
     return found
 
 
+@pytest.fixture(params=[2, 3], ids=["airflow-2.8.4", "airflow-3.3.2"])
+def airflow_alone(request: pytest.FixtureRequest) -> Iterator[Airflow]:
+    """Each of them in turn, without DAGs, for one test."""
+    airflow = Airflow(request.param, samples=False)
+    yield airflow
+    airflow.close()
+
+
 @pytest.fixture(scope="session")
 def langgraph() -> Iterator[LangGraph]:
     """One LangGraph server for all."""

@@ -40,9 +40,9 @@ class Ended:
 
 
 class Airflow:
-    """One Airflow: ``version`` is 2 (2.8.4) or 3 (3.3.2)."""
+    """One Airflow: ``version`` is 2 (2.8.4) or 3 (3.3.2). It has the examples and the DAGs of the tests, or none."""
 
-    def __init__(self, version: int) -> None:
+    def __init__(self, version: int, samples: bool = True) -> None:
         self.version = version
         self.bin = prepared(f"airflow-{version}-venv/bin")
         assert (self.bin / "airflow").is_file(), f"Airflow is not in {self.bin}: run `make airflow-venvs`"
@@ -51,7 +51,7 @@ class Airflow:
         self.home = self.folder / "home"
         self.dags = self.folder / "dags"
         self.dags.mkdir()
-        for source in (*EXAMPLES.glob("*.py"), *(HERE / "dags").glob("*.py")):
+        for source in (*EXAMPLES.glob("*.py"), *(HERE / "dags").glob("*.py")) if samples else ():
             shutil.copy(str(source), str(self.dags))
         # Python imports it at its start, where it is on the path.
         self._patient = self.folder / "patient"
@@ -141,9 +141,9 @@ class Airflow:
         """``airflow dags test``: the whole run, in one process. Patient with its broker, which is to be there."""
         return self.run("dags", "test", dag_id, DATE, check=check, **(self.patience() if patient else {}), **env)
 
-    def trigger(self, dag_id: str, run_id: str) -> None:
+    def trigger(self, dag_id: str, run_id: str, date: str = TRIGGERED) -> None:
         """Makes a run. On Airflow 3 with a date: ``airflow tasks clear`` finds no run that has none."""
-        dated = ("-l", TRIGGERED) if self.version == 3 else ()
+        dated = ("-l", date) if self.version == 3 else ()
         self.run("dags", "trigger", "-r", run_id, *dated, dag_id)
 
     def tasks_run(self, dag_id: str, task_id: str, run_id: str, patient: bool = True, **env: str) -> Ended:

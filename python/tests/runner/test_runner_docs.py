@@ -38,18 +38,17 @@ def test_a_command_of_the_page_succeeds(line: str, spool: SpoolFolder) -> None:
         assert (event["workflow_id"], event["metadata"]["environment"]) == ("acme-orders", "prod")
 
 
-@pytest.mark.parametrize("program", blocks("python"))
+@pytest.mark.parametrize("program", [program for program in blocks("python") if "An Airflow DAG file" not in program])
 def test_a_program_of_the_page_runs(program: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=180, check=True
     )
     assert done.stderr == ""
-    if "calculate_delay" in program:
-        assert done.stdout.splitlines() == [
-            "acme-orders acme stripe True 5.0",
-            "acme-invoices acme hubspot False 5.0",
-            "globex-events globex postgres True 5.0",
-        ]
+    assert done.stdout.splitlines() == [
+        "acme-orders acme stripe True 5.0",
+        "acme-invoices acme hubspot False 5.0",
+        "globex-events globex postgres True 5.0",
+    ]
 
 
 def test_the_runner_yaml_of_the_page_has_no_mistake(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 import pytest
+from kit.jobs import lives
 from kit.poll import poll
 from workflow_runner import RunnerConfig
 from workflow_runner.config import job_of
@@ -28,14 +28,6 @@ def run(jobs: Any, name: str, stopping: Any = lambda: False) -> Tuple[JobResult,
         lines.append((is_error, line))
 
     return run_job(config, schedule, job_of(schedule), "run-1", output, stopping), lines
-
-
-def lives(pid: int) -> bool:
-    """Whether it runs: a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_a_job_sees_its_command_and_its_variables(jobs: Any) -> None:
