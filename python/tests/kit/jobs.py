@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 #: Appends a line when it begins and when it ends; `>>` of one line is one write. ``{}`` is how many seconds it takes.
 BUSY = """
+echo "$RUNNER_JOB_NAME works for $RUNNER_TENANT_ID"
 echo "$RUNNER_JOB_NAME begin $(date +%s.%N)" >> journal
 sleep {}
 echo "$RUNNER_JOB_NAME end $(date +%s.%N)" >> journal

@@ -56,6 +56,31 @@ def test_the_guides_own_line_of_code_works(jobs: Any, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == "Loaded 1 schedules\n"
 
 
+GUIDE = """\
+runner:
+  mode: orchestrated
+  orchestrator:
+    type: airflow  # Use Airflow instead of Dagster
+    schedules:
+      - name: my_job
+        config: /app/jobs/tenant/job.yaml
+        cron: "0 * * * *"
+"""
+
+
+def test_the_guides_own_runner_yaml_has_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "runner_airflow.yaml"
+    path.write_text(GUIDE)
+    config = RunnerConfig.from_yaml(path)
+    (schedule,) = config.orchestrator.schedules
+    assert (config.orchestrator.type, schedule.name, schedule.config) == (
+        "airflow",
+        "my_job",
+        "/app/jobs/tenant/job.yaml",
+    )
+    assert config.command[1:4] == ["-m", "dativo_ingest.cli", "run"]
+
+
 def test_a_wrong_file_is_a_value_error_with_every_mistake(tmp_path: Path) -> None:
     path = tmp_path / "runner.yaml"
     path.write_text(
