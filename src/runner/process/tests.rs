@@ -117,7 +117,9 @@ fn a_job_may_end_in_order_after_sigterm() {
     written(&mut job, "ready");
     job.terminate();
     let (lines, exit) = to_its_end(&mut job);
-    assert_eq!((lines.last().map(String::as_str), exit.code), (Some("rolled back"), 3));
+    // A shell may also report on the other stream that its `sleep` was terminated.
+    assert!(lines.iter().any(|line| line == "rolled back"), "{lines:?}");
+    assert_eq!(exit.code, 3);
 }
 
 #[test]
