@@ -1,7 +1,7 @@
 //! Ends a job whose runner was killed: a shell that waits at the other end of a pipe.
 //!
 //! SIGKILL leaves the runner no time to end its job, and the job is in a process group of its own, so nobody else's signal
-//! reaches it. The pipe closes with the runner, whatever ended that. docs/decisions/41-guard-of-a-job.md has the alternatives.
+//! reaches it. The pipe closes with the runner, whatever ended that. docs/decisions/37-guard-of-a-job.md has the alternatives.
 
 use std::{
     io::{self, Write as _},
