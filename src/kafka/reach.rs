@@ -100,9 +100,13 @@ fn group(asker: &Asker, settings: &KafkaSettings) -> Probed {
             target,
             format!("our user may see it; no offset is committed: it begins at {}", judge::reset(settings)),
         ),
-        Ok(partitions) => {
-            Probed::ok(target, format!("our user may see it; it has committed offsets of {partitions} partitions"))
-        }
+        Ok(partitions) => Probed::ok(
+            target,
+            format!(
+                "our user may see it; it has committed offsets of {partitions} partition{}",
+                if partitions == 1 { "" } else { "s" }
+            ),
+        ),
         Err(error) => judge::refused(&target, &error, "grant our user READ on the group, or check kafka.group_id"),
     }
 }

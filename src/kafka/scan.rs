@@ -5,6 +5,7 @@
 //! partition. Nothing is kept: a record is borrowed by the visitor and forgotten.
 
 mod committed;
+mod reach;
 
 use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc, time::Duration};
 

@@ -4,13 +4,14 @@ use std::{
     io::Write as _,
     path::Path,
     process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
 use crate::kit::{
-    Bridge, BridgeSetup, HttpAgent, PATIENCE, Record, Reply, TestEvent, bridge::LONG_SESSION, event, kafka, poll,
-    process::Scratch, unique, when,
+    Bridge, BridgeSetup, HttpAgent, PATIENCE, Record, Reply, TestEvent, bridge::LONG_SESSION, commands, event, kafka,
+    poll, process::Scratch, unique, when,
 };
 
 /// A machine that has the program, and can reach Kafka.
@@ -142,6 +143,22 @@ fn any_machine_says_what_became_of_the_events_of_a_run() {
         let (code, text, _) = machine.explain(&["--id", started.id(), "--admin", admin]);
         assert!(code == Some(0) && text.contains("it was read, and no rule matches it"), "{text}");
     }
+
+    // The bridge knows what it refused, and not where the letter is; without Kafka its answer is not kept back for long.
+    let admin = bridges.iter().map(|bridge| bridge.admin().trim_start_matches("http://"));
+    let answers: Vec<_> = admin.map(|admin| machine.page(&["--id", refused.id(), "--admin", admin]).1).collect();
+    let letters: Vec<_> = answers.iter().map(|page| &page["dead_letters"][0]).collect();
+    let has_error = |letter: &&Value| letter["error"].as_str().is_some_and(|error| error.contains("answered 400"));
+    assert!(letters.iter().all(has_error), "{answers:#?}");
+    let known = bridges.iter().find(|bridge| bridge.ask(&format!("/api/events/{}", refused.id())).0 == 200);
+    let admin = known.expect("one of them has read it").admin().trim_start_matches("http://");
+    let began = Instant::now();
+    let arguments = ["explain", "--id", refused.id(), "--admin", admin, "--brokers", "127.0.0.1:9"];
+    let output = commands::run(&machine.folder, &arguments);
+    let (code, text, warning) = ended(&output);
+    assert!(code == Some(0) && text.contains("for agent audit: dead_lettered"), "{text}{warning}");
+    assert!(warning.contains("only the bridge here was asked: "), "{warning}");
+    assert!(began.elapsed() < Duration::from_secs(15), "a request of Kafka's may take 20 s: {:?}", began.elapsed());
 
     // Another publisher, with keys of its own.
     let foreign = event(&unique("foreign")).workflow(workflow).run("by-hand");

@@ -60,6 +60,7 @@ pub(super) fn page(found: &Found, known: &Known<'_>) -> Value {
     page["dead_letters"] =
         known.letters.map(|_| letters.iter().map(|letter| letter_json(letter)).collect::<Vec<_>>()).into();
     page["known_from"] = known.page.as_ref().map(|(_, from)| from.as_str()).into();
+    page["nearest"] = found.nearest.clone().filter(|_| state == Some("unmatched")).into();
     page["note"] = note.into();
     page
 }
@@ -132,11 +133,12 @@ pub(super) fn poison(record: &PoisonRecord, committed: Option<i64>, letters: Opt
     })
 }
 
-fn letter_json(letter: &Letter) -> Value {
+pub(super) fn letter_json(letter: &Letter) -> Value {
     let (rule, agent) = letter.delivery.clone().unzip();
     json!({
         "letter": letter.place.json(),
         "reason": letter.reason,
+        "error": letter.error,
         "rule": rule,
         "agent": agent,
         "done": letter.done.map(crate::kafka::MarkKind::as_str),
@@ -162,6 +164,7 @@ mod tests {
             published_ms: Some(0),
             copies: 0,
             rules: rules.map(|rules| rules.iter().map(|rule| (*rule).to_owned()).collect()),
+            nearest: Some(json!({"rule": "near"})),
         }
     }
 
@@ -188,6 +191,8 @@ mod tests {
             says(&found(Some(&[])), &Known { committed, ..nothing() }, "not_read", words);
         }
         says(&found(Some(&[])), &nothing(), "unmatched", "no rule matches it");
+        assert_eq!(page(&found(Some(&[])), &nothing())["nearest"]["rule"], "near");
+        assert_eq!(page(&found(Some(&["a"])), &nothing())["nearest"], Value::Null);
         says(&found(Some(&["a", "b"])), &nothing(), "unknown", "matches a, b today");
         says(&found(None), &Known { no_rules: Some("no folder"), ..nothing() }, "unmatched", "not known: no folder");
         let no_ledger = Known { no_ledger: Some("it is off"), ..nothing() };
@@ -202,6 +207,7 @@ mod tests {
             event_id: Some(id.to_owned()),
             origin: Some(place("t", origin)),
             reason: "id_conflict".into(),
+            error: "it was used before".into(),
             delivery: delivery.map(|(rule, agent)| (rule.to_owned(), agent.to_owned())),
             done: Some(crate::kafka::MarkKind::Redriven),
         };

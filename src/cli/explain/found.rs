@@ -20,6 +20,11 @@ const MAX_CHARS: usize = 255;
 /// The most rules of an event that are named.
 const MAX_RULES: usize = 50;
 
+/// For how many events that no rule matches the nearest rule is looked for: each tries all rules.
+const MAX_EXPLAINED: usize = 20;
+/// The most conditions of the nearest rule.
+const MAX_CONDITIONS: usize = 5;
+
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub(super) enum Wanted {
@@ -102,6 +107,8 @@ pub(super) struct Found {
     pub(super) copies: u64,
     /// The rules that match it today; `None` when the rules are not known.
     pub(super) rules: Option<Vec<String>>,
+    /// The rule that misses it by the fewest conditions, and those.
+    pub(super) nearest: Option<Value>,
 }
 
 /// A record that is no event.
@@ -123,12 +130,15 @@ pub(super) struct Finder<'r> {
     known: HashMap<(String, u64), usize>,
     /// Records of events that found no room.
     pub(super) left_out: u64,
+    /// For how many events the nearest rule was looked for.
+    explained: usize,
     pub(super) poison: Vec<PoisonRecord>,
 }
 
 impl<'r> Finder<'r> {
     pub(super) fn new(wanted: &'r Wanted, limits: Limits, routing: Option<&'r Routing>) -> Self {
-        Self { wanted, limits, routing, events: Vec::new(), known: HashMap::new(), left_out: 0, poison: Vec::new() }
+        let (events, known, poison) = (Vec::new(), HashMap::new(), Vec::new());
+        Self { wanted, limits, routing, events, known, left_out: 0, explained: 0, poison }
     }
 
     /// Looks at a record.
@@ -160,6 +170,10 @@ impl<'r> Finder<'r> {
             let rules = routing.router().matches(event.document());
             rules.iter().take(MAX_RULES).map(|rule| rule.name().to_string()).collect()
         };
+        let rules: Option<Vec<String>> = self.routing.map(names);
+        let is_unmatched = rules.as_ref().is_some_and(Vec::is_empty) && self.explained < MAX_EXPLAINED;
+        self.explained += usize::from(is_unmatched);
+        let nearest = self.routing.filter(|_| is_unmatched).and_then(|routing| nearest(routing, event));
         self.events.push(Found {
             event_id: key.0.clone(),
             event_type: shown(event.event_type().as_str()),
@@ -169,7 +183,8 @@ impl<'r> Finder<'r> {
             place: Place::of(record),
             published_ms: record.timestamp_ms,
             copies: 0,
-            rules: self.routing.map(names),
+            rules,
+            nearest,
         });
         self.known.insert(key, self.events.len() - 1);
     }
@@ -185,10 +200,27 @@ impl<'r> Finder<'r> {
     }
 }
 
+/// The rule that misses the event by the fewest conditions.
+fn nearest(routing: &Routing, event: &Event) -> Option<Value> {
+    let explanation = routing.explain(event, |_| true, 1);
+    let rule = explanation.rules.first()?;
+    let conditions = &rule.explanation.conditions;
+    let missed = conditions.iter().filter(|condition| !condition.holds).take(MAX_CONDITIONS);
+    let missed = missed.map(|condition| {
+        json!({"path": condition.path, "expected": condition.expected, "found": condition.found.to_string()})
+    });
+    Some(json!({
+        "rule": rule.rule,
+        "missed": rule.explanation.missed(),
+        "conditions": conditions.len(),
+        "first_missed": missed.collect::<Vec<_>>(),
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::Headers;
+    use crate::{kafka::Headers, routing::LoadOptions};
 
     fn take(finder: &mut Finder<'_>, offset: i64, key: &str, value: &str) {
         finder.take(&Scanned {
@@ -231,6 +263,25 @@ mod tests {
             poison.iter().map(|record| (record.place.offset, record.reason)).collect::<Vec<_>>(),
             [(4, "not_json")]
         );
+    }
+
+    #[test]
+    fn an_event_that_no_rule_matches_has_the_nearest_rule_and_what_that_misses() {
+        let rules = "agents: {a: {http: {url: 'http://h/'}}}\nrules:\n\
+            - {name: far, when: {workflow_id: [x], event_type: [WORKFLOW_FAILED]}, to: [a]}\n\
+            - {name: near, when: {workflow_id: [etl], event_type: [WORKFLOW_FAILED]}, to: [a]}\n";
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("rules.yaml"), rules).unwrap();
+        let options = LoadOptions { env: Box::new(|_| None), dedup_window: std::time::Duration::from_secs(60) };
+        let routing = Routing::load(folder.path(), &options).unwrap();
+        let wanted = Wanted::Event("e-1".into());
+        let mut finder = Finder::new(&wanted, Limits::default(), Some(&routing));
+        take(&mut finder, 0, "", &event("e-1", "r"));
+        let (events, _) = finder.into_events();
+        let expected = json!({"rule": "near", "missed": 1, "conditions": 2, "first_missed": [
+            {"path": "event_type", "expected": "[\"WORKFLOW_FAILED\"]", "found": "\"WORKFLOW_COMPLETED\""},
+        ]});
+        assert_eq!(events[0].nearest, Some(expected));
     }
 
     #[test]

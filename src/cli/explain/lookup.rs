@@ -62,6 +62,7 @@ pub(super) fn main(asked: &Asked<'_>) -> ExitCode {
     };
     if let Ok(page) = &answered
         && is_last_word(page)
+        && !has_dead_delivery(page)
     {
         print(asked, page);
         return ExitCode::SUCCESS;
@@ -71,13 +72,31 @@ pub(super) fn main(asked: &Asked<'_>) -> ExitCode {
         Err(code) => return code,
     };
     let search = Search::new(asked.config, asked.since, interrupt);
-    match search.map_err(SearchError::from).and_then(|search| from_kafka(asked, &search, answered.as_ref().ok())) {
+    match search.map_err(SearchError::from).and_then(|search| look(asked, &search, answered.as_ref().ok())) {
         Ok((page, is_known)) => {
             print(asked, &page);
             if is_known { ExitCode::SUCCESS } else { Exit::Data.into() }
         }
         Err(SearchError::Interrupted(code)) => code,
         Err(SearchError::Kafka(error)) => without_kafka(asked, answered, &error),
+    }
+}
+
+/// Adds to what the bridge here has answered what Kafka knows.
+fn look(asked: &Asked<'_>, search: &Search<'_>, answered: Option<&Value>) -> Result<(Value, bool), SearchError> {
+    if answered.is_some() {
+        search.reach()?;
+    }
+    match (answered, &asked.wanted) {
+        // Where the letter is and what it says is all that the bridge does not know.
+        (Some(page), Wanted::Event(id)) if is_last_word(page) => {
+            let letters =
+                search.letters(&|letter| letter.delivery.is_some() && letter.event_id.as_ref() == Some(id))?;
+            let mut page = page.clone();
+            page["dead_letters"] = letters.iter().map(fate::letter_json).collect();
+            Ok((page, true))
+        }
+        _ => from_kafka(asked, search, answered),
     }
 }
 
@@ -119,6 +138,10 @@ fn from_bridge(admin_addr: &str, event_id: &str) -> Result<Value, String> {
 /// Whether nobody else can know more.
 fn is_last_word(page: &Value) -> bool {
     page["state"] != "unknown" && page["note"].is_null()
+}
+
+fn has_dead_delivery(page: &Value) -> bool {
+    page["deliveries"].as_array().into_iter().flatten().any(|delivery| delivery["status"] == "dead_lettered")
 }
 
 /// The page, and whether anything is known.
@@ -211,10 +234,7 @@ fn letters(
     found: &InTopics,
     pages: &[Option<(Value, String)>],
 ) -> Result<Option<Vec<Letter>>, SearchError> {
-    let has_dead = |page: &Value| {
-        page["state"] == "unknown"
-            || page["deliveries"].as_array().into_iter().flatten().any(|delivery| delivery["status"] == "dead_lettered")
-    };
+    let has_dead = |page: &Value| page["state"] == "unknown" || has_dead_delivery(page);
     let may_have = |page: &Option<(Value, String)>| page.as_ref().is_none_or(|(page, _)| has_dead(page));
     if found.poison.is_empty() && !pages.iter().any(may_have) {
         return Ok(None);

@@ -1,6 +1,6 @@
 //! Reading Kafka for `explain`: by assignment, as a member of no group, committing nothing.
 
-use std::{collections::BTreeMap, ops::ControlFlow, process::ExitCode};
+use std::{cell::Cell, collections::BTreeMap, ops::ControlFlow, process::ExitCode};
 
 use jiff::Timestamp;
 
@@ -62,6 +62,8 @@ pub(super) struct Letter {
     /// Where its record is.
     pub(super) origin: Option<Place>,
     pub(super) reason: String,
+    /// Why, in a sentence.
+    pub(super) error: String,
     pub(super) delivery: Option<(String, String)>,
     pub(super) done: Option<MarkKind>,
 }
@@ -71,6 +73,11 @@ impl<'c> Search<'c> {
     pub(super) fn new(config: &'c Config, since: Timestamp, interrupt: Interrupt) -> Result<Self, ScanError> {
         let reader = TopicReader::connect(&config.kafka, "reader of topics")?;
         Ok(Self { config, since, interrupt, reader })
+    }
+
+    /// Whether Kafka answers, for somebody who has an answer already.
+    pub(super) fn reach(&self) -> Result<(), SearchError> {
+        self.config.kafka.topics.first().map_or(Ok(()), |topic| Ok(self.reader.reach(topic)?))
     }
 
     /// Finds the events: in the partition of their key, and in all when there is nothing, or when all are asked for.
@@ -84,12 +91,16 @@ impl<'c> Search<'c> {
         let limits = Limits::new(budget.max_record_bytes, budget.max_bytes);
         let mut finder = Finder::new(wanted, limits, routing);
         let key = wanted.key().filter(|_| !is_everywhere);
-        let is_of_key =
-            |partition, count| key.as_ref().is_none_or(|key| partition_of(key.as_bytes(), count) == partition);
+        let is_more = Cell::new(false);
+        let is_of_key = |partition, count| {
+            let is_asked = key.as_ref().is_none_or(|key| partition_of(key.as_bytes(), count) == partition);
+            is_more.set(is_more.get() || !is_asked);
+            is_asked
+        };
         let topics = &self.config.kafka.topics;
         let mut find = |record: &Scanned<'_>| finder.take(record);
         let mut records = self.read(topics, "events", &is_of_key, &mut find)?;
-        let mut only_key = key.is_some();
+        let mut only_key = is_more.get();
         if only_key && finder.is_empty() {
             let mut find = |record: &Scanned<'_>| finder.take(record);
             let others = |partition, count| !is_of_key(partition, count);
@@ -185,6 +196,7 @@ fn letter(letters: &mut Vec<Letter>, record: &Scanned<'_>, is_meant: &dyn Fn(&Le
                 event_id: head.event_id.map(str::to_owned),
                 origin,
                 reason: shown(head.reason),
+                error: shown(head.error),
                 delivery: head.delivery.map(|(rule, agent)| (shown(rule), shown(agent))),
                 done: None,
             };

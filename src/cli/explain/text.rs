@@ -62,6 +62,7 @@ fn describe_event(page: &Value) -> String {
     if page["note"].is_string() {
         let _ = write!(text, "\n{}", shown(&page["note"]));
     }
+    describe_nearest(&mut text, &page["nearest"]);
     if let Some(partitions) = page["partitions"].as_array() {
         let names: Vec<_> = partitions.iter().map(shown).collect();
         let lag = if page["lag"].is_null() { "unknown".to_owned() } else { shown(&page["lag"]) };
@@ -73,6 +74,19 @@ fn describe_event(page: &Value) -> String {
     text
 }
 
+/// The rule that misses the event by the fewest conditions.
+fn describe_nearest(text: &mut String, nearest: &Value) {
+    if !nearest.is_object() {
+        return;
+    }
+    let [rule, missed, all] = ["rule", "missed", "conditions"].map(|name| shown(&nearest[name]));
+    let _ = write!(text, "\n  the nearest rule is {rule}: {missed} of {all} conditions do not hold");
+    for condition in nearest["first_missed"].as_array().into_iter().flatten() {
+        let [path, expected, found] = ["path", "expected", "found"].map(|name| shown(&condition[name]));
+        let _ = write!(text, "\n    {path}: expected {expected}, found {found}");
+    }
+}
+
 fn describe_letters(text: &mut String, page: &Value) {
     for letter in page["dead_letters"].as_array().into_iter().flatten() {
         let _ = write!(text, "\n  dead letter {}: {}", place(&letter["letter"]), shown(&letter["reason"]));
@@ -81,6 +95,9 @@ fn describe_letters(text: &mut String, page: &Value) {
         }
         if letter["done"].is_string() {
             let _ = write!(text, ", {} since", shown(&letter["done"]));
+        }
+        if letter["error"].as_str().is_some_and(|error| !error.is_empty()) {
+            let _ = write!(text, "\n    {}", shown(&letter["error"]));
         }
     }
 }
