@@ -36,7 +36,7 @@ TRY_AGENT_PORT ?= 2024
 
 # The modules of tests/it that start a LangGraph server or use its Python. All others need Kafka alone: tests/house.rs checks
 # that no module is in the wrong half.
-LANGGRAPH_MODULES := docker kit_works langgraph_once langgraph_requests readme seeded_faults templates
+LANGGRAPH_MODULES := docker kit_works langgraph_once langgraph_requests questions readme seeded_faults templates
 
 # In `make check` the tests that try many cases (properties, models, hostile input) try a tenth of them. They wait more than
 # they compute, so more of them run at once than there are cores.

@@ -20,6 +20,7 @@ mod scan;
 mod schema;
 mod since;
 mod spool;
+mod status;
 mod test;
 mod variables;
 mod version;
@@ -64,6 +65,8 @@ enum Command {
     DeadLetters(dead_letters::DeadLetters),
     /// What waits in a spool folder, and publishing it.
     Spool(spool::SpoolCommand),
+    /// Say what a running bridge has read, what waits and for whom, and which rules are in force.
+    Status(status::Status),
     /// Ask a running bridge whether it is well; for container health checks.
     Healthcheck(healthcheck::Healthcheck),
     /// Print a script that completes this command line in a shell.
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Replay(replay) => replay.main(),
         Command::DeadLetters(dead_letters) => dead_letters.main(),
         Command::Spool(spool) => spool.main(),
+        Command::Status(status) => status.main(),
         Command::Healthcheck(healthcheck) => healthcheck.main(),
         Command::Completions(completions) => completions.main(Cli::command()),
         Command::Man(man) => man.main(Cli::command()),

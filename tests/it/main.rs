@@ -39,6 +39,7 @@ mod ownership;
 mod parking;
 mod poison;
 mod publish;
+mod questions;
 mod readme;
 mod reload;
 mod replay_deliver;
