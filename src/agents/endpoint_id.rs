@@ -9,10 +9,11 @@ use uuid::Uuid;
 
 use super::Endpoint;
 
-/// Set for kinds of endpoint that can be asked for a run. The others get a delivery at least once.
-const HAS_RUNS: u64 = 1;
-/// 2, a bit that is set in every number, so that none is 0.
-const IS_NUMBER: NonZeroU64 = NonZeroU64::MIN.saturating_add(1);
+/// Set for kinds of endpoint that can be asked for a run. The others get a delivery at least once. It is the highest bit: of two
+/// endpoints that may have a delivery the ledger keeps the greater number, and what may have a run has to be asked.
+const HAS_RUNS: u64 = 1 << 63;
+/// 1, a bit that is set in every number, so that none is 0.
+const IS_NUMBER: NonZeroU64 = NonZeroU64::MIN;
 
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,9 +58,16 @@ mod tests {
         };
         assert_eq!(langgraph("http://agent/events", "a"), langgraph("http://agent/events", "b"));
         assert_ne!(langgraph("http://agent/events", "a"), http("http://agent/events"));
+        for n in 0..20 {
+            let (http, langgraph) = (http(&format!("http://agent/{n}")), langgraph("http://agent/events", "a"));
+            assert!(
+                langgraph.number() > http.number(),
+                "the ledger keeps the greater one of {http:?} and {langgraph:?}"
+            );
+        }
         // Ledgers have these.
-        assert_eq!(http("http://agent/events").number().get(), 13_644_583_902_294_463_378);
-        assert_eq!(langgraph("http://agent/events", "a").number().get(), 13_644_583_902_294_463_379);
+        assert_eq!(http("http://agent/events").number().get(), 4_421_211_865_439_687_569);
+        assert_eq!(langgraph("http://agent/events", "a").number().get(), 13_644_583_902_294_463_377);
         assert!(!EndpointId::has_runs(http("http://agent/events").number()));
         assert!(EndpointId::has_runs(langgraph("http://agent/events", "a").number()));
     }

@@ -6,19 +6,17 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
-use tracing::warn;
 
 use super::{
     attempt::{Attempt, result_label},
     breaker::AttemptResult,
     cause::Cause,
-    clock::{milliseconds, now_ms},
+    clock::now_ms,
     compose::{compose, delivery_id},
     context::PipelineContext,
     event_state::EventState,
     limiter::{CountedDelivery, Permit},
     next_step::{Decision, Happened, LedgerWrite, NextStep, Policy, Progress, Search, Times, next, overdue_in, resume},
-    outcome_log::LoggedDelivery,
     parking::turn::Line,
     retry::Backoff,
     rules::Planned,
@@ -27,11 +25,13 @@ use super::{
     wait::{begin_attempt, pause, stopped, until_zero},
 };
 use crate::{
-    agents::{Answer, Class, Session},
+    agents::{Answer, Class, EndpointId, Session},
     dedup::{LedgerError, RunRecord},
     kafka::AttemptGuard,
     routing::Rule,
 };
+
+mod logged;
 
 /// How the attempts of a delivery ended. The guard of the last attempt is kept until its end is recorded.
 pub(super) enum AttemptsEnd {
@@ -45,6 +45,8 @@ pub(super) enum AttemptsEnd {
     Elsewhere(AttemptGuard),
     /// It is to be made as the rules in force say.
     Moved(Planned),
+    /// It may have arrived at another endpoint, as the ledger knows by now: it is to be planned again.
+    SentElsewhere,
     /// The pipeline shuts down, or the partition was given up.
     Abandoned,
 }
@@ -81,6 +83,8 @@ enum NotMade {
     Stopped,
     /// See [`AttemptsEnd::Elsewhere`].
     Elsewhere(AttemptGuard),
+    /// See [`AttemptsEnd::SentElsewhere`].
+    SentElsewhere,
     Ledger(LedgerError),
 }
 
@@ -153,6 +157,7 @@ impl<'a> Attempts<'a> {
                     Err(NotMade::DeadLetter(cause)) => return Ok(AttemptsEnd::DeadLetter(cause, None)),
                     Err(NotMade::Stopped) => return Ok(AttemptsEnd::Abandoned),
                     Err(NotMade::Elsewhere(guard)) => return Ok(AttemptsEnd::Elsewhere(guard)),
+                    Err(NotMade::SentElsewhere) => return Ok(AttemptsEnd::SentElsewhere),
                     Err(NotMade::Ledger(error)) => return Err(error),
                 },
             };
@@ -208,7 +213,7 @@ impl<'a> Attempts<'a> {
             sleep_until(at).await;
         }
         line.parks().await;
-        // The breaker is that of the endpoint in force. What may have arrived at another one is not read back for that.
+        // Parked deliveries are read back as probes of the endpoint in force, and this one can be none.
         if self.is_bound() && !self.context.rules.has_endpoint_of(self.runtime) {
             std::future::pending::<()>().await;
         }
@@ -217,7 +222,8 @@ impl<'a> Attempts<'a> {
     /// Resolves when the delivery is to be made as the rules in force say. What may have arrived at an endpoint stays there:
     /// elsewhere it could run again.
     pub(super) async fn moves(&self) -> Planned {
-        self.context.rules.moves(self.planned, self.is_bound()).await
+        let has_failed = self.arrival_number.is_none();
+        self.context.rules.moves(self.planned, self.is_bound(), has_failed).await
     }
 
     /// Whether the delivery may have arrived at its endpoint, by an attempt of any process.
@@ -228,6 +234,17 @@ impl<'a> Attempts<'a> {
             // An earlier version of the bridge did not record the endpoint.
             None => self.state.progress(rule, agent).0 > 0,
         }
+    }
+
+    /// Whether the ledger knows by now that it may have arrived at another endpoint, where it has to be made: a former owner of the
+    /// partition may write that late.
+    fn was_sent_elsewhere(&self) -> bool {
+        let names: (&str, &str) = (self.rule.name(), &self.runtime.spec.name);
+        let sent_to = self.state.sent_to(names.0, names.1);
+        sent_to.filter(|sent_to| *sent_to != self.runtime.endpoint.number()).is_some_and(|sent_to| {
+            let planned = || self.context.rules.planned(&self.state.version, names, Some(sent_to));
+            EndpointId::has_runs(sent_to) || planned().is_ok_and(|there| there.runtime.endpoint.number() == sent_to)
+        })
     }
 
     /// Resolves when no attempt may start any more.
@@ -262,6 +279,9 @@ impl<'a> Attempts<'a> {
         if !self.state.is_open(self.context, self.rule.name(), agent).map_err(NotMade::Ledger)? {
             return Err(NotMade::Elsewhere(guard));
         }
+        if self.was_sent_elsewhere() {
+            return Err(NotMade::SentElsewhere);
+        }
         self.exclusive = Some(exclusive);
         let began = Instant::now();
         self.tried_since.get_or_insert(began);
@@ -291,14 +311,14 @@ impl<'a> Attempts<'a> {
 
     /// True when the answer is a rejection that the breaker attributes to the agent.
     fn report_to_breaker(&mut self, answer: &Answer, began: Instant) -> bool {
-        let limiter = &self.runtime.limiter;
+        let (limiter, spec) = (&self.runtime.limiter, &self.runtime.spec);
         let failure = match answer {
             Answer::Accepted { .. } => {
-                limiter.report(&AttemptResult::Success { began }, None, "");
+                limiter.report(spec, &AttemptResult::Success { began }, None, "");
                 self.runtime.accepted();
                 return false;
             }
-            Answer::Wait(_) | Answer::Ended => return limiter.report(&AttemptResult::Inconclusive, None, ""),
+            Answer::Wait(_) | Answer::Ended => return limiter.report(spec, &AttemptResult::Inconclusive, None, ""),
             Answer::Failed(failure) => failure,
         };
         self.arrival_number = None;
@@ -306,7 +326,8 @@ impl<'a> Attempts<'a> {
         let result = AttemptResult::of(failure, self.state.event.id(), began, self.rejected_at);
         // Retry-After for one event must not pause the agent for the others.
         let for_all = !matches!(failure.class, Class::Busy | Class::EventFault | Class::Accepted);
-        let agent_at_fault = limiter.report(&result, failure.retry_after.filter(|_| for_all), &failure.reason);
+        let pause = failure.retry_after.filter(|_| for_all);
+        let agent_at_fault = limiter.report(spec, &result, pause, &failure.reason);
         if agent_at_fault {
             self.rejected_at.get_or_insert_with(Instant::now);
         }
@@ -363,32 +384,6 @@ impl<'a> Attempts<'a> {
             self.context.ledger.durable().await?;
         }
         Ok(())
-    }
-
-    fn accepted(&self, attempt: Option<&Attempt>) {
-        let Some(Attempt { answer: Answer::Accepted { run_id, found, .. }, number: attempt, .. }) = attempt else {
-            return;
-        };
-        if let Some(appended) = self.state.received.timestamp_ms {
-            let latency = Duration::from_millis(now_ms().saturating_sub(appended));
-            self.runtime.instruments.accepted_after(latency);
-        }
-        // How to find the run on its server.
-        let thread_id = self.policy.thread.map(|thread| thread.to_string());
-        let found = thread_id.is_some().then_some(*found);
-        let (rule, agent) = (self.rule.name(), &*self.runtime.spec.name);
-        let generation = self.state.generation(rule, agent);
-        let delivery = LoggedDelivery { event: &self.state.event, rule, agent, generation };
-        self.context.outcome_log.delivered(&delivery, *attempt, (thread_id.as_deref(), run_id.as_deref(), found));
-    }
-
-    fn log_retry(&self, attempt: Option<&Attempt>, wait: Duration) {
-        let Some(Attempt { answer: Answer::Failed(failure), number: attempt, .. }) = attempt else { return };
-        warn!(
-            event_id = self.state.event.id(), rule = %self.rule.name(), agent = %self.runtime.spec.name, attempt,
-            failed_attempts = self.progress().failed_attempts, class = failure.class.as_str(), status = failure.status,
-            url = %self.runtime.url, error = failure.reason, retry_in_ms = milliseconds(wait), "attempt failed: retrying"
-        );
     }
 }
 

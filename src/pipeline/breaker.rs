@@ -120,7 +120,7 @@ impl Breaker {
         }
     }
 
-    /// From the next failure on it waits like this.
+    /// Sets the waits that follow the next failures. A probe that is scheduled keeps its time.
     pub(super) fn set_backoff(&mut self, backoff: Backoff) {
         self.backoff = backoff;
     }
@@ -192,6 +192,12 @@ impl Breaker {
         let agent_at_fault = self.apply(result, now);
         self.opened_at = self.is_open().then(|| self.opened_at.unwrap_or(now));
         agent_at_fault
+    }
+
+    /// Whether a rejection would be the agent's fault already, for one that is not recorded.
+    pub(super) fn blames(&self, result: &AttemptResult<'_>) -> bool {
+        let AttemptResult::Rejected { status, .. } = result else { return false };
+        self.rejections.as_ref().is_some_and(|(same, events)| same == status && events.len() >= SAME_REJECTIONS)
     }
 
     fn apply(&mut self, result: &AttemptResult<'_>, now: Instant) -> bool {

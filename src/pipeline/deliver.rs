@@ -54,23 +54,33 @@ pub(super) async fn deliver(
         return Ok(DeliveryEnd::Recorded(None));
     }
     let line = parkable.map(|partition| Line::new(Arc::clone(partition), Arc::clone(agent)));
+    let mut planned = plan(context, state, (rule, agent));
+    loop {
+        match deliver_as(context, state, (rule, agent), planned.as_ref(), line.as_ref(), number).await? {
+            Ok(end) => return Ok(end),
+            Err(Some(next)) => planned = Ok(next),
+            Err(None) => planned = plan(context, state, (rule, agent)),
+        }
+    }
+}
+
+/// What makes it, or why nothing does.
+fn plan(
+    context: &PipelineContext,
+    state: &EventState,
+    (rule, agent): (&Arc<str>, &Arc<str>),
+) -> Result<Planned, Cause> {
     let planned = context.rules.planned(&state.version, (rule, agent), state.sent_to(rule, agent));
-    let mut planned = planned.map_err(|gone| match gone {
+    planned.map_err(|gone| match gone {
         Gone::Plan => Cause::plan_gone(rule, agent),
         Gone::Endpoint => {
             let id = DeliveryId::new(rule, agent, state.event.id(), state.generation(rule, agent));
             Cause::endpoint_gone(agent, id)
         }
-    });
-    loop {
-        match deliver_as(context, state, (rule, agent), planned.as_ref(), line.as_ref(), number).await? {
-            Ok(end) => return Ok(end),
-            Err(next) => planned = Ok(next),
-        }
-    }
+    })
 }
 
-/// Takes it to its end as one plan says. `Err`: it is to be made as this one says.
+/// Takes it to its end as one plan says. `Err`: it is to be made as this one says, or planned again.
 async fn deliver_as(
     context: &PipelineContext,
     state: &EventState,
@@ -78,7 +88,7 @@ async fn deliver_as(
     planned: Result<&Planned, &Cause>,
     line: Option<&Line>,
     number: u64,
-) -> Result<Result<DeliveryEnd, Planned>, LedgerError> {
+) -> Result<Result<DeliveryEnd, Option<Planned>>, LedgerError> {
     // Kept until the end is in the ledger: until then no other attempt of the delivery begins.
     let mut attempts = planned.map(|planned| Attempts::new(context, state, planned, number, line));
     let end = match (&mut attempts, line) {
@@ -95,7 +105,8 @@ async fn deliver_as(
         AttemptsEnd::Parked(guard) | AttemptsEnd::Elsewhere(guard) => {
             return Ok(Ok(DeliveryEnd::Recorded(Some(guard))));
         }
-        AttemptsEnd::Moved(next) => return Ok(Err(next)),
+        AttemptsEnd::Moved(next) => return Ok(Err(Some(next))),
+        AttemptsEnd::SentElsewhere => return Ok(Err(None)),
         AttemptsEnd::Park | AttemptsEnd::Abandoned => return Ok(Ok(DeliveryEnd::Abandoned)),
     };
     state.finish(context, rule, agent, status)?;

@@ -38,8 +38,8 @@ pub(super) struct AgentLimiter {
     pace: Mutex<Option<Pace>>,
     /// Whether the breaker is open or half-open.
     open: watch::Sender<bool>,
-    /// What it goes by.
-    spec: Mutex<Arc<AgentSpec>>,
+    /// The settings that it goes by. Changed under the lock of the breaker.
+    spec: watch::Sender<Arc<AgentSpec>>,
     /// The agent of this name has another endpoint, or there is none: the metric is not this one's.
     retired: AtomicBool,
     /// Deliveries whose attempts are made here.
@@ -71,29 +71,31 @@ impl AgentLimiter {
             breaker: Mutex::new(Breaker::new(Backoff::after(&spec.retry, 0))),
             pace: Mutex::new(spec.rate.map(Pace::new)),
             open: watch::Sender::new(false),
-            spec: Mutex::new(Arc::clone(spec)),
+            spec: watch::Sender::new(Arc::clone(spec)),
             retired: AtomicBool::new(true),
             deliveries: AtomicUsize::new(0),
         }
     }
 
-    /// It is that of the agent of its name from now on, with these settings. The breaker stays as it is; with another key or
-    /// certificate the next probe may succeed, so it is sent at once.
+    /// The agent in force has this limiter, with these settings. The breaker stays as it is; with another key or certificate the
+    /// next probe may succeed, so it is sent at once.
     pub(super) fn follow(&self, spec: &Arc<AgentSpec>) {
-        let before = std::mem::replace(&mut *self.spec.lock(), Arc::clone(spec));
+        let mut breaker = self.breaker.lock();
+        let before = Arc::clone(&self.spec.borrow());
         if before.concurrency != spec.concurrency {
             self.concurrency.resize(spec.concurrency);
         }
         if before.rate != spec.rate {
             *self.pace.lock() = spec.rate.map(Pace::new);
         }
-        let mut breaker = self.breaker.lock();
         if before.retry != spec.retry {
             breaker.set_backoff(Backoff::after(&spec.retry, 0));
         }
         if before.endpoint != spec.endpoint {
             breaker.probe_now(Instant::now());
         }
+        // Last: who waits for the next probe looks again.
+        self.spec.send_replace(Arc::clone(spec));
         self.retired.store(false, Ordering::Release);
         self.set_metric(&breaker);
     }
@@ -104,6 +106,11 @@ impl AgentLimiter {
         self.retired.store(true, Ordering::Release);
         gauge!(telemetry::BREAKER_OPEN, "agent" => self.agent.to_string()).set(0.0);
         drop(breaker);
+    }
+
+    /// Whether the settings of the endpoint (key, headers, certificates) are those that it goes by, and not former ones.
+    pub(super) fn follows(&self, spec: &AgentSpec) -> bool {
+        self.spec.borrow().endpoint == spec.endpoint
     }
 
     fn set_metric(&self, breaker: &Breaker) {
@@ -158,9 +165,11 @@ impl AgentLimiter {
     /// `None` only when the semaphore is closed, which never happens while deliveries run.
     pub(super) async fn acquire(&self, untried: Option<u64>) -> Option<Permit<'_>> {
         let mut open = self.open.subscribe();
+        let mut spec = self.spec.subscribe();
         let number = untried.unwrap_or_else(|| self.requeued.fetch_add(1, Ordering::Relaxed));
         let untried = untried.is_some();
         loop {
+            spec.mark_unchanged();
             let probe = if *open.borrow_and_update() {
                 tokio::select! {
                     biased;
@@ -177,6 +186,8 @@ impl AgentLimiter {
                     biased;
                     _ = open.wait_for(|open| !open) => continue,
                     () = sleep_until(at) => {}
+                    // A probe may be due now, of another delivery too.
+                    _ = spec.changed() => continue,
                     // An untried delivery may be due earlier: it gets the token.
                     () = token.untried_waits(), if !untried => continue,
                 },
@@ -202,10 +213,20 @@ impl AgentLimiter {
         }
     }
 
-    /// Records the result of an attempt; see [`Breaker::record`].
-    pub(super) fn report(&self, result: &AttemptResult<'_>, retry_after: Option<Duration>, error: &str) -> bool {
+    /// Records the result of an attempt with these settings; see [`Breaker::record`]. That former settings fail says nothing
+    /// about those that it goes by.
+    pub(super) fn report(
+        &self,
+        spec: &AgentSpec,
+        result: &AttemptResult<'_>,
+        retry_after: Option<Duration>,
+        error: &str,
+    ) -> bool {
         let now = Instant::now();
         let mut breaker = self.breaker.lock();
+        if !matches!(result, AttemptResult::Success { .. }) && !self.follows(spec) {
+            return breaker.blames(result);
+        }
         let agent_at_fault = breaker.record(result, retry_after, now);
         let is_open = breaker.is_open();
         let changed = self.open.send_if_modified(|open| std::mem::replace(open, is_open) != is_open);
@@ -233,119 +254,4 @@ impl AgentLimiter {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::agents::{Endpoint, HttpSpec, Rate, RetrySpec};
-
-    fn limiter(concurrency: usize, rate: Option<Rate>) -> AgentLimiter {
-        AgentLimiter::new(&Arc::new(AgentSpec {
-            name: "a".into(),
-            endpoint: Endpoint::Http(HttpSpec {
-                url: reqwest::Url::parse("http://127.0.0.1:1/").unwrap(),
-                method: reqwest::Method::POST,
-                headers: Vec::new(),
-                auth: None,
-                tls: None,
-                sign: None,
-            }),
-            concurrency,
-            rate,
-            timeout: Duration::from_secs(1),
-            retry: RetrySpec {
-                initial: Duration::from_millis(100),
-                max: Duration::from_secs(1),
-                give_up_after: Duration::from_secs(60),
-                max_attempts: None,
-            },
-            classify: std::collections::BTreeMap::new(),
-        }))
-    }
-
-    async fn acquires(limiter: &AgentLimiter) -> bool {
-        tokio::time::timeout(Duration::from_millis(1), limiter.acquire(Some(0))).await.is_ok()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_more_attempts_than_the_concurrency() {
-        let limiter = limiter(2, None);
-        let one = limiter.acquire(Some(0)).await;
-        let _two = limiter.acquire(Some(0)).await;
-        assert!(!acquires(&limiter).await);
-        drop(one);
-        assert!(acquires(&limiter).await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn while_the_breaker_is_open_one_probe_at_a_time_is_sent() {
-        let limiter = limiter(8, None);
-        limiter.report(&AttemptResult::Permanent, None, "401");
-        assert!(!acquires(&limiter).await, "not before the probe is due");
-        let probe = limiter.acquire(Some(0)).await;
-        assert!(probe.is_some());
-        let second = tokio::time::timeout(Duration::from_secs(60), limiter.acquire(Some(0))).await;
-        assert!(second.is_err(), "a second probe while the first is in flight");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_breaker_that_closes_wakes_every_waiter() {
-        let limiter = Arc::new(limiter(8, None));
-        limiter.report(&AttemptResult::Permanent, Some(Duration::from_secs(3_000)), "401");
-        let waiters: Vec<_> = (0..5)
-            .map(|n| {
-                let limiter = Arc::clone(&limiter);
-                tokio::spawn(async move { limiter.acquire(Some(n)).await.is_some() })
-            })
-            .collect();
-        tokio::task::yield_now().await;
-        *limiter.breaker.lock() = Breaker::new(Backoff::after(
-            &RetrySpec {
-                initial: Duration::from_millis(1),
-                max: Duration::from_millis(1),
-                give_up_after: Duration::ZERO,
-                max_attempts: None,
-            },
-            0,
-        ));
-        limiter.report(&AttemptResult::Success { began: Instant::now() }, None, "");
-        for waiter in waiters {
-            assert!(tokio::time::timeout(Duration::from_secs(1), waiter).await.unwrap().unwrap());
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_untried_delivery_overtakes_one_that_was_rejected_before() {
-        let limiter = limiter(8, None);
-        let mut before = None;
-        for n in 0..40 {
-            let result = AttemptResult::Rejected { event_id: &n.to_string(), status: 400, before };
-            if limiter.report(&result, None, "400") {
-                before.get_or_insert(Instant::now());
-            }
-            tokio::time::sleep(Duration::from_secs(2)).await;
-        }
-        let result = AttemptResult::Rejected { event_id: "40", status: 400, before };
-        limiter.report(&result, None, "400");
-        let limiter = Arc::new(limiter);
-        let start = Instant::now();
-        let again = tokio::spawn({
-            let limiter = Arc::clone(&limiter);
-            async move { limiter.acquire(None).await.map(|_| start.elapsed()) }
-        });
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        assert!(limiter.acquire(Some(0)).await.is_some());
-        assert!(start.elapsed() <= Duration::from_millis(150), "it was sent after {:?}", start.elapsed());
-        let waited = again.await.unwrap();
-        assert!(waited.is_some_and(|waited| waited >= Duration::from_millis(400)), "the other one waited: {waited:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_rate_spaces_the_attempts() {
-        let count = std::num::NonZeroU32::new(10).unwrap();
-        let limiter = limiter(8, Some(Rate { count, per: Duration::from_secs(1) }));
-        let start = Instant::now();
-        for _ in 0..5 {
-            drop(limiter.acquire(Some(0)).await);
-        }
-        assert_eq!(start.elapsed().as_millis() / 100, 4);
-    }
-}
+mod tests;

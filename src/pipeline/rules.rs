@@ -9,12 +9,15 @@
 //!   Any other is withdrawn, and what waits under it goes on under those that are in force then.
 //! - The rest is kept as long as something waits under it, because it could not go on: at most [`MAX_KEPT`] versions.
 
+mod names;
+
 use std::{
     collections::BTreeMap,
     num::NonZeroU64,
     sync::{Arc, Weak},
 };
 
+use names::Names;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -270,24 +273,37 @@ impl RulesInForce {
     }
 
     /// Resolves when a delivery is to be made as the rules in force say, with what makes it then: its version was withdrawn; or they
-    /// have another agent of the name, and the breaker of its own is open. `is_bound`: it may have arrived at its endpoint, and
-    /// goes to no other.
-    pub(super) async fn moves(&self, planned: &Planned, is_bound: bool) -> Planned {
+    /// have another agent of the name, and the breaker of its own is open, or it failed (`has_failed`) with settings that its
+    /// endpoint no longer has. `is_bound`: it may have arrived at its endpoint, and goes to no other.
+    pub(super) async fn moves(&self, planned: &Planned, is_bound: bool, has_failed: bool) -> Planned {
         let mut in_force = self.now.subscribe();
+        let withdrawn = &planned.version.withdrawn;
         loop {
-            let next = in_force.borrow_and_update().find(planned.rule.name(), &planned.runtime.spec.name);
-            let next = next.filter(|next| !Arc::ptr_eq(&next.version, &planned.version));
-            let Some(next) = next.filter(|next| !is_bound || next.runtime.is_at(&planned.runtime)) else {
-                // The sender lives here.
-                let _ = in_force.changed().await;
+            let now = in_force.borrow_and_update().clone();
+            // Before its successor is looked up.
+            let is_withdrawn = withdrawn.is_cancelled();
+            // Rules in force may lack names that were there when the version was withdrawn, and its successor is kept for them.
+            let versions = [now, planned.version.rules()].into_iter();
+            let mut nexts = versions.filter_map(|next| next.find(planned.rule.name(), &planned.runtime.spec.name));
+            let next = nexts.find(|next| {
+                !Arc::ptr_eq(&next.version, &planned.version) && (!is_bound || next.runtime.is_at(&planned.runtime))
+            });
+            let Some(next) = next else {
+                tokio::select! {
+                    // The sender lives here.
+                    _ = in_force.changed() => {}
+                    () = withdrawn.cancelled(), if !is_withdrawn => {}
+                }
                 continue;
             };
             let is_same = Arc::ptr_eq(&next.runtime, &planned.runtime);
+            let is_outdated = has_failed && !planned.runtime.limiter.follows(&planned.runtime.spec);
             tokio::select! {
                 biased;
                 // First: a version is withdrawn when others are in force already.
                 _ = in_force.changed() => {}
-                () = planned.version.withdrawn.cancelled() => return next,
+                () = withdrawn.cancelled() => return next,
+                () = std::future::ready(()), if is_outdated => return next,
                 () = planned.runtime.limiter.until_open(), if !is_same => return next,
             }
         }
@@ -331,32 +347,6 @@ impl InForce {
             rule: Arc::clone(rule),
             runtime: Arc::clone(runtime),
         })
-    }
-}
-
-/// What the rules of a folder are known by, to those that planned by others.
-struct Names<'r> {
-    routing: &'r Routing,
-    endpoints: BTreeMap<&'r str, EndpointId>,
-}
-
-impl<'r> Names<'r> {
-    fn of(routing: &'r Routing) -> Self {
-        let endpoints = routing.agents().map(|spec| (&*spec.name, EndpointId::of(&spec.endpoint)));
-        Self { routing, endpoints: endpoints.collect() }
-    }
-
-    /// Whether all that these rules plan can go on under these names, at the same endpoints.
-    fn take_over(&self, other: &InForce) -> bool {
-        let is_here = |agent: &str| {
-            let there = other.rules.agents.get(agent);
-            there.is_none_or(|runtime| self.endpoints.get(agent) == Some(&runtime.endpoint))
-        };
-        let sends = |rule: &str, agent: &str| {
-            self.routing.rule(rule).is_some_and(|rule| rule.agents().iter().any(|name| **name == *agent))
-        };
-        let of_rule = |rule: &Rule| rule.agents().iter().all(|agent| is_here(agent) && sends(rule.name(), agent));
-        other.rules.routing.rules().all(|rule| of_rule(rule))
     }
 }
 

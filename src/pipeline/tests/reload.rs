@@ -16,7 +16,7 @@ impl PipelineFixture {
         Arc::new(Routing::load(&folder, &options).unwrap())
     }
 
-    fn reload(&self, rules: &str) {
+    pub(super) fn reload(&self, rules: &str) {
         self.pipeline.rules().replace(self.load(rules)).expect("the pipeline runs").unwrap();
     }
 
@@ -93,7 +93,7 @@ async fn a_breaker_stays_open_over_a_reload_that_leaves_the_endpoint_as_it_is() 
     assert_eq!((status.breaker, status.pending_deliveries), (BreakerState::Open, 1), "{status:?}");
     assert!(status.last_failure.is_some_and(|failure| failure.contains("401")));
     assert_eq!(agent.requests().len(), requests);
-    // With the right key it is another endpoint.
+    // With another header the next probe may succeed.
     let keyed = first.replace("/events'}", "/events', headers: {x-team: data}}");
     fixture.reload(&keyed);
     fixture.until("it is attempted at once", |_| agent.requests().len() > requests).await;

@@ -1,5 +1,7 @@
 //! The pipeline with a ledger topic: what it appends, what offsets wait for, and what other processes write.
 
+use std::sync::atomic::Ordering;
+
 use super::{
     super::{replica::Applier, rewrite::Rewrites},
     answers::{agent_that, status},
@@ -9,6 +11,7 @@ use super::{
 use tokio::time::Instant;
 
 use crate::{
+    agents::EndpointId,
     dedup::{DeliveryStatus, PlannedDelivery, Record, RecordState, Source, encode_entry, ledger_owner},
     kafka::{
         ApplyEntries as _, LedgerAppender, LedgerPosition, LedgerTopicSettings,
@@ -164,7 +167,7 @@ async fn a_delivery_that_another_process_ended_meanwhile_is_no_dead_letter() {
 #[tokio::test(flavor = "multi_thread")]
 async fn deliveries_that_a_former_owner_planned_and_did_not_make_are_made() {
     let (held, second) = (Held::default(), Switched::default());
-    second.up.store(true, std::sync::atomic::Ordering::SeqCst);
+    second.up.store(true, Ordering::SeqCst);
     let answer = held.clone();
     let first = agent_that(move |_| {
         answer.wait();
@@ -249,4 +252,27 @@ async fn a_partition_whose_records_are_not_acknowledged_keeps_up_no_other() {
     assert!(!rewrites.is_complete());
     assert_eq!(rewrites.take_written(), 0);
     assert_eq!((replicated.appender.unacknowledged(0), replicated.appender.unacknowledged(1)), (512, 400));
+}
+
+/// Its former owner had other rules, and an ambiguous answer that it writes late.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_turns_out_to_have_been_sent_to_a_known_endpoint_is_made_there() {
+    let (former, present) = (Switched::default(), Switched::default());
+    let digest = digest_of("event", "run").await;
+    let mut node = Replicated::start(&rules(former.start().await, ""), None);
+    let endpoint = EndpointId::of(&node.fixture.pipeline.rules_view()().agents().next().unwrap().endpoint);
+    // It keeps the endpoint known.
+    node.fixture.publish("bound", "other-run");
+    node.fixture.until("its answer was ambiguous", |_| former.requests() > 0).await;
+    // Nothing that the present one answers is ambiguous.
+    let refusing = rules(present.start().await, "").replace("10m,", "10m, classify: {503: agent_fault},");
+    node.fixture.reload(&refusing);
+    node.fixture.publish("event", "run");
+    node.fixture.until("it waits for the present one", |_| present.requests() > 0).await;
+    let mut record = known(digest, &[("all", "audit")], &[]);
+    record.record_sent_to("all", "audit", endpoint.number());
+    node.arrives("event", &record);
+    former.up.store(true, Ordering::SeqCst);
+    node.fixture.until("both are delivered", |fixture| fixture.count(Outcome::Delivered) == 2).await;
+    assert!(former.accepted().contains(&"event".to_owned()) && present.accepted().is_empty());
 }

@@ -12,7 +12,10 @@ use super::{
     },
     *,
 };
-use crate::agents::{Endpoint, EndpointId};
+use crate::{
+    agents::{Endpoint, EndpointId},
+    kafka::testing::Held,
+};
 
 /// After the first failure the next attempt is an hour away.
 fn patient(rules: &str) -> String {
@@ -197,4 +200,42 @@ async fn an_endpoint_that_is_still_waited_for_keeps_its_breaker_when_it_comes_ba
     fixture.reload(&a.replace("10m,", "11m,"));
     assert!(fixture.is_open(), "one breaker for one endpoint");
     assert!(fixture.pipeline.former_endpoints_view()().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_under_way_when_its_rules_were_withdrawn_goes_on_under_their_successor_although_its_rule_is_gone_since()
+ {
+    let bodies: Arc<Mutex<Vec<serde_json::Value>>> = Arc::default();
+    let (seen, first_waits) = (Arc::clone(&bodies), Held::default());
+    let held = first_waits.clone();
+    let former = agent_that(move |asked| {
+        let body = asked.json();
+        seen.lock().unwrap().push(body.clone());
+        if body["version"] == 0 && body["event_id"] == "first" {
+            held.wait();
+        }
+        status(503)
+    })
+    .await;
+    let version = |n: u32| {
+        let body = format!("body: {{event_id: '{{{{ event_id }}}}', version: {n}}}, to: [audit]}}");
+        rules(former, "").replace("to: [audit]}", &body)
+    };
+    let has = |id: &str, version: u64| {
+        let bodies = bodies.lock().unwrap();
+        bodies.iter().any(|body| body["event_id"] == id && body["version"].as_u64() >= Some(version))
+    };
+    let mut fixture = PipelineFixture::start(&version(0));
+    fixture.publish("first", "first");
+    fixture.until("its request is under way", |_| has("first", 0)).await;
+    for n in 1..7 {
+        fixture.reload(&version(n));
+        let id = n.to_string();
+        fixture.publish(&id, &id);
+        fixture.until("it was attempted", |fixture| fixture.failed_attempts(&id) >= 1).await;
+    }
+    // Its rules are withdrawn by now.
+    fixture.reload(&version(7).replace("name: all", "name: other"));
+    first_waits.release();
+    fixture.until("it goes on under the successor", |_| has("first", 4)).await;
 }
