@@ -167,6 +167,12 @@ fn append_note(status: &AppenderStatus) -> Option<String> {
 fn former_endpoint_note(endpoint: &FormerEndpointStatus) -> Option<String> {
     let FormerEndpointStatus { agent, url, breaker, deliveries, last_failure, .. } = endpoint;
     let failure = last_failure.as_deref().unwrap_or_default();
+    let Some(url) = url else {
+        return Some(format!(
+            "{deliveries} deliveries to agent {agent} may have arrived at an endpoint that no loaded routing folder has: they become dead \
+             letters after 15 minutes, or `give_up_after` if that is less, unless a folder with that URL is loaded"
+        ));
+    };
     (*breaker != BreakerState::Closed).then(|| {
         format!(
             "the breaker of {url} is open, which agent {agent} had before: {deliveries} deliveries wait there, because they may have \

@@ -213,10 +213,15 @@ impl<'a> Attempts<'a> {
             sleep_until(at).await;
         }
         line.parks().await;
-        // Parked deliveries are read back as probes of the endpoint in force, and this one can be none.
-        if self.is_bound() && !self.context.rules.has_endpoint_of(self.runtime) {
+        if self.is_at_former_endpoint() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// It may have arrived at an endpoint that is not in force. It is not parked: parked deliveries are read back as probes of the
+    /// endpoint in force, and this one can be none.
+    pub(super) fn is_at_former_endpoint(&self) -> bool {
+        self.is_bound() && !self.context.rules.has_endpoint_of(self.runtime)
     }
 
     /// Resolves when the delivery is to be made as the rules in force say. What may have arrived at an endpoint stays there:

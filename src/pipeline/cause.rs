@@ -79,7 +79,7 @@ impl Cause {
         Self::new(DeadLetterReason::PlanGone, error, None)
     }
 
-    /// A request that may have arrived went to a server that the routing files no longer have. `thread` is where it may have left a run.
+    /// A request that may have arrived went to a server that the routing files do not have. `thread` is where it may have left a run.
     pub(super) fn endpoint_gone(agent: &str, thread: DeliveryId) -> Self {
         let error = format!(
             "the event may have arrived at another server than agent `{agent}` has now, and only that one could be asked: \

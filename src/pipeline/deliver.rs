@@ -7,13 +7,16 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
+use tracing::warn;
 
 use super::{
     attempts::{Attempts, AttemptsEnd},
     cause::Cause,
+    clock::now_ms,
     context::PipelineContext,
     dead_letter::dead_letter,
     event_state::EventState,
+    missing::LONGEST_WAIT,
     outcome_log::Subject,
     parking::{
         SourcePartition,
@@ -54,30 +57,63 @@ pub(super) async fn deliver(
         return Ok(DeliveryEnd::Recorded(None));
     }
     let line = parkable.map(|partition| Line::new(Arc::clone(partition), Arc::clone(agent)));
-    let mut planned = plan(context, state, (rule, agent));
+    let mut planned = None;
     loop {
-        match deliver_as(context, state, (rule, agent), planned.as_ref(), line.as_ref(), number).await? {
+        let this = match planned.take() {
+            Some(planned) => Ok(planned),
+            None => match plan(context, state, (rule, agent)).await {
+                Some(planned) => planned,
+                None => return Ok(DeliveryEnd::Abandoned),
+            },
+        };
+        match deliver_as(context, state, (rule, agent), this.as_ref(), line.as_ref(), number).await? {
             Ok(end) => return Ok(end),
-            Err(Some(next)) => planned = Ok(next),
-            Err(None) => planned = plan(context, state, (rule, agent)),
+            Err(next) => planned = next,
         }
     }
 }
 
-/// What makes it, or why nothing does.
-fn plan(
+/// What makes it, or why nothing does. One whose endpoint is missing waits for rules that have it. `None` when no attempt may
+/// start any more.
+async fn plan(
     context: &PipelineContext,
     state: &EventState,
     (rule, agent): (&Arc<str>, &Arc<str>),
-) -> Result<Planned, Cause> {
-    let planned = context.rules.planned(&state.version, (rule, agent), state.sent_to(rule, agent));
-    planned.map_err(|gone| match gone {
-        Gone::Plan => Cause::plan_gone(rule, agent),
-        Gone::Endpoint => {
-            let id = DeliveryId::new(rule, agent, state.event.id(), state.generation(rule, agent));
-            Cause::endpoint_gone(agent, id)
+) -> Option<Result<Planned, Cause>> {
+    let mut in_force = context.rules.subscribe();
+    let began = Instant::now();
+    let mut waits = None;
+    loop {
+        in_force.mark_unchanged();
+        let sent_to = state.sent_to(rule, agent);
+        let instead = match context.rules.planned(&state.version, (rule, agent), sent_to) {
+            Ok(planned) => return Some(Ok(planned)),
+            Err(Gone::Plan) => return Some(Err(Cause::plan_gone(rule, agent))),
+            Err(Gone::Endpoint(instead)) => instead,
+        };
+        if waits.is_none() {
+            waits = Some(context.rules.missing.count(agent));
+            warn!(
+                event_id = state.event.id(), %rule, %agent,
+                "delivery may have arrived at an endpoint that no loaded routing folder has: it waits for one that has it"
+            );
         }
-    })
+        let (_, first_attempt_ms) = state.progress(rule, agent);
+        let tried = first_attempt_ms.map_or(Duration::ZERO, |at| Duration::from_millis(now_ms().saturating_sub(at)));
+        let left = instead.runtime.spec.retry.give_up_after.saturating_sub(tried).min(LONGEST_WAIT);
+        // Not kept while it waits: its version can be forgotten.
+        drop(instead);
+        tokio::select! {
+            biased;
+            () = stopped(&context.shutdown, state.ownership()) => return None,
+            // The sender lives in the context.
+            _ = in_force.changed() => {}
+            () = sleep_until((began + LONGEST_WAIT).min(Instant::now() + left)) => {
+                let id = DeliveryId::new(rule, agent, state.event.id(), state.generation(rule, agent));
+                return Some(Err(Cause::endpoint_gone(agent, id)));
+            }
+        }
+    }
 }
 
 /// Takes it to its end as one plan says. `Err`: it is to be made as this one says, or planned again.
@@ -173,7 +209,12 @@ async fn live(
             turn = line.turn() => turn,
         };
         if let Turn::Park(being_parked) = turn {
-            let (until, fits) = match park(context, state, (rule, agent), being_parked).await? {
+            let parked = if attempts.is_at_former_endpoint() {
+                ParkEnd::Refused { until: being_parked.not_before(agent), fits: false }
+            } else {
+                park(context, state, (rule, agent), being_parked).await?
+            };
+            let (until, fits) = match parked {
                 ParkEnd::Parked(guard) => return Ok(AttemptsEnd::Parked(guard)),
                 ParkEnd::Abandoned => return Ok(AttemptsEnd::Abandoned),
                 ParkEnd::Refused { until, fits } => (until, fits),

@@ -45,6 +45,7 @@ mod intake;
 mod known_event;
 mod lanes;
 mod limiter;
+mod missing;
 mod next_step;
 mod outcome;
 mod outcome_log;

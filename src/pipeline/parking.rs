@@ -15,6 +15,7 @@
 //! | `turn` | what a live delivery does when it has its turn |
 //! | `room`, `fed_bytes` | how much is read back at once: deliveries and memory |
 //! | `names`, `added` | which line a delivery is in; agents that are added |
+//! | `lost` | for which agents anything may be parked |
 //! | `standing` | which records of a parked topic count |
 //! | `scan`, `feed` | what is parked, and reading it back |
 //! | `follow` | when that is done |
@@ -23,6 +24,7 @@ mod added;
 mod fed_bytes;
 pub(super) mod feed;
 pub(super) mod follow;
+mod lost;
 mod names;
 mod room;
 pub(super) mod scan;
@@ -45,6 +47,7 @@ use tokio::{
 };
 
 use fed_bytes::FedBytes;
+use lost::Lost;
 use names::AgentNames;
 use state::{Backlog, ParkingId, PartitionParking};
 pub(super) use state::{Found, Mode, ReadRange};
@@ -75,6 +78,7 @@ pub(super) struct Parking {
     max_bytes: u64,
     fed_bytes: Arc<AtomicU64>,
     partitions: Mutex<Partitions>,
+    lost: Mutex<Lost>,
     /// A fed delivery has ended, or something was parked.
     wake: Arc<Notify>,
     /// KiB of deliveries that are written to the parked topic at once.
@@ -130,6 +134,7 @@ impl Parking {
             max_bytes: max_bytes / 4,
             fed_bytes: Arc::default(),
             partitions: Mutex::default(),
+            lost: Mutex::default(),
             wake: Arc::default(),
             slots: Semaphore::new(PARKING_SLOTS as usize),
             refusals: Throttle::every(LOG_REFUSAL_EVERY),
@@ -181,7 +186,9 @@ impl Parking {
     /// Every partition that is owned. Those that were given up are forgotten.
     pub(super) fn partitions(&self) -> Vec<Arc<SourcePartition>> {
         let mut partitions = self.partitions.lock();
-        partitions.retain(|_, partition| !partition.ownership.is_given_up());
+        for (_, gone) in partitions.extract_if(|_, partition| partition.ownership.is_given_up()) {
+            self.lost.lock().add(&gone);
+        }
         partitions.values().cloned().collect()
     }
 

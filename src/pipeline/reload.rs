@@ -42,9 +42,9 @@ impl RulesHandle {
     /// Puts rules in force; `None` after the end of the pipeline.
     pub(crate) fn replace(&self, routing: Arc<Routing>) -> Option<Result<(), ReplaceError>> {
         let context = self.0.upgrade()?;
-        // First: what is parked for an agent has to be found by its name.
-        context.parking.add_agents(routing.agents().map(|agent| Arc::clone(&agent.name)));
-        Some(context.rules.replace(routing, |agent| context.parking.status(agent).deliveries > 0))
+        let agents: Vec<_> = routing.agents().map(|agent| Arc::clone(&agent.name)).collect();
+        let add_agents = || context.parking.add_agents(agents);
+        Some(context.rules.replace(routing, add_agents, |agent| context.parking.may_have_parked(agent)))
     }
 
     /// Says whether rules could be put in force, as far as it can be known before; `None` after the end of the pipeline.

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     instruments::{AgentInstruments, PendingDelivery},
+    missing::MissingEndpoints,
     runtime::{AgentRuntime, ConnectedAgents, FormerEndpointStatus, PreparedAgent},
 };
 use crate::{
@@ -70,8 +71,9 @@ pub(super) struct Planned {
 pub(super) enum Gone {
     /// No rule of the name sends to an agent of the name.
     Plan,
-    /// It may have arrived at an endpoint that nothing here knows, and has to be looked up there.
-    Endpoint,
+    /// It may have arrived at an endpoint that nothing here knows, and has to be looked up there. With what would make it
+    /// otherwise.
+    Endpoint(Planned),
 }
 
 /// A version, with its rules.
@@ -97,6 +99,7 @@ pub(super) struct RulesInForce {
     instruments: Mutex<BTreeMap<Arc<str>, Arc<AgentInstruments>>>,
     /// Locked throughout a replacement: one at a time.
     replacing: Mutex<()>,
+    pub(super) missing: MissingEndpoints,
 }
 
 /// Why rules were not put in force.
@@ -126,7 +129,13 @@ impl RulesInForce {
         let agents = ConnectedAgents::new(prepared, |name| instruments_of(&mut instruments, name));
         agents.succeed(None);
         let (now, _) = watch::channel(InForce::new(Rules { routing, agents }));
-        Ok(Self { now, former: Mutex::default(), instruments: Mutex::new(instruments), replacing: Mutex::default() })
+        Ok(Self {
+            now,
+            former: Mutex::default(),
+            instruments: Mutex::new(instruments),
+            replacing: Mutex::default(),
+            missing: MissingEndpoints::default(),
+        })
     }
 
     /// The rules in force.
@@ -167,10 +176,17 @@ impl RulesInForce {
 
     /// Puts rules in force. Agents whose endpoint is as it was, or is still waited for, keep their limits, their breaker and what is
     /// under way; agents that are as they were keep their connections too. When an agent cannot be connected, nothing changes.
-    /// `is_parked`: there are parked deliveries to the agent.
-    pub(super) fn replace(&self, routing: Arc<Routing>, is_parked: impl Fn(&str) -> bool) -> Result<(), ReplaceError> {
+    /// `add_agents` is called before the swap: what is parked for an agent has to be found by its name. `is_parked`: there may be
+    /// parked deliveries to the agent.
+    pub(super) fn replace(
+        &self,
+        routing: Arc<Routing>,
+        add_agents: impl FnOnce(),
+        is_parked: impl Fn(&str) -> bool,
+    ) -> Result<(), ReplaceError> {
         let _one = self.replacing.lock();
         let prepared = self.prepare(&routing)?;
+        add_agents();
         let before = self.now();
         let agents = {
             let mut instruments = self.instruments.lock();
@@ -246,7 +262,8 @@ impl RulesInForce {
                 endpoints.push(runtime);
             }
         }
-        endpoints.into_iter().filter_map(|runtime| runtime.former_status()).collect()
+        let known = endpoints.into_iter().filter_map(|runtime| runtime.former_status());
+        known.chain(self.missing.status()).collect()
     }
 
     /// What makes a delivery: the version of its event, else the rules in force, which may have what a former owner of its
@@ -267,7 +284,7 @@ impl RulesInForce {
         let mut others = others.filter_map(|version| version.find(rule, agent));
         match others.find(|planned| planned.runtime.endpoint.number() == sent_to) {
             Some(there) => Ok(there),
-            None if EndpointId::has_runs(sent_to) => Err(Gone::Endpoint),
+            None if EndpointId::has_runs(sent_to) => Err(Gone::Endpoint(own)),
             None => Ok(own),
         }
     }

@@ -1,7 +1,7 @@
 //! The agents of one load of the routing folder, connected: each with its limiter.
 //!
 //! Owns what an agent takes over from one of its name, in force or waited for: everything when nothing of it has changed; the limiter
-//! and the last failure when its endpoint is the same. So an endpoint has one limiter, however often it comes and goes.
+//! and the last failure when its endpoint is the same. So an endpoint of an agent has one limiter, however often it comes and goes.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -68,8 +68,8 @@ pub(crate) struct AgentStatus {
 pub(crate) struct FormerEndpointStatus {
     /// The agent's name.
     pub agent: String,
-    /// The address of the endpoint, without credentials, query and fragment.
-    pub url: String,
+    /// The address of the endpoint, without credentials, query and fragment; `None` for one that no loaded rules have.
+    pub url: Option<String>,
     /// As of an agent.
     pub breaker: BreakerState,
     /// When the next attempt may start, if that is not now.
@@ -104,7 +104,7 @@ impl AgentRuntime {
         let deliveries = self.limiter.deliveries();
         (deliveries > 0).then(|| FormerEndpointStatus {
             agent: self.spec.name.to_string(),
-            url: self.url.clone(),
+            url: Some(self.url.clone()),
             breaker: self.limiter.breaker_state(),
             next_attempt_in_ms: self.limiter.next_attempt_in_ms(),
             deliveries,

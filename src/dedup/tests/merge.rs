@@ -74,6 +74,7 @@ proptest! {
                 prop_assert!(after.attempts >= before.attempts && after.failed_attempts >= before.failed_attempts);
                 let first = before.first_attempt_ms;
                 prop_assert!(first.is_none() || after.first_attempt_ms.is_some_and(|after| Some(after) <= first));
+                prop_assert!(after.sent_to >= before.sent_to);
                 prop_assert!(after.run.is_some() || before.run.is_none());
                 prop_assert!(after.last_failure >= before.last_failure);
             }

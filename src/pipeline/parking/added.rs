@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Parking, SourcePartition, names::GONE, scan::Scanned};
+use super::{Parking, SourcePartition, lost::Lost, names::GONE, scan::Scanned};
 
 impl Parking {
     /// There are these agents too. Names stay when their agents are gone. What is parked for agents that were gone is looked up
@@ -25,6 +25,7 @@ impl Parking {
         let names = self.names.lock();
         if names.is(&scanned.names) {
             partition.scanned(scanned.found, (scanned.end, scanned.exists), self.park_after.is_some());
+            *self.lost.lock() = Lost::default();
         } else {
             partition.scan_again();
         }

@@ -120,7 +120,7 @@ impl Follower {
         work.extend(reads(context, agents, &partitions));
         if is_due {
             self.report(context, agents, &partitions);
-            context.rules.release_parked(|agent| context.parking.status(agent).deliveries > 0);
+            context.rules.release_parked(|agent| context.parking.may_have_parked(agent));
             let committed = commit(context);
             work.extend(self.removals.due(&committed, Instant::now()));
         }

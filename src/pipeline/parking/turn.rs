@@ -104,6 +104,11 @@ impl Line {
 }
 
 impl BeingParked {
+    /// It is not parked: it is attempted when everything that was parked below this offset has ended.
+    pub(in crate::pipeline) fn not_before(self, agent: &str) -> i64 {
+        self.partition.state.lock().end_of(agent)
+    }
+
     fn end(mut self, offset: i64) {
         if let Some(id) = self.id.take() {
             self.partition.parked(id, offset);
@@ -141,7 +146,7 @@ pub(in crate::pipeline) async fn park(
         Err(ParkError::Stopped { .. }) => return Ok(ParkEnd::Abandoned),
         Err(error @ (ParkError::TooLarge { .. } | ParkError::Refused { .. })) => {
             refused(state, (rule, agent), &error);
-            let until = being_parked.partition.state.lock().end_of(agent);
+            let until = being_parked.not_before(agent);
             return Ok(ParkEnd::Refused { until, fits: !matches!(error, ParkError::TooLarge { .. }) });
         }
     };

@@ -246,6 +246,9 @@ async fn too_many_versions_that_something_waits_under_are_refused_until_their_na
     let refused = put_in_force.iter().position(|is_in_force| !is_in_force);
     assert_eq!(refused, Some(16), "sixteen are kept: {put_in_force:?}");
     assert!(put_in_force[16..].iter().all(|is_in_force| !is_in_force));
+    let newcomer = named("last").replace("audit", "newcomer");
+    assert!(fixture.pipeline.rules().replace(fixture.load(&newcomer)).expect("the pipeline runs").is_err());
+    assert_ne!(fixture.pipeline.context.parking.line("newcomer"), "newcomer", "what is refused adds no agent");
     let all: Vec<_> = (0..=16).map(|n| named(&format!("rule-{n}"))).collect();
     let rule = |text: &str| text.split("rules:").nth(1).unwrap().trim_end().to_owned();
     let together = format!(

@@ -79,7 +79,8 @@ async fn a_run_that_may_exist_on_an_unknown_server_is_a_dead_letter_and_an_event
     let present = agent(SampleOptions::default()).await;
     for (kind, is_delivered) in [(langgraph as fn(SocketAddr) -> String, false), (|addr| rules(addr, ""), true)] {
         let endpoint = PipelineFixture::start(&kind(former.addr())).endpoint();
-        let mut fixture = PipelineFixture::start(&kind(present.addr()));
+        let impatient = kind(present.addr()).replace("max: 20ms", "max: 20ms, give_up_after: 1s");
+        let mut fixture = PipelineFixture::start(&impatient);
         fixture.may_have_arrived("old", &endpoint).await;
         fixture.may_have_arrived("known", &fixture.endpoint()).await;
         let requests = present.requests().len();
@@ -93,6 +94,26 @@ async fn a_run_that_may_exist_on_an_unknown_server_is_a_dead_letter_and_an_event
         fixture.until("the other is delivered", |fixture| fixture.count(Outcome::Delivered) == delivered).await;
     }
     assert!(former.requests().is_empty());
+}
+
+/// The folder of this replica is older than that of the one that sent it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_may_exist_on_a_server_that_is_loaded_a_moment_later_is_looked_up_there() {
+    let former = agent(SampleOptions::default()).await;
+    let present = agent(SampleOptions::default()).await;
+    let endpoint = PipelineFixture::start(&langgraph(present.addr())).endpoint();
+    let mut fixture = PipelineFixture::start(&langgraph(former.addr()));
+    fixture.may_have_arrived("old", &endpoint).await;
+    fixture.publish("old", "run");
+    let waiting = |fixture: &PipelineFixture| -> Vec<_> {
+        let endpoints = fixture.pipeline.former_endpoints_view()();
+        endpoints.into_iter().map(|of| (of.agent, of.url, of.deliveries)).collect()
+    };
+    let expected = [("audit".to_owned(), None, 1)];
+    fixture.until("it waits for the endpoint", |fixture| waiting(fixture) == expected).await;
+    fixture.reload(&langgraph(present.addr()));
+    fixture.until("it is delivered", |fixture| fixture.count(Outcome::Delivered) == 1).await;
+    assert!(former.requests().is_empty() && waiting(&fixture).is_empty());
 }
 
 /// A process that ended meanwhile has claimed the thread, and whether it has created the run cannot be seen yet.
@@ -195,7 +216,7 @@ async fn an_endpoint_that_is_still_waited_for_keeps_its_breaker_when_it_comes_ba
     let endpoints = fixture.pipeline.former_endpoints_view()();
     let found: Vec<_> = endpoints.iter().map(|of| (&*of.agent, of.breaker, of.deliveries)).collect();
     assert_eq!(found, [("audit", BreakerState::Open, 5)]);
-    assert_eq!(endpoints[0].url, format!("http://{}/events", former.addr()));
+    assert_eq!(endpoints[0].url, Some(format!("http://{}/events", former.addr())));
     assert!(endpoints[0].last_failure.as_ref().is_some_and(|failure| failure.contains("503")));
     fixture.reload(&a.replace("10m,", "11m,"));
     assert!(fixture.is_open(), "one breaker for one endpoint");
