@@ -3,13 +3,13 @@
 //! The running bridges decide by their ledger; here the rules are asked, and the LangGraph server whether the delivery has a
 //! run. Nothing is changed anywhere.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, num::NonZeroU64, sync::Arc};
 
 use bytes::Bytes;
 
 use super::BridgeError;
 use crate::{
-    agents::{Agent, Delivery, RunSettings, TraceContext},
+    agents::{Agent, Delivery, EndpointId, RunSettings, TraceContext},
     event::{DeliveryId, Event, Origin},
     routing::Routing,
 };
@@ -46,7 +46,8 @@ impl RedriveCheck {
         Ok(Self { routing, agents })
     }
 
-    /// Looks what stands against another generation of a delivery that was dead-lettered in this one.
+    /// Looks what stands against another generation of a delivery that was dead-lettered in this one, and may have arrived at
+    /// `sent_to`.
     ///
     /// # Errors
     /// See [`Hindrance`].
@@ -55,12 +56,18 @@ impl RedriveCheck {
         event: Event,
         origin: Origin,
         delivery: (&str, &str),
-        generation: u32,
+        (generation, sent_to): (u32, Option<NonZeroU64>),
     ) -> Result<(), Hindrance> {
         let delivery = self.delivery(event, origin, delivery, generation)?;
         let agent = self.agents.get(&delivery.agent).ok_or(Hindrance::NotPlanned)?;
         let thread = delivery.id;
         match agent.find_run(&delivery).await {
+            None | Some(Ok(None)) if self.is_elsewhere(&delivery.agent, sent_to) => {
+                Err(Hindrance::MayRunTwice(format!(
+                    "the event may have arrived at another server than agent `{}` has now: look for a run in thread {thread} there",
+                    delivery.agent
+                )))
+            }
             None | Some(Ok(None)) => Ok(()),
             Some(Ok(Some(run))) => {
                 Err(Hindrance::MayRunTwice(format!("thread {thread} has the run {run} of this event")))
@@ -70,6 +77,13 @@ impl RedriveCheck {
                 failure.reason
             ))),
         }
+    }
+
+    /// Whether only another endpoint than the agent has now could be asked for a run.
+    fn is_elsewhere(&self, agent: &str, sent_to: Option<NonZeroU64>) -> bool {
+        let present =
+            self.routing.agents().find(|spec| *spec.name == *agent).map(|spec| EndpointId::of(&spec.endpoint));
+        sent_to.is_some_and(|sent_to| EndpointId::has_runs(sent_to) && present.map(EndpointId::number) != Some(sent_to))
     }
 
     /// The delivery, if the rules ask for it.

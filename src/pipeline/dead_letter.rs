@@ -35,6 +35,7 @@ pub(super) async fn dead_letter(
         rule: rule.map(ToString::to_string),
         agent: agent.map(ToString::to_string),
         generation: subject.generation,
+        sent_to: subject.sent_to,
         event_id: subject.event_id.map(ToOwned::to_owned),
         workflow_id: subject.event.map(|event| event.workflow_id().to_owned()),
         workflow_run_id: subject.event.map(|event| event.workflow_run_id().to_owned()),

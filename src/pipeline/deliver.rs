@@ -187,6 +187,7 @@ async fn dead(
         event: Some(&state.event),
         delivery: Some((rule, agent)),
         generation: state.generation(rule, agent),
+        sent_to: state.sent_to(rule, agent),
         attempts: state.attempts(rule, agent),
     };
     let is_written = dead_letter(context, &state.received, state.ownership(), cause, subject).await;

@@ -2,7 +2,7 @@
 //!
 //! A line that was not asked for is still there at the level DEBUG.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, num::NonZeroU64, sync::Arc};
 
 use tracing::{debug, info, warn};
 
@@ -43,6 +43,8 @@ pub(super) struct Subject<'a> {
     pub(super) delivery: Option<(&'a Arc<str>, &'a Arc<str>)>,
     /// How often the delivery was redriven.
     pub(super) generation: u32,
+    /// The endpoint that may have it.
+    pub(super) sent_to: Option<NonZeroU64>,
     /// Attempts that were made.
     pub(super) attempts: u32,
 }

@@ -40,18 +40,22 @@ rules:
 async fn a_delivery_whose_thread_has_a_run_may_run_twice() {
     let (check, server) = check().await;
     let analyst = ("all", "analyst");
-    assert_eq!(check.check(event(), origin(), analyst, 0).await, Ok(()));
+    assert_eq!(check.check(event(), origin(), analyst, (0, None)).await, Ok(()));
     let delivery = check.delivery(event(), origin(), analyst, 0).unwrap();
     let agent = &check.agents["analyst"];
     let answer = agent.attempt(&mut agent.session(), &delivery).await;
     assert!(matches!(answer, Answer::Accepted { .. }), "{answer:?}");
     let posts = || server.requests().iter().filter(|request| request.method == "POST").count();
     let posted = posts();
-    let found = check.check(event(), origin(), analyst, 0).await;
+    let found = check.check(event(), origin(), analyst, (0, None)).await;
     let Err(Hindrance::MayRunTwice(text)) = found else { panic!("{found:?}") };
     assert!(text.contains(&delivery.id.to_string()) && text.contains("has the run"), "{text}");
-    assert_eq!(check.check(event(), origin(), analyst, 1).await, Ok(()), "another generation has another thread");
-    assert_eq!(check.check(event(), origin(), ("all", "audit"), 0).await, Ok(()), "HTTP has no runs");
+    assert_eq!(
+        check.check(event(), origin(), analyst, (1, None)).await,
+        Ok(()),
+        "another generation has another thread"
+    );
+    assert_eq!(check.check(event(), origin(), ("all", "audit"), (0, None)).await, Ok(()), "HTTP has no runs");
     assert_eq!(posts(), posted, "the look changes nothing");
 }
 
@@ -59,6 +63,30 @@ async fn a_delivery_whose_thread_has_a_run_may_run_twice() {
 async fn what_the_rules_do_not_ask_for_is_not_redriven() {
     let (check, _server) = check().await;
     for delivery in [("others", "analyst"), ("all", "nobody"), ("nothing", "analyst")] {
-        assert_eq!(check.check(event(), origin(), delivery, 0).await, Err(Hindrance::NotPlanned), "{delivery:?}");
+        assert_eq!(
+            check.check(event(), origin(), delivery, (0, None)).await,
+            Err(Hindrance::NotPlanned),
+            "{delivery:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_may_have_run_on_another_server_may_run_twice() {
+    let (other, _other_server) = check().await;
+    let (check, _server) = check().await;
+    let endpoint = |of: &RedriveCheck, agent: &str| {
+        let spec = of.routing.agents().find(|spec| *spec.name == *agent).unwrap();
+        Some(EndpointId::of(&spec.endpoint).number())
+    };
+    let (analyst, audit) = (("all", "analyst"), ("all", "audit"));
+    let checked = check.check(event(), origin(), analyst, (0, endpoint(&other, "analyst"))).await;
+    assert!(matches!(&checked, Err(Hindrance::MayRunTwice(text)) if text.contains("another server")), "{checked:?}");
+    for (delivery, sent_to) in [
+        (analyst, endpoint(&check, "analyst")),
+        (analyst, endpoint(&other, "audit")),
+        (audit, endpoint(&other, "audit")),
+    ] {
+        assert_eq!(check.check(event(), origin(), delivery, (0, sent_to)).await, Ok(()), "{delivery:?} {sent_to:?}");
     }
 }

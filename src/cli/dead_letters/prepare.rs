@@ -104,7 +104,12 @@ pub(super) fn redrive(
     if let Some((rule, agent)) = letter.head.delivery {
         let generation = letter.head.generation;
         let from = Origin { topic: topic.into(), partition, offset };
-        let checked = context.runtime.block_on(check.check(event.clone(), from, (rule, agent), generation));
+        let checked = context.runtime.block_on(check.check(
+            event.clone(),
+            from,
+            (rule, agent),
+            (generation, letter.head.sent_to),
+        ));
         match checked {
             Ok(()) => {}
             Err(Hindrance::MayRunTwice(_)) if is_forced => {}

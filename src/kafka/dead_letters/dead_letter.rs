@@ -1,6 +1,6 @@
 //! A dead letter, and its forms. Pure. It shares the record's bytes with the event in flight.
 
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -41,6 +41,8 @@ pub(crate) struct DeadLetter {
     pub agent: Option<String>,
     /// How often the delivery was redriven before.
     pub generation: u32,
+    /// The endpoint that may have the delivery, by its number (`agents::EndpointId`).
+    pub sent_to: Option<NonZeroU64>,
     /// The event's id, if it is an event; likewise its workflow and its run.
     pub event_id: Option<String>,
     /// The workflow, cut to 255 bytes when it is written.
@@ -112,6 +114,9 @@ impl DeadLetter {
         if self.agent.is_some() {
             add("dlq-generation", self.generation.to_string());
         }
+        if let Some(sent_to) = self.sent_to {
+            add("dlq-sent-to", sent_to.to_string());
+        }
         if form < Form::Coordinates {
             for (name, value) in self.event_headers() {
                 add(name, value.to_owned());
@@ -181,6 +186,7 @@ mod tests {
             rule: Some("analyse".into()),
             agent: None,
             generation: 0,
+            sent_to: None,
             event_id: Some("e".into()),
             workflow_id: Some("w".repeat(300)),
             workflow_run_id: None,
@@ -216,11 +222,13 @@ mod tests {
             assert_eq!(header(&record, name), [value], "{name}");
         }
         assert_eq!(header(&record, "dlq-workflow-id"), ["w".repeat(255)]);
-        for absent in ["dlq-agent", "dlq-generation", "dlq-workflow-run-id"] {
+        for absent in ["dlq-agent", "dlq-generation", "dlq-sent-to", "dlq-workflow-run-id"] {
             assert_eq!(header(&record, absent), [""; 0]);
         }
-        let redriven = DeadLetter { agent: Some("audit".into()), generation: 3, ..dead_letter.clone() };
+        let sent_to = NonZeroU64::new(5);
+        let redriven = DeadLetter { agent: Some("audit".into()), generation: 3, sent_to, ..dead_letter.clone() };
         assert_eq!(header(&redriven.record(Form::Coordinates), "dlq-generation"), ["3"]);
+        assert_eq!(header(&redriven.record(Form::Coordinates), "dlq-sent-to"), ["5"]);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! Whoever may write to the topic may write any header: what is read is text within limits, and a number is one.
 
+use std::num::NonZeroU64;
+
 use super::super::record::OwnedHeader;
 use crate::event::RECORDED_MS;
 
@@ -33,6 +35,8 @@ pub(crate) struct LetterHead<'a> {
     pub delivery: Option<(&'a str, &'a str)>,
     /// How often the delivery was redriven before.
     pub generation: u32,
+    /// The endpoint that may have the delivery, by its number.
+    pub sent_to: Option<NonZeroU64>,
     /// The event's id; letters of before have it if its publisher wrote the header `event_id`.
     pub event_id: Option<&'a str>,
     /// The workflow, as far as 255 bytes of it.
@@ -118,6 +122,7 @@ impl<'a> TopicRecord<'a> {
             error: text("dlq-error").unwrap_or_default(),
             delivery: text("dlq-rule").zip(text("dlq-agent")),
             generation: text("dlq-generation").and_then(number).unwrap_or(0),
+            sent_to: text("dlq-sent-to").and_then(number),
             event_id: text("dlq-event-id").or_else(|| text("event_id")),
             workflow_id: text("dlq-workflow-id"),
             workflow_run_id: text("dlq-workflow-run-id"),

@@ -14,6 +14,7 @@ fn dead_letter(value: Vec<u8>) -> DeadLetter {
         rule: None,
         agent: None,
         generation: 0,
+        sent_to: None,
         event_id: None,
         workflow_id: None,
         workflow_run_id: None,

@@ -296,7 +296,8 @@ pub(in crate::pipeline) async fn dead_letter_unreadable(
     let Some(_under_way) = begin_attempt(&context.shutdown, &ownership).await else { return Ok(()) };
     let (rule, agent) = (&head.rule, &head.agent);
     // One that the ledger does not know, or knows in an earlier generation, has no end either.
-    if let Ok(known) = context.ledger.get(&head.event_id)
+    let known = context.ledger.get(&head.event_id);
+    if let Ok(known) = &known
         && has_ended(known.as_ref(), &head)
     {
         ticket.complete();
@@ -307,6 +308,7 @@ pub(in crate::pipeline) async fn dead_letter_unreadable(
         event: None,
         delivery: Some((rule, agent)),
         generation: head.generation,
+        sent_to: known.ok().flatten().and_then(|record| record.sent_to(rule, agent)),
         attempts: head.attempts,
     };
     if !dead_letter(context, &received, &ownership, &cause, subject).await {
