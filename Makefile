@@ -42,6 +42,9 @@ LANGGRAPH_MODULES := docker kit_works langgraph_once langgraph_requests question
 # they compute, so more of them run at once than there are cores.
 QUICK := WORKFLOW_BRIDGE_QUICK_TESTS=1 PROPTEST_CASES=32
 QUICK_THREADS := 8
+# The same holds for all their cases, and a little less for tests that start servers.
+UNIT_THREADS := $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 2))))
+SERVER_THREADS := $(shell echo $$((3 * $$(nproc 2>/dev/null || echo 2) / 2)))
 
 .PHONY: help demo kafka agent check test test-unit test-kafka test-langgraph test-python test-airflow test-dagster test-aegra test-langgraph-js \
   faults fuzz parking soak replicas lint clippy doc figures bench measure-restarts measure-reloads bench-publish wheel doctor test-setup kafka-jars \
@@ -105,16 +108,16 @@ test: ## Every test, with a real Kafka and a real LangGraph server
 
 test-unit: ## Every case of the unit tests, the documents, ARCHITECTURE.md against the code; needs what `check` needs
 	@tests/doctor build
-	cargo test --locked --lib --test docs --test house
+	cargo test --locked --lib --test docs --test house -- --test-threads=$(UNIT_THREADS)
 	cargo test --locked --doc
 
 test-kafka: ## The bridge against a real Kafka; needs Java 17 and Maven
 	@tests/doctor build kafka
 	$(MAKE) kafka-jars
-	cargo test --locked --test it -- $(LANGGRAPH_MODULES:%=--skip %::)
+	cargo test --locked --test it -- --test-threads=$(SERVER_THREADS) $(LANGGRAPH_MODULES:%=--skip %::)
 
 test-langgraph: test-setup ## The bridge against a real Kafka and a real LangGraph server; needs Java 17, Maven and Python 3.11
-	cargo test --locked --test it -- $(LANGGRAPH_MODULES:%=%::)
+	cargo test --locked --test it -- --test-threads=$(SERVER_THREADS) $(LANGGRAPH_MODULES:%=%::)
 
 test-python: ## The Python package against a real Kafka; needs Java 17, Maven and two versions of Python
 	@tests/doctor build python kafka pythons
