@@ -7,7 +7,7 @@ use std::{
         atomic::{AtomicBool, AtomicU8, Ordering},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -94,6 +94,18 @@ impl Interrupt {
 
     pub(super) fn is_asked(&self) -> bool {
         self.0.asked.load(Ordering::Relaxed) != 0
+    }
+
+    /// Waits, unless a signal comes.
+    pub(super) fn sleep(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while !self.is_asked() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            thread::sleep(left.min(Duration::from_millis(50)));
+        }
     }
 
     /// Runs another program at the terminal: Ctrl-C is for that one, and ends only that.

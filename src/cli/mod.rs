@@ -1,6 +1,7 @@
 //! The command line: a file for each subcommand.
 
 mod ask;
+mod batches;
 mod check;
 mod completions;
 mod dead_letters;

@@ -52,6 +52,9 @@ impl Status {
             Ok(pages) => pages,
             Err(error) => return fail(Exit::Unavailable, &error),
         };
+        if !status["group"].is_string() {
+            return fail(Exit::Unavailable, &format_args!("http://{addr}/api/status is not the status of a bridge"));
+        }
         let is_ready = (200..300).contains(&ready);
         if self.form.is_json() {
             let page = json!({"ready": is_ready, "notes": readiness["notes"], "status": status});

@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path, process::Command, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use hyper::Response;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::kit::{
@@ -86,12 +88,28 @@ fn help_names_every_environment_variable() {
         &["replay", "--help"],
         &["publish", "--help"],
         &["spool", "--help"],
+        &["status", "--help"],
     ] {
         let help = text(&run(&folder, command).stdout);
         let settings = workflow_bridge::testing::settings().into_iter().map(|key| key.env);
         for name in settings.chain(["RUST_LOG", "NO_COLOR", "SSL_CERT_FILE"]) {
             assert!(help.contains(name), "{command:?}: {name} is missing in\n{help}");
         }
+    }
+}
+
+#[test]
+fn status_says_that_nobody_answers_and_who_answers_what_no_bridge_would() {
+    let (folder, other, json) = (Scratch::new("status"), HttpAgent::start(), HttpAgent::start());
+    other.reply(Reply::Full(Response::new(Bytes::from_static(b"hello"))));
+    for (admin, says) in [
+        ("127.0.0.1:9".to_owned(), "is the bridge running there?"),
+        (other.address().to_string(), "answered with status 200 and no JSON: is a bridge running there?"),
+        (json.address().to_string(), "/api/status is not the status of a bridge"),
+    ] {
+        let output = run(&folder, &["status", "--admin", &admin]);
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(69) && output.stdout.is_empty() && said.contains(says), "{said}");
     }
 }
 

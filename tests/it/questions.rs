@@ -10,6 +10,7 @@ use std::{
 };
 
 use regex_lite::Regex;
+use serde_json::Value;
 
 use crate::kit::{
     Bridge, BridgeSetup, HttpAgent, LangGraph, PATIENCE, Record, Reply, TestEvent, bridge::LONG_SESSION, commands,
@@ -253,6 +254,10 @@ fn ten_questions_are_answered_by_one_command_each_as_the_page_shows() {
         "answered 401",
         "1 rule and 2 agents of routing, in force since",
     ];
+    let (code, page) = world.run(&["status", "-o", "json"]);
+    let page: Value = serde_json::from_str(&page).expect("it is JSON");
+    assert_eq!((code, &page["ready"]), (Some(0), &true.into()), "{page:#}");
+    assert_eq!(page["status"]["agents"][1]["pending_deliveries"], 2, "{page:#}");
     world.ask("Is the bridge up to date, what waits and for whom, and which rules are in force?", "status", 0, &says);
 
     world.audit.reply(Reply::Status(200));

@@ -4,20 +4,15 @@
 //! moment leaves letters that are published and not marked, at most one batch; they are published again by the next one,
 //! and the ledger recognises them. What a person corrected is kept in its file until the broker has it.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::{fmt::Write as _, fs, process::ExitCode, time::Instant};
 
 use clap::Args;
 use serde_json::json;
 
 use super::{
     super::{
+        batches::Batches,
         output::{self, fail},
-        progress::Progress,
     },
     pass::Context,
     prepare::{Audit, Prepared},
@@ -28,9 +23,6 @@ use crate::{
     yaml::excerpt,
 };
 
-/// The most letters of a batch, and the most bytes of their records, but for one that is larger.
-const MAX_LETTERS: usize = 100;
-const MAX_BYTES: usize = 8 << 20;
 const MAX_ERROR: usize = 2_000;
 
 /// The flags of every command that does letters.
@@ -55,56 +47,35 @@ pub(super) struct Batch<'a> {
     context: &'a Context,
     pace: &'a Pace,
     as_json: bool,
-    /// What is said of a letter that is done.
-    kind: MarkKind,
     sender: LetterSender,
     by: String,
-    waiting: Vec<(String, Prepared)>,
-    bytes: usize,
-    /// Letters that were done or are waiting.
-    taken: u64,
-    done: u64,
-    refused: u64,
-    progress: Progress,
+    /// Each with its dead-letter topic.
+    batches: Batches<(String, Prepared)>,
 }
 
 impl<'a> Batch<'a> {
     pub(super) fn new(context: &'a Context, pace: &'a Pace, kind: MarkKind, as_json: bool) -> Result<Self, ExitCode> {
         let sender = LetterSender::connect(&context.config.kafka).map_err(|error| fail(Exit::Config, &error))?;
         let by = (context.environment)("USER").map(|user| excerpt(&user, 64)).unwrap_or_default();
-        Ok(Self {
-            context,
-            pace,
-            as_json,
-            kind,
-            sender,
-            by,
-            waiting: Vec::new(),
-            bytes: 0,
-            taken: 0,
-            done: 0,
-            refused: 0,
-            progress: Progress::in_lines(),
-        })
+        let action = if pace.dry_run { format!("would be {}", kind.as_str()) } else { kind.as_str().to_owned() };
+        let batches = Batches::new(&context.interrupt, action, pace.limit, pace.rate);
+        Ok(Self { context, pace, as_json, sender, by, batches })
     }
 
     /// Whether another letter may be taken.
     pub(super) fn has_room(&self) -> bool {
-        self.pace.limit.is_none_or(|limit| self.taken < limit)
+        self.batches.has_room()
     }
 
     /// Takes a letter of this dead-letter topic, and does the batch when it is full.
     pub(super) fn add(&mut self, topic: &str, prepared: Prepared) -> Result<(), ExitCode> {
-        self.bytes += prepared.bytes();
-        self.taken += 1;
-        self.waiting.push((topic.to_owned(), prepared));
-        let most = self.pace.rate.map_or(MAX_LETTERS, |rate| (rate as usize / 4).clamp(1, MAX_LETTERS));
-        if self.waiting.len() >= most || self.bytes >= MAX_BYTES { self.flush() } else { Ok(()) }
+        let bytes = prepared.bytes();
+        if self.batches.add((topic.to_owned(), prepared), bytes) { self.flush() } else { Ok(()) }
     }
 
     /// A letter that is not done.
     pub(super) fn refuse(&mut self, audit: &Audit, why: &str) {
-        self.refused += 1;
+        self.batches.count_refused();
         let why = excerpt(why, MAX_ERROR);
         if self.as_json {
             Self::tell_json("refused", audit, Some(&why));
@@ -114,33 +85,22 @@ impl<'a> Batch<'a> {
     }
 
     fn flush(&mut self) -> Result<(), ExitCode> {
-        let waiting = std::mem::take(&mut self.waiting);
-        self.bytes = 0;
+        let waiting = self.batches.take();
         if waiting.is_empty() {
             return Ok(());
         }
-        let (mut problem, began) = (None, Instant::now());
-        if self.pace.dry_run {
+        let began = Instant::now();
+        let problem = if self.pace.dry_run {
             for (_, prepared) in &waiting {
+                self.batches.count_done();
                 self.tell(&prepared.audit);
                 prepared.say_where_the_text_is();
             }
-            self.done += waiting.len() as u64;
+            None
         } else {
-            problem = self.send(&waiting).err();
-        }
-        let (action, done, refused) = (self.action(), self.done, self.refused);
-        self.progress.tick(|| format!("{action} so far: {done}, {refused} refused"));
-        if let Some(problem) = problem {
-            let text = format!("{problem} ({done} {action}; the same command goes on where this one ended)");
-            return Err(fail(Exit::Unavailable, &text));
-        }
-        if let Some(rate) = self.pace.rate {
-            // Of each batch on its own: time that was spent on other things, such as asking the agents, is not made up for.
-            let due = began + Duration::from_secs_f64(waiting.len() as f64 / f64::from(rate));
-            self.context.sleep(due.saturating_duration_since(Instant::now()));
-        }
-        Ok(())
+            self.send(&waiting).err()
+        };
+        self.batches.ended(waiting.len(), began, problem)
     }
 
     /// Publishes, marks and tells. A letter whose own record the broker refuses is refused; any other error ends the command.
@@ -169,7 +129,7 @@ impl<'a> Batch<'a> {
         let marked = self.context.runtime.block_on(self.sender.send(marks.iter().map(Some)));
         for ((_, prepared), result) in published.into_iter().zip(marked) {
             // Whether its mark was written or not: it was done.
-            self.done += 1;
+            self.batches.count_done();
             self.tell(&prepared.audit);
             if let Err(error) = result {
                 problem = problem.or(Some(format!("letter {} is done and not marked: {error}", prepared.audit.letter)));
@@ -178,14 +138,10 @@ impl<'a> Batch<'a> {
         problem.map_or(Ok(()), Err)
     }
 
-    fn action(&self) -> String {
-        if self.pace.dry_run { format!("would be {}", self.kind.as_str()) } else { self.kind.as_str().to_owned() }
-    }
-
     fn tell(&self, audit: &Audit) {
-        let action = self.action();
+        let action = self.batches.action();
         if self.as_json {
-            return Self::tell_json(&action, audit, None);
+            return Self::tell_json(action, audit, None);
         }
         let mut line = format!("{}: {action}", audit.letter);
         if let Some(id) = &audit.event_id {
@@ -216,12 +172,6 @@ impl<'a> Batch<'a> {
     /// Does what is left, and says how many there were.
     pub(super) fn finish(mut self) -> Result<ExitCode, ExitCode> {
         self.flush()?;
-        let (action, done, refused) = (self.action(), self.done, self.refused);
-        output::note(format_args!("{done} {action}, {refused} refused"));
-        if let Some(exit) = self.context.interrupt.exit() {
-            output::note(format_args!("interrupted: the same command goes on where this one ended"));
-            return Err(exit);
-        }
-        Ok(if refused == 0 { ExitCode::SUCCESS } else { Exit::Data.into() })
+        self.batches.finish()
     }
 }

@@ -1,11 +1,6 @@
 //! A pass over the dead-letter topics: which letters there are, and which are done.
 
-use std::{
-    collections::BTreeSet,
-    ops::ControlFlow,
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, ops::ControlFlow, process::ExitCode};
 
 use jiff::Timestamp;
 use tokio::runtime::{Builder, Runtime};
@@ -66,18 +61,6 @@ impl Context {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(cannot)?;
         let interrupt = Interrupt::listen()?;
         Ok(Self { config, environment, limits, runtime, topics: topics.into_iter().collect(), interrupt })
-    }
-
-    /// Waits, unless a signal comes.
-    pub(super) fn sleep(&self, time: Duration) {
-        let until = Instant::now() + time;
-        while !self.interrupt.is_asked() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            std::thread::sleep(left.min(Duration::from_millis(50)));
-        }
     }
 
     /// The topics that a filter may have letters in.

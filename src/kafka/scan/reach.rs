@@ -1,9 +1,6 @@
 //! Whether Kafka answers, for a command that has an answer of somebody else already and is not to wait long for more.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
 
@@ -22,12 +19,12 @@ impl TopicReader {
         let began = Instant::now();
         loop {
             let Err(error) = self.consumer.fetch_metadata(Some(topic), POLL) else { return Ok(()) };
+            // The errors of the client are told by a poll. Nothing is assigned, so no record can come.
+            let _ = self.consumer.poll(POLL);
             let is_refused = began.elapsed() >= REFUSED_AFTER && self.reporter.last_error().is_some();
             if is_refused || is_final(&error) || began.elapsed() >= REACHED_WITHIN {
                 return Err(self.failed(topic, &error));
             }
-            // An error that comes at once is not asked for again at once.
-            thread::sleep(POLL);
         }
     }
 }
