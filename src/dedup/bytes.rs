@@ -27,7 +27,7 @@ pub(crate) enum DecodeError {
         extra: usize,
     },
     /// Another version of the record's format.
-    #[error("expected record format 1 or 2, found {found}")]
+    #[error("expected record format 1 to 3, found {found}")]
     Version {
         /// The version that was found.
         found: u8,

@@ -1,7 +1,7 @@
 //! Encodes and decodes records: compact, and safe against arbitrary bytes.
 //!
-//! Format 2 has a version byte, then the fields of `bytes`:
-//! `2, digest (8, big endian), first_seen, flags, (topic, partition, offset)?, written?, count,
+//! Format 3 has a version byte, then the fields of `bytes`:
+//! `3, digest (8, big endian), first_seen, flags, (topic, partition, offset)?, written?, count,
 //! count * (rule, agent, generation, flags, failed_attempts, attempts?, first_attempt?, ended?,
 //! (thread, run)?, (class, status, at)?)`. The flags of the record say whether the source and `written`
 //! follow, and whether the last delivery is followed by one `sent_to` for each (8 bytes, big endian, 0 for none): few records
@@ -9,7 +9,7 @@
 //! follows if it differs from `failed_attempts`. Times are relative to `first_seen`. A run that has no
 //! id has an empty one, and a failure without an HTTP status has 0.
 //!
-//! Format 1, without source, `written`, ends, runs and failures, is read from ledgers of before.
+//! Format 2, without `sent_to`, and format 1, without source, `written`, ends, runs and failures too, are read from ledgers of before.
 
 use std::{num::NonZeroU64, sync::Arc};
 
@@ -19,7 +19,8 @@ use super::{
     record::{DeliveryRecord, DeliveryStatus, Record},
 };
 
-const VERSION: u8 = 2;
+pub(super) const VERSION: u8 = 3;
+const FORMAT_2: u8 = 2;
 const FORMAT_1: u8 = 1;
 
 const HAS_SOURCE: u8 = 1;
@@ -114,7 +115,7 @@ fn flag(is_set: bool, bit: u8) -> u8 {
 pub(super) fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
     let mut reader = Reader::new(bytes);
     let record = match reader.byte()? {
-        VERSION => record(&mut reader)?,
+        VERSION | FORMAT_2 => record(&mut reader)?,
         FORMAT_1 => record_of_format_1(&mut reader)?,
         found => return Err(DecodeError::Version { found }),
     };

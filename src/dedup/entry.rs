@@ -41,6 +41,13 @@ pub(crate) fn entry_writer(bytes: &[u8]) -> Option<u64> {
     (*version == VERSION).then(|| u64::from_be_bytes(*writer))
 }
 
+/// The record's format in a value of this owner that a later version of the bridge wrote.
+pub(crate) fn later_format(bytes: &[u8], owner: u64) -> Option<u8> {
+    let (head, record) = bytes.split_at_checked(HEAD_BYTES)?;
+    let is_own = head[0] == VERSION && head[1..9] == owner.to_be_bytes();
+    record.first().copied().filter(|format| is_own && *format > codec::VERSION)
+}
+
 pub(crate) fn encode_entry(owner: u64, writer: u64, record: &Record) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEAD_BYTES + 64 + record.deliveries().len() * 96);
     out.push(VERSION);

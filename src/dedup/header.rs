@@ -6,10 +6,10 @@ use super::bytes::{DecodeError, Reader, put_text};
 /// Marks a store as a ledger.
 const MAGIC: &[u8; 8] = b"wbledger";
 
-/// The format of the whole ledger: keys, header and records. In a ledger of format 2 there may be records
-/// of format 1, which are read as before and written in format 2.
-pub(super) const FORMAT: u8 = 2;
-/// A ledger of before, which is upgraded in place.
+/// The format of the whole ledger: keys, header and records. There may be records of earlier formats in it, which are read as
+/// before and written in this one.
+pub(super) const FORMAT: u8 = 3;
+/// The first format. A ledger of an earlier format is upgraded in place.
 pub(super) const FORMAT_1: u8 = 1;
 
 /// The owner of a ledger.
@@ -47,7 +47,7 @@ impl Header {
     pub(super) fn decode(bytes: &[u8]) -> Result<(Self, u8), HeaderError> {
         let rest = bytes.strip_prefix(MAGIC).ok_or(HeaderError::NotALedger)?;
         match rest.split_first() {
-            Some((&format @ (FORMAT_1 | FORMAT), body)) => {
+            Some((&format @ FORMAT_1..=FORMAT, body)) => {
                 Self::body(body).map(|header| (header, format)).map_err(HeaderError::Damaged)
             }
             Some((&other, _)) => Err(HeaderError::Format(other)),

@@ -2,9 +2,9 @@
 //!
 //! Merging is a join: commutative, associative and idempotent, so records may arrive in any order and any
 //! number of times, from any process, and none can undo what another one knows. Each field is therefore
-//! the maximum of a total order. What is known of a delivery is ordered first: what the agent accepted stands above what it
-//! did not, and the higher generation above the lower one; what stands above stands whole, and only equals are merged field by
-//! field. So a late write does not undo a redrive, unless the delivery turns out to have been accepted before it; and a record
+//! the maximum of a total order. For a delivery there is a rank before that: an accepted one ranks above one that is not, then the
+//! higher generation above the lower one. The one of the higher rank replaces the other, with all its fields; only two of the same rank
+//! are merged field by field. So a late write does not undo a redrive, unless the delivery turns out to have been accepted before it; and a record
 //! does not grow with its redrives. Property tests check the three laws.
 
 use std::{cmp::Ordering, mem};
@@ -52,7 +52,7 @@ impl Record {
 }
 
 impl DeliveryRecord {
-    /// What stands whole above what. Merging the fields of two of one rank keeps the rank: else the grouping would matter.
+    /// See the module. Merging the fields of two of one rank keeps the rank: else the grouping would matter.
     fn rank(&self) -> (bool, u32) {
         (self.status == DeliveryStatus::Delivered, self.generation)
     }

@@ -38,7 +38,7 @@ mod tests;
 pub(crate) use batch::LedgerPosition;
 pub(crate) use decide::{Decision, decide};
 pub(crate) use detail::{FailureRecord, RunRecord, Source};
-pub(crate) use entry::{decode_entry, encode_entry, entry_writer, ledger_owner};
+pub(crate) use entry::{decode_entry, encode_entry, entry_writer, later_format, ledger_owner};
 pub(crate) use error::{LedgerError, OpenError};
 pub(crate) use expire::{ExpiryClock, ExpiryCursor, ExpiryRules, ExpiryStep, ledger_now};
 pub(crate) use inflight::InFlightRegistry;

@@ -64,7 +64,7 @@ impl Ledger {
             Some(bytes) => {
                 let (header, format) = read_header(dir, &options.group, &bytes)?;
                 if format != FORMAT {
-                    upgrade(dir, &store, &header).map_err(failed)?;
+                    upgrade(dir, &store, &header, format).map_err(failed)?;
                 }
                 header
             }
@@ -86,13 +86,13 @@ impl Ledger {
     }
 }
 
-/// Makes a ledger of format 1 one of format 2. Its records stay as they are: they are read in both formats, and
-/// written in format 2. So the header is the only write, and it must be durable before the first record of
-/// format 2 is: a bridge that knows only format 1 refuses the ledger from then on.
-fn upgrade(dir: &Path, store: &Store, header: &Header) -> Result<(), StoreError> {
+/// Makes a ledger of an earlier format one of this format. Its records stay as they are: they are read in every format, and
+/// written in this one. So the header is the only write, and it must be durable before the first record of this format is: a
+/// bridge that does not know the format refuses the ledger from then on.
+fn upgrade(dir: &Path, store: &Store, header: &Header, from: u8) -> Result<(), StoreError> {
     store.insert(HEADER_KEY, &header.encode())?;
     store.flush()?;
-    info!(folder = %dir.display(), from = FORMAT_1, to = FORMAT, "the ledger was upgraded: an older bridge cannot open it");
+    info!(folder = %dir.display(), from, to = FORMAT, "the ledger was upgraded: an older bridge cannot open it");
     Ok(())
 }
 
@@ -126,7 +126,7 @@ fn read_header(dir: &Path, group: &str, bytes: &[u8]) -> Result<(Header, u8), Op
             OpenError::NotALedger { dir: dir(), found: "a sled database of another program".into() }
         }
         HeaderError::Format(found) => {
-            OpenError::Version { dir: dir(), expected: format!("{FORMAT_1} or {FORMAT}"), found: found.to_string() }
+            OpenError::Version { dir: dir(), expected: format!("{FORMAT_1} to {FORMAT}"), found: found.to_string() }
         }
         HeaderError::Damaged(reason) => OpenError::Corrupt { dir: dir(), reason: format!("its header: {reason}") },
     })?;

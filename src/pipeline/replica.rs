@@ -73,8 +73,9 @@ impl Replication {
 }
 
 impl Applier {
-    /// The records of other processes, by event id.
-    fn decode(&mut self, partition: i32, entries: &Entries) -> Vec<(String, Record)> {
+    /// The records of other processes, by event id. One of a later version is not passed: whoever reads it after an update would
+    /// miss it.
+    fn decode(&mut self, partition: i32, entries: &Entries) -> Result<Vec<(String, Record)>, String> {
         let (mut foreign, mut unreadable) = (0_u64, 0_u64);
         let mut records = Vec::with_capacity(entries.len());
         for (key, value) in entries.iter() {
@@ -84,7 +85,14 @@ impl Applier {
             match (std::str::from_utf8(key), decode_entry(value)) {
                 (Ok(_), Ok(entry)) if entry.owner != self.identity.owner => foreign += 1,
                 (Ok(event_id), Ok(entry)) => records.push((event_id.to_owned(), entry.record)),
-                _ => unreadable += 1,
+                _ => match dedup::later_format(value, self.identity.owner) {
+                    Some(format) => {
+                        return Err(format!(
+                            "it has a record of format {format}, which a later version of the bridge wrote: update this replica too"
+                        ));
+                    }
+                    None => unreadable += 1,
+                },
             }
         }
         counter!(telemetry::LEDGER_ENTRIES_IGNORED, "reason" => "foreign").increment(foreign);
@@ -99,7 +107,7 @@ impl Applier {
                  topic of its own (dedup.ledger_topic); logged once"
             );
         }
-        records
+        Ok(records)
     }
 }
 
@@ -114,7 +122,7 @@ impl ApplyEntries for Applier {
     }
 
     fn apply(&mut self, partition: i32, entries: &Entries, position: LedgerPosition) -> Result<(), String> {
-        let records = self.decode(partition, entries);
+        let records = self.decode(partition, entries)?;
         let LedgerPosition { offset, anchor } = position;
         let position = dedup::LedgerPosition { offset, anchor };
         let merged = self.ledger.merge_batch(partition, records, position).map_err(|error| error.to_string())?;

@@ -152,7 +152,7 @@ fn a_record_is_compact() {
 
 /// Bytes that format 1 wrote.
 #[test]
-fn a_record_of_format_1_is_read_and_written_in_format_2() {
+fn a_record_of_format_1_is_read_and_written_in_this_format() {
     let mut head = vec![1, 0, 0, 0, 0, 0, 0, 0, 7, 9];
     head.push(2);
     let failed = [1, b's', 1, b'a', 0, 0b100, 3, 5];
@@ -166,9 +166,30 @@ fn a_record_of_format_1_is_read_and_written_in_format_2() {
         let statuses: Vec<_> = record.deliveries().iter().map(|one| (&*one.rule, one.generation, one.status)).collect();
         let rest = if status == 0 { DeliveryStatus::Planned } else { DeliveryStatus::Pending };
         assert_eq!(statuses, [("r", 4, expected), ("s", 0, rest)], "sorted, and frozen by an end");
-        assert_eq!(encode(&record)[0], 2);
+        assert_eq!(encode(&record)[0], FORMAT);
         assert_eq!(decode(&encode(&record)), Ok(record));
     }
+}
+
+/// Ledgers have these bytes.
+#[test]
+fn endpoints_stand_behind_the_last_delivery() {
+    let mut record = Record::new(7, 9, &plan(&[("r", "a"), ("s", "a")]));
+    record.record_sent_to("s", "a", NonZeroU64::new(5).unwrap());
+    let head = [3, 0, 0, 0, 0, 0, 0, 0, 7, 9, 0b100, 2];
+    let deliveries = [1, b'r', 1, b'a', 0, 0, 0, 1, b's', 1, b'a', 0, 0, 0];
+    let endpoints = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5];
+    let bytes = [&head[..], &deliveries, &endpoints].concat();
+    assert_eq!(encode(&record), bytes);
+    assert_eq!(decode(&bytes), Ok(record));
+}
+
+#[test]
+fn a_record_of_format_2_is_read() {
+    let record = record(&[DeliveryStatus::Dead, DeliveryStatus::Pending]);
+    let mut bytes = encode(&record);
+    bytes[0] = 2;
+    assert_eq!(decode(&bytes), Ok(record));
 }
 
 #[test]

@@ -13,7 +13,7 @@ proptest! {
     #[test]
     fn arbitrary_entries_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = decode_entry(&bytes);
-        for (at, byte) in [(0, 1), (17, 2)] {
+        for (at, byte) in [(0, 1), (17, 3)] {
             if let Some(place) = bytes.get_mut(at) {
                 *place = byte;
             }
@@ -34,6 +34,17 @@ fn another_version_and_a_value_that_is_too_large_are_refused() {
     bytes[0] = 2;
     assert_eq!(decode_entry(&bytes), Err(DecodeError::EntryVersion { found: 2 }));
     assert!(matches!(decode_entry(&vec![1; (1 << 20) + 1]), Err(DecodeError::Invalid { .. })));
+}
+
+#[test]
+fn a_record_of_a_later_version_is_recognized_among_the_owners_own() {
+    let mut bytes = encode_entry(7, 2, &record(&[DeliveryStatus::Planned]));
+    assert_eq!(later_format(&bytes, 7), None);
+    bytes[17] += 1;
+    assert_eq!((later_format(&bytes, 7), later_format(&bytes, 8)), (Some(4), None));
+    assert_eq!(later_format(&bytes[..17], 7), None);
+    bytes[0] = 9;
+    assert_eq!(later_format(&bytes, 7), None);
 }
 
 #[test]

@@ -89,11 +89,11 @@ fn a_cluster_is_bound_once_and_another_one_refused_for_good() {
 fn another_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path());
-    ledger.store().attempt("test", |store| store.insert(&[0], b"wbledger\x03whatever it holds")).unwrap();
+    ledger.store().attempt("test", |store| store.insert(&[0], b"wbledger\x04whatever it holds")).unwrap();
     ledger.flush_blocking().unwrap();
     drop(ledger);
     let error = refused(dir.path(), &options());
-    assert_eq!(error, OpenError::Version { dir: dir.path().into(), expected: "1 or 2".into(), found: "3".into() });
+    assert_eq!(error, OpenError::Version { dir: dir.path().into(), expected: "1 to 3".into(), found: "4".into() });
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn what_is_not_damaged_is_not_replaced() {
 
     let ledger = open(dir.path());
     assert!(matches!(Ledger::open(dir.path(), &replacing()), Err(OpenError::Locked { .. })));
-    ledger.store().attempt("test", |store| store.insert(&[0], b"wbledger\x03later")).unwrap();
+    ledger.store().attempt("test", |store| store.insert(&[0], b"wbledger\x04later")).unwrap();
     drop(ledger);
     assert!(matches!(error(&replacing()), OpenError::Version { .. }));
 

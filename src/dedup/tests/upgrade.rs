@@ -24,7 +24,7 @@ fn folder_of_format_1() -> tempfile::TempDir {
     dir
 }
 
-/// The record of event `n`, as format 2 has what format 1 knew.
+/// The record of event `n`, as this format has what format 1 knew.
 fn expected(n: u64) -> Record {
     let mut record = Record::new(n, SEEN + n, &plan(&[("analyse", "analyst"), ("analyse", "audit")]));
     let [analyst, audit] = &mut record.deliveries[..] else { unreachable!("two deliveries") };
@@ -67,7 +67,7 @@ fn a_folder_of_format_1_opens_with_all_that_it_knew() {
 }
 
 #[test]
-fn a_record_of_format_1_is_written_in_format_2_with_its_next_change() {
+fn a_record_of_format_1_is_written_in_this_format_with_its_next_change() {
     let dir = folder_of_format_1();
     let ledger = open(dir.path());
     let mut record = ledger.get("event-1").unwrap().unwrap();
@@ -75,7 +75,7 @@ fn a_record_of_format_1_is_written_in_format_2_with_its_next_change() {
     record.finish("analyse", "audit", Delivered, SEEN + 5_000);
     assert_eq!(ledger.merge("event-1", &record).unwrap(), record);
     let (_, records) = formats(&ledger);
-    assert_eq!((records[1], records[2]), (2, 1));
+    assert_eq!((records[1], records[2]), (FORMAT, 1));
     drop(ledger);
     assert_eq!(open(dir.path()).get("event-1").unwrap(), Some(record));
 }
@@ -104,8 +104,8 @@ fn an_upgrade_that_stops_half_way_goes_on_at_the_next_start() {
             ledger.flush_blocking().unwrap();
             let copy = open(as_after_a_crash(dir.path()).path());
             let (header, records) = formats(&copy);
-            let of_format_2: u64 = records.iter().map(|format| u64::from(*format == 2)).sum();
-            assert_eq!((header, of_format_2, copy.len()), (FORMAT, changed, RECORDS));
+            let upgraded: u64 = records.iter().map(|format| u64::from(*format == FORMAT)).sum();
+            assert_eq!((header, upgraded, copy.len()), (FORMAT, changed, RECORDS));
         }
         let id = format!("event-{changed}");
         let mut record = ledger.get(&id).unwrap().unwrap();
@@ -116,13 +116,13 @@ fn an_upgrade_that_stops_half_way_goes_on_at_the_next_start() {
 
 /// What an older bridge must be able to rely on: it refuses the ledger before it reads a record that it cannot.
 #[test]
-fn the_header_is_of_format_2_before_any_record_is() {
+fn the_header_is_of_this_format_before_any_record_is() {
     let dir = folder_of_format_1();
     let ledger = open(dir.path());
     let copy = as_after_a_crash(dir.path());
     drop(ledger);
     let bytes = fs::read(copy.path().join("db")).unwrap();
-    assert!(bytes.windows(9).any(|window| window == b"wbledger\x02"), "the header was not flushed by the open");
+    assert!(bytes.windows(9).any(|window| window == b"wbledger\x03"), "the header was not flushed by the open");
     let record = codec::encode(&expected(0));
     assert_eq!(record[0], FORMAT);
 }

@@ -276,3 +276,18 @@ async fn what_turns_out_to_have_been_sent_to_a_known_endpoint_is_made_there() {
     node.fixture.until("both are delivered", |fixture| fixture.count(Outcome::Delivered) == 2).await;
     assert!(former.accepted().contains(&"event".to_owned()) && present.accepted().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_a_later_version_is_not_passed() {
+    let agent = agent(SampleOptions::default()).await;
+    let mut node = Replicated::start(&rules(agent.addr(), ""), None);
+    let mut value = encode_entry(ledger_owner("test"), 7, &known(1, &[("all", "audit")], &[]));
+    value[17] = 99;
+    let position = LedgerPosition { offset: 1, anchor: 0 };
+    let error = node.applier.apply(0, &entries(&[("event", &value)]), position).unwrap_err();
+    assert!(error.contains("format 99") && error.contains("update"), "{error}");
+    assert_eq!(node.applier.position(0), None);
+    // Of another group, or of no ledger.
+    value[1] ^= 1;
+    node.applier.apply(0, &entries(&[("event", &value), ("other", b"{}")]), position).unwrap();
+}
