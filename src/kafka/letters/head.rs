@@ -15,6 +15,7 @@ const MARK_BY: &str = "dlq-mark-by";
 
 /// A record of the topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, for a moment")]
 pub(crate) enum TopicRecord<'a> {
     /// A dead letter.
     Letter(LetterHead<'a>),
