@@ -47,4 +47,6 @@ pub use poison::Poison;
 pub(crate) use projection::Projected;
 pub use raw::Raw;
 #[cfg(feature = "service")]
-pub(crate) use redrive::{BadRedrive, RECORDED_MS, RedriveRequest, recorded_ms};
+pub(crate) use raw::{RECORDED_MS, recorded_ms};
+#[cfg(feature = "service")]
+pub(crate) use redrive::{BadRedrive, RedriveRequest};

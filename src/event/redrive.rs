@@ -1,5 +1,4 @@
-//! The headers of a record that is published again: by which it asks that one delivery of its event is made again, and when
-//! it was published first.
+//! The headers by which a record that is published again asks that one delivery of its event is made again.
 //!
 //! Anybody who may publish may write them: they ask, and the ledger decides. Their names begin as those of dead letters
 //! do, so a dead letter of the record does not keep them.
@@ -11,10 +10,6 @@ const RULE: &str = "dlq-redrive-rule";
 const AGENT: &str = "dlq-redrive-agent";
 const GENERATION: &str = "dlq-redrive-generation";
 const FORCE: &str = "dlq-redrive-force";
-
-/// When a record was published first, ms since 1970: in its dead letter, and in the record that is published again. As the
-/// timestamp of that record it would be wrong: Kafka's retention goes by it, and may remove the record at once.
-pub(crate) const RECORDED_MS: &str = "dlq-timestamp-ms";
 
 /// The longest name of a rule or an agent, in bytes, as in routing files.
 const MAX_NAME_BYTES: usize = 64;
@@ -30,17 +25,6 @@ pub(crate) struct RedriveRequest {
     pub generation: u32,
     /// Also when the ledger does not know the event.
     pub is_forced: bool,
-}
-
-/// When a record was published first: what its header says, or else Kafka's timestamp of it. ms since 1970.
-pub(crate) fn recorded_ms<'a>(
-    headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
-    timestamp_ms: Option<i64>,
-) -> Option<i64> {
-    let (_, value) = headers.into_iter().find(|(name, _)| *name == RECORDED_MS).unwrap_or_default();
-    let text = value.and_then(|value| std::str::from_utf8(value).ok());
-    let text = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    text.and_then(|text| text.parse().ok()).or(timestamp_ms)
 }
 
 /// A header of a redrive that is absent, there twice, or unusable.
@@ -156,16 +140,6 @@ mod tests {
             absent.remove(at);
             assert_eq!(read(&absent).unwrap().is_ok(), name == FORCE);
         }
-    }
-
-    #[test]
-    fn a_record_that_is_published_again_says_when_it_was_published_first() {
-        let read = |value: Option<&[u8]>| recorded_ms([("h", None), (RECORDED_MS, value)], Some(7));
-        assert_eq!(read(Some(b"1769860800000")), Some(1_769_860_800_000));
-        for unusable in [None, Some(&b""[..]), Some(b"-1"), Some(b"\xff"), Some(b"99999999999999999999")] {
-            assert_eq!(read(unusable), Some(7), "{unusable:?}");
-        }
-        assert_eq!((recorded_ms([], Some(7)), recorded_ms([], None)), (Some(7), None));
     }
 
     proptest! {

@@ -15,7 +15,7 @@
 //! | `turn` | what a live delivery does when it has its turn |
 //! | `room`, `fed_bytes` | how much is read back at once: deliveries and memory |
 //! | `names`, `added` | which line a delivery is in; agents that are added |
-//! | `lost` | for which agents anything may be parked |
+//! | `known`, `lost` | for which agents anything may be parked |
 //! | `standing` | which records of a parked topic count |
 //! | `scan`, `feed` | what is parked, and reading it back |
 //! | `follow` | when that is done |
@@ -24,6 +24,7 @@ mod added;
 mod fed_bytes;
 pub(super) mod feed;
 pub(super) mod follow;
+mod known;
 mod lost;
 mod names;
 mod room;
@@ -187,7 +188,8 @@ impl Parking {
     pub(super) fn partitions(&self) -> Vec<Arc<SourcePartition>> {
         let mut partitions = self.partitions.lock();
         for (_, gone) in partitions.extract_if(|_, partition| partition.ownership.is_given_up()) {
-            self.lost.lock().add(&gone);
+            let state = gone.state.lock();
+            self.lost.lock().add(state.is_held(), state.agents().cloned());
         }
         partitions.values().cloned().collect()
     }

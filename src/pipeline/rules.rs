@@ -157,7 +157,9 @@ impl RulesInForce {
     pub(super) fn prepare(&self, routing: &Routing) -> Result<Vec<PreparedAgent>, ReplaceError> {
         let known: Vec<_> = std::iter::once(self.now()).chain(self.former()).collect();
         let next = Names::of(routing);
-        if known.iter().filter(|version| !next.take_over(version)).count() > MAX_KEPT {
+        if known.iter().filter(|version| !next.take_over(&version.rules.routing, &version.rules.agents)).count()
+            > MAX_KEPT
+        {
             return Err(ReplaceError::Former);
         }
         let names = {
@@ -212,7 +214,10 @@ impl RulesInForce {
     fn withdraw_excess(&self, next: &InForce) {
         let names = Names::of(&next.rules.routing);
         let former = self.former();
-        let excess = former.iter().filter(|version| names.take_over(version)).skip(MAX_FORMER);
+        let excess = former
+            .iter()
+            .filter(|version| names.take_over(&version.rules.routing, &version.rules.agents))
+            .skip(MAX_FORMER);
         excess.for_each(|version| version.version.withdraw(&next.version));
         self.forget();
     }

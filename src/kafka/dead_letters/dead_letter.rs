@@ -133,6 +133,14 @@ impl DeadLetter {
             add(RECORDED_MS, ms.to_string());
         }
         add("dlq-time", self.time.to_string());
+        headers.extend(self.omitted(form, keeps_headers));
+        Record { key, value, headers }
+    }
+
+    /// What says that something was left out, and how large it was.
+    fn omitted(&self, form: Form, keeps_headers: bool) -> Vec<OwnedHeader> {
+        let mut headers = Vec::new();
+        let mut add = |name: &str, value: String| headers.push((name.to_owned(), Some(value.into_bytes())));
         if form >= Form::NoValue
             && let Some(value) = &self.value
         {
@@ -150,7 +158,7 @@ impl DeadLetter {
             add("dlq-key-omitted", "true".into());
             add("dlq-key-bytes", key.len().to_string());
         }
-        Record { key, value, headers }
+        headers
     }
 
     /// What names the event.

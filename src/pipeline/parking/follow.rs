@@ -226,10 +226,7 @@ fn reads(context: &PipelineContext, agents: &ConnectedAgents, partitions: &[Arc<
             let runtime = agents.get(&agent);
             let down = runtime.filter(|runtime| runtime.limiter.open_for().is_some());
             let concurrency = down.map(|runtime| runtime.spec.concurrency);
-            let is_probed = down.is_none_or(|runtime| runtime.limiter.deliveries() > 0);
-            let deliveries = room.of(&agent, partition.taken(&agent), concurrency, bytes == 0);
-            let deliveries = deliveries.or_else(|| room.probe(bytes == 0).filter(|_| !is_probed));
-            let Some(deliveries) = deliveries else { continue };
+            let Some(deliveries) = room.of(&agent, partition.taken(&agent), concurrency, bytes == 0) else { continue };
             if let Some(range) = partition.begin_read(&agent, deliveries) {
                 room.take(&agent, deliveries);
                 work.push(Work::Read { partition: Arc::clone(partition), agent, range, room: deliveries, bytes });

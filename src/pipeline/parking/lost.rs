@@ -1,11 +1,8 @@
-//! For which agents anything may be parked, for all that this process knows.
+//! What was parked of partitions that were given up.
 //!
-//! More than what is counted: what is parked of a partition is not known before it is scanned, and one that was given up may come
-//! back a moment later.
+//! What is parked of a partition is not known before it is scanned, and one that was given up may come back a moment later.
 
 use std::{collections::BTreeSet, sync::Arc};
-
-use super::{Parking, SourcePartition};
 
 /// What was parked of partitions that were given up since the last scan.
 #[derive(Default)]
@@ -16,78 +13,14 @@ pub(super) struct Lost {
 }
 
 impl Lost {
-    pub(super) fn add(&mut self, partition: &SourcePartition) {
-        let state = partition.state.lock();
-        self.is_unknown |= state.is_held();
-        self.agents.extend(state.agents().cloned());
-    }
-}
-
-impl Parking {
-    pub(in crate::pipeline) fn may_have_parked(&self, agent: &str) -> bool {
-        // First: it notes those that were given up.
-        let partitions = self.partitions();
-        let lost = self.lost.lock();
-        let is_lost = lost.is_unknown || lost.agents.contains(agent);
-        drop(lost);
-        is_lost
-            || partitions.iter().any(|partition| {
-                let state = partition.state.lock();
-                state.is_held() || state.is_known(agent)
-            })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{
-        super::{Found, ParkedTopics, scan::Scanned},
-        *,
-    };
-    use crate::{
-        event::Origin,
-        kafka::{
-            KafkaSettings, Ownership,
-            testing::{give_up, owned},
-        },
-    };
-
-    const FOUND: Found = Found { first: 0, last: 1, count: 1, oldest_ms: 1 };
-
-    fn assigned(parking: &Parking, number: i32) -> (Arc<SourcePartition>, Arc<Ownership>) {
-        let ownership = owned();
-        let origin = Origin { topic: "events".into(), partition: number, offset: 0 };
-        (parking.partition(&origin, &ownership).0, ownership)
+    /// A partition was given up, with parked deliveries to these agents, or before that was known.
+    pub(super) fn add(&mut self, is_unknown: bool, agents: impl Iterator<Item = Arc<str>>) {
+        self.is_unknown |= is_unknown;
+        self.agents.extend(agents);
     }
 
-    fn scan(parking: &Parking, partition: &SourcePartition, found: Vec<(Arc<str>, Found)>) {
-        parking.scanned(
-            partition,
-            Scanned { found: found.into_iter().collect(), end: 2, exists: true, names: parking.names() },
-        );
-    }
-
-    #[test]
-    fn what_is_parked_is_remembered_until_the_next_scan_says_otherwise() {
-        let topics = ParkedTopics::connect(&KafkaSettings::default()).unwrap();
-        let parking = Parking::new(topics, ["audit".into(), "other".into()], None, (1_000, 400));
-        let of = |agent: &str| parking.may_have_parked(agent);
-        assert!(!of("audit"), "nothing was ever assigned");
-        let (first, ownership) = assigned(&parking, 0);
-        assert!(of("audit") && of("other"), "it is not known yet");
-        scan(&parking, &first, vec![("audit".into(), FOUND)]);
-        assert!(of("audit") && !of("other"));
-        parking.add_agents(["back".into()]);
-        assert!(of("audit") && !of("other"), "no line of agents that are gone");
-        give_up(&ownership);
-        assert!(of("audit") && !of("other"), "it may come back");
-        let (first, ownership) = assigned(&parking, 0);
-        assert!(of("audit") && of("other"));
-        give_up(&ownership);
-        assert!(of("audit") && of("other"), "given up before it was known");
-        drop(first);
-        let (second, _ownership) = assigned(&parking, 1);
-        scan(&parking, &second, Vec::new());
-        assert!(!of("audit") && !of("other"));
+    /// Whether something may have been parked for the agent.
+    pub(super) fn may_have(&self, agent: &str) -> bool {
+        self.is_unknown || self.agents.contains(agent)
     }
 }

@@ -67,12 +67,6 @@ impl Room {
         }
     }
 
-    /// For an agent that is down while none of what was read back waits for its endpoint: it may all have arrived at a former one, and
-    /// can be no probe of this one.
-    pub(super) fn probe(&self, is_full: bool) -> Option<usize> {
-        (!is_full && self.taken < self.max).then_some(1)
-    }
-
     /// A read of so many has begun.
     pub(super) fn take(&mut self, agent: &str, room: usize) {
         self.taken += room;
@@ -131,14 +125,6 @@ mod tests {
                 assert!(all <= 30 + number, "{all} with {number} others: {taken:?}");
             }
         }
-    }
-
-    #[test]
-    fn a_window_of_what_is_no_probe_leaves_room_for_one_within_the_budget() {
-        let mut room = room(400, &[("a", 64)]);
-        assert_eq!((room.of("a", 64, Some(1), false), room.probe(false), room.probe(true)), (None, Some(1), None));
-        room.take("a", 200);
-        assert_eq!(room.probe(false), None);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::InForce;
 use crate::{
     agents::EndpointId,
+    pipeline::runtime::ConnectedAgents,
     routing::{Routing, Rule},
 };
 
@@ -21,15 +21,15 @@ impl<'r> Names<'r> {
     }
 
     /// Whether all that these rules plan can go on under these names, at the same endpoints.
-    pub(super) fn take_over(&self, other: &InForce) -> bool {
+    pub(super) fn take_over(&self, routing: &Routing, agents: &ConnectedAgents) -> bool {
         let is_here = |agent: &str| {
-            let there = other.rules.agents.get(agent);
+            let there = agents.get(agent);
             there.is_none_or(|runtime| self.endpoints.get(agent) == Some(&runtime.endpoint))
         };
         let sends = |rule: &str, agent: &str| {
             self.routing.rule(rule).is_some_and(|rule| rule.agents().iter().any(|name| **name == *agent))
         };
         let of_rule = |rule: &Rule| rule.agents().iter().all(|agent| is_here(agent) && sends(rule.name(), agent));
-        other.rules.routing.rules().all(|rule| of_rule(rule))
+        routing.rules().all(|rule| of_rule(rule))
     }
 }
