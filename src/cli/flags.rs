@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::{
-    bridge::Environment,
+    bridge::{Environment, process_environment},
     config::{Config, ConfigError, Sources},
 };
 
@@ -78,6 +78,24 @@ impl Settings {
             [("routing_dir", &self.routing), ("data_dir", &self.data_dir), ("admin_addr", &self.admin)].into_iter();
         let flags: Vec<_> = own.chain(self.kafka.flags()).collect();
         self.source.load(&flags, env)
+    }
+}
+
+/// The flags of a command that asks a running bridge.
+#[derive(Debug, Args)]
+pub(super) struct AdminFlags {
+    #[command(flatten)]
+    source: Source,
+    #[command(flatten)]
+    pub(super) form: OutputFlag,
+    /// Address of the bridge's metrics, health and status pages
+    #[arg(long, value_name = "HOST:PORT")]
+    admin: Option<String>,
+}
+
+impl AdminFlags {
+    pub(super) fn load(&self) -> Result<Config, ConfigError> {
+        self.source.load(&[("admin_addr", &self.admin)], &process_environment())
     }
 }
 

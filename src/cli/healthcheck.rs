@@ -6,13 +6,10 @@ use serde_json::{Value, json};
 
 use super::{
     ask::{Answer, ask},
-    flags::{OutputFlag, Source},
+    flags::AdminFlags,
     output::{self, fail},
 };
-use crate::{
-    bridge::{Exit, process_environment},
-    config::environment_help,
-};
+use crate::{bridge::Exit, config::environment_help};
 use clap::Args;
 
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -24,12 +21,7 @@ const EXAMPLE: &str = "Example: workflow-bridge healthcheck --admin 127.0.0.1:94
 #[command(after_help = EXAMPLE, after_long_help = format!("{EXAMPLE}\n\n{}", environment_help()))]
 pub(super) struct Healthcheck {
     #[command(flatten)]
-    source: Source,
-    #[command(flatten)]
-    form: OutputFlag,
-    /// Address of the bridge's metrics, health and status pages
-    #[arg(long, value_name = "HOST:PORT")]
-    admin: Option<String>,
+    bridge: AdminFlags,
     /// Ask /readyz (partitions are assigned) instead of /healthz (the loop makes progress)
     #[arg(long)]
     ready: bool,
@@ -37,13 +29,13 @@ pub(super) struct Healthcheck {
 
 impl Healthcheck {
     pub(super) fn main(&self) -> ExitCode {
-        let config = match self.source.load(&[("admin_addr", &self.admin)], &process_environment()) {
+        let config = match self.bridge.load() {
             Ok(config) => config,
             Err(error) => return fail(Exit::Config, &error),
         };
         let page = if self.ready { "readyz" } else { "healthz" };
         let answer = ask(&config.admin_addr, &[page], TIMEOUT);
-        if self.form.is_json() {
+        if self.bridge.form.is_json() {
             output::result(format_args!("{}", output::json(&report(page, &answer))));
         }
         match answer {

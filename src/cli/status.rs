@@ -8,14 +8,10 @@ use serde_json::{Value, json};
 use super::{
     ask::ask,
     check::counted,
-    flags::{OutputFlag, Source},
+    flags::AdminFlags,
     output::{self, fail},
 };
-use crate::{
-    bridge::{Exit, process_environment},
-    config::environment_help,
-    yaml::excerpt,
-};
+use crate::{bridge::Exit, config::environment_help, yaml::excerpt};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The most agents and notes that are shown: -o json has all.
@@ -32,17 +28,12 @@ Exit codes: 0 the bridge is ready, 69 it is not, or nobody answers, 78 the setti
 #[command(after_help = HELP, after_long_help = format!("{HELP}\n\n{}", environment_help()))]
 pub(super) struct Status {
     #[command(flatten)]
-    source: Source,
-    #[command(flatten)]
-    form: OutputFlag,
-    /// Address of the bridge's metrics, health and status pages
-    #[arg(long, value_name = "HOST:PORT")]
-    admin: Option<String>,
+    bridge: AdminFlags,
 }
 
 impl Status {
     pub(super) fn main(&self) -> ExitCode {
-        let config = match self.source.load(&[("admin_addr", &self.admin)], &process_environment()) {
+        let config = match self.bridge.load() {
             Ok(config) => config,
             Err(error) => return fail(Exit::Config, &error),
         };
@@ -56,7 +47,7 @@ impl Status {
             return fail(Exit::Unavailable, &format_args!("http://{addr}/api/status is not the status of a bridge"));
         }
         let is_ready = (200..300).contains(&ready);
-        if self.form.is_json() {
+        if self.bridge.form.is_json() {
             let page = json!({"ready": is_ready, "notes": readiness["notes"], "status": status});
             output::result(format_args!("{}", output::json(&page)));
         } else {

@@ -1,18 +1,13 @@
 //! Dead letters, redriven, corrected and discarded with the command line.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    process::{Command, Stdio},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::Path, process::Command, sync::Arc};
 
 use serde_json::Value;
 
 use crate::kit::{
     Bridge, BridgeSetup, HttpAgent, PATIENCE, Record, Reply, TestEvent,
     bridge::LONG_SESSION,
-    event,
+    commands, event,
     events::events,
     kafka, poll,
     process::{Log, Process},
@@ -37,15 +32,9 @@ fn refuse(agent: &HttpAgent) {
 
 /// `workflow-bridge dead-letters …` with the rules of this bridge.
 fn command(bridge: &Bridge, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_workflow-bridge"));
-    command.arg("dead-letters").args(arguments);
-    command.args(["--brokers", kafka().bootstrap(), "--topic", bridge.topic(), "--group", bridge.group()]);
-    command.arg("--routing").arg(bridge.folder().join("routing"));
-    command.current_dir(bridge.folder()).stdin(Stdio::null());
-    command
+    commands::beside(bridge, &[&["dead-letters"], arguments].concat())
 }
 
-/// The exit code, stdout and stderr. A broker that stands still makes the command give up: it is started again then.
 #[track_caller]
 fn run(bridge: &Bridge, arguments: &[&str]) -> (Option<i32>, String, String) {
     run_with(bridge, arguments, &[])
@@ -53,13 +42,10 @@ fn run(bridge: &Bridge, arguments: &[&str]) -> (Option<i32>, String, String) {
 
 #[track_caller]
 fn run_with(bridge: &Bridge, arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    poll(PATIENCE, &format!("Kafka answers {arguments:?}"), || {
+    commands::until_kafka_answers(&format!("{arguments:?}"), || {
         let mut command = command(bridge, arguments);
         command.envs(variables.iter().copied());
-        let output = command.output().expect("the program starts");
-        let ended = (output.status.code(), text(output.stdout), text(output.stderr));
-        if ended.0 == Some(69) { Err(ended) } else { Ok(ended) }
+        command
     })
 }
 

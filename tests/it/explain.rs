@@ -27,23 +27,22 @@ impl Machine {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_workflow-bridge"));
-        command.args(arguments).current_dir(&*self.folder).stdin(Stdio::null());
-        command.args(["--brokers", kafka().bootstrap(), "--topic", &self.topic]);
+        let mut command = commands::command(&self.folder, arguments);
+        command.args(["--brokers", kafka().bootstrap(), "--topic", &self.topic]).stdin(Stdio::null());
         command
     }
 
     /// `explain`, once Kafka answers.
     #[track_caller]
     fn explain(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
-        poll(PATIENCE, &format!("Kafka answers {arguments:?}"), || {
+        commands::until_kafka_answers(&format!("{arguments:?}"), || {
             let mut command = self.command(&[&["explain"], arguments].concat());
             // Nothing listens there, unless the test says where a bridge does.
             if !arguments.contains(&"--admin") {
                 command.args(["--admin", "127.0.0.1:9"]);
             }
-            let ended = ended(&command.args(["--group", &self.group]).output().expect("the program starts"));
-            if ended.0 == Some(69) { Err(ended) } else { Ok(ended) }
+            command.args(["--group", &self.group]);
+            command
         })
     }
 

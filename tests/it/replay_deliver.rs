@@ -1,17 +1,13 @@
 //! `replay --deliver`: a new rule, and the events of before.
 
-use std::{
-    collections::BTreeMap,
-    process::{Command, Stdio},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, process::Command, sync::Arc};
 
 use serde_json::Value;
 
 use crate::kit::{
     Bridge, BridgeSetup, HttpAgent, PATIENCE, TestEvent,
     bridge::LONG_SESSION,
-    event,
+    commands, event,
     events::events,
     kafka, poll,
     process::{Log, Process},
@@ -32,23 +28,12 @@ fn rules(agents: [&HttpAgent; 2], with_late: bool) -> String {
 }
 
 fn command(bridge: &Bridge, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_workflow-bridge"));
-    command.args(["replay", "--deliver", "--since", "1h"]).args(arguments);
-    command.args(["--brokers", kafka().bootstrap(), "--topic", bridge.topic(), "--group", bridge.group()]);
-    command.arg("--routing").arg(bridge.folder().join("routing"));
-    command.current_dir(bridge.folder()).stdin(Stdio::null());
-    command
+    commands::beside(bridge, &[&["replay", "--deliver", "--since", "1h"], arguments].concat())
 }
 
-/// The exit code, stdout and stderr, once Kafka answers.
 #[track_caller]
 fn run(bridge: &Bridge, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    poll(PATIENCE, &format!("Kafka answers {arguments:?}"), || {
-        let output = command(bridge, arguments).output().expect("the program starts");
-        let ended = (output.status.code(), text(output.stdout), text(output.stderr));
-        if ended.0 == Some(69) { Err(ended) } else { Ok(ended) }
-    })
+    commands::until_kafka_answers(&format!("{arguments:?}"), || command(bridge, arguments))
 }
 
 fn once<'a>(events: impl IntoIterator<Item = &'a TestEvent>) -> BTreeMap<String, usize> {

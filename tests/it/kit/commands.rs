@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use super::process::Scratch;
+use super::{Bridge, PATIENCE, kafka, poll, process::Scratch};
 
 /// A folder with these files.
 pub fn folder_with(files: &[(&str, &str)]) -> Scratch {
@@ -34,6 +34,24 @@ pub fn command(folder: &Path, arguments: &[&str]) -> Command {
 /// Runs a command to its end.
 pub fn run(folder: &Path, arguments: &[&str]) -> Output {
     command(folder, arguments).stdin(Stdio::null()).output().expect("the binary starts")
+}
+
+/// A command in the folder of a bridge, with its brokers, topic, group and rules; not started.
+pub fn beside(bridge: &Bridge, arguments: &[&str]) -> Command {
+    let mut command = command(bridge.folder(), arguments);
+    command.args(["--brokers", kafka().bootstrap(), "--topic", bridge.topic(), "--group", bridge.group()]);
+    command.arg("--routing").arg(bridge.folder().join("routing")).stdin(Stdio::null());
+    command
+}
+
+/// The exit code, stdout and stderr. A broker that stands still makes a command give up: it is made again then.
+#[track_caller]
+pub fn until_kafka_answers(what: &str, make: impl Fn() -> Command) -> (Option<i32>, String, String) {
+    poll(PATIENCE, &format!("Kafka answers {what}"), || {
+        let output = make().output().expect("the program starts");
+        let ended = (output.status.code(), text(&output.stdout), text(&output.stderr));
+        if ended.0 == Some(69) { Err(ended) } else { Ok(ended) }
+    })
 }
 
 /// What it wrote.
