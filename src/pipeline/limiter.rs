@@ -213,8 +213,8 @@ impl AgentLimiter {
         }
     }
 
-    /// Records the result of an attempt with these settings; see [`Breaker::record`]. That former settings fail says nothing
-    /// about those that it goes by.
+    /// Records the result of an attempt with these settings; see [`Breaker::record`]. That an agent does not accept former
+    /// settings says nothing about those that it goes by.
     pub(super) fn report(
         &self,
         spec: &AgentSpec,
@@ -224,7 +224,7 @@ impl AgentLimiter {
     ) -> bool {
         let now = Instant::now();
         let mut breaker = self.breaker.lock();
-        if !matches!(result, AttemptResult::Success { .. }) && !self.follows(spec) {
+        if matches!(result, AttemptResult::Permanent | AttemptResult::Rejected { .. }) && !self.follows(spec) {
             return breaker.blames(result);
         }
         let agent_at_fault = breaker.record(result, retry_after, now);

@@ -117,7 +117,7 @@ async fn a_rate_spaces_the_attempts() {
     assert_eq!(start.elapsed().as_millis() / 100, 4);
 }
 
-/// With a header more.
+/// With another method.
 fn changed(spec: &AgentSpec) -> Arc<AgentSpec> {
     let mut spec = spec.clone();
     let Endpoint::Http(http) = &mut spec.endpoint else { unreachable!("it is an http agent") };
@@ -126,7 +126,7 @@ fn changed(spec: &AgentSpec) -> Arc<AgentSpec> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_with_former_settings_leaves_the_breaker_as_it_is() {
+async fn a_refusal_of_former_settings_leaves_the_breaker_as_it_is() {
     let limiter = limiter(8, None);
     let former = spec_of(&limiter);
     limiter.follow(&changed(&former));
@@ -136,6 +136,10 @@ async fn a_failure_with_former_settings_leaves_the_breaker_as_it_is() {
     assert!(!acquires(&limiter).await);
     limiter.report(&former, &AttemptResult::Success { began: Instant::now() }, None, "");
     assert!(acquires(&limiter).await, "an acceptance proves that the endpoint works");
+    for _ in 0..20 {
+        limiter.report(&former, &AttemptResult::Transient, None, "connection refused");
+    }
+    assert!(!acquires(&limiter).await, "the endpoint is down for all settings");
 }
 
 #[tokio::test(start_paused = true)]
