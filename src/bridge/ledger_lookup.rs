@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::event_page::record_page;
 use crate::{
-    dedup::{Record, decode_entry, ledger_owner},
+    dedup::{Record, decode_entry, later_format, ledger_owner},
     routing::Routing,
 };
 
@@ -17,12 +17,17 @@ use crate::{
 pub(crate) struct LedgerLookup {
     owner: u64,
     records: BTreeMap<String, Option<Record>>,
+    has_later: bool,
 }
 
 impl LedgerLookup {
     /// Looks for these events in the ledger of a consumer group.
     pub(crate) fn new(group: &str, event_ids: impl IntoIterator<Item = String>) -> Self {
-        Self { owner: ledger_owner(group), records: event_ids.into_iter().map(|id| (id, None)).collect() }
+        Self {
+            owner: ledger_owner(group),
+            records: event_ids.into_iter().map(|id| (id, None)).collect(),
+            has_later: false,
+        }
     }
 
     /// Takes a record of the ledger topic.
@@ -35,9 +40,13 @@ impl LedgerLookup {
                 known.merge(entry.record);
             }
             (slot, Ok(entry)) => *slot = Some(entry.record),
-            // The ledger ignores it too.
-            (_, Err(_)) => {}
+            (_, Err(_)) => self.has_later |= later_format(value, self.owner).is_some(),
         }
+    }
+
+    /// Whether a record was of a format that this version cannot read.
+    pub(crate) fn has_later(&self) -> bool {
+        self.has_later
     }
 
     /// What is known of an event, as `/api/events/ID` says it. The rules tell the address of a run.

@@ -42,7 +42,6 @@ use self::{
     spool::SpoolDrain,
     status::Overview,
 };
-pub(crate) use crate::pipeline::CompletedEvent;
 use crate::{
     admin::{self, Admin, Bound, Recorder},
     config::Config,
@@ -52,6 +51,7 @@ use crate::{
     pipeline::{CancellationToken, Observer, Parts, Pipeline},
     routing::{Fingerprint, Routing},
 };
+pub(crate) use crate::{dedup::remembered_ms, pipeline::CompletedEvent};
 
 /// How long the spool's thread has to put back what it took.
 const SPOOL_STOP: Duration = Duration::from_secs(1);

@@ -38,11 +38,11 @@ Example: workflow-bridge explain --id 6f2c1a9e-0c55-5d0b-9a53-2f6a3d1f7a10\n\
 Example: workflow-bridge explain --workflow etl_orders --run scheduled__2026-01-31T06:00:00+00:00\n\n\
 The event is read as the bridge reads a record of the topic. Nothing is sent, and neither Kafka nor the ledger is asked. \
 Rules that match come first, then the nearest misses.\n\n\
-With --id, or --workflow and --run, it says what became of events that were published. The bridge here (--admin) is asked \
-first; what it does not know is read from Kafka: the topic, the ledger topic, the dead letters, the committed offsets. It is a \
+With --id, or --workflow and --run, it says what became of events that were published. For an id, the bridge here (--admin) is \
+asked first; what it does not know, and the events of a run, are read from Kafka: the topic, the ledger topic, the dead letters, the committed offsets. It is a \
 member of no group, delivers nothing and commits nothing, and answers on any machine.\n\n\
 Exit codes: 0 the event was explained, whether a rule matches or not, 64 usage, or there is no rule of that name, 65 it is no \
-event, or nothing is known of it, 69 neither a bridge nor Kafka answers, 78 the settings or the routing files are wrong; 130 \
+event, or nothing is known of it, 69 Kafka does not answer, and for an id no bridge either, 78 the settings or the routing files are wrong; 130 \
 ended by Ctrl-C, 143 by SIGTERM.";
 
 /// The most bytes of an event.

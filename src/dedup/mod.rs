@@ -44,4 +44,4 @@ pub(crate) use expire::{ExpiryClock, ExpiryCursor, ExpiryRules, ExpiryStep, ledg
 pub(crate) use inflight::InFlightRegistry;
 pub(crate) use ledger::{Ledger, LedgerOptions};
 pub(crate) use record::{DeliveryRecord, DeliveryStatus, PlannedDelivery, Record, RecordState};
-pub(crate) use redrive::{Redrive, RedriveRefusal, is_remembered, redrive};
+pub(crate) use redrive::{Redrive, RedriveRefusal, is_remembered, redrive, remembered_ms};

@@ -119,11 +119,16 @@ pub(crate) fn redrive(
     }
 }
 
-/// Whether the ledger surely knows at this moment what was delivered of an event that was published then, all in ms since 1970:
-/// a tenth of the window is left for clocks that differ.
-pub(crate) fn is_remembered(published_ms: u64, now_ms: u64, window: Duration) -> bool {
+/// For how many ms after an event was published the ledger surely knows what was delivered of it: a tenth of the window is left
+/// for clocks that differ.
+pub(crate) fn remembered_ms(window: Duration) -> u64 {
     let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
-    published_ms.saturating_add(window_ms - window_ms / 10) > now_ms
+    window_ms - window_ms / 10
+}
+
+/// Whether the ledger surely knows at this moment what was delivered of an event that was published then, in ms since 1970.
+pub(crate) fn is_remembered(published_ms: u64, now_ms: u64, window: Duration) -> bool {
+    published_ms.saturating_add(remembered_ms(window)) > now_ms
 }
 
 impl Record {

@@ -103,7 +103,7 @@ fn event_type(state: &str) -> &str {
 fn parent(run: &Map<String, Value>) -> Result<Option<JobRun<'_>>, Poison> {
     for name in PARENT {
         let Some(facets) = object(run, "facets", "run.facets")? else { return Ok(None) };
-        let facet = object(facets, name, "run.facets.parent")?;
+        let facet = object(facets, name, if name == "parent" { "run.facets.parent" } else { "run.facets.parentRun" })?;
         let Some(facet) = facet.filter(|facet| facet.get("_deleted") != Some(&Value::Bool(true))) else { continue };
         let run =
             object(facet, "run", "run.facets.parent.run")?.ok_or(missing("run.facets.parent.run", OF_A_PARENT))?;

@@ -3,6 +3,8 @@
 //! Owns which librdkafka property the bridge sets and why. A property of the user's wins over a
 //! default here; those that must not be overridden are refused by the settings' validation.
 
+use std::time::Duration;
+
 use rdkafka::{
     ClientConfig,
     config::FromClientConfigAndContext,
@@ -92,6 +94,9 @@ pub(super) fn scanner(settings: &KafkaSettings) -> ClientConfig {
     config.set("fetch.message.max.bytes", "4194304");
     config
 }
+
+/// How long a record may have no answer before its producer is replaced: longer than librdkafka itself waits for one.
+pub(super) const PATIENCE: Duration = Duration::from_secs(45);
 
 /// The configuration of a producer that must not lose a record.
 pub(super) fn producer(settings: &KafkaSettings) -> ClientConfig {

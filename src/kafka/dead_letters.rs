@@ -22,6 +22,7 @@ use topics::DeadLetterTopics;
 pub(super) use topics::ROOM_FOR_HEADERS;
 
 use super::{
+    client,
     error::KafkaError,
     report::{Area, Reporter},
     sender::{Outgoing, Sender},
@@ -38,8 +39,6 @@ use crate::{
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LOG_EVERY: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
-/// Longer than librdkafka itself waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Writes dead letters.
 pub(crate) struct DeadLetters {
@@ -103,7 +102,7 @@ impl DeadLetters {
         let reporter = Arc::new(Reporter::new("dead letters"));
         let topics = DeadLetterTopics::new(settings, &reporter)?;
         Ok(Self {
-            sender: Sender::start("dead-letter producer", settings, &reporter, PATIENCE)?,
+            sender: Sender::start("dead-letter producer", settings, &reporter, client::PATIENCE)?,
             reporter,
             settings: settings.clone(),
             topics,

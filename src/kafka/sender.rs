@@ -104,7 +104,7 @@ impl Sender {
             self.replace(&running, &format_args!("it failed for good, {code:?}: {reason}"));
         } else if report.as_ref().is_err_and(|error| error.rdkafka_error_code() == Some(Code::MessageTimedOut)) {
             self.replace(&running, &"a record got no answer in time");
-        } else {
+        } else if report.is_ok() {
             self.current.lock().renewal.answered();
         }
         report

@@ -83,7 +83,7 @@ impl Cause {
     pub(super) fn endpoint_gone(agent: &str, thread: DeliveryId) -> Self {
         let error = format!(
             "the event may have arrived at another server than agent `{agent}` has now, and only that one could be asked: \
-             look for a run in thread {thread} there, and redrive this letter if there is none"
+             look for a run in thread {thread} there, and if there is none, redrive this letter with --force"
         );
         Self::new(DeadLetterReason::PlanGone, error, None)
     }
@@ -118,8 +118,9 @@ impl Cause {
             RedriveRefusal::UnknownDelivery => "the ledger knows the event without this delivery: it has forgotten it, or the \
                 rules did not ask for it then. Find out whether the agent has it, and redrive with --force if not"
                 .to_owned(),
-            RedriveRefusal::TooOld => "the event is so old that the ledger may have forgotten what was delivered of it. Find out \
-                whether the agent has it, and ask with --force if not"
+            RedriveRefusal::TooOld => "the event is so old that the ledger may have forgotten what was delivered of it, or the \
+                request does not say how old it is. Find out whether the agent has it, and ask again if not: with \
+                `replay --deliver --done --force`"
                 .to_owned(),
             RedriveRefusal::Parked => "the delivery is parked, and is made when its agent works again: there is nothing to \
                 redrive"

@@ -91,8 +91,8 @@ fn without_record(found: &Found, known: &Known<'_>) -> (&'static str, String) {
         Some(_) => {}
     }
     match (&found.rules, known.no_ledger, known.no_rules) {
-        (Some(rules), ..) if rules.is_empty() => ("unmatched", "it was read, and no rule matches it".to_owned()),
         (_, Some(why), _) => ("unknown", format!("it was read; what became of it is not known: {why}")),
+        (Some(rules), ..) if rules.is_empty() => ("unmatched", "it was read, and no rule matches it".to_owned()),
         (Some(rules), ..) => (
             "unknown",
             format!(
@@ -197,7 +197,7 @@ mod tests {
         says(&found(None), &Known { no_rules: Some("no folder"), ..nothing() }, "unmatched", "not known: no folder");
         let no_ledger = Known { no_ledger: Some("it is off"), ..nothing() };
         says(&found(Some(&["a"])), &no_ledger, "unknown", "what became of it is not known: it is off");
-        says(&found(Some(&[])), &no_ledger, "unmatched", "no rule matches it");
+        says(&found(Some(&[])), &no_ledger, "unknown", "it is off");
     }
 
     #[test]

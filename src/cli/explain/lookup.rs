@@ -1,7 +1,8 @@
 //! `explain --id` and `explain --workflow --run`: what became of events, from whoever knows it.
 //!
-//! A bridge that runs here is asked first. What it does not know for sure is looked for in Kafka: the record in the topic, its
-//! deliveries in the ledger topic, dead letters in theirs. So any machine answers, whichever replica has the partition.
+//! For an id, a bridge that runs here is asked first; the events of a run are looked for in the topic first. What the bridge does
+//! not know for sure is looked for in Kafka: the record in the topic, its deliveries in the ledger topic, dead letters in theirs.
+//! So any machine answers, whichever replica has the partition.
 
 use std::{collections::BTreeSet, process::ExitCode, time::Duration};
 
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     fate::{self, Known},
-    found::{Found, Wanted},
+    found::{Found, Place, Wanted},
     search::{InTopics, Letter, Search, SearchError},
     text,
 };
@@ -140,6 +141,14 @@ fn is_last_word(page: &Value) -> bool {
     page["state"] != "unknown" && page["note"].is_null()
 }
 
+/// Whether the page is about the record that was found.
+fn is_at(page: &Value, event: &Found) -> bool {
+    let Place { topic, partition, offset } = &event.place;
+    page["source"]["topic"] == **topic
+        && page["source"]["partition"] == *partition
+        && page["source"]["offset"] == *offset
+}
+
 fn has_dead_delivery(page: &Value) -> bool {
     page["deliveries"].as_array().into_iter().flatten().any(|delivery| delivery["status"] == "dead_lettered")
 }
@@ -183,7 +192,8 @@ fn from_bridges(asked: &Asked<'_>, events: &[Found], answered: Option<&Value>) -
         }
         let page = if is_there { from_bridge(&asked.config.admin_addr, &event.event_id).ok() } else { None };
         is_there &= page.is_some();
-        page.map(|page| {
+        // Another event with the same id is at another place: the ledger topic tells whether it was the first.
+        page.filter(|page| page["source"].is_null() || is_at(page, event)).map(|page| {
             let from = from(&page);
             (page, from)
         })
@@ -220,8 +230,18 @@ fn ledger(
     } else if !ids.is_empty() {
         let partitions: Vec<i32> = partitions.into_iter().collect();
         match search.ledger(&ledger.topic, &partitions, &mut ledger.lookup) {
+            Ok(()) if ledger.lookup.has_later() => {
+                let later = "a later version of the bridge has written to it: explain with that version";
+                ledger.missing = Some(later.to_owned());
+            }
             Ok(()) => {}
-            Err(SearchError::Kafka(error @ ScanError::NoTopic(_))) => ledger.missing = Some(error.to_string()),
+            Err(SearchError::Kafka(ScanError::NoTopic(topic))) => {
+                let group = &asked.config.kafka.group_id;
+                let why = format!(
+                    "there is no topic {topic}: check that the group is {group} (--group), and dedup.ledger_topic"
+                );
+                ledger.missing = Some(why);
+            }
             Err(error) => return Err(error),
         }
     }
@@ -254,7 +274,7 @@ fn summary(
     letters: Option<&[Letter]>,
     ledger: &Ledger,
 ) -> (Value, bool) {
-    let committed = |place: &super::found::Place| found.committed.get(&(place.topic.clone(), place.partition)).copied();
+    let committed = |place: &Place| found.committed.get(&(place.topic.clone(), place.partition)).copied();
     let poison: Vec<Value> =
         found.poison.iter().map(|record| fate::poison(record, committed(&record.place), letters)).collect();
     let is_known = !events.is_empty() || !poison.is_empty();

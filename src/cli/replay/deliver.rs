@@ -1,9 +1,9 @@
 //! `replay --deliver`: asks the running bridges for deliveries that their rules did not plan when the events were read.
 //!
-//! Reads the topic twice: for what was asked for before, and how much there is to ask for, and then to publish. It may be
+//! Reads the topic for what was asked for before (not with `--done`), for how much there is to ask for, and then to publish. It may be
 //! killed at any moment and started again: what was published is seen in the topic, and the ledger decides in any case.
 
-use std::{collections::BTreeMap, ops::ControlFlow, process::ExitCode, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::ControlFlow, process::ExitCode, sync::Arc};
 
 use clap::Args;
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use super::{
     sending::Sending,
 };
 use crate::{
-    bridge::{Environment, Exit, load_routing},
+    bridge::{Environment, Exit, load_routing, remembered_ms},
     cli::{
         check::counted,
         interrupt::Interrupt,
@@ -90,17 +90,17 @@ impl Deliver {
             rules: &self.rule,
             agents: &self.agent,
             until_ms: self.until.map(|until| until.before(now).as_millisecond()),
-            remembered_since_ms: now.as_millisecond() - remembered_ms(config.dedup_window),
+            remembered_since_ms: now.as_millisecond().saturating_sub_unsigned(remembered_ms(config.dedup_window)),
             is_forced: self.force,
             limits: Limits::new(budget.max_record_bytes, budget.max_bytes),
         };
         let mut before = AskedFor::default();
-        scan(asked, &interrupt, "looked at for earlier requests", &mut |record| {
-            if !self.done {
+        if !self.done {
+            scan(asked, &interrupt, "looked at for earlier requests", &mut |record| {
                 selection.note(record, &mut before);
-            }
-            ControlFlow::Continue(())
-        })?;
+                ControlFlow::Continue(())
+            })?;
+        }
         let counts = Self::count(asked, &routing, (&selection, &before), &interrupt)?;
         if counts.is_empty() {
             return Ok(ExitCode::SUCCESS);
@@ -182,13 +182,12 @@ impl Deliver {
 
     /// How much there is to ask for, and what may run twice.
     fn say(routing: &Routing, counts: &Counts, seen: &Seen, asked: &Asked<'_>) {
-        let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
         let all: u64 = counts.values().sum();
         let (topics, since) = (asked.config.kafka.topics.join(", "), asked.since);
         output::note(format_args!(
             "{} of {} of {topics} since {since}",
-            if all == 1 { "1 delivery".to_owned() } else { format!("{all} deliveries") },
-            counted(number(seen.events), "event")
+            counted(all, "delivery"),
+            counted(seen.events, "event")
         ));
         for ((rule, agent), count) in counts {
             let is_found_again = routing.agent(agent).is_some_and(|spec| spec.endpoint.is_found_again());
@@ -201,6 +200,9 @@ impl Deliver {
         }
         if seen.before > 0 {
             output::note(format_args!("  {} were asked for before: --done asks again", seen.before));
+        }
+        if seen.poison > 0 {
+            output::note(format_args!("  {} that no rule reaches: no events", counted(seen.poison, "record")));
         }
         if seen.too_old > 0 {
             output::note(format_args!(
@@ -236,9 +238,4 @@ impl Visit for Looking<'_> {
     fn progress(&self, at: ScanProgress) -> String {
         format!("{} of {} records {}", at.done, at.all, self.what)
     }
-}
-
-/// How long the ledger surely knows what was delivered, in ms. The clocks of publishers are not exact.
-fn remembered_ms(window: Duration) -> i64 {
-    i64::try_from(window.as_millis() / 10 * 9).unwrap_or(i64::MAX)
 }

@@ -81,7 +81,9 @@ impl Sending {
     /// The record once more, in its partition: whoever owns that has the ledger's record of the event.
     fn request(&self, record: &Scanned<'_>, chosen: Chosen) -> Outgoing {
         let mut headers = record.headers.to_owned_list();
-        if let Some(published) = chosen.published_ms.filter(|_| !headers.iter().any(|(name, _)| name == RECORDED_MS)) {
+        // One that is there already says the same, unless nobody can read it.
+        headers.retain(|(name, _)| name != RECORDED_MS);
+        if let Some(published) = chosen.published_ms {
             headers.push((RECORDED_MS.to_owned(), Some(published.to_string().into_bytes())));
         }
         let is_forced = self.is_forced;

@@ -44,8 +44,6 @@ pub(crate) use pending::AppenderStatus;
 use pending::{Pending, Refused, Sent};
 
 const LOG_EVERY: Duration = Duration::from_secs(5);
-/// How long a partition may give no answer: longer than librdkafka waits for a broker to answer a request.
-const PATIENCE: Duration = Duration::from_secs(45);
 /// How long the records of a producer may take to come back when the appender closes.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -247,7 +245,7 @@ impl Shared {
     fn replace_if_useless(&self, producer: &Arc<BaseProducer<Context>>, former: &mut Former) {
         let now = Instant::now();
         let failed = producer.client().fatal_error();
-        let silent = self.pending.longest_wait(now).filter(|(_, waited)| *waited >= PATIENCE);
+        let silent = self.pending.longest_wait(now).filter(|(_, waited)| *waited >= client::PATIENCE);
         if failed.is_none() && silent.is_none() {
             former.renewal.answered();
             return;

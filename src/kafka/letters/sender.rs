@@ -1,6 +1,6 @@
 //! Writes records for a person: one that is sent again, and the mark of a letter. Both are acknowledged, or an error says not.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use rdkafka::{
 
 use super::{
     super::{
+        client,
         error::KafkaError,
         record::OwnedHeader,
         report::Reporter,
@@ -24,9 +25,6 @@ use crate::{
     connection::{self, advice},
     event::RecordSize,
 };
-
-/// Longer than librdkafka itself waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(45);
 
 /// A record that is to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +83,7 @@ impl LetterSender {
     pub(crate) fn connect(settings: &KafkaSettings) -> Result<Self, KafkaError> {
         validated(settings)?;
         let reporter = Arc::new(Reporter::new("dead letters"));
-        Sender::start("producer of redrives and marks", settings, &reporter, PATIENCE).map(Self)
+        Sender::start("producer of redrives and marks", settings, &reporter, client::PATIENCE).map(Self)
     }
 
     /// Writes records side by side, those of a partition in their order. There is a result for each, in their order; for
