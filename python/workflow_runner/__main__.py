@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import os
 import signal
 import sys
@@ -98,6 +99,7 @@ def _run(options: argparse.Namespace) -> int:
         hint = f": did you mean {close[0]}?" if close else f"; it has {', '.join(names[:20]) or 'none'}"
         raise _Usage(f"{config.path} has no schedule {options.schedule}{hint}")
     job = job_of(schedule)
+    _take_any_text()
     log.log_to(sys.stderr)
     stop: list[int] = []
 
@@ -115,6 +117,7 @@ def _run(options: argparse.Namespace) -> int:
 def _start(options: argparse.Namespace) -> int:
     from .orchestrated import start_orchestrated
 
+    _take_any_text()
     log.log_to(sys.stderr)
     start_orchestrated(
         RunnerConfig.from_yaml(options.runner_config),
@@ -125,6 +128,13 @@ def _start(options: argparse.Namespace) -> int:
         write=lambda line: _pass_on(False, line),
     )
     return 0
+
+
+def _take_any_text() -> None:
+    """A character that the encoding of a stream does not have is written as an escape, and ends no job."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _pass_on(is_error: bool, line: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zoneinfo
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional, Union
@@ -141,7 +142,14 @@ def job_of(schedule: ScheduleConfig) -> JobConfig:
     try:
         return JobConfig.from_yaml(schedule.config)
     except RunnerConfigError as error:
-        raise RunnerConfigError([f"schedule {schedule.name}: {problem}" for problem in error.problems]) from None
+        raise RunnerConfigError([_about(schedule, problem) for problem in error.problems]) from None
+
+
+def _about(schedule: ScheduleConfig, problem: str) -> str:
+    """A mistake with the schedule's name, behind its position, where editors look for that."""
+    place = re.match(r".*?:\d+:\d+: ", problem)
+    end = place.end() if place else 0
+    return f"{problem[:end]}schedule {schedule.name}: {problem[end:]}"
 
 
 def _read(read: Callable[[str], str], path: str) -> Dict[str, Any]:

@@ -7,6 +7,7 @@ and touches no other; each job runs its own file; retries are the runner's, and 
 
 from __future__ import annotations
 
+import keyword
 import logging
 import re
 import time
@@ -18,6 +19,11 @@ from .errors import RunnerConfigError
 from .job import run_job
 from .log import about, log
 
+#: Names that Dagster gives to nothing else; the keywords of Python are the others.
+_RESERVED = frozenset(
+    "context conf config meta arg_dict dict input_arg_dict output_arg_dict int str float bool input output type".split()
+)
+
 TENANT = "tenant"
 """The tag of a run that Dagster limits (dagster.yaml)."""
 
@@ -28,11 +34,16 @@ def name_of(schedule: ScheduleConfig) -> str:
 
 
 def check_names(config: RunnerConfig) -> None:
-    """Raises RunnerConfigError when two schedules would have one name."""
+    """Raises RunnerConfigError when two schedules would have one name, or one that Dagster refuses."""
     taken: Dict[str, str] = {}
     problems = []
     for schedule in config.orchestrator.schedules:
-        first = taken.setdefault(name_of(schedule), schedule.name)
+        name = name_of(schedule)
+        if keyword.iskeyword(name) or name in _RESERVED:
+            problems.append(
+                f"{config.path}: schedule {schedule.name}: Dagster keeps the name {name} for itself: rename it"
+            )
+        first = taken.setdefault(name, schedule.name)
         if first != schedule.name:
             problems.append(
                 f"{config.path}: schedule {schedule.name}: Dagster would call it {name_of(schedule)}, as it calls "
@@ -45,7 +56,8 @@ def check_names(config: RunnerConfig) -> None:
 def create_dagster_definitions(config: RunnerConfig) -> Any:
     """The ``Definitions`` of all enabled schedules.
 
-    Raises RunnerConfigError when two names are one for Dagster, and ImportError when Dagster is not installed.
+    Raises RunnerConfigError when two names are one for Dagster or it refuses one, and ImportError when Dagster is not
+    installed.
     """
     import dagster
 
@@ -92,7 +104,8 @@ def _job(config: RunnerConfig, schedule: ScheduleConfig, job: JobConfig) -> Any:
                 allow_retries=False,
             )
 
-    tags = {TENANT: job.tenant_id, **schedule.tags}
+    # The tenant's limit holds by this tag, whatever the schedule's own are.
+    tags = {**schedule.tags, TENANT: job.tenant_id}
     if job.connector is not None:
         tags["connector"] = job.connector
     return _one_step(schedule, run, tags, f"Runs {job.path} of tenant {job.tenant_id}, as {config.path} says")

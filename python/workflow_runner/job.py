@@ -73,8 +73,9 @@ def run_job(
             attempt=retries + 1,
             max_retries=most,
         )
-        code, errors = _attempt(config, schedule, job, run_id, retries + 1, output, is_stopping)
-        stopped = is_stopping()
+        code, errors, terminated = _attempt(config, schedule, job, run_id, retries + 1, output, is_stopping)
+        # What had ended well by itself stays a success.
+        stopped = terminated or (code != 0 and is_stopping())
         again = not stopped and policy.should_retry(code, errors, retries)
         if again:
             delay = policy.calculate_delay(retries)
@@ -115,8 +116,8 @@ def _attempt(
     attempt: int,
     output: Callable[[bool, str], None],
     is_stopping: Callable[[], bool],
-) -> tuple[int, str]:
-    """The exit code, and the end of the error output."""
+) -> tuple[int, str, bool]:
+    """The exit code, the end of the error output, and whether it was told to stop."""
     variables = [
         ("RUNNER_JOB_NAME", schedule.name),
         ("RUNNER_TENANT_ID", job.tenant_id),
@@ -130,15 +131,17 @@ def _attempt(
     except _native.JobNotStarted as error:
         code, message = error.args
         output(True, message)
-        return code, message
+        return code, message, False
+    terminated = False
     try:
         while True:
             lines, ended = process.wait(LOOK)
             for is_error, line in lines:
                 output(is_error, line)
             if ended is not None:
-                return ended[0], process.error_output()
+                return ended[0], process.error_output(), terminated
             if is_stopping():
+                terminated = True
                 process.terminate()
     finally:
         # Also when a signal's handler raises, which is how an orchestrator ends a task.

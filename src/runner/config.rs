@@ -281,6 +281,10 @@ fn timezone(fields: &mut Fields, known: &[String]) -> String {
         return name.to_owned();
     }
     let at = fields.get("timezone").and_then(|node| node.at);
+    if known.iter().all(|zone| zone == "UTC") {
+        fields.problem(at, "`timezone`: no time zones but UTC are installed here: `pip install tzdata`");
+        return "UTC".to_owned();
+    }
     let hint = suggestion(name, known.iter().map(String::as_str));
     let message = format!("`timezone`: expected a name such as `Europe/Berlin`, found {}{hint}", shown(name));
     fields.problem(at, &message);

@@ -232,7 +232,9 @@ impl JobProcess {
         if self.owner != process::id() || self.gone.is_some() {
             return;
         }
-        if self.terminated.is_none() && self.status.is_none() && self.deadline.is_some_and(|deadline| now >= deadline) {
+        let is_overdue = self.deadline.is_some_and(|deadline| now >= deadline);
+        // One that has ended in time may have written more than was taken yet.
+        if self.terminated.is_none() && self.status.is_none() && is_overdue && !self.has_exited() {
             self.timed_out = true;
             self.terminate();
         }
@@ -249,6 +251,12 @@ impl JobProcess {
             }
             self.gone = Some(now);
         }
+    }
+
+    /// Whether its own process has ended, be it reaped or not.
+    fn has_exited(&self) -> bool {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        matches!(waitid(WaitId::Pid(self.group), look), Ok(Some(_)))
     }
 
     fn take(&mut self, message: Message, lines: &mut Vec<Line>) -> io::Result<()> {

@@ -197,6 +197,19 @@ def test_names_that_are_one_for_dagster_are_a_mistake(tmp_path: Path) -> None:
     assert (checked.returncode, checked.stderr) == (78, message)
 
 
+def test_the_names_that_dagster_refuses_are_a_mistake(tmp_path: Path) -> None:
+    reserved = "from dagster._core.definitions.utils import DISALLOWED_NAMES; print(*sorted(DISALLOWED_NAMES))"
+    listed = subprocess.run([str(PYTHON), "-c", reserved], capture_output=True, text=True, timeout=180)
+    names = listed.stdout.split()
+    assert len(names) > 40, listed.stderr
+    config = write_runner(tmp_path / "jobs", "dagster", {name: ("acme", "true", {"cron": "@daily"}) for name in names})
+    command = [sys.executable, "-m", "workflow_runner", "check", "--runner-config", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 78
+    refused = "{}: schedule {}: Dagster keeps the name {} for itself: rename it"
+    assert sorted(done.stderr.splitlines()) == sorted(refused.format(config, name, name) for name in names)
+
+
 def test_without_dagster_it_is_69_and_says_how_to_install_it(tmp_path: Path) -> None:
     config = write_runner(tmp_path / "jobs", "dagster", {"a": ("acme", "true", {"interval_seconds": 5})})
     command = [sys.executable, "-m", "workflow_runner", "start", "orchestrated", "--runner-config", str(config)]
@@ -220,7 +233,7 @@ print("FOUND " + json.dumps(found))
 
 def test_a_failure_and_a_wrong_file_fail_their_own_job_alone(tmp_path: Path, spool: SpoolFolder) -> None:
     schedules: Schedules = {
-        "fine": ("acme", "true", {"cron": "@daily"}),
+        "fine": ("acme", "true", {"cron": "@daily", "tags": {"tenant": "other", "team": "sales"}}),
         "failing": ("acme", "echo it broke >&2; exit 9", {"cron": "@daily"}),
         "broken": ("acme", "true", {"cron": "@daily"}),
     }
@@ -234,7 +247,7 @@ def test_a_failure_and_a_wrong_file_fail_their_own_job_alone(tmp_path: Path, spo
     assert line is not None, ran.stderr
     found = json.loads(line[len("FOUND ") :])
     assert found["fine"][0] is True
-    assert {"tenant": "acme", "connector": "stripe"}.items() <= found["fine"][1].items()
+    assert {"tenant": "acme", "connector": "stripe", "team": "sales"}.items() <= found["fine"][1].items()
     assert found["failing"][0] is False
     assert "job failing failed with exit code 9: it broke" in found["failing"][3][0]
     assert found["broken"][0] is False and found["broken"][1]["config-error"] == "true"

@@ -41,9 +41,9 @@ def test_check_reports_every_mistake_of_all_files(jobs: Any) -> None:
     assert done.returncode == 78
     first, second, third = done.stderr.splitlines()
     bad = jobs.folder / "bad.yaml"
-    assert first.startswith(f"schedule bad: {bad}:1:2: `tenant_id` is missing")
+    assert first.startswith(f"{bad}:1:2: schedule bad: `tenant_id` is missing")
     assert (
-        second.startswith(f"schedule bad: {bad}:1:") and "`retry_config.max_retries`: expected a whole number" in second
+        second.startswith(f"{bad}:1:") and "schedule bad: `retry_config.max_retries`: expected a whole number" in second
     )
     assert third.startswith(f"schedule gone: {jobs.folder / 'gone.yaml'}: the file cannot be read: ")
 
@@ -67,6 +67,23 @@ def test_a_schedule_that_is_not_there_is_64_with_a_suggestion(jobs: Any) -> None
     done = runner("run", "--runner-config", str(jobs.path), "--schedule", "nigthly")
     assert done.returncode == 64
     assert done.stderr == f"{jobs.path} has no schedule nigthly: did you mean nightly?\n"
+
+
+def test_a_character_that_the_stream_does_not_have_ends_no_job(jobs: Any) -> None:
+    jobs.add("nightly", "echo caf\u00e9; echo done")
+    command = [
+        sys.executable,
+        "-m",
+        "workflow_runner",
+        "run",
+        "--runner-config",
+        str(jobs.path),
+        "--schedule",
+        "nightly",
+    ]
+    ascii_only = {**environment(NOWHERE, "t"), "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=ascii_only, capture_output=True, text=True, timeout=180)
+    assert (done.returncode, done.stdout) == (0, "caf\\xe9\ndone\n"), done.stderr
 
 
 def test_a_run_publishes_one_event_with_what_rules_need(

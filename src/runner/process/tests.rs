@@ -169,3 +169,16 @@ fn the_guard_ends_the_job_of_a_runner_that_is_gone() {
     }
     assert_eq!(child.wait().unwrap().signal(), Some(15));
 }
+
+#[test]
+fn a_job_that_has_ended_in_time_is_no_time_out_although_its_lines_are_taken_late() {
+    let mut job =
+        JobProcess::start(&JobCommand { timeout: Some(Duration::from_secs(1)), ..shell("seq 1 3000") }).unwrap();
+    let (until, deadline) = (Instant::now() + Duration::from_secs(60), job.deadline.unwrap());
+    while !job.has_exited() || Instant::now() < deadline {
+        assert!(Instant::now() < until, "it does not end");
+        thread::sleep(PAUSE);
+    }
+    let (lines, exit) = to_its_end(&mut job);
+    assert_eq!((lines.len(), exit), (3_000, Exit { code: 0, timed_out: false }));
+}
