@@ -202,7 +202,8 @@ impl Deliver {
             output::note(format_args!("  {} were asked for before: --done asks again", seen.before));
         }
         if seen.poison > 0 {
-            output::note(format_args!("  {} that no rule reaches: no events", counted(seen.poison, "record")));
+            let no_events = if seen.poison == 1 { "is no event" } else { "are no events" };
+            output::note(format_args!("  {} {no_events}", counted(seen.poison, "record")));
         }
         if seen.too_old > 0 {
             output::note(format_args!(
