@@ -47,7 +47,7 @@ UNIT_THREADS := $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 2))))
 SERVER_THREADS := $(shell echo $$((3 * $$(nproc 2>/dev/null || echo 2) / 2)))
 
 .PHONY: help demo kafka agent check test test-unit test-kafka test-langgraph test-python test-airflow test-dagster test-aegra test-langgraph-js \
-  faults fuzz parking soak replicas lint clippy doc figures bench measure-restarts measure-reloads bench-publish wheel doctor test-setup kafka-jars \
+  faults fuzz parking soak replicas lost-disk lint clippy doc figures bench measure-restarts measure-reloads bench-publish wheel doctor test-setup kafka-jars \
   langgraph-venv aegra-venv python-venv python-tools airflow-venvs dagster-venv bridge
 
 help: ## Show this
@@ -176,6 +176,9 @@ parking: test-setup ## What one agent notices while another one is down: make pa
 
 soak: test-setup ## The memory and the disk of a replica that works all the time: make soak MINUTES=60
 	SOAK_MINUTES=$(MINUTES) cargo test --profile dev --locked --test faults -- --nocapture soak::
+
+lost-disk: test-setup ## How soon a replica without its disk delivers again: make lost-disk RECORDS=1000000
+	LOST_DISK_RECORDS=$(RECORDS) cargo test --profile dev --locked --test faults -- --nocapture lost_disk::
 
 replicas: test-setup ## The figures of several replicas: repeats when they come and go, and events a second with 1, 2 and 4
 	cargo test --profile dev --locked --test faults -- --nocapture --test-threads=1 replicas::

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from datetime import datetime, timezone
 from importlib import metadata
-from typing import Any, Callable, Dict, List, Optional
+from typing import Callable, Dict, List, Optional
 
 from . import files
 from .config import RunnerConfig, ScheduleConfig, job_of
@@ -65,7 +65,7 @@ def start(
 ) -> None:
     """Prepares Airflow and, unless told otherwise, runs its services until a signal comes. Raises OrchestratorError."""
     major = version()
-    variables = _variables(major, dags_folder, port)
+    variables = _variables(major, dags_folder, host, port)
     if not prepare_only:
         run_to_end(_airflow("db", "migrate"), variables, stopping)
     folder = dags_folder or _configured_folder(variables, stopping)
@@ -149,14 +149,15 @@ def _airflow(*arguments: str) -> List[str]:
     return [sys.executable, "-m", "airflow", *arguments]
 
 
-def _variables(major: int, dags_folder: Optional[str], port: int) -> Dict[str, str]:
-    variables: Dict[str, Any] = {}
+def _variables(major: int, dags_folder: Optional[str], host: str, port: int) -> Dict[str, str]:
+    variables: Dict[str, str] = {}
     if dags_folder:
         variables["AIRFLOW__CORE__DAGS_FOLDER"] = os.path.abspath(dags_folder)
     name = "AIRFLOW__CORE__EXECUTION_API_SERVER_URL"
-    if major > 2 and port != 8080 and name not in os.environ:
-        # Where tasks report: port 8080 unless it is said.
-        variables[name] = f"http://localhost:{port}/execution/"
+    if major > 2 and name not in os.environ:
+        # Where tasks report: port 8080 of localhost unless it is said.
+        reached = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+        variables[name] = f"http://{reached}:{port}/execution/"
     return variables
 
 

@@ -72,7 +72,10 @@ def create_task_function(
 
     def run(**context: Any) -> dict[str, Any]:
         run_id = str(context["run_id"])
-        result = run_job(config, schedule, job, run_id, _output, stopping.is_set)
+        try:
+            result = run_job(config, schedule, job, run_id, _output, stopping.is_set)
+        finally:
+            stopping.clear()
         if result.stopped:
             raise JobFailed(f"job {schedule.name} was ended", result.exit_code)
         if publish:
@@ -111,8 +114,12 @@ def _dag(config: RunnerConfig, schedule: ScheduleConfig, start: str, pools: Opti
             )
         return _working(config, schedule, job, start)
     except RunnerConfigError as error:
-        log(logging.ERROR, "schedule_config_error", str(error), **about(schedule))
-        return _placeholder(schedule, error, start)
+        wrong = error
+    except Exception as error:
+        # What Airflow refuses of one schedule is to hide no other.
+        wrong = RunnerConfigError([f"schedule {schedule.name}: no DAG can be made: {type(error).__name__}: {error}"])
+    log(logging.ERROR, "schedule_config_error", str(wrong), **about(schedule))
+    return _placeholder(schedule, wrong)
 
 
 def _working(config: RunnerConfig, schedule: ScheduleConfig, job: JobConfig, start: str) -> Any:
@@ -143,7 +150,7 @@ def _working(config: RunnerConfig, schedule: ScheduleConfig, job: JobConfig, sta
     return dag
 
 
-def _placeholder(schedule: ScheduleConfig, error: RunnerConfigError, start: str) -> Any:
+def _placeholder(schedule: ScheduleConfig, error: RunnerConfigError) -> Any:
     """A DAG that never runs by itself and shows the mistake."""
     from .airflow_operator import JobOperator
 
@@ -152,7 +159,7 @@ def _placeholder(schedule: ScheduleConfig, error: RunnerConfigError, start: str)
     def fail(**_: Any) -> None:
         raise RunnerConfigError(problems)
 
-    dag = _empty_dag(schedule, None, start, ["config-error"], description="\n".join(problems)[:1000])
+    dag = _empty_dag(schedule, None, LONG_AGO, ["config-error"], description="\n".join(problems)[:1000])
     JobOperator(task_id=f"run_{schedule.name}", python_callable=fail, retries=0, dag=dag)
     return dag
 

@@ -92,7 +92,13 @@ def _job(config: RunnerConfig, schedule: ScheduleConfig, job: JobConfig) -> Any:
         run_id = str(context.run_id)
 
         def output(is_error: bool, line: str) -> None:
-            context.log.info(line)
+            try:
+                context.log.info(line)
+            except Exception as error:
+                # Dagster writes each line to its storage. What that refuses ends no job.
+                log(
+                    logging.WARNING, "output_lost", f"{line} (Dagster did not take it: {error})", **about(schedule, job)
+                )
 
         # A cancelled run ends by an exception, and publishes nothing.
         result = run_job(config, schedule, job, run_id, output)

@@ -29,3 +29,7 @@ class JobFailed(RuntimeError):
 
 class OrchestratorError(RuntimeError):
     """The orchestrator is not installed, or not ready."""
+
+
+class Stopped(Exception):
+    """A program was told to stop before it had ended."""

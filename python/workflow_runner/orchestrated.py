@@ -7,7 +7,7 @@ from typing import Callable, Optional
 
 from . import airflow_services, dagster_services
 from .config import RunnerConfig
-from .errors import OrchestratorError, RunnerConfigError
+from .errors import OrchestratorError, RunnerConfigError, Stopped
 from .log import log
 from .services import until_signal
 
@@ -32,6 +32,9 @@ def start_orchestrated(
     or when one of its services has ended.
     """
     kind = config.orchestrator.type
+    if kind == "dagster" and dags_folder is not None:
+        problem = "`orchestrator.type` is dagster, and --dags-folder is of Airflow: leave it out"
+        raise RunnerConfigError([f"{config.path}: {problem}"])
     if config.mode != "orchestrated":
         problem = "`runner.mode` is oneshot: its jobs are run one by one, with `python -m workflow_runner run`"
         raise RunnerConfigError([f"{config.path}: {problem}"])
@@ -44,6 +47,13 @@ def start_orchestrated(
                 airflow_services.start(
                     config, stopping, write, prepare_only=prepare_only, dags_folder=dags_folder, host=host, port=port
                 )
+    except Stopped:
+        log(
+            logging.INFO,
+            "orchestrator_stopped",
+            "it was told to stop before everything was prepared",
+            orchestrator=kind,
+        )
     except OrchestratorError as error:
         log(logging.ERROR, "orchestrator_error", str(error), orchestrator=kind)
         raise

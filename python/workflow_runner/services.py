@@ -10,13 +10,14 @@ import re
 import signal
 import socket
 import threading
+import time
 from collections import deque
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
 
 from workflow_events import _native
 
-from .errors import OrchestratorError
+from .errors import OrchestratorError, Stopped
 from .job import GRACE, LOOK
 from .log import log
 
@@ -42,7 +43,10 @@ def until_signal() -> Iterator[Stopping]:
 
 
 def run_to_end(command: List[str], variables: Mapping[str, str], stopping: Stopping) -> List[str]:
-    """Runs a program: the lines of its standard output. Raises OrchestratorError when it fails or is told to stop."""
+    """Runs a program: the lines of its standard output.
+
+    Raises OrchestratorError when it fails, and Stopped when it was told to stop.
+    """
     shown = " ".join(command[2:5] if command[1:2] == ["-m"] else command[:3])
     process = _start(shown, command, variables)
     output: List[str] = []
@@ -59,6 +63,8 @@ def run_to_end(command: List[str], variables: Mapping[str, str], stopping: Stopp
     finally:
         process.close(GRACE)
     code, _ = ended
+    if code != 0 and stopping():
+        raise Stopped(shown)
     if code != 0:
         raise OrchestratorError(f"`{shown}` ended with exit code {code}:\n" + "\n".join(last))
     return output
@@ -76,6 +82,9 @@ def run_services(
     write: takes their lines, which begin with the program's name.
     address: where one of them will listen, for the line that says that they are ready.
     """
+    if address is not None and _listens(address):
+        # What answers there would be taken for ours.
+        raise OrchestratorError("{}:{} is in use: end what listens there, or pass another --port".format(*address))
     running: Dict[str, _native.JobProcess] = {}
     try:
         for name, command in commands.items():
@@ -83,10 +92,7 @@ def run_services(
         is_ready = address is None
         while not stopping():
             for name, process in running.items():
-                lines, ended = process.wait(LOOK / len(running))
-                for _, line in lines:
-                    write(f"{name} | {line}" if not PASSWORD.search(line) else f"{name} | (a password is not shown)")
-                if ended is not None:
+                if (ended := _pass_on(name, process, LOOK / len(running), write)) is not None:
                     raise OrchestratorError(
                         f"`{name}` ended with exit code {ended[0]}, so everything else is ended too"
                     )
@@ -94,10 +100,32 @@ def run_services(
                 is_ready = True
                 log(logging.INFO, "orchestrator_ready", "the orchestrator is ready", address="{}:{}".format(*address))
     finally:
+        _end(running, write)
+
+
+def _pass_on(
+    name: str, process: _native.JobProcess, seconds: float, write: Callable[[str], None]
+) -> Optional[tuple[int, bool]]:
+    """Waits for lines of a program, and passes them on. How it has ended, if it has."""
+    lines, ended = process.wait(seconds)
+    for _, line in lines:
+        write(f"{name} | {line}" if not PASSWORD.search(line) else f"{name} | (a password is not shown)")
+    return ended
+
+
+def _end(running: Dict[str, _native.JobProcess], write: Callable[[str], None]) -> None:
+    """Ends all of them at once, and passes on what they say meanwhile."""
+    until = time.monotonic() + GRACE
+    try:
         for process in running.values():
             process.terminate()
+        left = dict(running)
+        while left and time.monotonic() < until:
+            seconds = LOOK / len(left)
+            left = {name: process for name, process in left.items() if _pass_on(name, process, seconds, write) is None}
+    finally:
         for process in running.values():
-            process.close(GRACE)
+            process.close(max(until - time.monotonic(), 0.0))
 
 
 def _start(name: str, command: List[str], variables: Mapping[str, str]) -> _native.JobProcess:
@@ -110,7 +138,7 @@ def _start(name: str, command: List[str], variables: Mapping[str, str]) -> _nati
 def _listens(address: tuple[str, int]) -> bool:
     host, port = address
     try:
-        with socket.create_connection(("127.0.0.1" if host == "0.0.0.0" else host, port), timeout=0.2):
+        with socket.create_connection(({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port), timeout=0.2):
             return True
     except OSError:
         return False

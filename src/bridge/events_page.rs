@@ -6,7 +6,7 @@ use super::event_page::{partitions, state, time};
 use crate::{
     admin::EventsQuery,
     kafka::ConsumerStatus,
-    pipeline::{KnownEvent, KnownEvents, Outcome, RecentEvent, RecentQuery},
+    pipeline::{KnownEvent, KnownEvents, Outcome, RecentEvent, RecentNames, RecentQuery},
 };
 
 const NOTE: &str = "outcomes that this process remembers in memory since its start, the newest 10000 at most, of the partitions that it has or \
@@ -38,18 +38,18 @@ fn outcome(label: &str) -> Result<Outcome, String> {
 
 /// An outcome, with the state of its event in the ledger of now.
 fn line(events: &KnownEvents, event: &RecentEvent) -> Value {
-    let names = event.names.as_deref();
-    let now = names.and_then(|names| match events.find(&names.event_id) {
+    let names = event.names.as_ref();
+    let now = names.and_then(|names| match events.find(names.event_id()) {
         Ok(KnownEvent { record: Some(record), .. }) => Some(state(&record)),
         _ => None,
     });
     json!({
         "at": time(event.at_ms),
         "outcome": event.outcome.as_str(),
-        "event_id": names.map(|names| &*names.event_id),
-        "event_type": names.map(|names| &*names.event_type),
-        "workflow_id": names.map(|names| &*names.workflow_id),
-        "workflow_run_id": names.map(|names| &*names.workflow_run_id),
+        "event_id": names.map(RecentNames::event_id),
+        "event_type": names.map(RecentNames::event_type),
+        "workflow_id": names.map(RecentNames::workflow_id),
+        "workflow_run_id": names.map(RecentNames::workflow_run_id),
         "record": {"topic": &*event.origin.topic, "partition": event.origin.partition, "offset": event.origin.offset},
         "reason": event.reason,
         "state": now,

@@ -80,7 +80,7 @@ pub(crate) use intake::Intake;
 pub(crate) use known_event::{KnownEvent, KnownEvents};
 pub(crate) use outcome::{CompletedEvent, DeadLetterReason, Observer, Outcome};
 pub(crate) use outcome_log::OutcomeLog;
-pub(crate) use recent::{RecentEvent, RecentQuery};
+pub(crate) use recent::{RecentEvent, RecentNames, RecentQuery};
 pub(crate) use reload::{OpenDeliveries, RulesHandle};
 pub(crate) use replica::{Replication, replicate};
 pub(crate) use runtime::{AgentStatus, FormerEndpointStatus};

@@ -3,7 +3,7 @@
 //! Owns a ring in memory. Invariant: it has the newest outcomes, at most so many and of at most so many bytes; a name that is
 //! long is kept as its beginning. A restart forgets them: the ledger and the log are what lasts.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{borrow::Cow, collections::VecDeque};
 
 use super::{
     clock::now_ms,
@@ -35,20 +35,20 @@ pub(crate) struct RecentEvent {
     /// What became of it then.
     pub outcome: Outcome,
     /// `None` for what is no event.
-    pub names: Option<Arc<RecentNames>>,
+    pub names: Option<RecentNames>,
     /// Where its record is.
     pub origin: Origin,
     /// The reason's label, if the whole record is a dead letter.
     pub reason: Option<&'static str>,
 }
 
-/// What an event is called; of a long name the beginning.
-#[derive(Debug)]
+/// What an event is called; of a long name the beginning. All names are one text: an event that nobody asks for costs one
+/// allocation, and none once the ring is full.
+#[derive(Debug, Clone)]
 pub(crate) struct RecentNames {
-    pub event_id: Box<str>,
-    pub event_type: Box<str>,
-    pub workflow_id: Box<str>,
-    pub workflow_run_id: Box<str>,
+    text: String,
+    /// Where the type, the workflow and the run begin in it.
+    begin: [usize; 3],
 }
 
 /// Which outcomes are asked for: those that all of these hold for.
@@ -93,17 +93,14 @@ impl Recent {
 
     /// Remembers an outcome, and forgets the oldest when there is no room.
     pub(super) fn add(&self, ended: &Ended<'_>) {
-        let names = ended.event.as_ref().map(|event| {
-            let name = |text: &str| excerpt(text).into_owned().into_boxed_str();
-            Arc::new(RecentNames {
-                event_id: name(event.id),
-                event_type: name(event.event_type.as_str()),
-                workflow_id: name(event.workflow_id),
-                workflow_run_id: name(event.workflow_run_id),
-            })
-        });
         let Ended { outcome, reason, origin, .. } = *ended;
-        self.0.lock().push(RecentEvent { at_ms: now_ms(), outcome, names, origin: origin.clone(), reason });
+        let (at_ms, origin) = (now_ms(), origin.clone());
+        let mut ring = self.0.lock();
+        let names = ended.event.as_ref().map(|event| {
+            let names = [event.id, event.event_type.as_str(), event.workflow_id, event.workflow_run_id].map(excerpt);
+            RecentNames::new(&names, ring.spare_text())
+        });
+        ring.push(RecentEvent { at_ms, outcome, names, origin, reason });
     }
 
     /// Those that are asked for.
@@ -114,7 +111,7 @@ impl Recent {
             let names = event.names.as_ref();
             query.outcome.is_none_or(|outcome| event.outcome == outcome)
                 && names.map_or(query.workflow.is_none() && query.run.is_none(), |names| {
-                    is(query.workflow, &names.workflow_id) && is(query.run, &names.workflow_run_id)
+                    is(query.workflow, names.workflow_id()) && is(query.run, names.workflow_run_id())
                 })
         };
         let mut listed = Vec::new();
@@ -130,14 +127,68 @@ impl Recent {
     }
 }
 
+impl RecentNames {
+    /// `text` is written over.
+    fn new(names: &[Cow<'_, str>; 4], mut text: String) -> Self {
+        text.clear();
+        let length: usize = names.iter().map(|name| name.len()).sum();
+        // Memory is counted by what it takes.
+        if text.capacity() > 2 * length {
+            text = String::new();
+        }
+        text.reserve_exact(length);
+        let [event_id, names @ ..] = names;
+        text.push_str(event_id);
+        let begin = names.each_ref().map(|name| {
+            let begin = text.len();
+            text.push_str(name);
+            begin
+        });
+        Self { text, begin }
+    }
+
+    pub(crate) fn event_id(&self) -> &str {
+        self.part(0, self.begin[0])
+    }
+
+    pub(crate) fn event_type(&self) -> &str {
+        self.part(self.begin[0], self.begin[1])
+    }
+
+    pub(crate) fn workflow_id(&self) -> &str {
+        self.part(self.begin[1], self.begin[2])
+    }
+
+    pub(crate) fn workflow_run_id(&self) -> &str {
+        self.part(self.begin[2], self.text.len())
+    }
+
+    fn part(&self, begin: usize, end: usize) -> &str {
+        self.text.get(begin..end).unwrap_or_default()
+    }
+}
+
 impl Ring {
+    /// The text of the oldest, when there is no room for another one.
+    fn spare_text(&mut self) -> String {
+        if self.events.len() < MAX_EVENTS && self.bytes < MAX_BYTES {
+            return String::new();
+        }
+        self.forget_oldest().and_then(|oldest| oldest.names).map_or_else(String::new, |names| names.text)
+    }
+
+    fn forget_oldest(&mut self) -> Option<RecentEvent> {
+        let oldest = self.events.pop_front()?;
+        self.bytes -= oldest.bytes();
+        self.complete_since_ms = oldest.at_ms;
+        Some(oldest)
+    }
+
     fn push(&mut self, event: RecentEvent) {
         self.bytes += event.bytes();
         self.events.push_back(event);
         while self.events.len() > MAX_EVENTS || self.bytes > MAX_BYTES {
-            let Some(oldest) = self.events.pop_front() else { return };
-            self.bytes -= oldest.bytes();
-            self.complete_since_ms = oldest.at_ms;
+            self.forget_oldest();
         }
     }
 }
@@ -145,13 +196,7 @@ impl Ring {
 impl RecentEvent {
     /// Bytes that it takes, about; names of topics are shared.
     fn bytes(&self) -> usize {
-        let names = self.names.as_ref().map_or(0, |names| {
-            let RecentNames { event_id, event_type, workflow_id, workflow_run_id } = &**names;
-            let texts =
-                [event_id, event_type, workflow_id, workflow_run_id].iter().map(|text| text.len()).sum::<usize>();
-            texts + size_of::<RecentNames>()
-        });
-        size_of::<Self>() + names
+        size_of::<Self>() + self.names.as_ref().map_or(0, |names| names.text.capacity())
     }
 }
 
@@ -201,7 +246,7 @@ mod tests {
         }
         let answer = recent.find(&ALL);
         assert_eq!(
-            (answer.remembered, answer.listed[0].names.as_ref().map(|names| &*names.workflow_run_id)),
+            (answer.remembered, answer.listed[0].names.as_ref().map(RecentNames::workflow_run_id)),
             (MAX_EVENTS, Some("10004"))
         );
         assert!(answer.complete_since_ms >= began);
@@ -214,5 +259,24 @@ mod tests {
         assert_eq!(ring.bytes, ring.events.iter().map(RecentEvent::bytes).sum::<usize>());
         drop(ring);
         assert_eq!(recent.find(&RecentQuery { run: Some(&long), ..ALL }).listed.len(), 10, "a long name is found");
+        for _ in 0..MAX_EVENTS {
+            add(&recent, "short", Delivered);
+        }
+        // The room that long names took is not kept for short ones.
+        assert_eq!(recent.find(&RecentQuery { run: Some("short"), ..ALL }).remembered, MAX_EVENTS);
+    }
+
+    #[test]
+    fn names_keep_their_places_in_one_text() {
+        let recent = Recent::new();
+        let event_type = EventType::Completed;
+        let origin = Origin { topic: "t".into(), partition: 0, offset: 7 };
+        for event_id in ["e", "", "é"] {
+            let event = EventNames { id: event_id, event_type: &event_type, workflow_id: "", workflow_run_id: "run" };
+            recent.add(&Ended { outcome: Delivered, event: Some(event), origin: &origin, reason: None });
+            let names = recent.find(&ALL).listed[0].names.clone().unwrap();
+            let found = [names.event_id(), names.event_type(), names.workflow_id(), names.workflow_run_id()];
+            assert_eq!(found, [event_id, "WORKFLOW_COMPLETED", "", "run"]);
+        }
     }
 }

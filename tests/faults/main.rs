@@ -1,6 +1,6 @@
 //! Faults for as long as asked (`make faults SEED= MINUTES= SERVER=`), the figures of several replicas (`make replicas`), of
-//! parking (`make parking MINUTES=`) and of memory (`make soak MINUTES=`). They stand apart because they take longer than
-//! `make test` may.
+//! parking (`make parking MINUTES=`), of memory (`make soak MINUTES=`) and of a lost disk (`make lost-disk RECORDS=`). They stand
+//! apart because they take longer than `make test` may.
 
 #![expect(
     clippy::expect_used,
@@ -13,6 +13,7 @@
 #[path = "../it/kit/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the kit serves tests that come and go")]
 mod kit;
+mod lost_disk;
 mod parked;
 mod replicas;
 #[path = "mod.rs"]

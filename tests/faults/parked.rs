@@ -62,6 +62,17 @@ fn latency(published: &[Instant], first: &BTreeMap<usize, Instant>, (from, to): 
     format!("{} events, p50 {:.1} ms, p99 {:.1} ms, at most {:.0} ms", waits.len(), at(50), at(99), at(100))
 }
 
+/// The seconds within this time whose events waited for longer than a second, and how long at most.
+fn slow_seconds(published: &[Instant], first: &BTreeMap<usize, Instant>, (from, to): (Instant, Instant)) -> String {
+    let mut longest: BTreeMap<u64, u128> = BTreeMap::new();
+    for (n, at) in published.iter().enumerate().filter(|(_, at)| (from..to).contains(*at)) {
+        let waited = longest.entry(at.duration_since(from).as_secs()).or_default();
+        *waited = (*waited).max(first[&n].saturating_duration_since(*at).as_millis());
+    }
+    longest.retain(|_, ms| *ms > 1_000);
+    format!("longer than a second in {} seconds, second and ms: {longest:?}", longest.len())
+}
+
 /// The first accepted request of each event; panics when one was repeated, or came before an earlier one of its key.
 fn accepted(agent: &HttpAgent, name: &str) -> BTreeMap<usize, Instant> {
     let mut first = BTreeMap::new();
@@ -120,6 +131,7 @@ fn one_of_two_agents_is_down_for_as_long_as_asked() {
     steady.keep_bodies(false);
     down.keep_bodies(false);
     let mut bridge = start(&topic, &steady, &down);
+    bridge.wait_ready(Duration::from_secs(60));
     let (stop, start) = (AtomicBool::new(false), Instant::now());
     let ([began, ended, calm], published) = thread::scope(|scope| {
         let publisher = scope.spawn(|| publish(&topic, &prefix, &stop));
@@ -139,5 +151,6 @@ fn one_of_two_agents_is_down_for_as_long_as_asked() {
         [("before", start, began), ("while the other is down", began, ended), ("while it catches up", ended, calm)];
     for (name, from, to) in phases {
         println!("the steady agent {name}: {}", latency(&published, &steady, (from, to)));
+        println!("  {}", slow_seconds(&published, &steady, (from, to)));
     }
 }

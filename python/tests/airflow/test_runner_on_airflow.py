@@ -275,7 +275,7 @@ with warnings.catch_warnings(record=True) as warned:
     dags = create_airflow_dags(
         RunnerConfig.from_yaml(sys.argv[1]),
         pools={"tenant_acme": 1},
-        start_dates={"nightly": "2026-01-31T12:00:00+00:00"},
+        start_dates={"nightly": "2026-01-31T12:00:00+00:00", "edited": "yesterday"},
     )
 
 def about(dag):
@@ -308,6 +308,7 @@ def test_a_schedule_becomes_a_dag_without_a_warning(airflow: Airflow, tmp_path: 
         schedule("nightly", "acme", cron="@daily", timezone="Europe/Berlin", max_concurrent_runs=2, tags={"a": 1}),
         schedule("often", "acme", interval_seconds=45),
         schedule("unprepared", "globex", interval_seconds=45),
+        schedule("edited", "acme", interval_seconds=45),
         schedule("off", "acme", interval_seconds=45, enabled=False),
     ]
     path = tmp_path / "runner.yaml"
@@ -316,7 +317,7 @@ def test_a_schedule_becomes_a_dag_without_a_warning(airflow: Airflow, tmp_path: 
     line = next(line for line in ended.text.splitlines() if line.startswith("FOUND "))
     warned, dags = json.loads(line[len("FOUND ") :])
     assert warned == []
-    assert sorted(dags) == ["nightly", "often", "unprepared"]
+    assert sorted(dags) == ["edited", "nightly", "often", "unprepared"]
     assert dags["nightly"] == {
         "schedule": "0 0 * * *",
         "zone": "Europe/Berlin",
@@ -334,6 +335,9 @@ def test_a_schedule_becomes_a_dag_without_a_warning(airflow: Airflow, tmp_path: 
     unprepared = dags["unprepared"]
     assert (unprepared["tags"], unprepared["schedule"]) == (["config-error"], "None")
     assert "tenant globex has no pool yet" in unprepared["description"]
+    edited = dags["edited"]
+    assert edited["tags"] == ["config-error"], "what Airflow refuses of one schedule hides no other"
+    assert "schedule edited: no DAG can be made: " in edited["description"]
 
 
 def test_an_airflow_that_is_not_ready_is_69_and_a_wrong_file_78(airflow: Airflow, tmp_path: Path) -> None:

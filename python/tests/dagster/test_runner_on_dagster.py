@@ -231,6 +231,27 @@ print("FOUND " + json.dumps(found))
 """
 
 
+#: Dagster cannot write a line of a job to its storage.
+REFUSED = """
+import dagster
+def info(*_):
+    raise OSError("database is locked")
+dagster.DagsterLogManager.info = info
+"""
+
+
+def test_lines_that_dagster_refuses_end_no_job(tmp_path: Path, spool: SpoolFolder) -> None:
+    config = write_runner(tmp_path / "jobs", "dagster", {"fine": ("acme", "echo a line", {"cron": "@daily"})})
+    env = environment(tmp_path, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    command = [str(PYTHON), "-c", REFUSED + FAILING, str(config)]
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    line = next((line for line in ran.stdout.splitlines() if line.startswith("FOUND ")), None)
+    assert line is not None, ran.stderr
+    assert json.loads(line[len("FOUND ") :])["fine"][0] is True, line
+    assert "a line (Dagster did not take it: database is locked)" in ran.stderr
+    assert [event["event_type"] for event in spool.events()] == ["WORKFLOW_COMPLETED"]
+
+
 def test_a_failure_and_a_wrong_file_fail_their_own_job_alone(tmp_path: Path, spool: SpoolFolder) -> None:
     schedules: Schedules = {
         "fine": ("acme", "true", {"cron": "@daily", "tags": {"tenant": "other", "team": "sales"}}),
