@@ -15,8 +15,8 @@ from kit.process import Process, free_port
 from workflow_runner.errors import OrchestratorError, Stopped
 from workflow_runner.services import run_services, run_to_end
 
-#: Says that it runs, and on SIGTERM, after a while, that it ends.
-POLITE = "trap 'sleep 1; echo bye; exit 0' TERM; echo up; while :; do sleep 0.1; done"
+#: Says that it runs, and on SIGTERM, after a while, that it ends. The shell itself would say how its child ended.
+POLITE = "exec 2>/dev/null; trap 'sleep 1; echo bye; exit 0' TERM; echo up; while :; do sleep 0.1; done"
 
 
 def run(commands: Dict[str, List[str]], stopping: Any, **more: Any) -> List[str]:

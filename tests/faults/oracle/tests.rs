@@ -516,6 +516,38 @@ fn an_event_before_an_earlier_one_of_its_key_is_out_of_order() {
 }
 
 #[test]
+fn what_nobody_knows_as_parked_any_more_has_no_order() {
+    let forgotten = |lost: Option<u64>, fault: Option<Interval>, again: Option<u64>| {
+        found(move |history| {
+            history.requests.swap(0, 1);
+            history.requests[0].sent = 20 * SECOND;
+            history.parkings.push(parking("http-1", AUDIT, 11 * SECOND, 0));
+            for entry in history.ledger.iter_mut().flatten().filter(|entry| entry.id == "http-1") {
+                (entry.log, entry.seen) = (1, 25 * SECOND);
+            }
+            let parked = LedgerEntry { delivered: Vec::new(), ..delivered("http-1", 90, 12 * SECOND) };
+            history.ledger.iter_mut().for_each(|ledger| ledger.push(parked.clone()));
+            let entry = again.map(|seen| LedgerEntry { log: 1, seen, ..parked.clone() });
+            history.ledger.iter_mut().for_each(|ledger| ledger.extend(entry.clone()));
+            history.losses.extend(lost.map(|at| Loss { at, log: 0, truncated: None }));
+            history.faults.extend(fault);
+        })
+    };
+    let found =
+        |lost, fault, again| forgotten(lost, fault, again).iter().any(|(check, _)| *check == "order_of_requests");
+    let lost = |from: u64| Some(fault(Lane::Replica(1), Fault::LoseData, from * SECOND, (from + 1) * SECOND));
+    let left = Some(fault(Lane::Replica(1), Fault::Join, 5 * SECOND, 16 * SECOND));
+    assert!(!found(Some(13 * SECOND), lost(14), None));
+    assert!(!found(Some(13 * SECOND), left, None), "the replica left, with its folder");
+    assert!(found(Some(13 * SECOND), None, None), "the replica still has it");
+    assert!(found(Some(13 * SECOND), lost(9), None), "that was before");
+    assert!(found(Some(13 * SECOND), lost(21), None), "that was later");
+    assert!(found(None, lost(14), None), "the topic still has it");
+    assert!(found(Some(21 * SECOND), lost(14), None), "the topic still had it");
+    assert!(found(Some(13 * SECOND), lost(14), Some(15 * SECOND)), "it was written again");
+}
+
+#[test]
 fn the_first_request_that_the_agent_acted_on_decides_the_order() {
     let refused = found(|history| history.requests.insert(0, request("http-2", 5 * SECOND, Some(401))));
     assert_eq!(refused, [], "a request that was answered 401 was not acted on");
