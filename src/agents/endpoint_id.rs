@@ -1,7 +1,8 @@
 //! Which endpoint a delivery was sent to, as a number that all processes and versions agree on.
 //!
-//! An endpoint is its kind and its address, without credentials, query and fragment. With another key, header or certificate, or for
-//! another assistant, it is the same: what it has can be looked up there.
+//! An endpoint is its kind and its address, without credentials, query and fragment, or the name that the rules give to what is one
+//! server at several addresses. With another key, header or certificate, or for another assistant, it is the same: what it has can be
+//! looked up there.
 
 use std::num::NonZeroU64;
 
@@ -21,7 +22,7 @@ pub(crate) struct EndpointId(NonZeroU64);
 
 impl EndpointId {
     pub(crate) fn of(endpoint: &Endpoint) -> Self {
-        let hash = Uuid::new_v5(&Uuid::NAMESPACE_URL, endpoint.address().as_bytes()).as_u64_pair().0;
+        let hash = Uuid::new_v5(&Uuid::NAMESPACE_URL, endpoint.identity().as_bytes()).as_u64_pair().0;
         let has_runs = if matches!(endpoint, Endpoint::LangGraph(_)) { HAS_RUNS } else { 0 };
         Self(IS_NUMBER | (hash & !HAS_RUNS) | has_runs)
     }
@@ -58,6 +59,14 @@ mod tests {
         };
         assert_eq!(langgraph("http://agent/events", "a"), langgraph("http://agent/events", "b"));
         assert_ne!(langgraph("http://agent/events", "a"), http("http://agent/events"));
+        let named = |url: &str, name: &str| {
+            let spec = langgraph_spec(NOBODY).1;
+            let (url, server) = (url.parse().unwrap(), Some(name.to_owned()));
+            EndpointId::of(&Endpoint::LangGraph(crate::agents::LangGraphSpec { url, server, ..spec }))
+        };
+        assert_eq!(named("http://agent/events", "crm"), named("https://moved/", "crm"));
+        assert_ne!(named("http://agent/events", "crm"), named("http://agent/events", "erp"));
+        assert_ne!(named("http://agent/events", "http://agent/events"), langgraph("http://agent/events", "a"));
         for n in 0..20 {
             let (http, langgraph) = (http(&format!("http://agent/{n}")), langgraph("http://agent/events", "a"));
             assert!(

@@ -87,6 +87,15 @@ impl Endpoint {
         address(self.url())
     }
 
+    /// What tells it from others of its kind: see [`EndpointId`](super::EndpointId).
+    pub(crate) fn identity(&self) -> String {
+        let server = match self {
+            Self::LangGraph(langgraph) => langgraph.server.as_ref(),
+            Self::Http(http) => http.server.as_ref(),
+        };
+        server.map_or_else(|| self.address(), |name| format!("server:{name}"))
+    }
+
     /// The certificate authorities that are trusted for this server; `None`: the system's.
     pub(crate) fn tls(&self) -> Option<&Tls> {
         match self {
@@ -101,6 +110,8 @@ impl Endpoint {
 pub(crate) struct LangGraphSpec {
     /// The server's base URL, without a trailing slash in its path.
     pub url: Url,
+    /// What is one server at several URLs. `None`: the URL says it.
+    pub server: Option<String>,
     /// The assistant's name or UUID.
     pub assistant: String,
     /// Sent as `x-api-key`.
@@ -156,6 +167,8 @@ impl TtlStrategy {
 pub(crate) struct HttpSpec {
     /// Where the event goes.
     pub url: Url,
+    /// What is one receiver at several URLs. `None`: the URL says it.
+    pub server: Option<String>,
     /// POST or PUT.
     pub method: Method,
     /// More headers for every request.

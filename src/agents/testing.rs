@@ -76,6 +76,7 @@ fn agent(endpoint: Endpoint) -> AgentSpec {
 pub(super) fn langgraph_spec(addr: SocketAddr) -> (AgentSpec, LangGraphSpec) {
     let spec = LangGraphSpec {
         url: format!("http://{addr}").parse().unwrap(),
+        server: None,
         assistant: "analyst".into(),
         api_key: None,
         auth: None,
@@ -93,6 +94,7 @@ pub(super) fn langgraph_spec(addr: SocketAddr) -> (AgentSpec, LangGraphSpec) {
 pub(super) fn http_spec(addr: SocketAddr) -> (AgentSpec, HttpSpec) {
     let spec = HttpSpec {
         url: format!("http://{addr}/events").parse().unwrap(),
+        server: None,
         method: reqwest::Method::POST,
         headers: Vec::new(),
         auth: None,

@@ -215,6 +215,8 @@ fn routing(replica: usize, audit: SocketAddr, analyst: SocketAddr) -> String {
   {AUDIT}:
     http:
       url: 'http://{audit}/events'
+      # Each replica has its own way to the agents.
+      server: {AUDIT}
       auth: {{bearer: {{file: key.txt}}}}
       # Signed, because a signature says when a request was sent.
       sign: {{secret: {{file: key.txt}}}}
@@ -223,7 +225,7 @@ fn routing(replica: usize, audit: SocketAddr, analyst: SocketAddr) -> String {
     timeout: {timeout}ms
     retry: {{initial: 100ms, max: 1s}}
   {ANALYST}:
-    langgraph: {{url: 'http://{analyst}', assistant: analyst, max_request_lifetime: {}ms}}
+    langgraph: {{url: 'http://{analyst}', server: {ANALYST}, assistant: analyst, max_request_lifetime: {}ms}}
     concurrency: 8
     timeout: {timeout}ms
     retry: {{initial: 100ms, max: 1s}}

@@ -10,6 +10,7 @@ fn limiter(concurrency: usize, rate: Option<Rate>) -> AgentLimiter {
         name: "a".into(),
         endpoint: Endpoint::Http(HttpSpec {
             url: reqwest::Url::parse("http://127.0.0.1:1/").unwrap(),
+            server: None,
             method: reqwest::Method::POST,
             headers: Vec::new(),
             auth: None,

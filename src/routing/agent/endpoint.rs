@@ -35,6 +35,7 @@ pub(super) fn langgraph(
     let url = fields
         .require("url", "name the server, such as http://127.0.0.1:2024", context.report)
         .and_then(|entry| base_url(what, &entry.value, context));
+    let server = server(what, &mut fields, context);
     let assistant = fields
         .require("assistant", "name the graph, or give the assistant's UUID", context.report)
         .and_then(|entry| context.text(&entry.value, &format!("{what}, assistant")));
@@ -63,6 +64,7 @@ pub(super) fn langgraph(
     let (config, run_context) = templates.split(config, run_context, metadata);
     Some(Endpoint::LangGraph(LangGraphSpec {
         url: url?,
+        server,
         assistant: assistant?,
         api_key: api_key.flatten(),
         auth: auth.flatten(),
@@ -74,6 +76,11 @@ pub(super) fn langgraph(
         ttl: ttl.flatten(),
         tracer_project: tracer.flatten(),
     }))
+}
+
+/// `server`: what the endpoint is called at every URL that it has.
+fn server(what: &str, fields: &mut Fields<'_>, context: &mut Context<'_>) -> Option<String> {
+    fields.take("server").and_then(|entry| context.text(&entry.value, &format!("{what}, server")))
 }
 
 /// The headers of a LangGraph agent: `x-api-key` has one source at most.
@@ -126,6 +133,7 @@ pub(super) fn http(what: &str, node: &Node, context: &mut Context<'_>) -> Option
     let url = fields
         .require("url", "say where the event goes", context.report)
         .and_then(|entry| context.url(&entry.value, &format!("{what}, url")));
+    let server = server(what, &mut fields, context);
     let method = fields.take("method").map_or(Some(Method::POST), |entry| match entry.value.text() {
         Some("POST") => Some(Method::POST),
         Some("PUT") => Some(Method::PUT),
@@ -151,6 +159,7 @@ pub(super) fn http(what: &str, node: &Node, context: &mut Context<'_>) -> Option
     fields.finish(context.report);
     Some(Endpoint::Http(HttpSpec {
         url: url?,
+        server,
         method: method?,
         headers,
         auth: auth.flatten(),

@@ -45,7 +45,7 @@ fn complete() -> Value {
         "agents": {
             "l": {
                 "langgraph": {
-                    "url": "https://h", "assistant": "a", "api_key": secret, "auth": {"api_key": secret, "header": "x-key"},
+                    "url": "https://h", "server": "s", "assistant": "a", "api_key": secret, "auth": {"api_key": secret, "header": "x-key"},
                     "tls": {"ca_file": CA}, "headers": {"x-a": "b"}, "max_request_lifetime": "60s", "config": {"tags": ["a"]},
                     "context": {"a": {"b": 1}}, "metadata": {"a": 1}, "ttl": {"after": "30d", "strategy": "delete"},
                     "langsmith_tracer": {"project_name": "a"},
@@ -55,7 +55,7 @@ fn complete() -> Value {
             },
             "h": {
                 "http": {
-                    "url": "https://h", "method": "PUT", "headers": {"x-a": secret}, "auth": {"bearer": secret},
+                    "url": "https://h", "server": "s", "method": "PUT", "headers": {"x-a": secret}, "auth": {"bearer": secret},
                     "tls": {"ca_file": CA}, "sign": {"secret": secret},
                 },
             },

@@ -92,7 +92,7 @@ const LANGGRAPH: [&str; 16] = [
     ", config: {configurable: {tenant: '{{ metadata.team | default(\"x\") }}', key: '${SET}'}}",
     ", context: {tenant: '{{ workflow_id }}'}",
     ", metadata: {team: '${TEAM:-data}', kind: '{{ event_type }}'}",
-    ", ttl: 30d",
+    ", server: crm, ttl: 30d",
     ", ttl: {after: 30d, strategy: delete}",
     ", ttl: {after: 1d, strategy: keep_latest}",
     ", langsmith_tracer: {project_name: events}",

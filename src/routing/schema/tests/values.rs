@@ -121,6 +121,8 @@ fn the_values_of_an_endpoint_are_right_and_wrong_for_both() {
         ),
         ("langgraph", "url", json!(["http://h/base"]), json!(["http://h/?x", "ftp://h", null])),
         ("langgraph", "assistant", json!(["a", "${A:-b}", "7"]), json!(["", "  ", 7, null, ["a"], "${A", "${A B}"])),
+        ("langgraph", "server", json!(["crm", "${A:-b}"]), json!(["", 7, null, ["a"], "${A"])),
+        ("http", "server", json!(["crm"]), json!(["", 7, null])),
         ("langgraph", "api_key", secrets.clone(), literals.clone()),
         (
             "http",
