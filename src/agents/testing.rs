@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{clock::Boottime, *};
-use crate::event::{DeliveryId, Origin, decode};
+use crate::event::{DeliveryId, Generation, Origin, decode};
 
 pub(super) const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -40,7 +40,7 @@ pub(super) fn delivery(event_id: &str) -> Delivery {
     });
     let raw = document.to_string().replace(',', ", ");
     Delivery {
-        id: DeliveryId::new("rule", "agent", event_id, 0),
+        id: DeliveryId::new("rule", "agent", event_id, Generation::FIRST),
         rule: "rule".into(),
         agent: "agent".into(),
         event: Arc::new(decode(Some(raw.as_bytes())).unwrap()),

@@ -105,7 +105,8 @@ fn delivery(delivery: &DeliveryRecord, run_url: &dyn Fn(&str, &str, &str) -> Opt
     json!({
         "rule": &*delivery.rule,
         "agent": &*delivery.agent,
-        "generation": delivery.generation,
+        "generation": delivery.generation.number,
+        "again": delivery.generation.again,
         "status": status(delivery.status),
         "attempts": delivery.attempts,
         "failed_attempts": delivery.failed_attempts,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::BridgeError;
 use crate::{
     agents::{Agent, Delivery, EndpointId, RunSettings, TraceContext},
-    event::{DeliveryId, Event, Origin},
+    event::{DeliveryId, Event, Generation, Origin},
     routing::Routing,
 };
 
@@ -56,7 +56,7 @@ impl RedriveCheck {
         event: Event,
         origin: Origin,
         delivery: (&str, &str),
-        (generation, sent_to): (u32, Option<NonZeroU64>),
+        (generation, sent_to): (Generation, Option<NonZeroU64>),
     ) -> Result<(), Hindrance> {
         let delivery = self.delivery(event, origin, delivery, generation)?;
         let agent = self.agents.get(&delivery.agent).ok_or(Hindrance::NotPlanned)?;
@@ -92,7 +92,7 @@ impl RedriveCheck {
         event: Event,
         origin: Origin,
         (rule, agent): (&str, &str),
-        generation: u32,
+        generation: Generation,
     ) -> Result<Delivery, Hindrance> {
         let rules = self.routing.router().matches(event.document());
         let rule = rules.into_iter().find(|found| **found.name() == *rule).ok_or(Hindrance::NotPlanned)?;

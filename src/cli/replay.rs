@@ -27,13 +27,16 @@ use crate::{bridge::Exit, config::environment_help};
 
 const HELP: &str = "Example: workflow-bridge replay --diff --since 24h --rules new-rules\n\
 Example: workflow-bridge replay --diff --since 7d --rules routing --against last-release/routing -o json\n\
-Example: workflow-bridge replay --deliver --since 24h --rule late-loads --dry-run\n\n\
+Example: workflow-bridge replay --deliver --since 24h --rule late-loads --dry-run\n\
+Example: workflow-bridge replay --deliver --since 24h --rule late-loads --again 1 --dry-run\n\n\
 --diff reads the topic as a member of no group, up to its end at the start, and says which events would go elsewhere under the \
 rules of --rules than under those in use. Nothing is delivered and nothing is committed. A repeat of an event counts as \
 often as it is on the topic.\n\n\
 --deliver publishes records once more, with headers that ask for one delivery by the rules in use: those of --rule, or those that \
 --against does not have. The ledger of the running bridges decides: a delivery that was planned before is not made again, and no \
 other one is. It may be ended at any moment and started again. Without --yes it only counts.\n\n\
+--again N sends what was delivered before too, and every agent that it names runs again, LangGraph agents in new threads. The same number sends nothing twice, \
+so it may be ended and started again as well; the next number sends each once more.\n\n\
 Exit codes: 0 the topic was read, whatever differs, or everything was asked for, 64 usage, or --yes is missing, 65 some requests \
 were refused, 69 Kafka is away, 78 a mistake in the settings or the routing files; 130 ended by Ctrl-C, 143 by SIGTERM, after what was read by then.";
 
@@ -63,7 +66,7 @@ struct Mode {
     /// Say which events would go elsewhere under the rules of --rules; deliver nothing
     #[arg(long, requires = "rules")]
     diff: bool,
-    /// Ask the running bridges for deliveries that no rule planned when the events were read
+    /// Ask the running bridges for deliveries that no rule planned when the events were read, or with --again for all
     #[arg(long, conflicts_with = "rules")]
     deliver: bool,
 }

@@ -4,12 +4,12 @@
 //! `3, digest (8, big endian), first_seen, flags, (topic, partition, offset)?, written?, count,
 //! count * (rule, agent, generation, flags, failed_attempts, attempts?, first_attempt?, ended?,
 //! (thread, run)?, (class, status, at)?)`. The flags of the record say whether the source and `written`
-//! follow, and whether the last delivery is followed by one `sent_to` for each (8 bytes, big endian, 0 for none): few records
-//! have any. Those of a delivery are the status (bits 0 to 2), and what follows (one bit each); `attempts`
+//! follow, and whether the last delivery is followed by one `sent_to` for each (8 bytes, big endian, 0 for none), and then by one
+//! `again` for each: few records have any. Those of a delivery are the status (bits 0 to 2), and what follows (one bit each); `attempts`
 //! follows if it differs from `failed_attempts`. Times are relative to `first_seen`. A run that has no
 //! id has an empty one, and a failure without an HTTP status has 0.
 //!
-//! Format 2, without `sent_to`, and format 1, without source, `written`, ends, runs and failures too, are read from ledgers of before.
+//! Format 2, without `sent_to` and `again`, and format 1, without source, `written`, ends, runs and failures too, are read from ledgers of before.
 
 use std::{num::NonZeroU64, sync::Arc};
 
@@ -18,6 +18,7 @@ use super::{
     detail::{FailureRecord, MAX_CLASS_BYTES, MAX_ID_BYTES, RunRecord, Source},
     record::{DeliveryRecord, DeliveryStatus, Record},
 };
+use crate::event::Generation;
 
 pub(super) const VERSION: u8 = 3;
 const FORMAT_2: u8 = 2;
@@ -26,6 +27,11 @@ const FORMAT_1: u8 = 1;
 const HAS_SOURCE: u8 = 1;
 const HAS_WRITTEN: u8 = 1 << 1;
 const HAS_SENT_TO: u8 = 1 << 2;
+const HAS_AGAIN: u8 = 1 << 3;
+
+/// The flags that a record of this format may have.
+const FLAGS: u8 = HAS_SOURCE | HAS_WRITTEN | HAS_SENT_TO | HAS_AGAIN;
+const FLAGS_OF_FORMAT_2: u8 = HAS_SOURCE | HAS_WRITTEN;
 
 const STATUS: u8 = 0b111;
 const HAS_ATTEMPTS: u8 = 1 << 3;
@@ -56,10 +62,12 @@ pub(super) fn put_record(out: &mut Vec<u8>, record: &Record) {
     out.extend_from_slice(&record.digest.to_be_bytes());
     put_varint(out, record.first_seen_ms);
     let has_sent_to = record.deliveries.iter().any(|delivery| delivery.sent_to.is_some());
+    let has_again = record.deliveries.iter().any(|delivery| delivery.generation.again > 0);
     out.push(
         flag(record.source.is_some(), HAS_SOURCE)
             | flag(record.written_ms.is_some(), HAS_WRITTEN)
-            | flag(has_sent_to, HAS_SENT_TO),
+            | flag(has_sent_to, HAS_SENT_TO)
+            | flag(has_again, HAS_AGAIN),
     );
     if let Some(Source { topic, partition, offset }) = &record.source {
         put_text(out, topic);
@@ -76,12 +84,15 @@ pub(super) fn put_record(out: &mut Vec<u8>, record: &Record) {
     for delivery in record.deliveries.iter().filter(|_| has_sent_to) {
         out.extend_from_slice(&delivery.sent_to.map_or(0, NonZeroU64::get).to_be_bytes());
     }
+    for delivery in record.deliveries.iter().filter(|_| has_again) {
+        put_varint(out, u64::from(delivery.generation.again));
+    }
 }
 
 fn put_delivery(out: &mut Vec<u8>, first_seen_ms: u64, delivery: &DeliveryRecord) {
     put_text(out, &delivery.rule);
     put_text(out, &delivery.agent);
-    put_varint(out, u64::from(delivery.generation));
+    put_varint(out, u64::from(delivery.generation.number));
     out.push(
         delivery.status as u8
             | flag(delivery.attempts != delivery.failed_attempts, HAS_ATTEMPTS)
@@ -115,7 +126,8 @@ fn flag(is_set: bool, bit: u8) -> u8 {
 pub(super) fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
     let mut reader = Reader::new(bytes);
     let record = match reader.byte()? {
-        VERSION | FORMAT_2 => record(&mut reader)?,
+        VERSION => record(&mut reader, FLAGS)?,
+        FORMAT_2 => record(&mut reader, FLAGS_OF_FORMAT_2)?,
         FORMAT_1 => record_of_format_1(&mut reader)?,
         found => return Err(DecodeError::Version { found }),
     };
@@ -123,12 +135,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
     Ok(record)
 }
 
-fn record(reader: &mut Reader<'_>) -> Result<Record, DecodeError> {
+fn record(reader: &mut Reader<'_>, known_flags: u8) -> Result<Record, DecodeError> {
     let digest = reader.fixed()?;
     let first_seen_ms = reader.varint()?;
     let at = reader.at();
     let flags = reader.byte()?;
-    if flags & !(HAS_SOURCE | HAS_WRITTEN | HAS_SENT_TO) != 0 {
+    if flags & !known_flags != 0 {
         return Err(DecodeError::Invalid { expected: "a record's flags", at });
     }
     let source = optional(flags & HAS_SOURCE, || {
@@ -137,13 +149,13 @@ fn record(reader: &mut Reader<'_>) -> Result<Record, DecodeError> {
         Ok(Source { topic, partition, offset })
     })?;
     let written_ms = optional(flags & HAS_WRITTEN, || reader.time(first_seen_ms))?;
-    let has_sent_to = flags & HAS_SENT_TO != 0;
-    let deliveries = deliveries(reader, has_sent_to, |reader| delivery(reader, first_seen_ms))?;
+    let deliveries = deliveries(reader, flags, |reader| delivery(reader, first_seen_ms))?;
     Ok(Record { digest, first_seen_ms, source, written_ms, deliveries })
 }
 
 fn delivery(reader: &mut Reader<'_>, first_seen_ms: u64) -> Result<DeliveryRecord, DecodeError> {
-    let (rule, agent, generation) = (reader.text()?.into(), reader.text()?.into(), reader.narrow()?);
+    let (rule, agent) = (reader.text()?.into(), reader.text()?.into());
+    let generation = Generation::from(reader.narrow()?);
     let at = reader.at();
     let flags = reader.byte()?;
     let status = STATUSES.get(usize::from(flags & STATUS)).copied();
@@ -185,9 +197,9 @@ fn record_of_format_1(reader: &mut Reader<'_>) -> Result<Record, DecodeError> {
     const ATTEMPTS: u8 = 0b1000;
     let digest = reader.fixed()?;
     let first_seen_ms = reader.varint()?;
-    let mut deliveries = deliveries(reader, false, |reader| {
-        let (rule, agent, generation): (Arc<str>, Arc<str>, _) =
-            (reader.text()?.into(), reader.text()?.into(), reader.narrow()?);
+    let mut deliveries = deliveries(reader, 0, |reader| {
+        let (rule, agent): (Arc<str>, Arc<str>) = (reader.text()?.into(), reader.text()?.into());
+        let generation = Generation::from(reader.narrow()?);
         let at = reader.at();
         let flags = reader.byte()?;
         let status = match flags & !(FIRST_ATTEMPT | ATTEMPTS) {
@@ -214,10 +226,10 @@ fn record_of_format_1(reader: &mut Reader<'_>) -> Result<Record, DecodeError> {
 /// More than any routing folder asks for.
 const MAX_DELIVERIES: usize = 20_000;
 
-/// The count and the deliveries, sorted: those of format 1 were in the order of the plan.
+/// The count and the deliveries, with what the record's flags say that follows them, sorted: those of format 1 were in the order of the plan.
 fn deliveries(
     reader: &mut Reader<'_>,
-    has_sent_to: bool,
+    flags: u8,
     read: impl Fn(&mut Reader<'_>) -> Result<DeliveryRecord, DecodeError>,
 ) -> Result<Vec<DeliveryRecord>, DecodeError> {
     let at = reader.at();
@@ -232,11 +244,20 @@ fn deliveries(
     for _ in 0..count {
         deliveries.push(read(reader)?);
     }
-    for delivery in deliveries.iter_mut().filter(|_| has_sent_to) {
+    let has = |flag: u8| flags & flag != 0;
+    for delivery in deliveries.iter_mut().filter(|_| has(HAS_SENT_TO)) {
         delivery.sent_to = NonZeroU64::new(reader.fixed()?);
     }
-    if has_sent_to && deliveries.iter().all(|delivery| delivery.sent_to.is_none()) {
+    if has(HAS_SENT_TO) && deliveries.iter().all(|delivery| delivery.sent_to.is_none()) {
         return Err(DecodeError::Invalid { expected: "an endpoint that may have a delivery", at });
+    }
+    for delivery in deliveries.iter_mut().filter(|_| has(HAS_AGAIN)) {
+        let at = reader.at();
+        let again = u16::try_from(reader.narrow()?);
+        delivery.generation.again = again.map_err(|_| DecodeError::Invalid { expected: "at most 65535 again", at })?;
+    }
+    if has(HAS_AGAIN) && deliveries.iter().all(|delivery| delivery.generation.again == 0) {
+        return Err(DecodeError::Invalid { expected: "a delivery that was sent again", at });
     }
     let order = |a: &DeliveryRecord, b: &DeliveryRecord| a.key().cmp(&b.key()).then(b.generation.cmp(&a.generation));
     deliveries.sort_by(order);

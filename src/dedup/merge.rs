@@ -2,14 +2,16 @@
 //!
 //! Merging is a join: commutative, associative and idempotent, so records may arrive in any order and any
 //! number of times, from any process, and none can undo what another one knows. Each field is therefore
-//! the maximum of a total order. For a delivery there is a rank before that: an accepted one ranks above one that is not, then the
-//! higher generation above the lower one. The one of the higher rank replaces the other, with all its fields; only two of the same rank
-//! are merged field by field. So a late write does not undo a redrive, unless the delivery turns out to have been accepted before it; and a record
-//! does not grow with its redrives. Property tests check the three laws.
+//! the maximum of a total order. For a delivery there is a rank before that: one that was sent again on purpose ranks above those before it,
+//! then an accepted one above one that is not, then the higher generation above the lower one. The one of the higher rank replaces the other,
+//! with all its fields; only two of the same rank are merged field by field. So a late write does not undo a redrive, unless the delivery turns
+//! out to have been accepted before it, and nothing undoes that it was sent again; and a record does not grow with either. Property tests check
+//! the three laws.
 
 use std::{cmp::Ordering, mem};
 
 use super::record::{DeliveryRecord, DeliveryStatus, Record};
+use crate::event::Generation;
 
 impl Record {
     /// Adds what the other record knows; true when that changed anything. Records of two events with the
@@ -53,8 +55,9 @@ impl Record {
 
 impl DeliveryRecord {
     /// See the module. Merging the fields of two of one rank keeps the rank: else the grouping would matter.
-    fn rank(&self) -> (bool, u32) {
-        (self.status == DeliveryStatus::Delivered, self.generation)
+    fn rank(&self) -> (u16, bool, u32) {
+        let Generation { again, number } = self.generation;
+        (again, self.status == DeliveryStatus::Delivered, number)
     }
 
     pub(super) fn merge(&mut self, other: Self) -> bool {

@@ -7,6 +7,7 @@
 use std::{num::NonZeroU64, sync::Arc};
 
 use super::detail::{FailureRecord, RunRecord, Source};
+use crate::event::Generation;
 
 /// A delivery that the current rules ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -78,8 +79,8 @@ pub(crate) struct DeliveryRecord {
     pub rule: Arc<str>,
     /// The agent's name.
     pub agent: Arc<str>,
-    /// How often it was redriven: what follows is about this generation alone.
-    pub generation: u32,
+    /// How often it was sent again and redriven: what follows is about this generation alone.
+    pub generation: Generation,
     /// Whether it is finished, and how it ended.
     pub status: DeliveryStatus,
     /// Attempts that count towards `max_attempts`: those with an ambiguous answer.
@@ -104,7 +105,7 @@ impl DeliveryRecord {
         Self {
             rule,
             agent,
-            generation: 0,
+            generation: Generation::FIRST,
             status: DeliveryStatus::Planned,
             failed_attempts: 0,
             attempts: 0,

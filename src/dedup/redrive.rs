@@ -9,6 +9,9 @@
 //! made if the ledger surely would know of it and does not, and is what it would have been then: the same thread, the same
 //! key. So asking again, or asking for what was delivered in its time, makes nothing.
 //!
+//! A delivery is sent again on purpose by a greater [`again`](Generation::again) than the ledger has: then it is made whatever its
+//! end was, once for each number. What asks for a smaller one comes too late and changes nothing.
+//!
 //! Whatever is decided, the delivery has an end or a letter when the record has its outcome: so a letter that is marked
 //! as redriven hides no delivery that nobody makes.
 
@@ -18,6 +21,7 @@ use super::{
     decide::{Decision, decide},
     record::{DeliveryRecord, DeliveryStatus, PlannedDelivery, Record, RecordState},
 };
+use crate::event::Generation;
 
 /// Which delivery is to be made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,9 +30,9 @@ pub(crate) struct Redrive<'a> {
     pub rule: &'a str,
     /// The agent's name.
     pub agent: &'a str,
-    /// The generation that the delivery is to get: one more than it had when it was dead-lettered, or 0 when it was never
-    /// planned.
-    pub generation: u32,
+    /// The generation that the delivery is to get: one more than it had when it was dead-lettered, or the number 0 when it was
+    /// never planned or is sent again.
+    pub generation: Generation,
     /// The event is so young that the ledger has forgotten nothing of it: [`is_remembered`].
     pub is_remembered: bool,
     /// Also when the ledger does not know the event, or knows it without the delivery.
@@ -46,18 +50,18 @@ pub(crate) enum RedriveRefusal {
     TooOld,
     /// The rules of today do not ask for it.
     NotPlanned,
-    /// It is parked in the generation before: it has not ended, and is made from there.
+    /// It is parked in a generation before: it has not ended, and is made from there.
     Parked,
     /// The ledger has it in an earlier generation than the one that was dead-lettered.
     Generation {
         /// The ledger's.
-        found: u32,
+        found: Generation,
     },
 }
 
 /// Decides on an event whose record asks for a redrive; the other arguments are those of [`decide`]. A delivery that is
-/// open in the generation before, has the generation already or was accepted needs no decision of its own: then the record
-/// is one of a known event.
+/// open in the generation before, has the generation already or was accepted in this `again` needs no decision of its own:
+/// then the record is one of a known event.
 ///
 /// # Errors
 /// The delivery is not made: the record is a dead letter (`redrive_refused`).
@@ -69,7 +73,7 @@ pub(crate) fn redrive(
     now_ms: u64,
 ) -> Result<Decision, RedriveRefusal> {
     let planned = plan.iter().find(|planned| *planned.rule == *asked.rule && *planned.agent == *asked.agent);
-    let is_first = asked.generation == 0;
+    let is_first = asked.generation.number == 0;
     // What the ledger does not know is made only by force, or for the first time, and when the rules ask for it.
     let forgotten = |refusal| match planned {
         _ if is_first && !asked.is_remembered && !asked.is_forced => Err(RedriveRefusal::TooOld),
@@ -93,30 +97,42 @@ pub(crate) fn redrive(
     let is_of_the_plan = |known: &&DeliveryRecord| follows_the_rules || known.status != DeliveryStatus::Planned;
     let Some(known) = record.find(asked.rule, asked.agent).filter(is_of_the_plan) else {
         let planned = forgotten(RedriveRefusal::UnknownDelivery)?;
-        if follows_the_rules {
+        if follows_the_rules && asked.generation.again == 0 {
             // Nothing of the event has ended: all that the rules ask for is made anyway.
             return Ok(decide(Some(record), digest, plan, now_ms));
         }
-        let mut record = record.frozen();
-        record.add(planned);
-        record.raise(asked.rule, asked.agent, asked.generation);
-        record.freeze();
-        return Ok(Decision::Resume(record));
+        return Ok(Decision::Resume(raised(record, plan, planned, asked)));
     };
-    let is_next = known.generation.checked_add(1) == Some(asked.generation);
+    if asked.generation.again > known.generation.again {
+        if known.status == DeliveryStatus::Parked {
+            return Err(RedriveRefusal::Parked);
+        }
+        let planned = planned.ok_or(RedriveRefusal::NotPlanned)?;
+        return Ok(Decision::Resume(raised(record, plan, planned, asked)));
+    }
+    let is_next = known.generation.next() == Some(asked.generation);
     match known.status {
         DeliveryStatus::Delivered => Ok(decide(Some(record), digest, plan, now_ms)),
         _ if known.generation >= asked.generation => Ok(decide(Some(record), digest, plan, now_ms)),
         _ if !is_next => Err(RedriveRefusal::Generation { found: known.generation }),
         DeliveryStatus::Parked => Err(RedriveRefusal::Parked),
-        DeliveryStatus::Dead | DeliveryStatus::Planned if planned.is_none() => Err(RedriveRefusal::NotPlanned),
+        DeliveryStatus::Planned if planned.is_none() => Err(RedriveRefusal::NotPlanned),
         DeliveryStatus::Dead => {
-            let mut record = record.frozen();
-            record.raise(asked.rule, asked.agent, asked.generation);
-            Ok(Decision::Resume(record))
+            let planned = planned.ok_or(RedriveRefusal::NotPlanned)?;
+            Ok(Decision::Resume(raised(record, plan, planned, asked)))
         }
         DeliveryStatus::Planned | DeliveryStatus::Pending => Ok(decide(Some(record), digest, plan, now_ms)),
     }
+}
+
+/// The record with the delivery that is asked for, to be made in its generation. What else is to be made of the event still is.
+fn raised(record: &Record, plan: &[PlannedDelivery], planned: &PlannedDelivery, asked: &Redrive<'_>) -> Record {
+    let follows_the_rules = record.state() == RecordState::Pending;
+    let mut record = if follows_the_rules { record.replanned(plan) } else { record.frozen() };
+    record.add(planned);
+    record.raise(asked.rule, asked.agent, asked.generation);
+    record.freeze();
+    record
 }
 
 /// For how many ms after an event was published the ledger surely knows what was delivered of it: a tenth of the window is left
@@ -147,11 +163,13 @@ impl Record {
         }
     }
 
-    /// Gives a delivery that was not accepted a new generation, in which nothing was tried yet. The plan is frozen with that.
-    pub(crate) fn raise(&mut self, rule: &str, agent: &str, generation: u32) {
+    /// Gives a delivery a later generation, in which nothing was tried yet, unless it was accepted in this `again`. The plan is
+    /// frozen with that.
+    pub(crate) fn raise(&mut self, rule: &str, agent: &str, generation: Generation) {
         for delivery in &mut self.deliveries {
-            let is_before = delivery.generation < generation && delivery.status != DeliveryStatus::Delivered;
-            if is_before && delivery.key() == (rule, agent) {
+            let is_accepted =
+                delivery.status == DeliveryStatus::Delivered && delivery.generation.again == generation.again;
+            if delivery.generation < generation && !is_accepted && delivery.key() == (rule, agent) {
                 let planned = DeliveryRecord::planned(Arc::clone(&delivery.rule), Arc::clone(&delivery.agent));
                 *delivery = DeliveryRecord { generation, status: DeliveryStatus::Pending, ..planned };
             }
@@ -159,22 +177,22 @@ impl Record {
     }
 
     /// As [`is_open`](Self::is_open), for one generation of the delivery.
-    pub(crate) fn is_open_in(&self, rule: &str, agent: &str, generation: u32) -> bool {
+    pub(crate) fn is_open_in(&self, rule: &str, agent: &str, generation: Generation) -> bool {
         self.generation(rule, agent) == generation && self.is_open(rule, agent)
     }
 
     /// Whether a generation of a delivery needs nothing more: it has ended, a later one has begun since, or the agent
-    /// accepted another one.
-    pub(crate) fn has_ended_in(&self, rule: &str, agent: &str, generation: u32) -> bool {
+    /// accepted another one and it was not sent again since.
+    pub(crate) fn has_ended_in(&self, rule: &str, agent: &str, generation: Generation) -> bool {
         self.find(rule, agent).is_some_and(|known| match known.status {
-            DeliveryStatus::Delivered => true,
+            DeliveryStatus::Delivered => known.generation.again >= generation.again,
             DeliveryStatus::Dead => known.generation >= generation,
             DeliveryStatus::Planned | DeliveryStatus::Pending | DeliveryStatus::Parked => known.generation > generation,
         })
     }
 
-    /// The generation of a delivery; 0 for one that the plan does not name.
-    pub(crate) fn generation(&self, rule: &str, agent: &str) -> u32 {
-        self.find(rule, agent).map_or(0, |delivery| delivery.generation)
+    /// The generation of a delivery; the first for one that the plan does not name.
+    pub(crate) fn generation(&self, rule: &str, agent: &str) -> Generation {
+        self.find(rule, agent).map_or(Generation::FIRST, |delivery| delivery.generation)
     }
 }

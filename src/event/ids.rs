@@ -4,7 +4,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use super::model::Event;
+use super::{generation::Generation, model::Event};
 
 /// The namespace of every uuid5 of this project. Changing it would make every delivery a new one.
 const NAMESPACE: Uuid = Uuid::from_u128(0x5f0c_7f6e_1d0b_5a3c_9e42_7b9d_6a51_c0de);
@@ -30,12 +30,13 @@ pub(super) fn of_parts(parts: &[&[u8]]) -> String {
 pub struct DeliveryId(Uuid);
 
 impl DeliveryId {
-    /// uuid5 over the parts, each length-prefixed. `generation` is 0, unless the delivery is replayed on
-    /// purpose.
-    pub fn new(rule: &str, agent: &str, event_id: &str, generation: u32) -> Self {
-        let generation = generation.to_be_bytes();
-        let parts: [&[u8]; 4] = [rule.as_bytes(), agent.as_bytes(), event_id.as_bytes(), &generation];
-        Self(Uuid::new_v5(&NAMESPACE, &length_prefixed(&parts)))
+    /// uuid5 over the parts, each length-prefixed. The number of a sending is a part of its own, which only those have that
+    /// were sent again.
+    pub fn new(rule: &str, agent: &str, event_id: &str, generation: Generation) -> Self {
+        let (number, again) = (generation.number.to_be_bytes(), generation.again.to_be_bytes());
+        let parts: [&[u8]; 5] = [rule.as_bytes(), agent.as_bytes(), event_id.as_bytes(), &number, &again];
+        let parts = if generation.again == 0 { &parts[..4] } else { &parts };
+        Self(Uuid::new_v5(&NAMESPACE, &length_prefixed(parts)))
     }
 
     /// The UUID itself.

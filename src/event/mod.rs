@@ -13,6 +13,7 @@ mod decode;
 mod dialect;
 mod document;
 mod fields;
+mod generation;
 mod hints;
 mod ids;
 mod limits;
@@ -37,6 +38,7 @@ pub use decode::decode;
 pub use dialect::Dialect;
 #[cfg(feature = "service")]
 pub(crate) use document::FieldSet;
+pub use generation::Generation;
 pub use ids::{DeliveryId, digest};
 pub use limits::{DECODED_FACTOR, DEFAULT_MAX_RECORD_BYTES, Limits, MAX_HEADER_BYTES, MAX_HEADERS, RecordSize};
 pub use model::{Event, MAX_EVENT_ID_BYTES, Origin};

@@ -5,10 +5,13 @@
 
 use std::sync::Arc;
 
+use super::generation::Generation;
+
 const PREFIX: &str = "dlq-redrive-";
 const RULE: &str = "dlq-redrive-rule";
 const AGENT: &str = "dlq-redrive-agent";
 const GENERATION: &str = "dlq-redrive-generation";
+const AGAIN: &str = "dlq-redrive-again";
 const FORCE: &str = "dlq-redrive-force";
 
 /// The longest name of a rule or an agent, in bytes, as in routing files.
@@ -21,8 +24,9 @@ pub(crate) struct RedriveRequest {
     pub rule: Arc<str>,
     /// The agent's name.
     pub agent: Arc<str>,
-    /// The generation that the delivery is to get. 0: it was never planned, and is to be made for the first time.
-    pub generation: u32,
+    /// The generation that the delivery is to get. [`Generation::FIRST`]: it was never planned, and is to be made for the first
+    /// time. One that is sent again begins with the number 0.
+    pub generation: Generation,
     /// Also when the ledger does not know the event.
     pub is_forced: bool,
 }
@@ -39,12 +43,13 @@ impl RedriveRequest {
     ) -> Option<Result<Self, BadRedrive>> {
         let mut own = headers.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).peekable();
         own.peek()?;
-        let (mut rule, mut agent, mut generation, mut force) = (None, None, None, None);
+        let (mut rule, mut agent, mut generation, mut again, mut force) = (None, None, None, None, None);
         for (name, value) in own {
             let (slot, name) = match name {
                 RULE => (&mut rule, RULE),
                 AGENT => (&mut agent, AGENT),
                 GENERATION => (&mut generation, GENERATION),
+                AGAIN => (&mut again, AGAIN),
                 FORCE => (&mut force, FORCE),
                 // Of a later version.
                 _ => continue,
@@ -60,10 +65,13 @@ impl RedriveRequest {
             Ok(Self {
                 rule: required(rule, RULE)?,
                 agent: required(agent, AGENT)?,
-                generation: generation
-                    .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
-                    .and_then(|text| text.parse().ok())
-                    .ok_or(BadRedrive(GENERATION))?,
+                generation: Generation {
+                    again: match again {
+                        None => 0,
+                        Some(text) => number(text).filter(|again| *again > 0).ok_or(BadRedrive(AGAIN))?,
+                    },
+                    number: generation.and_then(number).ok_or(BadRedrive(GENERATION))?,
+                },
                 is_forced: match force {
                     None => false,
                     Some("true") => true,
@@ -79,13 +87,21 @@ impl RedriveRequest {
         let mut headers = vec![
             (RULE.to_owned(), self.rule.to_string()),
             (AGENT.to_owned(), self.agent.to_string()),
-            (GENERATION.to_owned(), self.generation.to_string()),
+            (GENERATION.to_owned(), self.generation.number.to_string()),
         ];
+        if self.generation.again > 0 {
+            headers.push((AGAIN.to_owned(), self.generation.again.to_string()));
+        }
         if self.is_forced {
             headers.push((FORCE.to_owned(), "true".to_owned()));
         }
         headers.into_iter().map(|(name, value)| (name, Some(value.into_bytes()))).collect()
     }
+}
+
+/// A number without a sign.
+fn number<N: std::str::FromStr>(text: &str) -> Option<N> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 #[cfg(test)]
@@ -99,15 +115,17 @@ mod tests {
     }
 
     fn request() -> RedriveRequest {
-        RedriveRequest { rule: "all".into(), agent: "audit".into(), generation: 7, is_forced: false }
+        RedriveRequest { rule: "all".into(), agent: "audit".into(), generation: 7.into(), is_forced: false }
     }
 
     #[test]
     fn a_request_is_read_as_it_was_written() {
         for request in [
             request(),
-            RedriveRequest { generation: 0, ..request() },
-            RedriveRequest { is_forced: true, generation: u32::MAX, ..request() },
+            RedriveRequest { generation: Generation::FIRST, ..request() },
+            RedriveRequest { is_forced: true, generation: u32::MAX.into(), ..request() },
+            RedriveRequest { generation: Generation { again: 1, number: 0 }, ..request() },
+            RedriveRequest { generation: Generation { again: u16::MAX, number: 3 }, ..request() },
         ] {
             let mut headers = request.headers();
             headers.insert(0, ("event_id".into(), Some(b"e".to_vec())));
@@ -120,12 +138,16 @@ mod tests {
 
     #[test]
     fn a_request_without_one_of_its_headers_is_none_and_names_it() {
-        let forced = RedriveRequest { is_forced: true, ..request() }.headers();
+        let generation = Generation { again: 2, number: 7 };
+        let forced = RedriveRequest { is_forced: true, generation, ..request() }.headers();
         for at in 0..forced.len() {
             let name = &forced[at].0;
             let mut wrong = vec![None, Some(b"\xff".to_vec()), Some(vec![]), Some(vec![b'9'; 65])];
             if name == GENERATION {
                 wrong.extend([&b"-1"[..], b"+1", b"4294967296", b"one"].map(|text| Some(text.to_vec())));
+            }
+            if name == AGAIN {
+                wrong.extend([&b"0"[..], b"-1", b"+1", b"65536", b"one"].map(|text| Some(text.to_vec())));
             }
             for value in wrong {
                 let mut headers = forced.clone();
@@ -138,14 +160,14 @@ mod tests {
             assert!(read(&twice).unwrap().is_err());
             let mut absent = forced.clone();
             absent.remove(at);
-            assert_eq!(read(&absent).unwrap().is_ok(), name == FORCE);
+            assert_eq!(read(&absent).unwrap().is_ok(), [FORCE, AGAIN].contains(&name.as_str()));
         }
     }
 
     proptest! {
         #[test]
         fn no_headers_make_the_reader_panic(
-            names in prop::collection::vec(prop::sample::select(vec![RULE, AGENT, GENERATION, FORCE, PREFIX, "x"]), 0..8),
+            names in prop::collection::vec(prop::sample::select(vec![RULE, AGENT, GENERATION, AGAIN, FORCE, PREFIX, "x"]), 0..8),
             values in prop::collection::vec(prop::option::of(prop::collection::vec(any::<u8>(), 0..70)), 8),
         ) {
             let headers: Vec<_> = names.into_iter().map(str::to_owned).zip(values).collect();

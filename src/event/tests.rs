@@ -121,12 +121,20 @@ fn every_kind_of_poison_is_named() {
 
 #[test]
 fn a_delivery_id_tells_its_parts_apart_and_never_changes() {
-    let id = DeliveryId::new("rule", "agent", "event", 0);
-    assert_eq!(id, DeliveryId::new("rule", "agent", "event", 0));
-    assert_ne!(id, DeliveryId::new("rulea", "gent", "event", 0));
-    assert_ne!(id, DeliveryId::new("rule", "agent", "event", 1));
+    let id = DeliveryId::new("rule", "agent", "event", Generation::FIRST);
+    assert_eq!(id, DeliveryId::new("rule", "agent", "event", Generation::FIRST));
+    assert_ne!(id, DeliveryId::new("rulea", "gent", "event", Generation::FIRST));
+    assert_ne!(id, DeliveryId::new("rule", "agent", "event", 1.into()));
+    let again = [(1, 0), (2, 0), (1, 1), (256, 0)].map(|(again, number)| Generation { again, number });
+    let all: std::collections::HashSet<_> =
+        again.iter().map(|again| DeliveryId::new("rule", "agent", "event", *again)).collect();
+    assert_eq!((all.len(), all.contains(&id)), (again.len(), false));
     // Pinned: a change of this value would run every agent again after an upgrade.
     assert_eq!(id.to_string(), "4184525d-c487-542a-8d48-2d6e62e9312d");
+    let again = DeliveryId::new("rule", "agent", "event", Generation { again: 1, number: 0 });
+    assert_eq!(again.to_string(), "24546ac0-5796-56ba-bad4-11cb12243e6c");
+    let seven = DeliveryId::new("rule", "agent", "event", 7.into());
+    assert_eq!(seven.to_string(), "a4d3b63a-b082-51bf-8e6c-18e84ba94b22");
 }
 
 #[test]

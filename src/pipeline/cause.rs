@@ -122,6 +122,9 @@ impl Cause {
                 request does not say how old it is. Find out whether the agent has it, and ask again if not: with \
                 `replay --deliver --done --force`"
                 .to_owned(),
+            RedriveRefusal::Parked if generation.again > 0 => "the delivery is parked, and is made when its agent works again: \
+                redrive this dead letter after that if it is to be made once more"
+                .to_owned(),
             RedriveRefusal::Parked => "the delivery is parked, and is made when its agent works again: there is nothing to \
                 redrive"
                 .to_owned(),

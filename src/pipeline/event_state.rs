@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::{clock::now_ms, context::PipelineContext, cost, rules::RulesVersion};
 use crate::{
     dedup::{DeliveryRecord, DeliveryStatus, FailureRecord, LedgerError, Record, RunRecord, Source},
-    event::{BYTE_ORDER_MARK, BadRedrive, Event, Origin, Poison, RedriveRequest},
+    event::{BYTE_ORDER_MARK, BadRedrive, Event, Generation, Origin, Poison, RedriveRequest},
     kafka::{Acks, OwnedHeader, Ownership, Ticket},
     sync::Mutex,
 };
@@ -77,11 +77,11 @@ struct Known {
     merged: u64,
 }
 
-/// A delivery that was redriven.
+/// A delivery that was redriven or sent again.
 struct Redriven {
     rule: Arc<str>,
     agent: Arc<str>,
-    generation: u32,
+    generation: Generation,
 }
 
 /// An event with deliveries.
@@ -91,7 +91,7 @@ pub(super) struct EventState {
     /// The rules that planned its deliveries.
     pub(super) version: Arc<RulesVersion>,
     known: Mutex<Known>,
-    /// Those of its deliveries that were redriven. It makes no other generation of them, which is another event in flight.
+    /// Those of its deliveries that were redriven or sent again. It makes no other generation of them, which is another event in flight.
     generations: Box<[Redriven]>,
     ticket: Mutex<Option<Ticket>>,
     ownership: Arc<Ownership>,
@@ -113,7 +113,7 @@ impl EventState {
         record.record_source(Source { topic, partition, offset });
         // What an earlier process planned may be more than the rules ask for now.
         arrival.ticket.charge(deliveries.saturating_sub(arrival.plan.len()) as u64 * cost::DELIVERY);
-        let redriven = record.deliveries().iter().filter(|delivery| delivery.generation > 0);
+        let redriven = record.deliveries().iter().filter(|delivery| delivery.generation != Generation::FIRST);
         let named = |one: &DeliveryRecord| Redriven {
             rule: Arc::clone(&one.rule),
             agent: Arc::clone(&one.agent),
@@ -159,10 +159,10 @@ impl EventState {
         read(&self.known.lock().record)
     }
 
-    /// How often a delivery was redriven.
-    pub(super) fn generation(&self, rule: &str, agent: &str) -> u32 {
+    /// Which time a delivery is made.
+    pub(super) fn generation(&self, rule: &str, agent: &str) -> Generation {
         let found = self.generations.iter().find(|one| *one.rule == *rule && *one.agent == *agent);
-        found.map_or(0, |one| one.generation)
+        found.map_or(Generation::FIRST, |one| one.generation)
     }
 
     /// Changes what is known of a delivery, unless it has a later generation by now.

@@ -8,7 +8,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     dedup::Record,
-    event::{Event, EventType, Origin, Projected},
+    event::{Event, EventType, Generation, Origin, Projected},
     kafka::DeadLetter,
 };
 
@@ -28,8 +28,8 @@ pub(super) struct LoggedDelivery<'a> {
     pub(super) event: &'a Event,
     pub(super) rule: &'a str,
     pub(super) agent: &'a str,
-    /// How often it was redriven.
-    pub(super) generation: u32,
+    /// Which time it is made.
+    pub(super) generation: Generation,
 }
 
 /// What a dead letter is about, beside its record.
@@ -41,8 +41,8 @@ pub(super) struct Subject<'a> {
     pub(super) event: Option<&'a Event>,
     /// The rule and the agent; `None` when the whole event is a dead letter.
     pub(super) delivery: Option<(&'a Arc<str>, &'a Arc<str>)>,
-    /// How often the delivery was redriven.
-    pub(super) generation: u32,
+    /// Which time the delivery is made.
+    pub(super) generation: Generation,
     /// The endpoint that may have it.
     pub(super) sent_to: Option<NonZeroU64>,
     /// Attempts that were made.
@@ -76,6 +76,7 @@ impl OutcomeLog {
             rule = of.rule,
             agent = of.agent,
             generation = redriven(of.generation),
+            again = sent_again(of.generation),
             thread_id,
             run_id,
             attempt,
@@ -95,6 +96,7 @@ impl OutcomeLog {
             rule = of.rule,
             agent = of.agent,
             generation = redriven(of.generation),
+            again = sent_again(of.generation),
             parked_offset,
             "delivery parked"
         );
@@ -129,15 +131,20 @@ impl OutcomeLog {
             self.failures, warn, event_id = subject.event_id, workflow_id = workflow_id.as_deref(),
             workflow_run_id = workflow_run_id.as_deref(), topic = %origin.topic, partition = origin.partition,
             offset = origin.offset, rule = letter.rule, agent = letter.agent,
-            generation = redriven(subject.generation), attempts, status = letter.status,
+            generation = redriven(subject.generation), again = sent_again(subject.generation), attempts, status = letter.status,
             reason = letter.reason, error = letter.error, "dead letter"
         );
     }
 }
 
-/// The generation of a delivery that was redriven.
-fn redriven(generation: u32) -> Option<u32> {
-    (generation > 0).then_some(generation)
+/// The number of a delivery that was redriven.
+fn redriven(generation: Generation) -> Option<u32> {
+    Some(generation.number).filter(|number| *number > 0)
+}
+
+/// The number of a delivery that was sent again.
+fn sent_again(generation: Generation) -> Option<u16> {
+    Some(generation.again).filter(|again| *again > 0)
 }
 
 /// What an event is called.

@@ -52,16 +52,17 @@ mod tests {
     use tokio::time::{sleep, timeout};
 
     use super::*;
+    use crate::event::Generation;
 
     #[tokio::test(start_paused = true)]
     async fn attempts_of_one_delivery_are_made_one_after_the_other() {
         let under_way = Arc::new(UnderWay::default());
-        let id = |event: &str| DeliveryId::new("rule", "agent", event, 0);
+        let id = |event: &str| DeliveryId::new("rule", "agent", event, Generation::FIRST);
         let first = under_way.enter(id("one")).await;
         drop(timeout(Duration::from_secs(1), under_way.enter(id("two"))).await.unwrap());
         let waits = tokio::spawn({
             let under_way = Arc::clone(&under_way);
-            async move { drop(under_way.enter(DeliveryId::new("rule", "agent", "one", 0)).await) }
+            async move { drop(under_way.enter(DeliveryId::new("rule", "agent", "one", Generation::FIRST)).await) }
         });
         sleep(Duration::from_secs(1)).await;
         assert!(!waits.is_finished());

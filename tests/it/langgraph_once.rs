@@ -9,6 +9,7 @@ use std::{
 use crate::kit::{
     Bridge, BridgeSetup, FaultPlan, FaultProxy, LangGraph, PATIENCE, TestEvent,
     bridge::LONG_SESSION,
+    commands::{beside, until_kafka_answers},
     event, kafka,
     once::{
         EVENTS, HOLD, MAX_REQUEST_LIFETIME, TIMEOUT, all_committed, histogram, publish_twice, routing, routing_with,
@@ -139,6 +140,44 @@ fn a_ledger_that_was_deleted_doubles_no_graph() {
     bridge.stop();
     langgraph.wait_idle(PATIENCE);
     assert_eq!(histogram(&langgraph.executions_of(&prefix)), BTreeMap::from([(1, 50)]));
+}
+
+#[test]
+fn every_graph_runs_once_more_for_each_number_through_a_kill() {
+    const SENT: usize = 100;
+    let (kafka, langgraph) = (kafka(), LangGraph::start());
+    let topic = kafka.topic("again", 4);
+    let prefix = unique("again");
+    let events: Vec<_> = (0..SENT).map(|n| event(&format!("{prefix}-{n:02}"))).collect();
+    kafka.produce_all(&topic, events.iter().map(TestEvent::record));
+    let rules = routing(&langgraph.url());
+    let mut bridge = BridgeSetup::new(kafka, &topic).config(&nothing_is_parked()).routing(&rules).start();
+    all_committed(kafka, bridge.group(), &topic);
+    langgraph.wait_idle(PATIENCE);
+    assert_eq!(histogram(&langgraph.executions_of(&prefix)), BTreeMap::from([(1, SENT)]));
+    for again in [1, 2] {
+        let number = again.to_string();
+        let arguments = ["replay", "--deliver", "--since", "1h", "--rule", "analyse", "--again", &number, "--yes"];
+        let (code, stdout, stderr) = until_kafka_answers("the command", || beside(&bridge, &arguments));
+        assert_eq!((code, stdout.lines().count()), (Some(0), SENT), "{stderr}");
+        assert!(stderr.contains("LangGraph: it runs again for each, in another thread"), "{stderr}");
+        poll(PATIENCE, "some ran again", || {
+            let ran: usize = langgraph.executions_of(&prefix).values().sum();
+            when(ran >= again * SENT + SENT / 4, ran)
+        });
+        bridge.kill9();
+        println!("killed after {} runs", langgraph.executions_of(&prefix).values().sum::<usize>());
+        bridge.start_again();
+        all_committed(kafka, bridge.group(), &topic);
+        langgraph.wait_idle(PATIENCE);
+        assert_eq!(histogram(&langgraph.executions_of(&prefix)), BTreeMap::from([(1 + again, SENT)]));
+    }
+    let mut threads: Vec<_> =
+        langgraph.executed().iter().filter_map(|run| run["thread_id"].as_str().map(str::to_owned)).collect();
+    threads.sort();
+    threads.dedup();
+    assert_eq!(threads.len(), 3 * SENT, "each in a thread of its own");
+    bridge.stop();
 }
 
 #[test]

@@ -78,6 +78,14 @@ fn every_command_in_the_documents_is_one_that_a_test_runs() {
             "workflow-bridge replay --deliver --since 24h --rule late-loads --yes --rate 50",
             "replay_deliver.rs, with another rule and rate",
         ),
+        (
+            "workflow-bridge replay --deliver --since 24h --rule late-loads --again 1 --dry-run",
+            "replay_deliver.rs, with another rule and without --dry-run",
+        ),
+        (
+            "workflow-bridge replay --deliver --since 24h --rule late-loads --again 1 --yes",
+            "replay_deliver.rs, with another rule",
+        ),
         ("mv data data.bad", "ledger.rs"),
         ("curl -X POST 'http://127.0.0.1:9464/api/reload?dry_run=true'", "reload.rs, with another client"),
         ("workflow-bridge check --routing routing.new --against routing", "check_output.rs"),

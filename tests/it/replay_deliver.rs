@@ -40,18 +40,36 @@ fn once<'a>(events: impl IntoIterator<Item = &'a TestEvent>) -> BTreeMap<String,
     events.into_iter().map(|event| (event.id().to_owned(), 1)).collect()
 }
 
-#[test]
-fn events_of_before_go_to_a_new_rule_once_through_a_kill_and_with_two_replicas() {
-    let (a, b) = (HttpAgent::start(), HttpAgent::start());
-    let (topic, group) = (kafka().topic("deliver", 4), unique("deliver"));
-    let before = rules([&a, &b], false);
-    let start = || BridgeSetup::new(kafka(), &topic).group(&group).config(LONG_SESSION).routing(&before).start();
-    let mut bridges = [start(), start()];
+/// Two replicas that share the topic's partitions.
+fn two_replicas(topic: &str, group: &str, rules: &str) -> [Bridge; 2] {
+    let start = || BridgeSetup::new(kafka(), topic).group(group).config(LONG_SESSION).routing(rules).start();
+    let bridges = [start(), start()];
     poll(PATIENCE, "both have a share", || {
         let shares: Vec<_> =
             bridges.iter().map(|one| one.status()["consumer"]["assigned"].as_array().map_or(0, Vec::len)).collect();
         when(shares == [2, 2], shares)
     });
+    bridges
+}
+
+/// Starts a command that publishes 200 requests a second, and kills it when the agent has got 50 more.
+fn kill_half_way(bridge: &Bridge, arguments: &[&str], agent: &HttpAgent) {
+    let before = agent.count();
+    let mut slow = command(bridge, arguments);
+    slow.args(["--rate", "200"]);
+    let mut killed = Process::spawn("the command", &slow, Arc::new(Log::default()));
+    let arrived = || agent.count() - before;
+    poll(PATIENCE, "some are delivered", || when(arrived() >= 50 || killed.exit_status().is_some(), arrived()));
+    killed.kill();
+    println!("{} had arrived when the command was killed", arrived());
+}
+
+#[test]
+fn events_of_before_go_to_a_new_rule_once_through_a_kill_and_with_two_replicas() {
+    let (a, b) = (HttpAgent::start(), HttpAgent::start());
+    let (topic, group) = (kafka().topic("deliver", 4), unique("deliver"));
+    let before = rules([&a, &b], false);
+    let mut bridges = two_replicas(&topic, &group, &before);
     let missed: Vec<_> =
         events("missed", EVENTS).into_iter().map(|event| event.event_type("WORKFLOW_FAILED")).collect();
     let early = events("early", 20);
@@ -80,13 +98,7 @@ fn events_of_before_go_to_a_new_rule_once_through_a_kill_and_with_two_replicas()
     assert_eq!((code, stdout.lines().count()), (Some(0), 3), "{stdout}{stderr}");
 
     let wanted = ["--rule", "late", "--yes"];
-    let mut slow = command(&bridges[0], &wanted);
-    slow.args(["--rate", "200"]);
-    let mut killed = Process::spawn("the command", &slow, Arc::new(Log::default()));
-    let arrived = || a.count() - early.len();
-    poll(PATIENCE, "some are delivered", || when(arrived() >= 50 || killed.exit_status().is_some(), arrived()));
-    killed.kill();
-    println!("{} of {EVENTS} had arrived when the command was killed", arrived());
+    kill_half_way(&bridges[0], &wanted, &a);
     let (code, stdout, stderr) = run(&bridges[0], &[&wanted[..], &["-o", "json"]].concat());
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stdout.lines().count() < EVENTS, "it goes on where the other one ended: {}", stdout.lines().count());
@@ -119,6 +131,63 @@ fn events_of_before_go_to_a_new_rule_once_through_a_kill_and_with_two_replicas()
     kafka().wait_committed(&group, &topic, PATIENCE);
     let all = once(missed.iter().chain(&early).chain([&one]));
     assert_eq!((a.sent_by_event(), b.sent_by_event()), (all.clone(), all));
+    let letters = format!("{topic}.dlq");
+    assert!(!kafka().topic_exists(&letters) || kafka().read_all(&letters).is_empty(), "nothing was refused");
+    for bridge in &mut bridges {
+        bridge.stop();
+    }
+}
+
+#[test]
+fn what_was_accepted_is_sent_again_once_for_each_number_through_a_kill_and_with_two_replicas() {
+    const SENT: usize = 200;
+    let (a, b) = (HttpAgent::start(), HttpAgent::start());
+    let (topic, group) = (kafka().topic("again", 4), unique("again"));
+    let mut bridges = two_replicas(&topic, &group, &rules([&a, &b], true));
+    let sent: Vec<_> = events("sent", SENT).into_iter().map(|event| event.event_type("WORKFLOW_FAILED")).collect();
+    kafka().produce_all(&topic, sent.iter().map(TestEvent::record));
+    kafka().wait_committed(&group, &topic, PATIENCE);
+    let times = |count: usize| once(&sent).into_keys().map(|id| (id, count)).collect::<BTreeMap<_, _>>();
+    assert_eq!((a.sent_by_event(), b.sent_by_event()), (times(1), times(1)));
+
+    let (code, stdout, stderr) = run(&bridges[0], &["--rule", "late", "--again", "1"]);
+    assert!(code == Some(64) && stdout.is_empty(), "{stdout}{stderr}");
+    for says in ["each of these agents runs again", "200: late for a (HTTP: it gets each again", "--yes publishes"] {
+        assert!(stderr.contains(says), "{says}: {stderr}");
+    }
+    let first = ["--rule", "late", "--again", "1", "--yes"];
+    kill_half_way(&bridges[0], &first, &a);
+    let (code, stdout, stderr) = run(&bridges[0], &[&first[..], &["-o", "json"]].concat());
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.lines().count() < SENT, "it goes on where the other one ended: {}", stdout.lines().count());
+    let line: Value = serde_json::from_str(stdout.lines().next().unwrap_or_default()).expect("a line is JSON");
+    assert_eq!((&line["action"], &line["again"]), (&"asked for".into(), &1.into()), "{line}");
+    kafka().wait_committed(&group, &topic, PATIENCE);
+    assert_eq!((a.sent_by_event(), b.sent_by_event()), (times(2), times(1)), "each once more, and nothing else");
+
+    // The same number sends nothing twice, though it is asked for.
+    let (code, stdout, stderr) = run(&bridges[0], &first);
+    assert!(code == Some(0) && stdout.is_empty(), "{stdout}{stderr}");
+    assert!(stderr.contains("asked for before with --again 1: a greater number"), "{stderr}");
+    let (code, stdout, stderr) = run(&bridges[1], &[&first[..], &["--done"]].concat());
+    assert_eq!((code, stdout.lines().count()), (Some(0), SENT), "{stderr}");
+    assert!(stdout.lines().all(|line| line.ends_with("late for a, again 1")), "{stdout}");
+    // Nor does the same request without a number.
+    let (code, _, stderr) = run(&bridges[1], &["--rule", "late", "--yes"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    kafka().wait_committed(&group, &topic, PATIENCE);
+    assert_eq!((a.sent_by_event(), b.sent_by_event()), (times(2), times(1)));
+
+    let (code, _, stderr) = run(&bridges[1], &["--rule", "late", "--again", "2", "--yes"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    kafka().wait_committed(&group, &topic, PATIENCE);
+    assert_eq!((a.sent_by_event(), b.sent_by_event()), (times(3), times(1)));
+    assert!(a.keys_by_event().values().all(|keys| keys.len() == 3), "another Idempotency-Key each time");
+    // One that comes too late changes nothing.
+    let (code, _, stderr) = run(&bridges[0], &[&first[..], &["--done"]].concat());
+    assert_eq!(code, Some(0), "{stderr}");
+    kafka().wait_committed(&group, &topic, PATIENCE);
+    assert_eq!(a.sent_by_event(), times(3));
     let letters = format!("{topic}.dlq");
     assert!(!kafka().topic_exists(&letters) || kafka().read_all(&letters).is_empty(), "nothing was refused");
     for bridge in &mut bridges {

@@ -40,22 +40,27 @@ rules:
 async fn a_delivery_whose_thread_has_a_run_may_run_twice() {
     let (check, server) = check().await;
     let analyst = ("all", "analyst");
-    assert_eq!(check.check(event(), origin(), analyst, (0, None)).await, Ok(()));
-    let delivery = check.delivery(event(), origin(), analyst, 0).unwrap();
+    assert_eq!(check.check(event(), origin(), analyst, (Generation::FIRST, None)).await, Ok(()));
+    let delivery = check.delivery(event(), origin(), analyst, Generation::FIRST).unwrap();
     let agent = &check.agents["analyst"];
     let answer = agent.attempt(&mut agent.session(), &delivery).await;
     assert!(matches!(answer, Answer::Accepted { .. }), "{answer:?}");
     let posts = || server.requests().iter().filter(|request| request.method == "POST").count();
     let posted = posts();
-    let found = check.check(event(), origin(), analyst, (0, None)).await;
+    let found = check.check(event(), origin(), analyst, (Generation::FIRST, None)).await;
     let Err(Hindrance::MayRunTwice(text)) = found else { panic!("{found:?}") };
     assert!(text.contains(&delivery.id.to_string()) && text.contains("has the run"), "{text}");
     assert_eq!(
-        check.check(event(), origin(), analyst, (1, None)).await,
+        check.check(event(), origin(), analyst, (1.into(), None)).await,
         Ok(()),
         "another generation has another thread"
     );
-    assert_eq!(check.check(event(), origin(), ("all", "audit"), (0, None)).await, Ok(()), "HTTP has no runs");
+    assert_eq!(check.check(event(), origin(), analyst, (Generation { again: 1, number: 0 }, None)).await, Ok(()));
+    assert_eq!(
+        check.check(event(), origin(), ("all", "audit"), (Generation::FIRST, None)).await,
+        Ok(()),
+        "HTTP has no runs"
+    );
     assert_eq!(posts(), posted, "the look changes nothing");
 }
 
@@ -64,7 +69,7 @@ async fn what_the_rules_do_not_ask_for_is_not_redriven() {
     let (check, _server) = check().await;
     for delivery in [("others", "analyst"), ("all", "nobody"), ("nothing", "analyst")] {
         assert_eq!(
-            check.check(event(), origin(), delivery, (0, None)).await,
+            check.check(event(), origin(), delivery, (Generation::FIRST, None)).await,
             Err(Hindrance::NotPlanned),
             "{delivery:?}"
         );
@@ -80,13 +85,17 @@ async fn what_may_have_run_on_another_server_may_run_twice() {
         Some(EndpointId::of(&spec.endpoint).number())
     };
     let (analyst, audit) = (("all", "analyst"), ("all", "audit"));
-    let checked = check.check(event(), origin(), analyst, (0, endpoint(&other, "analyst"))).await;
+    let checked = check.check(event(), origin(), analyst, (Generation::FIRST, endpoint(&other, "analyst"))).await;
     assert!(matches!(&checked, Err(Hindrance::MayRunTwice(text)) if text.contains("another server")), "{checked:?}");
     for (delivery, sent_to) in [
         (analyst, endpoint(&check, "analyst")),
         (analyst, endpoint(&other, "audit")),
         (audit, endpoint(&other, "audit")),
     ] {
-        assert_eq!(check.check(event(), origin(), delivery, (0, sent_to)).await, Ok(()), "{delivery:?} {sent_to:?}");
+        assert_eq!(
+            check.check(event(), origin(), delivery, (Generation::FIRST, sent_to)).await,
+            Ok(()),
+            "{delivery:?} {sent_to:?}"
+        );
     }
 }

@@ -164,7 +164,8 @@ impl<'a> Batch<'a> {
         let (rule, agent) = audit.delivery.clone().unzip();
         let line = json!({
             "letter": audit.letter, "action": action, "event_id": audit.event_id, "rule": rule, "agent": agent,
-            "generation": audit.generation, "to": audit.to, "error": error,
+            "generation": audit.generation.map(|generation| generation.number),
+            "again": audit.generation.map(|generation| generation.again), "to": audit.to, "error": error,
         });
         output::result(format_args!("{line}"));
     }

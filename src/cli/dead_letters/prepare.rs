@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{super::output, pass::Context, select::Letter};
 use crate::{
     bridge::{Hindrance, RedriveCheck},
-    event::{Dialect, Event, Limits, Origin, RedriveRequest},
+    event::{Dialect, Event, Generation, Limits, Origin, RedriveRequest},
     kafka::{Mark, MarkKind, Outgoing},
     yaml::excerpt,
 };
@@ -29,7 +29,7 @@ pub(super) struct Audit {
     pub(super) event_id: Option<String>,
     pub(super) delivery: Option<(String, String)>,
     /// The generation that the delivery gets.
-    pub(super) generation: Option<u32>,
+    pub(super) generation: Option<Generation>,
     /// Where the record is published.
     pub(super) to: Option<String>,
 }
@@ -115,7 +115,7 @@ pub(super) fn redrive(
             Err(Hindrance::MayRunTwice(_)) if is_forced => {}
             Err(hindrance) => return Err(hindrance.to_string()),
         }
-        let generation = generation.checked_add(1).ok_or("it was redriven too often")?;
+        let generation = generation.next().ok_or("it was redriven too often")?;
         let request = RedriveRequest { rule: rule.into(), agent: agent.into(), generation, is_forced };
         headers.extend(request.headers());
         next = Some(generation);
@@ -222,7 +222,7 @@ mod tests {
             value: Some(b"{}".to_vec()),
             headers: vec![("h".to_owned(), None); headers],
         };
-        let request = RedriveRequest { rule: "r".into(), agent: "a".into(), generation: 1, is_forced: true };
+        let request = RedriveRequest { rule: "r".into(), agent: "a".into(), generation: 1.into(), is_forced: true };
         for (headers, is_taken) in [(995, true), (996, true), (997, false), (1_000, false)] {
             let mut record = with(headers);
             record.headers.extend(request.headers());

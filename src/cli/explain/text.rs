@@ -121,6 +121,9 @@ fn describe_delivery(text: &mut String, delivery: &Value) {
     if delivery["generation"].as_u64().is_some_and(|generation| generation > 0) {
         let _ = write!(text, ", generation {}", value("generation"));
     }
+    if delivery["again"].as_u64().is_some_and(|again| again > 0) {
+        let _ = write!(text, ", sent again {}", value("again"));
+    }
     if has("ended") {
         let _ = write!(text, ", {}", value("ended"));
     }

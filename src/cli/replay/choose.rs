@@ -7,7 +7,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use crate::{
-    event::{DeliveryId, Limits, Raw, RedriveRequest, recorded_ms},
+    event::{DeliveryId, Generation, Limits, Raw, RedriveRequest, recorded_ms},
     kafka::Scanned,
     routing::{Matched, Routing, Rule},
 };
@@ -31,6 +31,8 @@ pub(super) struct Selection<'r> {
     pub(super) remembered_since_ms: i64,
     /// Also those.
     pub(super) is_forced: bool,
+    /// What the deliveries are asked for in.
+    pub(super) generation: Generation,
     pub(super) limits: Limits,
 }
 
@@ -63,7 +65,8 @@ pub(super) struct AskedFor(HashSet<DeliveryId>);
 impl AskedFor {
     /// False when it was asked for before.
     fn add(&mut self, rule: &str, agent: &str, event_id: &str) -> bool {
-        let id = DeliveryId::new(rule, agent, event_id, 0);
+        // All are of one generation.
+        let id = DeliveryId::new(rule, agent, event_id, Generation::FIRST);
         if self.0.len() < MAX_KNOWN { self.0.insert(id) } else { !self.0.contains(&id) }
     }
 }
@@ -74,7 +77,7 @@ impl Selection<'_> {
         let headers: Vec<_> = record.headers.iter().collect();
         let Some(request) = RedriveRequest::read(headers.iter().copied()) else { return false };
         if let Ok(request) = request
-            && request.generation == 0
+            && request.generation == self.generation
             && let Some(event) = self.read(record, &headers, self.routing)
         {
             asked.add(&request.rule, &request.agent, id(&event));

@@ -1,4 +1,5 @@
-//! `replay --deliver`: asks the running bridges for deliveries that their rules did not plan when the events were read.
+//! `replay --deliver`: asks the running bridges for deliveries that their rules did not plan when the events were read, or with
+//! `--again` for each once more.
 //!
 //! Reads the topic for what was asked for before (not with `--done`), for how much there is to ask for, and then to publish. It may be
 //! killed at any moment and started again: what was published is seen in the topic, and the ledger decides in any case.
@@ -22,7 +23,7 @@ use crate::{
         since::{Since, since},
     },
     config::Config,
-    event::Limits,
+    event::{Generation, Limits},
     kafka::{ScanProgress, Scanned},
     routing::Routing,
     yaml::suggestion,
@@ -38,6 +39,9 @@ pub(super) struct Deliver {
     /// Only deliveries to this agent; may be repeated
     #[arg(long, value_name = "NAME", requires = "deliver")]
     agent: Vec<String>,
+    /// Send also what was delivered before: each delivery once more for each number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), requires = "deliver")]
+    again: Option<u16>,
     /// Only records of before: a time, or how long ago
     #[arg(long, value_name = "TIME", value_parser = since, requires = "deliver")]
     until: Option<Since>,
@@ -92,6 +96,7 @@ impl Deliver {
             until_ms: self.until.map(|until| until.before(now).as_millisecond()),
             remembered_since_ms: now.as_millisecond().saturating_sub_unsigned(remembered_ms(config.dedup_window)),
             is_forced: self.force,
+            generation: Generation { again: self.again.unwrap_or_default(), number: 0 },
             limits: Limits::new(budget.max_record_bytes, budget.max_bytes),
         };
         let mut before = AskedFor::default();
@@ -125,7 +130,7 @@ impl Deliver {
             }
             ControlFlow::Continue(())
         })?;
-        Self::say(routing, &counts, &seen, asked);
+        Self::say((routing, selection.generation.again), &counts, &seen, asked);
         Ok(counts)
     }
 
@@ -136,8 +141,8 @@ impl Deliver {
         before: &mut AskedFor,
         interrupt: &Interrupt,
     ) -> Result<ExitCode, ExitCode> {
-        let how = (self.rate, asked.limit, self.dry_run, self.force);
-        let mut sending = Sending::new(asked.config, interrupt, asked.as_json, how)?;
+        let (pace, what) = ((self.rate, asked.limit, self.dry_run), (selection.generation, self.force));
+        let mut sending = Sending::new(asked.config, interrupt, asked.as_json, pace, what)?;
         let mut failed = None;
         let read = scan(asked, interrupt, "published from", &mut |record| {
             for chosen in selection.choose(record, before, &mut Seen::default()) {
@@ -181,7 +186,7 @@ impl Deliver {
     }
 
     /// How much there is to ask for, and what may run twice.
-    fn say(routing: &Routing, counts: &Counts, seen: &Seen, asked: &Asked<'_>) {
+    fn say((routing, again): (&Routing, u16), counts: &Counts, seen: &Seen, asked: &Asked<'_>) {
         let all: u64 = counts.values().sum();
         let (topics, since) = (asked.config.kafka.topics.join(", "), asked.since);
         output::note(format_args!(
@@ -189,17 +194,32 @@ impl Deliver {
             counted(all, "delivery"),
             counted(seen.events, "event")
         ));
+        if again > 0 {
+            output::note(format_args!(
+                "  sent again ({again}), whatever was delivered before: each of these agents runs again"
+            ));
+        }
         for ((rule, agent), count) in counts {
             let is_found_again = routing.agent(agent).is_some_and(|spec| spec.endpoint.is_found_again());
-            let twice = if is_found_again {
-                "LangGraph: its run is found again, so no event runs twice"
-            } else {
-                "HTTP: after a crash between its answer and the ledger it gets the event twice, with the same Idempotency-Key"
+            let twice = match (again > 0, is_found_again) {
+                (true, true) => "LangGraph: it runs again for each, in another thread",
+                (true, false) => "HTTP: it gets each again, with another Idempotency-Key",
+                (false, true) => "LangGraph: its run is found again, so no event runs twice",
+                (false, false) => {
+                    "HTTP: after a crash between its answer and the ledger it gets the event twice, with the same Idempotency-Key"
+                }
             };
             output::note(format_args!("  {count}: {rule} for {agent} ({twice})"));
         }
         if seen.before > 0 {
-            output::note(format_args!("  {} were asked for before: --done asks again", seen.before));
+            let before = seen.before;
+            if again > 0 {
+                output::note(format_args!(
+                    "  {before} were asked for before with --again {again}: a greater number sends them once more"
+                ));
+            } else {
+                output::note(format_args!("  {before} were asked for before: --done asks again"));
+            }
         }
         if seen.poison > 0 {
             let no_events = if seen.poison == 1 { "is no event" } else { "are no events" };

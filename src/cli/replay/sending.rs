@@ -14,7 +14,7 @@ use crate::{
         output::{self, fail},
     },
     config::Config,
-    event::{Limits, RECORDED_MS, RedriveRequest},
+    event::{Generation, Limits, RECORDED_MS, RedriveRequest},
     kafka::{LetterSender, Outgoing, Scanned},
     yaml::excerpt,
 };
@@ -28,6 +28,7 @@ pub(super) struct Sending {
     as_json: bool,
     is_dry_run: bool,
     is_forced: bool,
+    generation: Generation,
     batches: Batches<(Outgoing, Told)>,
 }
 
@@ -40,19 +41,21 @@ struct Told {
 }
 
 impl Sending {
-    /// (the most a second, the most in all, whether nothing is published, also what the ledger may have forgotten)
+    /// (the most a second, the most in all, whether nothing is published), what is asked for, and whether also of what the ledger
+    /// may have forgotten.
     pub(super) fn new(
         config: &Config,
         interrupt: &Interrupt,
         as_json: bool,
-        (rate, limit, is_dry_run, is_forced): (Option<u32>, Option<u32>, bool, bool),
+        (rate, limit, is_dry_run): (Option<u32>, Option<u32>, bool),
+        (generation, is_forced): (Generation, bool),
     ) -> Result<Self, ExitCode> {
         let sender = LetterSender::connect(&config.kafka).map_err(|error| fail(Exit::Config, &error))?;
         let cannot = |error| fail(Exit::Unavailable, &format_args!("cannot start threads: {error}"));
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(cannot)?;
         let action = if is_dry_run { "would be asked for" } else { "asked for" };
         let batches = Batches::new(interrupt, action.to_owned(), limit.map(u64::from), rate);
-        Ok(Self { sender, runtime, as_json, is_dry_run, is_forced, batches })
+        Ok(Self { sender, runtime, as_json, is_dry_run, is_forced, generation, batches })
     }
 
     /// Whether another one may be taken.
@@ -86,8 +89,8 @@ impl Sending {
         if let Some(published) = chosen.published_ms {
             headers.push((RECORDED_MS.to_owned(), Some(published.to_string().into_bytes())));
         }
-        let is_forced = self.is_forced;
-        let request = RedriveRequest { rule: chosen.rule, agent: chosen.agent, generation: 0, is_forced };
+        let Self { generation, is_forced, .. } = *self;
+        let request = RedriveRequest { rule: chosen.rule, agent: chosen.agent, generation, is_forced };
         headers.extend(request.headers());
         Outgoing {
             topic: record.topic.to_owned(),
@@ -124,15 +127,19 @@ impl Sending {
 
     /// A line for each.
     fn tell(&self, told: &Told, action: &str, error: Option<&str>) {
-        let Told { record, event_id, rule, agent } = told;
+        let (Told { record, event_id, rule, agent }, again) = (told, self.generation.again);
         if self.as_json {
-            let line = json!({
+            let mut line = json!({
                 "record": record, "action": action, "event_id": event_id, "rule": rule, "agent": agent, "error": error,
             });
+            if again > 0 {
+                line["again"] = again.into();
+            }
             output::result(format_args!("{line}"));
         } else {
             let why = error.map(|error| format!(": {}", excerpt(error, MAX_CHARS))).unwrap_or_default();
-            output::result(format_args!("{record}: {action}, event {event_id}, {rule} for {agent}{why}"));
+            let again = if again > 0 { format!(", again {again}") } else { String::new() };
+            output::result(format_args!("{record}: {action}, event {event_id}, {rule} for {agent}{again}{why}"));
         }
     }
 

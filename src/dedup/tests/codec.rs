@@ -3,9 +3,12 @@ use std::num::NonZeroU64;
 use proptest::prelude::*;
 
 use super::*;
-use crate::dedup::{
-    codec::{decode, encode},
-    header::{FORMAT, Header, HeaderError},
+use crate::{
+    dedup::{
+        codec::{decode, encode},
+        header::{FORMAT, Header, HeaderError},
+    },
+    event::Generation,
 };
 
 fn name() -> impl Strategy<Value = String> {
@@ -40,7 +43,7 @@ fn source() -> impl Strategy<Value = Source> {
     })
 }
 
-fn delivery(names: impl Strategy<Value = (String, String, u32)>) -> impl Strategy<Value = DeliveryRecord> {
+fn delivery(names: impl Strategy<Value = (String, String, Generation)>) -> impl Strategy<Value = DeliveryRecord> {
     use DeliveryStatus::{Dead, Delivered, Parked, Pending, Planned};
     let status = prop_oneof![Just(Planned), Just(Pending), Just(Parked), Just(Dead), Just(Delivered)];
     let attempts = prop_oneof![(0..4_u32).prop_map(|both| (both, both)), (0..4_u32, 0..4_u32), any::<(u32, u32)>()];
@@ -66,7 +69,7 @@ fn delivery(names: impl Strategy<Value = (String, String, u32)>) -> impl Strateg
 
 pub(super) fn record_of(
     digest: impl Strategy<Value = u64>,
-    names: impl Strategy<Value = (String, String, u32)>,
+    names: impl Strategy<Value = (String, String, Generation)>,
 ) -> impl Strategy<Value = Record> {
     let deliveries = proptest::collection::vec(delivery(names), 0..6);
     let details = (proptest::option::of(source()), proptest::option::of(time()));
@@ -78,7 +81,9 @@ pub(super) fn record_of(
 }
 
 pub(super) fn any_record() -> impl Strategy<Value = Record> {
-    record_of(any::<u64>(), (name(), name(), any::<u32>()))
+    let again = prop_oneof![3 => Just(0), 1 => any::<u16>()];
+    let generation = (again, any::<u32>()).prop_map(|(again, number)| Generation { again, number });
+    record_of(any::<u64>(), (name(), name(), generation))
 }
 
 proptest! {
@@ -163,7 +168,8 @@ fn a_record_of_format_1_is_read_and_written_in_this_format() {
         assert_eq!((record.digest(), record.first_seen_ms()), (7, 9));
         assert_eq!((record.failed_attempts("s", "a"), record.attempts("s", "a")), (3, 3));
         assert_eq!((record.first_attempt_ms("s", "a"), record.attempts("r", "a")), (Some(5), 6));
-        let statuses: Vec<_> = record.deliveries().iter().map(|one| (&*one.rule, one.generation, one.status)).collect();
+        let statuses: Vec<_> =
+            record.deliveries().iter().map(|one| (&*one.rule, one.generation.number, one.status)).collect();
         let rest = if status == 0 { DeliveryStatus::Planned } else { DeliveryStatus::Pending };
         assert_eq!(statuses, [("r", 4, expected), ("s", 0, rest)], "sorted, and frozen by an end");
         assert_eq!(encode(&record)[0], FORMAT);
@@ -184,12 +190,42 @@ fn endpoints_stand_behind_the_last_delivery() {
     assert_eq!(decode(&bytes), Ok(record));
 }
 
+/// Ledgers have these bytes.
 #[test]
-fn a_record_of_format_2_is_read() {
+fn how_often_deliveries_were_sent_again_stands_behind_the_endpoints() {
+    let mut record = Record::new(7, 9, &plan(&[("r", "a"), ("s", "a")]));
+    record.raise("s", "a", Generation { again: 300, number: 2 });
+    record.deliveries[0].status = DeliveryStatus::Pending;
+    let head = [3, 0, 0, 0, 0, 0, 0, 0, 7, 9, 0b1000, 2];
+    let deliveries = [1, b'r', 1, b'a', 0, 1, 0, 1, b's', 1, b'a', 2, 1, 0];
+    let again = [0, 0xac, 2];
+    let bytes = [&head[..], &deliveries, &again].concat();
+    assert_eq!(encode(&record), bytes);
+    assert_eq!(decode(&bytes), Ok(record.clone()));
+    for wrong in [&[0, 0][..], &[0, 0x80, 0x80, 4]] {
+        let bytes = [&head[..], &deliveries, wrong].concat();
+        assert!(matches!(decode(&bytes), Err(DecodeError::Invalid { .. })), "{wrong:?}");
+    }
+    record.record_sent_to("r", "a", NonZeroU64::MIN);
+    let bytes = encode(&record);
+    assert!(bytes.ends_with(&[&[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0][..], &again].concat()), "{bytes:?}");
+}
+
+#[test]
+fn a_record_of_format_2_is_read_and_has_nothing_of_this_format() {
     let record = record(&[DeliveryStatus::Dead, DeliveryStatus::Pending]);
-    let mut bytes = encode(&record);
-    bytes[0] = 2;
-    assert_eq!(decode(&bytes), Ok(record));
+    let as_format_2 = |record: &Record| {
+        let mut bytes = encode(record);
+        bytes[0] = 2;
+        decode(&bytes)
+    };
+    assert_eq!(as_format_2(&record), Ok(record.clone()));
+    let (mut sent_to, mut again) = (record.clone(), record);
+    sent_to.record_sent_to("rule-1", "agent", NonZeroU64::MIN);
+    again.raise("rule-0", "agent", Generation { again: 1, number: 0 });
+    for later in [sent_to, again] {
+        assert!(matches!(as_format_2(&later), Err(DecodeError::Invalid { expected: "a record's flags", .. })));
+    }
 }
 
 #[test]
@@ -203,7 +239,7 @@ fn a_delivery_that_is_there_twice_is_refused() {
 #[test]
 fn of_several_generations_one_is_read_as_if_they_were_merged() {
     let mut both = record(&[DeliveryStatus::Dead; 2]);
-    both.deliveries[1] = DeliveryRecord { generation: 1, ..both.deliveries[0].clone() };
+    both.deliveries[1] = DeliveryRecord { generation: 1.into(), ..both.deliveries[0].clone() };
     both.deliveries[1].status = DeliveryStatus::Pending;
     let read = decode(&encode(&both)).unwrap();
     assert_eq!(read.deliveries(), &both.deliveries[1..]);

@@ -1,11 +1,13 @@
 use proptest::prelude::*;
 
 use super::{codec::record_of, *};
+use crate::event::Generation;
 
 /// Records of few events and few deliveries, so that most of them meet.
 fn related() -> impl Strategy<Value = Record> {
-    let names = (0..2_u8, 0..2_u8, 0..2_u32)
-        .prop_map(|(rule, agent, generation): (u8, u8, u32)| (rule.to_string(), agent.to_string(), generation));
+    let names = (0..2_u8, 0..2_u8, 0..2_u16, 0..2_u32).prop_map(|(rule, agent, again, number): (u8, u8, u16, u32)| {
+        (rule.to_string(), agent.to_string(), Generation { again, number })
+    });
     record_of(prop_oneof![9 => Just(7_u64), 1 => 6..9_u64], names)
 }
 
@@ -64,6 +66,11 @@ proptest! {
                 let after = both.deliveries().iter().find(|after| after.key() == before.key());
                 let after = after.ok_or_else(|| TestCaseError::fail("a delivery is gone"))?;
                 let accepted = DeliveryStatus::Delivered;
+                let (is_again, was_again) = (after.generation.again, before.generation.again);
+                prop_assert!(is_again >= was_again);
+                if is_again > was_again {
+                    continue;
+                }
                 prop_assert!(before.status != accepted || after.status == accepted);
                 prop_assert!(after.generation >= before.generation || after.status == accepted);
                 let stands_alone = after.generation != before.generation || after.status != before.status;

@@ -1,13 +1,15 @@
-use super::*;
 use DeliveryStatus::{Dead, Delivered, Parked, Pending, Planned};
 
+use super::*;
+use crate::event::Generation;
+
 fn asked(generation: u32, is_forced: bool) -> Redrive<'static> {
-    Redrive { rule: "rule-0", agent: "agent", generation, is_remembered: false, is_forced }
+    Redrive { rule: "rule-0", agent: "agent", generation: generation.into(), is_remembered: false, is_forced }
 }
 
 fn in_generation(statuses: &[DeliveryStatus], generation: u32) -> Record {
     let mut record = record(statuses);
-    record.deliveries[0].generation = generation;
+    record.deliveries[0].generation = generation.into();
     record
 }
 
@@ -15,12 +17,13 @@ fn in_generation(statuses: &[DeliveryStatus], generation: u32) -> Record {
 fn only_a_delivery_that_died_in_the_generation_before_is_made_again() {
     let plan = plan(&[("rule-0", "agent"), ("rule-1", "agent")]);
     let decide = |record: &Record, generation| redrive(Some(record), 7, &plan, &asked(generation, false), 9);
-    let refused = |found| Err(RedriveRefusal::Generation { found });
+    let refused = |found: u32| Err(RedriveRefusal::Generation { found: found.into() });
 
     let Ok(Decision::Resume(raised)) = decide(&record(&[Dead, Delivered]), 1) else { panic!("it is not made") };
     assert_eq!(raised, {
         let mut expected = in_generation(&[Pending, Delivered], 1);
-        expected.deliveries[0] = DeliveryRecord { generation: 1, status: Pending, ..raised.deliveries[0].clone() };
+        expected.deliveries[0] =
+            DeliveryRecord { generation: 1.into(), status: Pending, ..raised.deliveries[0].clone() };
         expected
     });
     assert_eq!(raised.remaining(&plan), [("rule-0".into(), "agent".into())], "nothing else runs again");
@@ -78,7 +81,7 @@ fn a_forced_redrive_of_a_forgotten_event_makes_that_delivery_alone_and_once() {
     let plan = plan(&[("other", "agent"), ("rule-0", "agent")]);
     let Ok(Decision::Fresh(mut record)) = redrive(None, 7, &plan, &asked(3, true), 9) else { panic!("it is not made") };
     assert_eq!(record.remaining(&plan), [("rule-0".into(), "agent".into())]);
-    assert_eq!(record.generation("rule-0", "agent"), 3);
+    assert_eq!(record.generation("rule-0", "agent"), 3.into());
     record.finish("rule-0", "agent", Delivered, 10);
     assert_eq!(redrive(Some(&record), 7, &plan, &asked(3, true), 11), Ok(Decision::Duplicate));
 }
@@ -98,7 +101,7 @@ fn every_letter_of_a_forgotten_event_can_be_redriven_by_force() {
         panic!("the second letter is refused")
     };
     assert_eq!(both.remaining(&plan), [("rule-0".into(), "agent".into())], "the first one is left alone");
-    assert_eq!((both.generation("other", "agent"), both.generation("rule-0", "agent")), (1, 3));
+    assert_eq!((both.generation("other", "agent"), both.generation("rule-0", "agent")), (1.into(), 3.into()));
     let mut merged = known.clone();
     assert!(merged.merge(both.clone()));
     assert_eq!(merged, both, "sorted, as every record");
@@ -119,7 +122,7 @@ fn every_letter_of_a_forgotten_event_can_be_redriven_by_force() {
 #[test]
 fn a_redrive_is_not_undone_by_a_late_write_of_the_generation_before() {
     let mut raised = record(&[Dead, Delivered]);
-    raised.raise("rule-0", "agent", 1);
+    raised.raise("rule-0", "agent", 1.into());
     for late in [Dead, Pending, Parked] {
         let mut known = raised.clone();
         assert!(!known.merge(record(&[late, Delivered])), "{late:?}");
@@ -140,7 +143,7 @@ fn a_delivery_that_turns_out_to_be_accepted_before_its_redrive_is_not_made_again
         assert_eq!(known, late);
         let mut reversed = late.clone();
         assert!(!reversed.merge(redriven));
-        assert!(!known.is_open_in("rule-0", "agent", 1) && known.has_ended_in("rule-0", "agent", 1));
+        assert!(!known.is_open_in("rule-0", "agent", 1.into()) && known.has_ended_in("rule-0", "agent", 1.into()));
         assert_eq!(redrive(Some(&known), 7, &plan, &asked(2, true), 9), Ok(Decision::Duplicate));
     }
     let twice = in_generation(&[Delivered, Delivered], 1);
@@ -158,9 +161,9 @@ fn a_generation_has_ended_when_it_did_or_a_later_one_began_or_one_was_accepted()
         (Delivered, 1, [true, true, true]),
     ] {
         let known = in_generation(&[status], generation);
-        assert_eq!([0, 1, 2].map(|asked| known.has_ended_in("rule-0", "agent", asked)), ended, "{status:?}");
+        assert_eq!([0, 1, 2].map(|asked| known.has_ended_in("rule-0", "agent", asked.into())), ended, "{status:?}");
     }
-    assert!(!record(&[Delivered]).has_ended_in("rule-1", "agent", 0), "the ledger does not know it");
+    assert!(!record(&[Delivered]).has_ended_in("rule-1", "agent", Generation::FIRST), "the ledger does not know it");
 }
 
 /// Asks for a delivery that was never planned.
@@ -181,7 +184,7 @@ fn a_delivery_that_was_never_planned_is_made_alone_and_once() {
         // The process ends, and the request is read again: still nothing but this delivery.
         assert_eq!(first(Some(&made), &plan, true), Ok(Decision::Resume(made.clone())));
         assert_eq!(decide(Some(&made), 7, &plan, 9), Decision::Resume(made.clone()), "the event itself is read again");
-        assert_eq!(made.generation("rule-0", "agent"), 0, "it has the identity that it would have had");
+        assert_eq!(made.generation("rule-0", "agent"), Generation::FIRST, "it has the identity that it would have had");
         made.finish("rule-0", "agent", Dead, 10);
         for remembered in [true, false] {
             assert_eq!(first(Some(&made), &plan, remembered), Ok(Decision::Duplicate), "it has its end");
@@ -223,4 +226,104 @@ fn the_ledger_is_trusted_for_less_than_its_window() {
         assert_eq!(is_remembered(1_000, now_ms, window), expected, "{now_ms}");
     }
     assert!(is_remembered(u64::MAX, u64::MAX - 1, Duration::MAX) && !is_remembered(0, 1, Duration::ZERO));
+}
+
+fn sent_again(again: u16, number: u32) -> Redrive<'static> {
+    Redrive { generation: Generation { again, number }, is_remembered: true, ..asked(0, false) }
+}
+
+#[test]
+fn a_delivery_is_sent_again_once_for_each_number_whatever_its_end_was() {
+    let plan = plan(&[("rule-0", "agent"), ("rule-1", "agent")]);
+    let ask = |record: &Record, again| redrive(Some(record), 7, &plan, &sent_again(again, 0), 9);
+    for status in [Delivered, Dead, Pending] {
+        for redriven in [0, 3] {
+            let known = in_generation(&[status, Delivered], redriven);
+            let Ok(Decision::Resume(mut made)) = ask(&known, 2) else { panic!("{status:?} is not made") };
+            assert_eq!(made.remaining(&plan), [("rule-0".into(), "agent".into())], "nothing else runs again");
+            assert_eq!(made.generation("rule-0", "agent"), Generation { again: 2, number: 0 });
+            assert_eq!((made.attempts("rule-0", "agent"), made.first_attempt_ms("rule-0", "agent")), (0, None));
+            // The process ends, and the request is read again.
+            assert_eq!(ask(&made, 2), Ok(Decision::Resume(made.clone())));
+            made.finish("rule-0", "agent", Delivered, 10);
+            for before in [0, 1, 2] {
+                assert_eq!(ask(&made, before), Ok(Decision::Duplicate), "again {before} of {status:?}");
+            }
+            assert_eq!(
+                redrive(Some(&made), 7, &plan, &asked(4, true), 9),
+                Ok(Decision::Duplicate),
+                "a letter of before"
+            );
+            assert_eq!(decide(Some(&made), 7, &plan, 9), Decision::Duplicate, "the event itself");
+            let Ok(Decision::Resume(more)) = ask(&made, 3) else { panic!("it is not made once more") };
+            assert_eq!(more.generation("rule-0", "agent"), Generation { again: 3, number: 0 });
+        }
+    }
+    assert_eq!(ask(&record(&[Parked, Delivered]), 1), Err(RedriveRefusal::Parked), "it has not ended");
+}
+
+#[test]
+fn sending_again_is_no_way_around_the_rules_or_the_ledger() {
+    let both = plan(&[("rule-0", "agent"), ("rule-1", "agent")]);
+    let done = record(&[Delivered, Delivered]);
+    let ask = |known: Option<&Record>, digest, plan: &[PlannedDelivery], is_remembered, is_forced| {
+        redrive(known, digest, plan, &Redrive { is_remembered, is_forced, ..sent_again(1, 0) }, 9)
+    };
+    for forced in [false, true] {
+        assert_eq!(ask(Some(&done), 8, &both, true, forced), Ok(Decision::Conflict));
+        assert_eq!(ask(Some(&done), 7, &both[1..], true, forced), Err(RedriveRefusal::NotPlanned));
+    }
+    // What the ledger may have forgotten may have been sent again too.
+    let mut other = record(&[Pending, Delivered]);
+    other.deliveries.remove(0);
+    for known in [None, Some(&other)] {
+        assert_eq!(ask(known, 7, &both, false, false), Err(RedriveRefusal::TooOld));
+        for (is_remembered, is_forced) in [(true, false), (false, true)] {
+            let made = ask(known, 7, &both, is_remembered, is_forced);
+            let Ok(Decision::Fresh(made) | Decision::Resume(made)) = made else { panic!("{made:?}") };
+            assert_eq!(made.remaining(&both), [("rule-0".into(), "agent".into())]);
+            assert_eq!(made.generation("rule-0", "agent").again, 1);
+        }
+    }
+    // Nothing of the event has ended: the rest of it is made as the rules say.
+    for known in [record(&[Planned, Planned]), Record::new(7, 9, &both[1..])] {
+        let Ok(Decision::Resume(made)) = ask(Some(&known), 7, &both, true, false) else { panic!("it is not made") };
+        let again = ["rule-0", "rule-1"].map(|rule| made.generation(rule, "agent").again);
+        assert_eq!((made.remaining(&both).len(), again), (2, [1, 0]));
+    }
+}
+
+#[test]
+fn what_was_sent_again_is_redriven_in_its_own_number() {
+    let plan = plan(&[("rule-0", "agent"), ("rule-1", "agent")]);
+    let mut dead = record(&[Delivered, Delivered]);
+    dead.raise("rule-0", "agent", Generation { again: 1, number: 0 });
+    dead.finish("rule-0", "agent", Dead, 10);
+    let Ok(Decision::Resume(mut made)) = redrive(Some(&dead), 7, &plan, &sent_again(1, 1), 11) else {
+        panic!("it is not redriven")
+    };
+    assert_eq!(made.generation("rule-0", "agent"), Generation { again: 1, number: 1 });
+    assert_eq!(redrive(Some(&dead), 7, &plan, &asked(1, true), 11), Ok(Decision::Duplicate), "of the one before");
+    made.finish("rule-0", "agent", Delivered, 12);
+    for (again, number) in [(1, 0), (1, 1), (1, 2), (0, 9)] {
+        let decision = redrive(Some(&made), 7, &plan, &sent_again(again, number), 13);
+        assert_eq!(decision, Ok(Decision::Duplicate), "{again} {number}");
+    }
+}
+
+#[test]
+fn nothing_undoes_that_a_delivery_was_sent_again() {
+    let mut raised = record(&[Delivered, Delivered]);
+    raised.raise("rule-0", "agent", Generation { again: 1, number: 0 });
+    for late in [Delivered, Dead, Pending, Parked] {
+        for number in [0, 5] {
+            let late = in_generation(&[late, Delivered], number);
+            let (mut known, mut stale) = (raised.clone(), late.clone());
+            assert!(!known.merge(late) && stale.merge(raised.clone()));
+            assert_eq!((&known, &stale), (&raised, &raised));
+        }
+    }
+    let of = |again, number| raised.has_ended_in("rule-0", "agent", Generation { again, number });
+    assert_eq!((of(0, 0), of(0, 9), of(1, 0)), (true, true, false));
+    assert!(!record(&[Delivered]).has_ended_in("rule-0", "agent", Generation { again: 1, number: 0 }));
 }

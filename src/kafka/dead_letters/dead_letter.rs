@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::super::record::OwnedHeader;
-use crate::event::{Origin, RECORDED_MS};
+use crate::event::{Generation, Origin, RECORDED_MS};
 
 /// The longest `dlq-error`, in bytes.
 const MAX_ERROR_BYTES: usize = 1024;
@@ -39,8 +39,8 @@ pub(crate) struct DeadLetter {
     pub rule: Option<String>,
     /// The agent of the delivery, if it failed in one.
     pub agent: Option<String>,
-    /// How often the delivery was redriven before.
-    pub generation: u32,
+    /// Which time the delivery was made.
+    pub generation: Generation,
     /// The endpoint that may have the delivery, by its number (`agents::EndpointId`).
     pub sent_to: Option<NonZeroU64>,
     /// The event's id, if it is an event; likewise its workflow and its run.
@@ -112,7 +112,10 @@ impl DeadLetter {
             }
         }
         if self.agent.is_some() {
-            add("dlq-generation", self.generation.to_string());
+            add("dlq-generation", self.generation.number.to_string());
+            if self.generation.again > 0 {
+                add("dlq-again", self.generation.again.to_string());
+            }
         }
         if let Some(sent_to) = self.sent_to {
             add("dlq-sent-to", sent_to.to_string());
@@ -193,7 +196,7 @@ mod tests {
             error: "expected JSON".into(),
             rule: Some("analyse".into()),
             agent: None,
-            generation: 0,
+            generation: Generation::FIRST,
             sent_to: None,
             event_id: Some("e".into()),
             workflow_id: Some("w".repeat(300)),
@@ -230,12 +233,16 @@ mod tests {
             assert_eq!(header(&record, name), [value], "{name}");
         }
         assert_eq!(header(&record, "dlq-workflow-id"), ["w".repeat(255)]);
-        for absent in ["dlq-agent", "dlq-generation", "dlq-sent-to", "dlq-workflow-run-id"] {
+        for absent in ["dlq-agent", "dlq-generation", "dlq-again", "dlq-sent-to", "dlq-workflow-run-id"] {
             assert_eq!(header(&record, absent), [""; 0]);
         }
         let sent_to = NonZeroU64::new(5);
-        let redriven = DeadLetter { agent: Some("audit".into()), generation: 3, sent_to, ..dead_letter.clone() };
+        let redriven = DeadLetter { agent: Some("audit".into()), generation: 3.into(), sent_to, ..dead_letter.clone() };
         assert_eq!(header(&redriven.record(Form::Coordinates), "dlq-generation"), ["3"]);
+        assert_eq!(header(&redriven.record(Form::Whole), "dlq-again"), [""; 0]);
+        let again = DeadLetter { generation: Generation { again: 2, number: 0 }, ..redriven.clone() };
+        let again = again.record(Form::Coordinates);
+        assert_eq!((header(&again, "dlq-again"), header(&again, "dlq-generation")), (vec!["2"], vec!["0"]));
         assert_eq!(header(&redriven.record(Form::Coordinates), "dlq-sent-to"), ["5"]);
     }
 

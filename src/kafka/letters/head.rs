@@ -5,7 +5,7 @@
 use std::num::NonZeroU64;
 
 use super::super::record::OwnedHeader;
-use crate::event::RECORDED_MS;
+use crate::event::{Generation, RECORDED_MS};
 
 const MARK: &str = "dlq-mark";
 const MARK_PARTITION: &str = "dlq-mark-partition";
@@ -34,8 +34,8 @@ pub(crate) struct LetterHead<'a> {
     pub error: &'a str,
     /// The rule and the agent of the delivery; `None` when the whole record is a dead letter.
     pub delivery: Option<(&'a str, &'a str)>,
-    /// How often the delivery was redriven before.
-    pub generation: u32,
+    /// Which time the delivery was made.
+    pub generation: Generation,
     /// The endpoint that may have the delivery, by its number.
     pub sent_to: Option<NonZeroU64>,
     /// The event's id; letters of before have it if its publisher wrote the header `event_id`.
@@ -122,7 +122,10 @@ impl<'a> TopicRecord<'a> {
             reason,
             error: text("dlq-error").unwrap_or_default(),
             delivery: text("dlq-rule").zip(text("dlq-agent")),
-            generation: text("dlq-generation").and_then(number).unwrap_or(0),
+            generation: Generation {
+                again: text("dlq-again").and_then(number).unwrap_or(0),
+                number: text("dlq-generation").and_then(number).unwrap_or(0),
+            },
             sent_to: text("dlq-sent-to").and_then(number),
             event_id: text("dlq-event-id").or_else(|| text("event_id")),
             workflow_id: text("dlq-workflow-id"),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::record::OwnedHeader;
-use crate::event::{MAX_EVENT_ID_BYTES, MAX_HEADERS, Origin, RecordSize};
+use crate::event::{Generation, MAX_EVENT_ID_BYTES, MAX_HEADERS, Origin, RecordSize};
 
 const COUNT: &str = "parked-headers";
 const EVENT_ID: &str = "parked-event-id";
@@ -20,13 +20,14 @@ const PARTITION: &str = "parked-partition";
 const OFFSET: &str = "parked-offset";
 const TIMESTAMP: &str = "parked-timestamp-ms";
 const GENERATION: &str = "parked-generation";
+const AGAIN: &str = "parked-again";
 const ATTEMPTS: &str = "parked-attempts";
 const FAILED_ATTEMPTS: &str = "parked-failed-attempts";
 const FIRST_ATTEMPT: &str = "parked-first-attempt-ms";
 const TIME: &str = "parked-time-ms";
 
 /// The bridge's own headers, at most.
-const MAX_OWN_HEADERS: usize = 13;
+const MAX_OWN_HEADERS: usize = 14;
 /// The longest name of a rule, an agent or a topic that is read.
 const MAX_NAME_BYTES: usize = 1024;
 
@@ -56,8 +57,8 @@ pub(crate) struct ParkedHead<S> {
     pub rule: S,
     /// The agent's name.
     pub agent: S,
-    /// How often it was redriven; no header says 0.
-    pub generation: u32,
+    /// Which time it is made; no header says 0.
+    pub generation: Generation,
     /// Attempts that were made.
     pub attempts: u32,
     /// Those that count towards `max_attempts`.
@@ -127,9 +128,13 @@ impl ParkedDelivery {
             (FAILED_ATTEMPTS, head.failed_attempts.into()),
             (TIME, head.parked_ms.into()),
         ];
-        let generation = (head.generation > 0).then(|| head.generation.into());
-        let optional =
-            [(TIMESTAMP, self.timestamp_ms), (FIRST_ATTEMPT, head.first_attempt_ms), (GENERATION, generation)];
+        let Generation { again, number } = head.generation;
+        let optional = [
+            (TIMESTAMP, self.timestamp_ms),
+            (FIRST_ATTEMPT, head.first_attempt_ms),
+            (GENERATION, (number > 0).then(|| number.into())),
+            (AGAIN, (again > 0).then(|| again.into())),
+        ];
         let optional = optional.into_iter().filter_map(|(name, value)| Some((name, value?.into())));
         for (name, number) in numbers.into_iter().chain(optional) {
             add(name, &number.to_string());
@@ -170,7 +175,10 @@ impl<'a> ParkedHeaders<'a> {
                 event_id: text(EVENT_ID, MAX_EVENT_ID_BYTES)?,
                 rule: text(RULE, MAX_NAME_BYTES)?,
                 agent: text(AGENT, MAX_NAME_BYTES)?,
-                generation: optional(GENERATION)?.unwrap_or(0).try_into().map_err(in_range(GENERATION))?,
+                generation: Generation {
+                    again: optional(AGAIN)?.unwrap_or(0).try_into().map_err(in_range(AGAIN))?,
+                    number: optional(GENERATION)?.unwrap_or(0).try_into().map_err(in_range(GENERATION))?,
+                },
                 attempts: required(ATTEMPTS)?.try_into().map_err(in_range(ATTEMPTS))?,
                 failed_attempts: required(FAILED_ATTEMPTS)?.try_into().map_err(in_range(FAILED_ATTEMPTS))?,
                 first_attempt_ms: optional(FIRST_ATTEMPT)?,
@@ -225,7 +233,7 @@ mod tests {
                 event_id: "e".into(),
                 rule: "r".into(),
                 agent: "a".into(),
-                generation: 0,
+                generation: Generation::FIRST,
                 attempts: 5,
                 failed_attempts: 4,
                 first_attempt_ms: Some(1_000),
@@ -244,7 +252,8 @@ mod tests {
             let mut delivery = delivery();
             delivery.timestamp_ms = timestamp_ms;
             delivery.head.first_attempt_ms = first_attempt_ms;
-            delivery.head.generation = first_attempt_ms.map_or(0, |_| u32::MAX);
+            let redriven = Generation { again: u16::MAX, number: u32::MAX };
+            delivery.head.generation = first_attempt_ms.map_or(Generation::FIRST, |_| redriven);
             let headers = delivery.record_headers();
             let headers = borrowed(&headers);
             let read = ParkedHeaders::read(&headers).unwrap();
@@ -299,7 +308,7 @@ mod tests {
         fn no_headers_make_the_reader_panic(
             names in prop::collection::vec(prop::sample::select(vec![
                 COUNT, EVENT_ID, RULE, AGENT, TOPIC, PARTITION, OFFSET, TIMESTAMP, ATTEMPTS, FAILED_ATTEMPTS,
-                FIRST_ATTEMPT, TIME, GENERATION, "event_id",
+                FIRST_ATTEMPT, TIME, GENERATION, AGAIN, "event_id",
             ]), 0..30),
             values in prop::collection::vec(prop::option::of(prop_oneof![
                 prop::collection::vec(any::<u8>(), 0..20),

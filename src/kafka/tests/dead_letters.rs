@@ -13,7 +13,7 @@ fn dead_letter(value: Vec<u8>) -> DeadLetter {
         error: "expected one JSON object".into(),
         rule: None,
         agent: None,
-        generation: 0,
+        generation: crate::event::Generation::FIRST,
         sent_to: None,
         event_id: None,
         workflow_id: None,

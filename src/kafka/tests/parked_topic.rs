@@ -18,7 +18,7 @@ fn delivery(offset: i64, agent: &str) -> ParkedDelivery {
             event_id: offset.to_string().into(),
             rule: "rule".into(),
             agent: agent.into(),
-            generation: 0,
+            generation: crate::event::Generation::FIRST,
             attempts: 1,
             failed_attempts: 1,
             first_attempt_ms: Some(7),

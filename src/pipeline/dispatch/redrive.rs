@@ -63,7 +63,7 @@ impl Dispatcher {
     pub(super) fn asked(record: &WholeRecord) -> Subject<'_> {
         record.redrive.as_ref().map_or_else(Subject::default, |asked| Subject {
             delivery: Some((&asked.rule, &asked.agent)),
-            generation: asked.generation.saturating_sub(1),
+            generation: asked.generation.before(),
             ..Subject::default()
         })
     }

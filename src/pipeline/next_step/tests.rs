@@ -22,7 +22,7 @@ fn retry(max_attempts: Option<u32>) -> RetrySpec {
 
 /// The thread of the LangGraph deliveries here.
 fn thread() -> DeliveryId {
-    DeliveryId::new("rule", "agent", "event", 0)
+    DeliveryId::new("rule", "agent", "event", crate::event::Generation::FIRST)
 }
 
 fn policy(retry: &RetrySpec, is_langgraph: bool) -> Policy<'_> {

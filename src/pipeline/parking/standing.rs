@@ -66,6 +66,7 @@ mod tests {
     use super::*;
     use crate::{
         dedup::{LedgerOptions, PlannedDelivery, Record},
+        event::Generation,
         kafka::ParkedHead,
     };
 
@@ -80,7 +81,7 @@ mod tests {
             replace_damaged: false,
         };
         let (ledger, _) = Ledger::open(folder.path(), &options).unwrap();
-        let of = |generation, offset, parked_ms| ParkedHeaders {
+        let of = |generation: Generation, offset, parked_ms| ParkedHeaders {
             head: ParkedHead {
                 event_id: "event",
                 rule: "all",
@@ -97,7 +98,7 @@ mod tests {
             timestamp_ms: None,
             original: 0,
         };
-        let record = |offset, parked_ms| of(0, offset, parked_ms);
+        let record = |offset, parked_ms| of(Generation::FIRST, offset, parked_ms);
         let old = now_ms() - u64::try_from(ledger.window().as_millis()).unwrap() / 2 - 1;
         let look = |offset, parked_ms| standing(&ledger, &record(offset, parked_ms), Some(7)).unwrap();
         assert_eq!(look(7, now_ms()), Standing::Ended, "the event is read again");
@@ -110,7 +111,7 @@ mod tests {
         known.finish("all", "audit", DeliveryStatus::Parked, 2);
         ledger.merge("event", &known).unwrap();
         assert_eq!(look(6, old), Standing::Parked, "one that the ledger knows does not grow old");
-        let redriven = |generation| standing(&ledger, &of(generation, 6, now_ms()), Some(7)).unwrap();
+        let redriven = |number: u32| standing(&ledger, &of(number.into(), 6, now_ms()), Some(7)).unwrap();
         assert_eq!(redriven(1), Standing::Parked, "the ledger has lost that it was redriven");
         known.finish("all", "audit", DeliveryStatus::Dead, 3);
         ledger.merge("event", &known).unwrap();
@@ -119,11 +120,18 @@ mod tests {
 
         let mut accepted = Record::new(1, now_ms(), &plan);
         accepted.finish("all", "audit", DeliveryStatus::Delivered, 3);
-        known.raise("all", "audit", 1);
+        known.raise("all", "audit", 1.into());
         known.finish("all", "audit", DeliveryStatus::Parked, 4);
         ledger.merge("event", &known).unwrap();
         assert_eq!((redriven(0), redriven(1)), (Standing::Ended, Standing::Parked));
         ledger.merge("event", &accepted).unwrap();
         assert_eq!(redriven(1), Standing::Ended, "it turns out to be accepted before it was redriven");
+        let again = Generation { again: 1, number: 0 };
+        let sent_again = || standing(&ledger, &of(again, 6, now_ms()), Some(7)).unwrap();
+        assert_eq!(sent_again(), Standing::Parked, "the ledger has lost that it was sent again");
+        accepted.raise("all", "audit", again);
+        accepted.finish("all", "audit", DeliveryStatus::Delivered, 5);
+        ledger.merge("event", &accepted).unwrap();
+        assert_eq!((redriven(1), sent_again()), (Standing::Ended, Standing::Ended));
     }
 }

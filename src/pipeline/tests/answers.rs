@@ -9,7 +9,7 @@ use std::{
 use axum::{
     Router,
     body::Bytes,
-    http::{Method, StatusCode, Uri},
+    http::{HeaderMap, Method, StatusCode, Uri},
     response::{IntoResponse as _, Response},
 };
 use serde_json::Value;
@@ -22,12 +22,18 @@ use crate::kafka::testing::Held;
 pub(super) struct Asked {
     method: Method,
     path: String,
+    key: Option<String>,
     body: Bytes,
 }
 
 impl Asked {
     pub(super) fn path(&self) -> &str {
         &self.path
+    }
+
+    /// `Idempotency-Key`.
+    pub(super) fn key(&self) -> Option<&str> {
+        self.key.as_deref()
     }
 
     pub(super) fn json(&self) -> Value {
@@ -54,10 +60,11 @@ fn with_body(code: u16, body: impl Into<Bytes>) -> Response {
 /// An agent that answers as `answer` says, for as long as the test's runtime lives.
 pub(super) async fn agent_that(answer: impl Fn(&Asked) -> Response + Send + Sync + 'static) -> SocketAddr {
     let answer = Arc::new(answer);
-    let router = Router::new().fallback(move |method: Method, uri: Uri, body: Bytes| {
+    let router = Router::new().fallback(move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
         let answer = Arc::clone(&answer);
+        let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
         // An answer may wait: on a worker it would hold up the runtime, with its timers.
-        let answered = spawn_blocking(move || answer(&Asked { method, path: uri.path().to_owned(), body }));
+        let answered = spawn_blocking(move || answer(&Asked { method, path: uri.path().to_owned(), key, body }));
         async move { answered.await.unwrap() }
     });
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

@@ -4,8 +4,12 @@ use std::sync::atomic::Ordering;
 
 use super::{given_up::Switched, replicated::digest_of, *};
 use crate::{
-    dedup::{DeliveryStatus, PlannedDelivery, Record, Source},
-    kafka::{ParkError, ParkedDelivery, ParkedHead, testing::commit},
+    dedup::{DeliveryStatus, PlannedDelivery, Record, RecordState, Source},
+    event::{Generation, RedriveRequest},
+    kafka::{
+        ParkError, ParkedDelivery, ParkedHead,
+        testing::{commit, with_headers},
+    },
 };
 
 const PARK_AFTER: Option<Duration> = Some(Duration::from_millis(300));
@@ -95,7 +99,7 @@ pub(super) fn parked_record(value: &serde_json::Value) -> ParkedDelivery {
             event_id: "000".into(),
             rule: "all".into(),
             agent: "audit".into(),
-            generation: 0,
+            generation: Generation::FIRST,
             attempts: 0,
             failed_attempts: 0,
             first_attempt_ms: None,
@@ -155,7 +159,7 @@ async fn a_parked_delivery_that_is_no_event_any_more_is_a_dead_letter_whatever_g
     let topics = ParkedTopics::connect(&kafka).unwrap();
     commit(&kafka, ("events", 0), 1);
     let mut redriven = parked_record(&json!("no event"));
-    redriven.head.generation = 1;
+    redriven.head.generation = 1.into();
     redriven.head.parked_ms = now_ms();
     park(&topics, &redriven).await;
     fixture.publish("001", "run-1");
@@ -163,8 +167,9 @@ async fn a_parked_delivery_that_is_no_event_any_more_is_a_dead_letter_whatever_g
         let record = fixture.ledger.get("000").unwrap().unwrap();
         (record.generation("all", "audit"), record.deliveries()[0].status)
     };
-    fixture.until("it is dead", |fixture| end(fixture) == (1, DeliveryStatus::Dead)).await;
+    fixture.until("it is dead", |fixture| end(fixture) == (1.into(), DeliveryStatus::Dead)).await;
     fixture.until("nothing is parked", |fixture| !fixture.pipeline.agents()[0].parked).await;
+    fixture.until("the other one is delivered", |_| !agent.received().is_empty()).await;
     assert_eq!(agent.received().len(), 1);
 }
 
@@ -178,6 +183,46 @@ async fn a_delivery_that_another_process_parked_late_is_made_when_its_event_is_r
     fixture.until("it is delivered", |fixture| fixture.count(Outcome::Delivered) == 1).await;
     assert_once_and_in_order(&agent, 1);
     assert!(fixture.ledger.get("000").unwrap().unwrap().state().is_final());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_again_while_its_agent_is_down_is_parked_and_made_once() {
+    const SENT: usize = 30;
+    let agent = Switched::default();
+    agent.up.store(true, Ordering::SeqCst);
+    let mut fixture = PipelineFixture::parking(&rules(agent.start().await, ""), PARK_AFTER);
+    let events: Vec<_> = (0..SENT).map(|n| (format!("{n:03}"), format!("run-{}", n % 3))).collect();
+    for (id, run) in &events {
+        fixture.publish(id, run);
+    }
+    fixture.until("all were delivered", |fixture| fixture.count(Outcome::Delivered) == SENT).await;
+    agent.up.store(false, Ordering::SeqCst);
+    let generation = Generation { again: 1, number: 0 };
+    let request = RedriveRequest { rule: "all".into(), agent: "audit".into(), generation, is_forced: false };
+    let send_again = |fixture: &mut PipelineFixture| {
+        let ownership = Arc::clone(&fixture.ownership);
+        for (id, run) in &events {
+            with_headers(&request.headers(), |headers| fixture.receive(&ownership, 0, &event(id, run), headers));
+        }
+    };
+    send_again(&mut fixture);
+    fixture.until("every request has its outcome", |fixture| fixture.open_offsets() == 0).await;
+    assert_eq!((fixture.count(Outcome::Parked), agent.accepted().len()), (SENT, SENT));
+    // Whoever asks once more finds them parked.
+    send_again(&mut fixture);
+    fixture.until("every request has its outcome", |fixture| fixture.open_offsets() == 0).await;
+    agent.up.store(true, Ordering::SeqCst);
+    fixture.until("each was accepted again", |_| agent.accepted().len() >= 2 * SENT).await;
+    fixture.until("nothing is parked", |fixture| !fixture.pipeline.agents()[0].parked).await;
+    fixture.until("nothing is pending", |fixture| fixture.pending() == 0).await;
+    send_again(&mut fixture);
+    fixture.until("every request has its outcome", |fixture| fixture.open_offsets() == 0).await;
+    let mut accepted = agent.accepted();
+    accepted.sort();
+    let twice: Vec<_> = events.iter().flat_map(|(id, _)| [id.clone(), id.clone()]).collect();
+    assert_eq!(accepted, twice);
+    let record = fixture.ledger.get("000").unwrap().unwrap();
+    assert_eq!((record.generation("all", "audit"), record.state()), (generation, RecordState::Done));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     dedup::{DeliveryStatus, RunRecord, Source},
-    event::DeliveryId,
+    event::{DeliveryId, Generation},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,7 +38,7 @@ rules:
         assert!(delivery.ended_ms.is_some_and(|ended| (began..=now_ms()).contains(&ended)), "{delivery:?}");
         assert_eq!(delivery.last_failure, None);
     }
-    let thread = DeliveryId::new("all", "analyst", "event", 0).to_string();
+    let thread = DeliveryId::new("all", "analyst", "event", Generation::FIRST).to_string();
     let without_run = RunRecord::new(&thread, None);
     assert!(analyst.run.as_ref().is_some_and(|run| **run > without_run), "the thread and a run: {analyst:?}");
     assert!(format!("{analyst:?}").contains(&thread), "{analyst:?}");

@@ -1,7 +1,7 @@
 //! Deliveries that are made again on purpose.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -12,12 +12,12 @@ use super::{
 };
 use crate::{
     dedup::{DeliveryRecord, DeliveryStatus, Record},
-    event::{RECORDED_MS, RedriveRequest},
+    event::{Generation, RECORDED_MS, RedriveRequest},
     kafka::{ScanProgress, TopicReader, TopicRecord, testing::with_headers},
 };
 
 /// What a dead letter says: reason, rule and agent, generation, and when its record was published.
-type Letter = (String, Option<(String, String)>, u32, Option<i64>);
+type Letter = (String, Option<(String, String)>, Generation, Option<i64>);
 
 /// Two agents: one refuses everything until it is repaired.
 struct TwoAgents {
@@ -25,13 +25,17 @@ struct TwoAgents {
     repaired: Arc<AtomicBool>,
     /// What was accepted, by path and event.
     accepted: Arc<Mutex<BTreeMap<(String, String), usize>>>,
+    /// Every `Idempotency-Key`.
+    keys: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl TwoAgents {
     async fn start() -> Self {
         let (repaired, accepted): (Arc<AtomicBool>, Arc<Mutex<BTreeMap<_, usize>>>) = (Arc::default(), Arc::default());
-        let (works, counts) = (Arc::clone(&repaired), Arc::clone(&accepted));
+        let keys: Arc<Mutex<BTreeSet<_>>> = Arc::default();
+        let (works, counts, seen) = (Arc::clone(&repaired), Arc::clone(&accepted), Arc::clone(&keys));
         let addr = agent_that(move |asked| {
+            seen.lock().unwrap().extend(asked.key().map(str::to_owned));
             if asked.path() == "/broken" && !works.load(Ordering::SeqCst) {
                 return status(400);
             }
@@ -47,11 +51,18 @@ rules:
   - {{name: all, when: {{event_type: [WORKFLOW_COMPLETED], workflow_id: [etl]}}, to: [broken, other]}}
 "
         ));
-        Self { fixture, repaired, accepted }
+        Self { fixture, repaired, accepted, keys }
     }
 
-    fn redrive(&mut self, event: &serde_json::Value, (rule, agent): (&str, &str), generation: u32, is_forced: bool) {
-        let request = RedriveRequest { rule: rule.into(), agent: agent.into(), generation, is_forced };
+    fn redrive(
+        &mut self,
+        event: &serde_json::Value,
+        (rule, agent): (&str, &str),
+        generation: impl Into<Generation>,
+        is_forced: bool,
+    ) {
+        let request =
+            RedriveRequest { rule: rule.into(), agent: agent.into(), generation: generation.into(), is_forced };
         self.receive(event, &request.headers());
     }
 
@@ -116,7 +127,7 @@ async fn a_redrive_makes_the_failed_delivery_again_once_and_no_other() {
     agents.settled().await;
     assert_eq!(agents.last(), (Outcome::DeadLettered, None));
     let again = agents.delivery("first", "broken");
-    assert_eq!((again.generation, again.status, again.attempts), (1, DeliveryStatus::Dead, 1), "it counts anew");
+    assert_eq!((again.generation, again.status, again.attempts), (1.into(), DeliveryStatus::Dead, 1), "it counts anew");
 
     agents.repaired.store(true, Ordering::SeqCst);
     for _ in 0..50 {
@@ -126,7 +137,7 @@ async fn a_redrive_makes_the_failed_delivery_again_once_and_no_other() {
     agents.settled().await;
     assert_eq!((agents.accepted("/broken", "first"), agents.accepted("/other", "first")), (1, 1));
     let delivered = agents.delivery("first", "broken");
-    assert_eq!((delivered.generation, delivered.status), (2, DeliveryStatus::Delivered));
+    assert_eq!((delivered.generation, delivered.status), (2.into(), DeliveryStatus::Delivered));
     assert_eq!((agents.fixture.count(Outcome::Delivered), agents.fixture.count(Outcome::Duplicate)), (1, 99));
 }
 
@@ -171,7 +182,7 @@ async fn whoever_asks_for_a_redrive_gets_no_more_than_the_rules_and_the_ledger_a
     }
     agents.settled().await;
     assert_eq!((agents.accepted("/broken", "unknown"), agents.accepted("/other", "unknown")), (1, 0));
-    assert_eq!(agents.delivery("unknown", "broken").generation, 7);
+    assert_eq!(agents.delivery("unknown", "broken").generation, 7.into());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,14 +199,15 @@ async fn a_redrive_that_is_a_dead_letter_for_any_reason_can_be_redriven_again() 
         (no_event, "not_an_object"),
         (event("unknown", "run"), "redrive_refused"),
     ] {
-        let request = RedriveRequest { rule: "all".into(), agent: "broken".into(), generation: 7, is_forced: false };
+        let request =
+            RedriveRequest { rule: "all".into(), agent: "broken".into(), generation: 7.into(), is_forced: false };
         let mut headers = request.headers();
         headers.push((RECORDED_MS.to_owned(), Some(PUBLISHED.to_string().into_bytes())));
         agents.receive(&value, &headers);
         agents.settled().await;
         assert_eq!(agents.last(), (Outcome::DeadLettered, Some(reason)));
         let delivery = Some(("all".to_owned(), "broken".to_owned()));
-        assert_eq!(agents.letters().pop(), Some((reason.to_owned(), delivery, 6, Some(PUBLISHED))));
+        assert_eq!(agents.letters().pop(), Some((reason.to_owned(), delivery, 6.into(), Some(PUBLISHED))));
     }
     assert_eq!(agents.letters()[0].3, Some(1), "Kafka's timestamp, of a record that was published once");
 }
@@ -206,7 +218,8 @@ async fn a_delivery_that_no_rule_had_planned_is_made_once_and_nothing_else() {
     let mut agents = TwoAgents::start().await;
     agents.repaired.store(true, Ordering::SeqCst);
     let asking = |agent: &str, published_ms: u64| {
-        let request = RedriveRequest { rule: "all".into(), agent: agent.into(), generation: 0, is_forced: false };
+        let request =
+            RedriveRequest { rule: "all".into(), agent: agent.into(), generation: Generation::FIRST, is_forced: false };
         let published = ("dlq-timestamp-ms".to_owned(), Some(published_ms.to_string().into_bytes()));
         [request.headers(), vec![published]].concat()
     };
@@ -231,4 +244,44 @@ async fn a_delivery_that_no_rule_had_planned_is_made_once_and_nothing_else() {
     agents.settled().await;
     assert_eq!((agents.accepted("/broken", "late"), agents.accepted("/other", "late")), (1, 1));
     assert_eq!((agents.fixture.count(Outcome::Delivered), agents.fixture.count(Outcome::Duplicate)), (2, 39));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_is_sent_again_once_for_each_number() {
+    let mut agents = TwoAgents::start().await;
+    agents.repaired.store(true, Ordering::SeqCst);
+    let event = event("first", "run");
+    agents.receive(&event, &[]);
+    agents.settled().await;
+    let delivery = ("all", "broken");
+    for again in [1, 2] {
+        for _ in 0..20 {
+            agents.redrive(&event, delivery, Generation { again, number: 0 }, false);
+            agents.receive(&event, &[]);
+        }
+        agents.settled().await;
+        let accepted = ["/broken", "/other"].map(|path| agents.accepted(path, "first"));
+        assert_eq!(accepted, [1 + usize::from(again), 1], "again {again}");
+    }
+    assert_eq!(agents.keys.lock().unwrap().len(), 4, "a key for each delivery");
+    agents.redrive(&event, delivery, Generation { again: 1, number: 0 }, false);
+    agents.settled().await;
+    assert_eq!((agents.last(), agents.accepted("/broken", "first")), ((Outcome::Duplicate, None), 3), "it is too late");
+
+    // What fails is redriven as any delivery, and is the same sending still.
+    agents.repaired.store(false, Ordering::SeqCst);
+    let third = Generation { again: 3, number: 0 };
+    agents.redrive(&event, delivery, third, false);
+    agents.settled().await;
+    let letter = agents.letters().pop().unwrap();
+    assert_eq!((letter.0.as_str(), letter.2), ("refused", third));
+    agents.repaired.store(true, Ordering::SeqCst);
+    for _ in 0..20 {
+        agents.redrive(&event, delivery, letter.2.next().unwrap(), false);
+        agents.redrive(&event, delivery, third, false);
+    }
+    agents.settled().await;
+    assert_eq!((agents.accepted("/broken", "first"), agents.accepted("/other", "first")), (4, 1));
+    let known = agents.delivery("first", "broken");
+    assert_eq!((known.generation, known.status), (Generation { again: 3, number: 1 }, DeliveryStatus::Delivered));
 }
