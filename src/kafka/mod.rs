@@ -25,6 +25,7 @@ mod ownership;
 mod parked_topic;
 mod partition;
 mod partitioner;
+mod questions;
 mod reach;
 mod record;
 mod renewal;

@@ -5,6 +5,7 @@
 //! partition. Nothing is kept: a record is borrowed by the visitor and forgotten.
 
 mod committed;
+mod ranges;
 mod reach;
 
 use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc, time::Duration};
@@ -15,12 +16,11 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
     error::{KafkaError as RdError, RDKafkaErrorCode as Code},
     message::BorrowedMessage,
-    metadata::MetadataPartition,
-    types::RDKafkaRespErr,
 };
 
 use super::{
     client,
+    questions::Questions,
     record::{Headers, size},
     report::{Reporter, ReportingContext},
     settings::KafkaSettings,
@@ -28,8 +28,6 @@ use super::{
 };
 use crate::{connection, event::RecordSize};
 
-/// How long a request of the beginning may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(100);
 /// A read fails after so many polls that got nothing, which take a minute. Polls and no clock: time in which the process
 /// stood still, or the visitor was busy, is no silence of a broker.
@@ -47,12 +45,26 @@ pub(crate) enum ScanError {
     #[error("there is no topic {0}: name it with --topic, or another cluster with --brokers")]
     NoTopic(String),
     /// The brokers do not answer, or refuse.
-    #[error("topic {topic} cannot be read: {reason}: check --brokers, and that this user may read the topic")]
+    #[error("topic {topic} cannot be read: {reason}: {advice}")]
     Failed {
         /// The topic.
         topic: String,
         /// What the client says.
         reason: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// What the group has committed is not known.
+    #[error("what the group {group} has committed of topic {topic} is not known: {reason}: {advice}")]
+    Group {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+        /// What the client says.
+        reason: String,
+        /// What to do.
+        advice: &'static str,
     },
 }
 
@@ -115,6 +127,8 @@ impl ScanProgress {
 pub(crate) struct TopicReader {
     consumer: BaseConsumer<ReportingContext>,
     reporter: Arc<Reporter>,
+    /// Whose committed offsets are asked for.
+    group: String,
 }
 
 /// What is to be read of a partition.
@@ -147,67 +161,7 @@ impl TopicReader {
         let context = ReportingContext(Arc::clone(&reporter));
         let consumer = BaseConsumer::from_config_and_context(&client::scanner(settings), context)
             .map_err(|error| ScanError::Client(connection::reason(&error)))?;
-        Ok(Self { consumer, reporter })
-    }
-
-    /// The partitions of a topic, with the records from `since` to `until`, milliseconds since 1970.
-    ///
-    /// # Errors
-    /// There is no such topic, no broker answers, or our user may not read it.
-    pub(crate) fn ranges(
-        &self,
-        topic: &str,
-        since: Option<i64>,
-        until: Option<i64>,
-    ) -> Result<Vec<PartitionRange>, ScanError> {
-        let mut ranges = Vec::new();
-        for partition in self.partitions(topic)? {
-            let watermarks = self.consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT);
-            let (from, end) = watermarks.map_err(|error| self.failed(topic, &error))?;
-            ranges.push(PartitionRange { partition, from, until: end, end });
-        }
-        let offsets_at = |ms| self.offsets_at(topic, &ranges, ms).map_err(|error| self.failed(topic, &error));
-        let first = since.filter(|ms| *ms > 0).map(offsets_at).transpose()?;
-        let last = until.map(offsets_at).transpose()?;
-        for range in &mut ranges {
-            // Without one, no record is as new.
-            let at = |offsets: &BTreeMap<i32, i64>| offsets.get(&range.partition).copied().unwrap_or(range.end);
-            let (first, last) = (first.as_ref().map(at), last.as_ref().map(at));
-            range.from = first.map_or(range.from, |offset| offset.clamp(range.from, range.end));
-            range.until = last.map_or(range.end, |offset| offset.clamp(range.from, range.end));
-        }
-        Ok(ranges)
-    }
-
-    fn partitions(&self, topic: &str) -> Result<Vec<i32>, ScanError> {
-        let metadata = self.consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT);
-        let metadata = metadata.map_err(|error| self.failed(topic, &error))?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        match found.map(|found| (found.error(), found.partitions())) {
-            Some((None, partitions)) if !partitions.is_empty() => {
-                Ok(partitions.iter().map(MetadataPartition::id).collect())
-            }
-            Some((Some(error), _)) if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => {
-                Err(self.failed(topic, &RdError::MetadataFetch(error.into())))
-            }
-            _ => Err(ScanError::NoTopic(topic.to_owned())),
-        }
-    }
-
-    /// The first offset of each partition whose record was written at this time or later; none where there is no such one.
-    fn offsets_at(&self, topic: &str, ranges: &[PartitionRange], ms: i64) -> Result<BTreeMap<i32, i64>, RdError> {
-        let mut times = TopicPartitionList::new();
-        for range in ranges {
-            times.add_partition_offset(topic, range.partition, Offset::Offset(ms.max(0)))?;
-        }
-        let mut offsets = BTreeMap::new();
-        for found in self.consumer.offsets_for_times(times, REQUEST_TIMEOUT)?.elements() {
-            found.error()?;
-            if let Offset::Offset(offset) = found.offset() {
-                offsets.insert(found.partition(), offset);
-            }
-        }
-        Ok(offsets)
+        Ok(Self { consumer, reporter, group: settings.group_id.clone() })
     }
 
     /// Visits the records of these ranges as far as their ends, of each partition in order, and adds to `progress`.
@@ -229,13 +183,15 @@ impl TopicReader {
         read
     }
 
+    fn questions(&self) -> Questions<'_> {
+        Questions { consumer: &self.consumer, reporter: &self.reporter }
+    }
+
     fn failed(&self, topic: &str, error: &RdError) -> ScanError {
-        // What the client has logged says more than a time-out.
-        let reason = match self.reporter.last_error() {
-            Some(logged) if !is_final(error) => logged,
-            _ => connection::reason(error),
-        };
-        ScanError::Failed { topic: topic.to_owned(), reason }
+        let questions = self.questions();
+        questions.serve();
+        let (reason, advice) = questions.explain(error);
+        ScanError::Failed { topic: topic.to_owned(), reason, advice }
     }
 }
 

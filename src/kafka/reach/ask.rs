@@ -11,17 +11,17 @@ use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, Consumer as _},
     error::{KafkaError as RdError, KafkaResult, RDKafkaErrorCode as Code},
-    topic_partition_list::TopicPartitionListElem,
     types::RDKafkaRespErr,
 };
 
 use super::super::{
     client,
     error::KafkaError,
+    questions::Questions,
     report::{Reporter, ReportingContext},
     settings::KafkaSettings,
 };
-use crate::{connection, sync::Mutex};
+use crate::connection;
 
 /// How long one question waits; all of them end by the deadline.
 const QUESTION: Duration = Duration::from_secs(5);
@@ -58,8 +58,6 @@ pub(super) struct Asker {
     admin: AdminClient<ReportingContext>,
     reporter: Arc<Reporter>,
     deadline: Instant,
-    /// Callbacks are served by one thread at a time.
-    serving: Mutex<()>,
 }
 
 impl Asker {
@@ -75,7 +73,6 @@ impl Asker {
             settings: settings.clone(),
             reporter,
             deadline,
-            serving: Mutex::new(()),
         })
     }
 
@@ -88,42 +85,16 @@ impl Asker {
         QUESTION.min(self.left()).max(Duration::from_millis(1))
     }
 
-    /// Their names, once one of them answers; else why none does, and what to do.
-    pub(super) fn wait_for_brokers(&self) -> Result<Vec<String>, (String, String)> {
-        loop {
-            let error = match self.consumer.fetch_metadata(None, LOOK.min(self.patience())) {
-                Ok(metadata) => {
-                    let name = |host: &str, port: i32| format!("{host}:{port}");
-                    return Ok(metadata.brokers().iter().map(|broker| name(broker.host(), broker.port())).collect());
-                }
-                Err(error) => error,
-            };
-            self.serve();
-            let problem = self.reporter.problem();
-            let is_final = problem.as_ref().is_some_and(|(kind, text, _)| {
-                ["authentication", "tls"].contains(kind) && !text.contains("GroupAuthorizationFailed")
-            });
-            if self.left().is_zero() || is_final {
-                let (text, advice) = problem.map_or_else(
-                    || {
-                        let code = error.rdkafka_error_code().unwrap_or(Code::BrokerTransportFailure);
-                        (connection::reason(&error), connection::advice(code, "").1)
-                    },
-                    |(_, text, advice)| (text, advice),
-                );
-                return Err((text, advice.to_owned()));
-            }
-        }
+    fn questions(&self) -> Questions<'_> {
+        Questions { consumer: &self.consumer, reporter: &self.reporter }
     }
 
-    /// Serves the callbacks, which say why no broker answers. Bounded, because errors may come faster than they are served.
-    fn serve(&self) {
-        let _serving = self.serving.lock();
-        for _ in 0..100 {
-            if self.consumer.poll(Duration::ZERO).is_none() {
-                return;
-            }
-        }
+    /// Their names, once one of them answers; else why none does, and what to do.
+    pub(super) fn wait_for_brokers(&self) -> Result<Vec<String>, (String, &'static str)> {
+        let questions = self.questions();
+        let metadata = questions.metadata(None, self.deadline, &|| false).map_err(|error| questions.explain(&error))?;
+        let name = |host: &str, port: i32| format!("{host}:{port}");
+        Ok(metadata.brokers().iter().map(|broker| name(broker.host(), broker.port())).collect())
     }
 
     /// A topic by its name. (A consumer's request creates none.)
@@ -177,13 +148,7 @@ impl Asker {
                 list.add_partition_range(topic, 0, partitions.saturating_sub(1));
             }
         }
-        let committed = self.consumer.committed_offsets(list, self.patience()).map_err(|error| {
-            // The coordinator refuses to be found: the request itself just takes too long.
-            self.serve();
-            let is_refused = self.reporter.last_error().is_some_and(|text| text.contains("GroupAuthorizationFailed"));
-            if is_refused { RdError::OffsetFetch(Code::GroupAuthorizationFailed) } else { error }
-        })?;
-        committed.elements().iter().try_for_each(TopicPartitionListElem::error)?;
+        let committed = self.questions().committed(list, self.patience())?;
         Ok(committed.elements().iter().filter(|at| matches!(at.offset(), Offset::Offset(_))).count())
     }
 
@@ -224,16 +189,4 @@ impl Asker {
         let answer = runtime.block_on(async { tokio::time::timeout(patience, question).await });
         answer.unwrap_or(Err(RdError::AdminOp(Code::OperationTimedOut)))
     }
-}
-
-/// Whether an error says that our user may not.
-pub(super) fn is_denied(error: &RdError) -> bool {
-    let code = match error {
-        RdError::AdminOp(code) => Some(*code),
-        error => error.rdkafka_error_code(),
-    };
-    matches!(
-        code,
-        Some(Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::ClusterAuthorizationFailed)
-    )
 }

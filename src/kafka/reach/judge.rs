@@ -8,9 +8,10 @@ use super::{
     super::{
         dead_letters::ROOM_FOR_HEADERS,
         ledger_topic::{Finding, check_config},
+        questions::is_denied,
         settings::{KafkaSettings, OffsetReset},
     },
-    ask::{Config, Topic, is_denied},
+    ask::{Config, Topic},
 };
 use crate::{
     connection::{Security, reason},

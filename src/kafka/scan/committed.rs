@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use rdkafka::{Offset, TopicPartitionList, consumer::Consumer as _};
+use rdkafka::{Offset, TopicPartitionList};
 
-use super::{REQUEST_TIMEOUT, ScanError, TopicReader};
+use super::{ScanError, TopicReader, ranges::REQUEST_TIMEOUT};
 
 impl TopicReader {
     /// The committed offsets of partitions of a topic; nothing of those for which there is none.
@@ -16,8 +16,10 @@ impl TopicReader {
         for partition in partitions {
             asked.add_partition(topic, *partition);
         }
-        let found = self.consumer.committed_offsets(asked, REQUEST_TIMEOUT);
-        let found = found.map_err(|error| self.failed(topic, &error))?;
+        let found = self.questions().committed(asked, REQUEST_TIMEOUT).map_err(|error| {
+            let (reason, advice) = self.questions().explain(&error);
+            ScanError::Group { group: self.group.clone(), topic: topic.to_owned(), reason, advice }
+        })?;
         let known = found.elements().into_iter().filter_map(|entry| match entry.offset() {
             Offset::Offset(offset) => Some((entry.partition(), offset)),
             _ => None,

@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::Consumer as _;
-
-use super::{POLL, ScanError, TopicReader, is_final};
+use super::{ScanError, TopicReader};
 
 const REACHED_WITHIN: Duration = Duration::from_secs(5);
 /// The same once the client has logged an error, such as a connection that was refused. Another broker may answer yet.
@@ -17,14 +15,8 @@ impl TopicReader {
     /// No broker answers.
     pub(crate) fn reach(&self, topic: &str) -> Result<(), ScanError> {
         let began = Instant::now();
-        loop {
-            let Err(error) = self.consumer.fetch_metadata(Some(topic), POLL) else { return Ok(()) };
-            // The errors of the client are told by a poll. Nothing is assigned, so no record can come.
-            let _ = self.consumer.poll(POLL);
-            let is_refused = began.elapsed() >= REFUSED_AFTER && self.reporter.last_error().is_some();
-            if is_refused || is_final(&error) || began.elapsed() >= REACHED_WITHIN {
-                return Err(self.failed(topic, &error));
-            }
-        }
+        let is_hopeless = || began.elapsed() >= REFUSED_AFTER && self.reporter.last_error().is_some();
+        let reached = self.questions().metadata(Some(topic), began + REACHED_WITHIN, &is_hopeless);
+        reached.map(drop).map_err(|error| self.failed(topic, &error))
     }
 }

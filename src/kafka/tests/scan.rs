@@ -1,4 +1,4 @@
-use std::ops::ControlFlow;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 use super::{
     super::scan::{ScanError, TopicReader},
@@ -62,7 +62,7 @@ fn a_topic_that_may_not_be_read_fails_the_scan_at_once_and_says_so() {
         silent += 1;
         if silent < 300 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
-    let Err(ScanError::Failed { topic, reason }) = read else { panic!("it waited: {read:?}") };
+    let Err(ScanError::Failed { topic, reason, .. }) = read else { panic!("it waited: {read:?}") };
     assert!(topic == "events" && reason.contains("TopicAuthorizationFailed"), "{reason}");
 }
 
@@ -96,5 +96,27 @@ fn open(broker: &Broker) -> TopicScan {
             Ok(scan) => return scan,
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
+    }
+}
+
+#[test]
+fn a_broker_that_does_not_answer_is_named_with_the_remedy() {
+    let settings = KafkaSettings { bootstrap_servers: "127.0.0.1:1".into(), ..KafkaSettings::default() };
+    let reader = TopicReader::connect(&settings, "test").unwrap();
+    let error = reader.reach("events").unwrap_err().to_string();
+    assert!(error.contains("127.0.0.1:1/bootstrap") && error.contains("check bootstrap_servers"), "{error}");
+}
+
+#[test]
+fn a_group_that_our_user_may_not_see_is_named_with_the_remedy() {
+    let broker = Broker::new(1);
+    broker.publish(0, numbered(0..1));
+    let reader = TopicReader::connect(&broker.settings(), "test").unwrap();
+    assert_eq!(reader.committed("events", &[0]), Ok(BTreeMap::new()));
+    let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
+    broker.cluster.request_errors(RDKafkaApiKey::OffsetFetch, &[refused; 10]);
+    let error = reader.committed("events", &[0]).unwrap_err().to_string();
+    for says in [&*format!("the group {}", broker.settings().group_id), "topic events", "grant it READ on the group"] {
+        assert!(error.contains(says), "{error}");
     }
 }
