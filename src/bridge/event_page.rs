@@ -38,6 +38,7 @@ fn known(
 ) -> Value {
     let note = note(consumer, record, is_uncommitted);
     let mut page = record_page(event_id, record, &|agent, thread, run| events.run_url(agent, thread, run));
+    page["conflicts"] = events.conflicts(event_id).into();
     page["note"] = note.into();
     page["partitions"] = note.map(|_| partitions(consumer)).into();
     page["lag"] = note.and_then(|_| lag(consumer)).into();

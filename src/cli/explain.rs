@@ -199,9 +199,6 @@ fn usable(wanted: &Wanted) -> Result<(), &'static str> {
         Wanted::Event(id) if !is_name(id, MAX_EVENT_ID_BYTES) => {
             Err("no event has such an id: expected 1 to 255 bytes without control characters")
         }
-        Wanted::Event(id) if [".", ".."].contains(&id.as_str()) => {
-            Err("an address cannot contain this id: search the log for it")
-        }
         Wanted::Run { workflow, run } if [workflow, run].iter().any(|name| name.is_empty()) => {
             Err("no event has such a workflow and run: expected names that are not empty")
         }

@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{bridge::Exit, sync::Mutex};
+use crate::{bridge::Exit, sync::Mutex, yaml::excerpt};
 
 /// Why a result could not be written. A pipe that its reader closed is not an error.
 static WRITE_ERROR: Mutex<Option<io::Error>> = Mutex::new(None);
@@ -35,6 +35,15 @@ pub(super) fn json(value: &Value) -> String {
         }
     }
     text
+}
+
+/// The most characters of a text that another program has sent.
+pub(super) const MAX_CHARS: usize = 1_000;
+
+/// A value of a page, for the terminal.
+pub(super) fn shown(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    excerpt(&text, MAX_CHARS)
 }
 
 /// Remembers that a result could not be written.

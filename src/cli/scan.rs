@@ -41,7 +41,7 @@ pub(super) fn sources(
 ) -> Result<ScanEnd, ExitCode> {
     let scan = TopicScan::open(&config.kafka, since.as_millisecond());
     let mut scan = scan.map_err(|error| failed(&error))?;
-    let ended = run(interrupt, Progress::new(), visit, |visitor| scan.read(visitor))?;
+    let ended = run(interrupt, Progress::new(), visit, |visitor| scan.read(visitor)).map_err(|error| failed(&error))?;
     Ok(ScanEnd { is_complete: ended.is_continue(), withheld: scan.progress().withheld })
 }
 
@@ -51,7 +51,7 @@ pub(super) fn run(
     mut progress: Progress,
     visit: &mut impl Visit,
     read: impl FnOnce(&mut Visitor<'_>) -> Result<ControlFlow<()>, ScanError>,
-) -> Result<ControlFlow<()>, ExitCode> {
+) -> Result<ControlFlow<()>, ScanError> {
     let read = read(&mut |at, record| {
         progress.tick(|| visit.progress(at));
         if interrupt.is_asked() {
@@ -60,7 +60,7 @@ pub(super) fn run(
         record.map_or(ControlFlow::Continue(()), |record| visit.record(&record))
     });
     progress.end();
-    read.map_err(|error| failed(&error))
+    read
 }
 
 /// Says that topics cannot be read.

@@ -9,15 +9,13 @@ use super::{
     ask::ask,
     check::counted,
     flags::AdminFlags,
-    output::{self, fail},
+    output::{self, MAX_CHARS, fail, shown},
 };
 use crate::{bridge::Exit, config::environment_help, yaml::excerpt};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The most agents and notes that are shown: -o json has all.
 const MAX_LINES: usize = 20;
-/// The most characters of a text of the pages.
-const MAX_CHARS: usize = 1_000;
 
 const HELP: &str = "Example: workflow-bridge status --admin 127.0.0.1:9464\n\n\
 It is what this replica says of itself, from /readyz and /api/status; -o json has both pages.\n\n\
@@ -152,12 +150,6 @@ fn left_out(text: &mut String, all: usize, noun: &str) {
     if all > MAX_LINES {
         let _ = write!(text, "\nand {}: -o json has all", counted(all - MAX_LINES, &format!("more {noun}")));
     }
-}
-
-/// A value for the terminal.
-fn shown(value: &Value) -> String {
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    excerpt(&text, MAX_CHARS)
 }
 
 #[cfg(test)]

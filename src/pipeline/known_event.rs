@@ -40,6 +40,11 @@ impl KnownEvents {
         self.0.recent.find(query)
     }
 
+    /// How many records of other events with this id are remembered.
+    pub(crate) fn conflicts(&self, event_id: &str) -> usize {
+        self.0.recent.conflicts(event_id)
+    }
+
     /// The address of a run on the server of a LangGraph agent, without secrets. `None` for an agent that is gone, or of another kind.
     pub(crate) fn run_url(&self, agent: &str, thread: &str, run: &str) -> Option<String> {
         let rules = self.0.rules.now().rules;

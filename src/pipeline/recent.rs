@@ -7,7 +7,7 @@ use std::{borrow::Cow, collections::VecDeque};
 
 use super::{
     clock::now_ms,
-    outcome::Outcome,
+    outcome::{DeadLetterReason, Outcome},
     outcome_log::{EventNames, excerpt},
 };
 use crate::{event::Origin, sync::Mutex};
@@ -125,6 +125,15 @@ impl Recent {
         let (remembered, complete_since_ms) = (ring.events.len(), ring.complete_since_ms);
         RecentAnswer { listed, matching, remembered, complete_since_ms }
     }
+
+    /// How many records were dead letters because their id is that of this event, which came before.
+    pub(super) fn conflicts(&self, event_id: &str) -> usize {
+        let (conflict, id) = (DeadLetterReason::IdConflict.as_str(), excerpt(event_id));
+        let is_one = |event: &&RecentEvent| {
+            event.reason == Some(conflict) && event.names.as_ref().is_some_and(|names| *names.event_id == *id)
+        };
+        self.0.lock().events.iter().filter(is_one).count()
+    }
 }
 
 impl RecentNames {
@@ -235,6 +244,20 @@ mod tests {
         assert_eq!(outcomes(&of_run), (vec![Unmatched, Duplicate, Delivered], 3, 5));
         assert_eq!(outcomes(&RecentQuery { outcome: Some(Delivered), ..of_run }), (vec![Delivered], 1, 5));
         assert_eq!(outcomes(&RecentQuery { workflow: Some("other"), ..ALL }), (vec![], 0, 5));
+    }
+
+    #[test]
+    fn other_events_with_an_id_are_counted() {
+        let recent = Recent::new();
+        let event_type = EventType::Completed;
+        let origin = Origin { topic: "t".into(), partition: 0, offset: 7 };
+        for (id, reason) in
+            [("a", Some("id_conflict")), ("a", Some("ledger_record")), ("a", None), ("b", Some("id_conflict"))]
+        {
+            let event = EventNames { id, event_type: &event_type, workflow_id: "etl", workflow_run_id: "r" };
+            recent.add(&Ended { outcome: DeadLettered, event: Some(event), origin: &origin, reason });
+        }
+        assert_eq!(["a", "b", "c"].map(|id| recent.conflicts(id)), [1, 1, 0]);
     }
 
     #[test]

@@ -192,3 +192,51 @@ fn any_machine_says_what_became_of_the_events_of_a_run() {
         when(code == Some(0) && is_gone && page["state"] == "delivered", page)
     });
 }
+
+#[test]
+fn of_two_events_with_one_id_both_are_shown() {
+    let agent = HttpAgent::start();
+    let (topic, group) = (kafka().topic("conflict", 2), unique("conflict"));
+    let mut bridge = replica(&topic, &group, &agent);
+    let machine = Machine::new(&topic, &group);
+    let first = event(&unique("shared")).workflow("etl_orders").run("r-1");
+    kafka().produce(&topic, first.record());
+    kafka().wait_committed(&group, &topic, PATIENCE);
+    let second = event(first.id()).workflow("etl_orders").run("r-2");
+    kafka().produce(&topic, second.record());
+    kafka().wait_committed(&group, &topic, PATIENCE);
+    let admin = bridge.admin().trim_start_matches("http://").to_owned();
+    for from in [&["--admin", &*admin][..], &[]] {
+        let (code, page) = machine.page(&[&["--id", first.id()], from].concat());
+        let of_run = |run: &str| {
+            let events = page["events"].as_array().into_iter().flatten();
+            events.clone().find(|event| event["workflow_run_id"] == run).cloned().unwrap_or_default()
+        };
+        let (was_first, other) = (of_run("r-1"), of_run("r-2"));
+        assert_eq!(
+            (code, &was_first["state"], &other["state"]),
+            (Some(0), &"delivered".into(), &"dead_lettered".into()),
+            "{page:#}"
+        );
+        assert_eq!(was_first["deliveries"][0]["agent"], "audit", "{page:#}");
+        assert_eq!(other["dead_letters"][0]["reason"], "id_conflict", "{page:#}");
+    }
+    bridge.stop();
+}
+
+#[test]
+fn an_id_that_no_address_can_contain_is_looked_for_in_kafka() {
+    let agent = HttpAgent::start();
+    let (topic, group) = (kafka().topic("dots", 1), unique("dots"));
+    let mut bridge = replica(&topic, &group, &agent);
+    let machine = Machine::new(&topic, &group);
+    let dots = event("..").workflow("etl_orders").run("r-1");
+    kafka().produce(&topic, dots.record());
+    kafka().wait_committed(&group, &topic, PATIENCE);
+    let admin = bridge.admin().trim_start_matches("http://");
+    for asked in [&["--id", ".."][..], &["--workflow", "etl_orders", "--run", "r-1"]] {
+        let (code, text, stderr) = machine.explain(&[asked, &["--admin", admin]].concat());
+        assert!(code == Some(0) && text.contains("event ..: delivered"), "{text}{stderr}");
+    }
+    bridge.stop();
+}

@@ -149,7 +149,8 @@ impl<'a> Pass<'a> {
         // Whoever visits knows whether it wanted more.
         let _ = scan::run(&self.context.interrupt, Progress::in_lines(), &mut visiting, |visitor| {
             self.reader.read(self.topic, ranges, &mut progress, visitor)
-        })?;
+        })
+        .map_err(|error| scan::failed(&error))?;
         scan::warn_of_withheld(progress.withheld);
         Ok(())
     }

@@ -130,6 +130,8 @@ pub(super) struct Finder<'r> {
     known: HashMap<(String, u64), usize>,
     /// Records of events that found no room.
     pub(super) left_out: u64,
+    /// Records that are no events and found no room.
+    pub(super) poison_left_out: u64,
     /// For how many events the nearest rule was looked for.
     explained: usize,
     pub(super) poison: Vec<PoisonRecord>,
@@ -138,7 +140,7 @@ pub(super) struct Finder<'r> {
 impl<'r> Finder<'r> {
     pub(super) fn new(wanted: &'r Wanted, limits: Limits, routing: Option<&'r Routing>) -> Self {
         let (events, known, poison) = (Vec::new(), HashMap::new(), Vec::new());
-        Self { wanted, limits, routing, events, known, left_out: 0, explained: 0, poison }
+        Self { wanted, limits, routing, events, known, left_out: 0, poison_left_out: 0, explained: 0, poison }
     }
 
     /// Looks at a record.
@@ -147,11 +149,13 @@ impl<'r> Finder<'r> {
         let raw = Raw { key: record.key, value: record.value, headers: &headers, timestamp_ms: record.timestamp_ms };
         match self.limits.check(&record.size()).and_then(|()| self.limits.decode(raw)) {
             Ok(event) if self.wanted.is(&event) => self.keep(&event, record),
-            Err(poison) if self.poison.len() < MAX_POISON && self.wanted.may_be(record) => {
+            Err(_) if !self.wanted.may_be(record) => {}
+            Err(_) if self.poison.len() >= MAX_POISON => self.poison_left_out += 1,
+            Err(poison) => {
                 let error = excerpt(&poison.to_string(), MAX_CHARS);
                 self.poison.push(PoisonRecord { place: Place::of(record), reason: poison.kind(), error });
             }
-            _ => {}
+            Ok(_) => {}
         }
     }
 
@@ -293,5 +297,6 @@ mod tests {
             take(&mut finder, offset, "etl/r", "no event");
         }
         assert_eq!((finder.events.len(), finder.left_out, finder.poison.len()), (MAX_EVENTS, 5, MAX_POISON));
+        assert_eq!(finder.poison_left_out, u64::try_from(MAX_EVENTS + 5 - MAX_POISON).unwrap());
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{
     fate::{self, Known},
     found::{Found, Place, Wanted},
-    search::{InTopics, Letter, Search, SearchError},
+    search::{InTopics, Letter, Letters, Search, SearchError},
     text,
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
         ask::ask,
         interrupt::Interrupt,
         logging,
-        output::{self, fail},
+        output::{self, MAX_CHARS, fail},
     },
     config::Config,
     kafka::ScanError,
@@ -32,8 +32,6 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The most events of a run for which the bridge here is asked.
 const MAX_ASKED: usize = 50;
-/// The most characters of an error.
-const MAX_CHARS: usize = 1_000;
 
 /// What is asked for, and how.
 pub(super) struct Asked<'a> {
@@ -64,6 +62,7 @@ pub(super) fn main(asked: &Asked<'_>) -> ExitCode {
     if let Ok(page) = &answered
         && is_last_word(page)
         && !has_dead_delivery(page)
+        && !has_conflicts(page)
     {
         print(asked, page);
         return ExitCode::SUCCESS;
@@ -90,11 +89,12 @@ fn look(asked: &Asked<'_>, search: &Search<'_>, answered: Option<&Value>) -> Res
     }
     match (answered, &asked.wanted) {
         // Where the letter is and what it says is all that the bridge does not know.
-        (Some(page), Wanted::Event(id)) if is_last_word(page) => {
+        (Some(page), Wanted::Event(id)) if is_last_word(page) && !has_conflicts(page) => {
             let letters =
                 search.letters(&|letter| letter.delivery.is_some() && letter.event_id.as_ref() == Some(id))?;
             let mut page = page.clone();
-            page["dead_letters"] = letters.iter().map(fate::letter_json).collect();
+            page["dead_letters"] = letters.kept.iter().map(fate::letter_json).collect();
+            page["dead_letters_not_kept"] = letters.left_out.into();
             Ok((page, true))
         }
         _ => from_kafka(asked, search, answered),
@@ -124,6 +124,9 @@ fn print(asked: &Asked<'_>, page: &Value) {
 
 /// What the bridge at this address knows of an event.
 fn from_bridge(admin_addr: &str, event_id: &str) -> Result<Value, String> {
+    if !is_addressable(event_id) {
+        return Err(format!("the bridge was not asked: an address cannot contain the id {event_id:?}"));
+    }
     let (status, text) = ask(admin_addr, &["api", "events", event_id], TIMEOUT)?;
     let page = serde_json::from_str::<Value>(&text).ok().filter(|page| page["event_id"] == event_id);
     let mut page = page.ok_or_else(|| {
@@ -134,6 +137,11 @@ fn from_bridge(admin_addr: &str, event_id: &str) -> Result<Value, String> {
     }
     page["known_from"] = format!("the bridge at {admin_addr}").into();
     Ok(page)
+}
+
+/// Whether it can be a part of a path: these two are taken for folders, also when they are escaped.
+fn is_addressable(event_id: &str) -> bool {
+    ![".", ".."].contains(&event_id)
 }
 
 /// Whether nobody else can know more.
@@ -147,6 +155,16 @@ fn is_at(page: &Value, event: &Found) -> bool {
     page["source"]["topic"] == **topic
         && page["source"]["partition"] == *partition
         && page["source"]["offset"] == *offset
+}
+
+/// Whether the bridge has read another event with this id.
+fn has_conflicts(page: &Value) -> bool {
+    page["conflicts"].as_u64().is_some_and(|conflicts| conflicts > 0)
+}
+
+/// Whether several events have the id that is asked for: which of them the ledger knows is not known yet.
+fn is_shared(asked: &Asked<'_>, found: &InTopics) -> bool {
+    matches!(asked.wanted, Wanted::Event(_)) && found.events.len() > 1
 }
 
 fn has_dead_delivery(page: &Value) -> bool {
@@ -166,20 +184,20 @@ fn from_kafka(asked: &Asked<'_>, search: &Search<'_>, answered: Option<&Value>) 
             *page = Some((known, format!("the ledger topic {}", ledger.topic)));
         }
     }
-    let letters = letters(search, &found, &pages)?;
+    let letters = letters(search, &found, &pages, is_shared(asked, &found))?;
     let mut events = Vec::with_capacity(pages.len());
     for (page, event) in pages.into_iter().zip(&found.events) {
         let known = Known {
             page: page.filter(|(page, _)| page["state"] != "unknown"),
             is_another: ledger.lookup.is_another(&event.event_id, event.digest),
             committed: found.committed.get(&(event.place.topic.clone(), event.place.partition)).copied(),
-            letters: letters.as_deref(),
+            letters: letters.as_ref().map(|letters| &*letters.kept),
             no_rules: asked.routing.as_ref().err().map(String::as_str),
             no_ledger: ledger.missing.as_deref(),
         };
         events.push(fate::page(event, &known));
     }
-    Ok(summary(asked, &found, events, letters.as_deref(), &ledger))
+    Ok(summary(asked, &found, events, letters.as_ref(), &ledger))
 }
 
 /// The page of each event as the bridge here knows it.
@@ -190,8 +208,10 @@ fn from_bridges(asked: &Asked<'_>, events: &[Found], answered: Option<&Value>) -
         if answered.is_some() || matches!(asked.wanted, Wanted::Event(_)) {
             return answered.map(|page| (page.clone(), from(page)));
         }
-        let page = if is_there { from_bridge(&asked.config.admin_addr, &event.event_id).ok() } else { None };
-        is_there &= page.is_some();
+        // No address can contain such an id: it says nothing of the bridge.
+        let is_asked = is_there && is_addressable(&event.event_id);
+        let page = if is_asked { from_bridge(&asked.config.admin_addr, &event.event_id).ok() } else { None };
+        is_there &= page.is_some() || !is_asked;
         // Another event with the same id is at another place: the ledger topic tells whether it was the first.
         page.filter(|page| page["source"].is_null() || is_at(page, event)).map(|page| {
             let from = from(&page);
@@ -210,7 +230,9 @@ fn ledger(
     found: &InTopics,
     pages: &[Option<(Value, String)>],
 ) -> Result<Ledger, SearchError> {
-    let is_open = |page: &Option<(Value, String)>| page.as_ref().is_none_or(|(page, _)| !is_last_word(page));
+    let is_shared = is_shared(asked, found);
+    let is_open =
+        |page: &Option<(Value, String)>| is_shared || page.as_ref().is_none_or(|(page, _)| !is_last_word(page));
     let open: Vec<&Found> =
         found.events.iter().zip(pages).filter(|(_, page)| is_open(page)).map(|(event, _)| event).collect();
     let mut ids: Vec<String> = open.iter().map(|event| event.event_id.clone()).collect();
@@ -253,10 +275,11 @@ fn letters(
     search: &Search<'_>,
     found: &InTopics,
     pages: &[Option<(Value, String)>],
-) -> Result<Option<Vec<Letter>>, SearchError> {
+    is_shared: bool,
+) -> Result<Option<Letters>, SearchError> {
     let has_dead = |page: &Value| page["state"] == "unknown" || has_dead_delivery(page);
     let may_have = |page: &Option<(Value, String)>| page.as_ref().is_none_or(|(page, _)| has_dead(page));
-    if found.poison.is_empty() && !pages.iter().any(may_have) {
+    if !is_shared && found.poison.is_empty() && !pages.iter().any(may_have) {
         return Ok(None);
     }
     let is_meant = |letter: &Letter| {
@@ -271,18 +294,23 @@ fn summary(
     asked: &Asked<'_>,
     found: &InTopics,
     mut events: Vec<Value>,
-    letters: Option<&[Letter]>,
+    letters: Option<&Letters>,
     ledger: &Ledger,
 ) -> (Value, bool) {
+    let (kept, left_out) = (letters.map(|letters| &*letters.kept), letters.map_or(0, |letters| letters.left_out));
     let committed = |place: &Place| found.committed.get(&(place.topic.clone(), place.partition)).copied();
     let poison: Vec<Value> =
-        found.poison.iter().map(|record| fate::poison(record, committed(&record.place), letters)).collect();
+        found.poison.iter().map(|record| fate::poison(record, committed(&record.place), kept)).collect();
     let is_known = !events.is_empty() || !poison.is_empty();
     let topics = asked.config.kafka.topics.join(", ");
     let partitions = if found.is_of_key { "in the partition of its key" } else { "in all partitions" };
     let read = format!("{} records of {topics} since {}, {partitions}", found.records, asked.since);
     match &asked.wanted {
-        Wanted::Event(_) if events.len() == 1 && poison.is_empty() => (events.remove(0), true),
+        Wanted::Event(_) if events.len() == 1 && poison.is_empty() => {
+            let mut page = events.remove(0);
+            page["dead_letters_not_kept"] = left_out.into();
+            (page, true)
+        }
         Wanted::Event(id) if !is_known => {
             if let Some(mut page) = ledger.lookup.page(id, asked.routing.as_ref().ok()) {
                 page["known_from"] = format!("the ledger topic {}", ledger.topic).into();
@@ -302,7 +330,8 @@ fn summary(
             let of_key = "events with other keys in other partitions were not looked for: --all-partitions does";
             let note = note.or_else(|| found.is_of_key.then(|| of_key.to_owned()));
             let mut page = json!({
-                "events": events, "poison": poison, "records_not_kept": found.left_out, "read": read, "note": note,
+                "events": events, "poison": poison, "records_not_kept": found.left_out,
+                "poison_not_kept": found.poison_left_out, "dead_letters_not_kept": left_out, "read": read, "note": note,
             });
             match wanted {
                 Wanted::Event(id) => page["event_id"] = (&**id).into(),

@@ -7,7 +7,12 @@ use jiff::Timestamp;
 use super::found::{Finder, Found, Place, PoisonRecord, Wanted};
 use crate::{
     bridge::LedgerLookup,
-    cli::{interrupt::Interrupt, output, progress::Progress, scan},
+    cli::{
+        interrupt::Interrupt,
+        output,
+        progress::Progress,
+        scan::{self, Visit},
+    },
     config::Config,
     event::Limits,
     kafka::{MarkKind, ScanError, ScanProgress, Scanned, TopicReader, TopicRecord, partition_of},
@@ -46,12 +51,22 @@ pub(super) struct InTopics {
     pub(super) poison: Vec<PoisonRecord>,
     /// Records of events that found no room.
     pub(super) left_out: u64,
+    /// Records that are no events and found no room.
+    pub(super) poison_left_out: u64,
     /// Records that were read.
     pub(super) records: u64,
     /// Only the partition of the key was read.
     pub(super) is_of_key: bool,
     /// What the group has committed, by topic and partition.
     pub(super) committed: BTreeMap<(String, i32), i64>,
+}
+
+/// The dead letters that are meant.
+#[derive(Debug, Default)]
+pub(super) struct Letters {
+    pub(super) kept: Vec<Letter>,
+    /// Those that found no room.
+    pub(super) left_out: u64,
 }
 
 /// A dead letter.
@@ -107,7 +122,7 @@ impl<'c> Search<'c> {
             records += self.read(topics, "events of other keys", &others, &mut find)?;
             only_key = false;
         }
-        let left_out = finder.left_out;
+        let (left_out, poison_left_out) = (finder.left_out, finder.poison_left_out);
         let (events, poison) = finder.into_events();
         let places = events.iter().map(|found| &found.place).chain(poison.iter().map(|record| &record.place));
         let mut partitions: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
@@ -123,7 +138,7 @@ impl<'c> Search<'c> {
                 committed.insert((topic.to_owned(), partition), offset);
             }
         }
-        Ok(InTopics { events, poison, left_out, records, is_of_key: only_key, committed })
+        Ok(InTopics { events, poison, left_out, poison_left_out, records, is_of_key: only_key, committed })
     }
 
     /// Merges what the ledger topic has of these events. Without partitions, those of all are read.
@@ -134,12 +149,12 @@ impl<'c> Search<'c> {
     }
 
     /// The dead letters that `is_meant` says yes to, with what was done about them.
-    pub(super) fn letters(&self, is_meant: &dyn Fn(&Letter) -> bool) -> Result<Vec<Letter>, SearchError> {
+    pub(super) fn letters(&self, is_meant: &dyn Fn(&Letter) -> bool) -> Result<Letters, SearchError> {
         let kafka = &self.config.kafka;
         let mut topics: Vec<_> = kafka.topics.iter().map(|topic| kafka.dead_letter_topic(topic)).collect();
         topics.sort();
         topics.dedup();
-        let mut letters: Vec<Letter> = Vec::new();
+        let mut letters = Letters::default();
         for topic in topics {
             let mut take = |record: &Scanned<'_>| letter(&mut letters, record, is_meant);
             match self.read(&[topic], "dead letters", &|_, _| true, &mut take) {
@@ -163,17 +178,13 @@ impl<'c> Search<'c> {
             let mut ranges = self.reader.ranges(topic, Some(self.since.as_millisecond()), None)?;
             let count = i32::try_from(ranges.len()).unwrap_or(i32::MAX);
             ranges.retain(|range| is_asked(range.partition, count));
-            let (mut at, mut progress) = (ScanProgress::of(&ranges), Progress::new());
-            let read = self.reader.read(topic, &ranges, &mut at, &mut |at, record| {
-                progress.tick(|| format!("{} of {} {what} read", at.done, at.all));
-                if let Some(record) = record {
-                    records += 1;
-                    take(&record);
-                }
-                if self.interrupt.is_asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            });
-            progress.end();
-            if read?.is_break() {
+            let mut at = ScanProgress::of(&ranges);
+            let mut taking = Taking { what, records: 0, take: &mut *take };
+            let read = scan::run(&self.interrupt, Progress::new(), &mut taking, |visitor| {
+                self.reader.read(topic, &ranges, &mut at, visitor)
+            })?;
+            records += taking.records;
+            if read.is_break() {
                 let ScanProgress { done, all, .. } = at;
                 output::note(format_args!("interrupted: {done} of {all} {what} were read, so nothing is said"));
                 return Err(SearchError::Interrupted(self.interrupt.exit().unwrap_or(ExitCode::SUCCESS)));
@@ -184,7 +195,25 @@ impl<'c> Search<'c> {
     }
 }
 
-fn letter(letters: &mut Vec<Letter>, record: &Scanned<'_>, is_meant: &dyn Fn(&Letter) -> bool) {
+struct Taking<'t> {
+    what: &'t str,
+    records: u64,
+    take: &'t mut dyn FnMut(&Scanned<'_>),
+}
+
+impl Visit for Taking<'_> {
+    fn record(&mut self, record: &Scanned<'_>) -> ControlFlow<()> {
+        self.records += 1;
+        (self.take)(record);
+        ControlFlow::Continue(())
+    }
+
+    fn progress(&self, at: ScanProgress) -> String {
+        format!("{} of {} {} read", at.done, at.all, self.what)
+    }
+}
+
+fn letter(found: &mut Letters, record: &Scanned<'_>, is_meant: &dyn Fn(&Letter) -> bool) {
     let headers: Vec<_> = record.headers.iter().collect();
     let shown = |text: &str| excerpt(text, MAX_CHARS);
     match TopicRecord::read(&headers) {
@@ -200,14 +229,19 @@ fn letter(letters: &mut Vec<Letter>, record: &Scanned<'_>, is_meant: &dyn Fn(&Le
                 delivery: head.delivery.map(|(rule, agent)| (shown(rule), shown(agent))),
                 done: None,
             };
-            if letters.len() < MAX_LETTERS && is_meant(&letter) {
-                letters.push(letter);
+            if is_meant(&letter) {
+                if found.kept.len() < MAX_LETTERS {
+                    found.kept.push(letter);
+                } else {
+                    found.left_out += 1;
+                }
             }
         }
         // It stands behind its letter, in the same partition.
         TopicRecord::Mark(mark) => {
             let at = (record.topic, mark.partition, mark.offset);
-            let marked = letters
+            let marked = found
+                .kept
                 .iter_mut()
                 .find(|letter| (&*letter.place.topic, letter.place.partition, letter.place.offset) == at);
             if let Some(letter) = marked {

@@ -4,10 +4,13 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::yaml::excerpt;
-
-/// The most characters that are shown of a text of a page.
-const MAX_CHARS: usize = 1_000;
+use crate::{
+    cli::{
+        check::counted,
+        output::{MAX_CHARS, shown},
+    },
+    yaml::excerpt,
+};
 
 /// The page of an event, or of several.
 pub(super) fn describe(page: &Value) -> String {
@@ -16,7 +19,7 @@ pub(super) fn describe(page: &Value) -> String {
         Some(id) => format!("event {}", excerpt(id, MAX_CHARS)),
         None => format!("workflow {}, run {}", shown(&page["workflow_id"]), shown(&page["workflow_run_id"])),
     };
-    let _ = write!(text, ": {} {}", events.len(), if events.len() == 1 { "event" } else { "events" });
+    let _ = write!(text, ": {}", counted(events.len(), "event"));
     for event in events {
         let _ = write!(text, "\n\n{}", describe_event(event));
     }
@@ -30,9 +33,9 @@ pub(super) fn describe(page: &Value) -> String {
         );
         describe_letters(&mut text, record);
     }
-    if page["records_not_kept"].as_u64().is_some_and(|count| count > 0) {
-        let _ = write!(text, "\n\n{} records of more events are not shown", page["records_not_kept"]);
-    }
+    not_shown(&mut text, &page["records_not_kept"], "record", " of more events");
+    not_shown(&mut text, &page["poison_not_kept"], "more record", " that cannot be read as an event");
+    not_shown(&mut text, &page["dead_letters_not_kept"], "more dead letter", "");
     if page["note"].is_string() {
         let _ = write!(text, "\n\n{}", shown(&page["note"]));
     }
@@ -59,6 +62,10 @@ fn describe_event(page: &Value) -> String {
         describe_delivery(&mut text, line);
     }
     describe_letters(&mut text, page);
+    not_shown(&mut text, &page["dead_letters_not_kept"], "more dead letter", "");
+    if let Some(conflicts) = page["conflicts"].as_u64().filter(|conflicts| *conflicts > 0) {
+        let _ = write!(text, "\n{} of another event with this id: id_conflict", counted(conflicts, "dead letter"));
+    }
     if page["note"].is_string() {
         let _ = write!(text, "\n{}", shown(&page["note"]));
     }
@@ -72,6 +79,13 @@ fn describe_event(page: &Value) -> String {
         let _ = write!(text, "\nas {} says", shown(&page["known_from"]));
     }
     text
+}
+
+/// How many there are more than are kept.
+fn not_shown(text: &mut String, count: &Value, noun: &str, what: &str) {
+    if let Some(count) = count.as_u64().filter(|count| *count > 0) {
+        let _ = write!(text, "\nnot shown: {}{what}", counted(count, noun));
+    }
 }
 
 /// The rule that misses the event by the fewest conditions.
@@ -142,8 +156,23 @@ fn describe_delivery(text: &mut String, delivery: &Value) {
     }
 }
 
-/// A value for the terminal.
-fn shown(value: &Value) -> String {
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    excerpt(&text, MAX_CHARS)
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_shown_is_counted_and_another_event_with_the_id_is_named() {
+        let event = json!({"event_id": "e", "state": "delivered", "deliveries": [], "conflicts": 1,
+            "dead_letters_not_kept": 2});
+        let text = describe(&event);
+        let expected = "event e: delivered\nnot shown: 2 more dead letters\n1 dead letter of another event with this id: id_conflict";
+        assert_eq!(text, expected);
+        let run = json!({"workflow_id": "w", "workflow_run_id": "r", "events": [], "poison": [],
+            "records_not_kept": 1, "poison_not_kept": 1, "dead_letters_not_kept": 0});
+        let expected = "workflow w, run r: 0 events\nnot shown: 1 record of more events\n\
+            not shown: 1 more record that cannot be read as an event";
+        assert_eq!(describe(&run), expected);
+    }
 }
