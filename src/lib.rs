@@ -50,6 +50,8 @@ mod routing;
 mod telemetry;
 #[cfg(feature = "service")]
 mod throttle;
+#[cfg(feature = "service")]
+mod words;
 #[cfg(any(feature = "service", feature = "runner"))]
 #[cfg_attr(not(feature = "service"), expect(dead_code, reason = "the runner reads no variables and no secrets"))]
 mod yaml;

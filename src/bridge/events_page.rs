@@ -6,11 +6,8 @@ use super::event_page::{partitions, state, time};
 use crate::{
     admin::EventsQuery,
     kafka::ConsumerStatus,
-    pipeline::{KnownEvent, KnownEvents, Outcome, RecentEvent, RecentNames, RecentQuery},
+    pipeline::{KnownEvent, KnownEvents, MAX_RECENT_EVENTS, Outcome, RecentEvent, RecentNames, RecentQuery},
 };
-
-const NOTE: &str = "outcomes that this process remembers in memory since its start, the newest 10000 at most, of the partitions that it has or \
-                    had: ask the other replicas too, or explain --workflow WORKFLOW_ID --run WORKFLOW_RUN_ID, which reads Kafka";
 
 /// The page. Blocks: it reads the ledger.
 ///
@@ -26,8 +23,15 @@ pub(super) fn page(events: &KnownEvents, consumer: &ConsumerStatus, query: &Even
         "remembered": answer.remembered,
         "complete_since": time(answer.complete_since_ms),
         "partitions": partitions(consumer),
-        "note": NOTE,
+        "note": note(),
     }))
+}
+
+fn note() -> String {
+    format!(
+        "outcomes that this process remembers in memory since its start, the newest {MAX_RECENT_EVENTS} at most, of the partitions that it \
+         has or had: ask the other replicas too, or explain --workflow WORKFLOW_ID --run WORKFLOW_RUN_ID, which reads Kafka"
+    )
 }
 
 fn outcome(label: &str) -> Result<Outcome, String> {

@@ -13,8 +13,9 @@ use crate::{
     admin::{EventPage, EventsQuery, Probe, ReloadPage, View},
     dedup::Ledger,
     kafka::{AppenderStatus, ConsumerStatus, ConsumerView, LedgerAppender, LedgerProgress, PartitionStatus},
-    pipeline::{AgentStatus, BreakerState, FormerEndpointStatus, KnownEvents},
+    pipeline::{AgentStatus, BreakerState, FormerEndpointStatus, KnownEvents, LONGEST_ENDPOINT_WAIT},
     routing::Routing,
+    words::counted,
 };
 
 /// How long the consumer loop may take between two polls before the process counts as stuck.
@@ -158,9 +159,10 @@ fn append_note(status: &AppenderStatus) -> Option<String> {
     let waited = status.waiting_since.map(|since| since.elapsed()).filter(|waited| *waited >= LATE_ACK)?;
     let (records, seconds) = (status.unacknowledged, waited.as_secs());
     let error = status.error.as_deref().unwrap_or("no broker has answered yet");
+    let wait = if records == 1 { "waits" } else { "wait" };
     Some(format!(
-        "{records} records wait for the ledger topic, none was acknowledged for {seconds} s, and their offsets are not \
-         committed: {error}"
+        "{} {wait} for the ledger topic, none was acknowledged for {seconds} s, and their offsets are not committed: {error}",
+        counted(records, "record")
     ))
 }
 
@@ -168,15 +170,18 @@ fn former_endpoint_note(endpoint: &FormerEndpointStatus) -> Option<String> {
     let FormerEndpointStatus { agent, url, breaker, deliveries, last_failure, .. } = endpoint;
     let failure = last_failure.as_deref().unwrap_or_default();
     let Some(url) = url else {
+        let minutes = LONGEST_ENDPOINT_WAIT.as_secs() / 60;
         return Some(format!(
-            "{deliveries} deliveries to agent {agent} may have arrived at an endpoint that no loaded routing folder has: they become dead \
-             letters after 15 minutes, or `give_up_after` if that is less, unless a folder with that URL is loaded"
+            "{} to agent {agent} may have arrived at an endpoint that no loaded routing folder has, and will be dead-lettered after \
+             {minutes} minutes, or `give_up_after` if that is less, unless a folder with that URL is loaded",
+            counted(*deliveries, "delivery")
         ));
     };
     (*breaker != BreakerState::Closed).then(|| {
+        let (deliveries, wait) = (counted(*deliveries, "delivery"), if *deliveries == 1 { "waits" } else { "wait" });
         format!(
-            "the breaker of {url} is open, which agent {agent} had before: {deliveries} deliveries wait there, because they may have \
-             arrived or their agent is gone: {failure}"
+            "the breaker of {url} is open, which agent {agent} had before: {deliveries} {wait} there, which may have arrived, or \
+             whose agent is gone: {failure}"
         )
     })
 }
@@ -245,4 +250,30 @@ fn consumer_status(status: &ConsumerStatus) -> Value {
         "in_flight_bytes": status.in_flight_bytes,
         "lease_awaited_since": status.lease_awaited_since.map(|since| since.to_string()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_delivery_waits_and_two_wait() {
+        let note = |url: Option<&str>, deliveries| {
+            let endpoint = FormerEndpointStatus {
+                agent: "audit".into(),
+                url: url.map(Into::into),
+                breaker: BreakerState::Open,
+                next_attempt_in_ms: None,
+                deliveries,
+                last_failure: Some("refused".into()),
+            };
+            former_endpoint_note(&endpoint).unwrap()
+        };
+        assert!(note(Some("http://h/"), 1).contains(": 1 delivery waits there,"));
+        assert!(note(Some("http://h/"), 2).contains(": 2 deliveries wait there,"));
+        let missing = note(None, 1);
+        assert!(
+            missing.starts_with("1 delivery to agent audit may have arrived") && missing.contains("after 15 minutes")
+        );
+    }
 }

@@ -15,7 +15,6 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-pub(super) use self::report::counted;
 use self::report::{Report, Severity};
 use super::{
     flags::{OutputFlag, Settings},

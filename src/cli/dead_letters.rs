@@ -23,9 +23,9 @@ Example: workflow-bridge dead-letters show --letter 0@17\n\
 Example: workflow-bridge dead-letters redrive --agent audit --dry-run\n\
 Example: workflow-bridge dead-letters redrive --letter 0@17 --edit\n\
 Example: workflow-bridge dead-letters discard --reason tombstone\n\n\
-A letter is named by its partition and offset, PARTITION@OFFSET. A redrive makes the failed delivery again, and no other: \
+A dead letter is named by its partition and offset, PARTITION@OFFSET. A redrive makes the failed delivery again, and no other: \
 the running bridges decide, and refuse what was redriven before. It may be interrupted and started again.\n\n\
-Exit codes: 0 done, 64 usage, or nothing is selected, 65 there is no such letter, or some were refused, 69 Kafka is away, \
+Exit codes: 0 done, 64 usage, or nothing is selected, 65 there is no such dead letter, or some were refused, 69 Kafka is away, \
 78 the settings or the routing files are wrong; 130 ended by Ctrl-C, 143 by SIGTERM.";
 
 /// Flags of `dead-letters`.

@@ -15,7 +15,6 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
-    check::counted,
     flags::{OutputFlag, Source},
     logging,
     output::{self, fail},
@@ -29,6 +28,7 @@ use crate::{
         Budget, Drained, Interrupt, Record, drain,
         spool::{FOLDER_VARIABLE, Spool, SpoolError, SpoolSettings, SpoolStats, same_destination},
     },
+    words::counted,
 };
 
 /// How long the connection to a broker may take.

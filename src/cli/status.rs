@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 
 use super::{
     ask::ask,
-    check::counted,
     flags::AdminFlags,
     output::{self, MAX_CHARS, fail, shown},
 };
-use crate::{bridge::Exit, config::environment_help, yaml::excerpt};
+use crate::{bridge::Exit, config::environment_help, words::counted, yaml::excerpt};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The most agents and notes that are shown: -o json has all.

@@ -32,6 +32,7 @@ use crate::{
         Routing,
         cases::{Case, CaseFiles, Coverage, Runner},
     },
+    words::counted,
 };
 
 const HELP: &str = "Example: workflow-bridge test\n\
@@ -102,7 +103,7 @@ impl Test {
         let read = CaseFiles::read(files, Some(&routing));
         if !read.problems.is_empty() {
             output::lines(&check::errors(&config.routing_dir, &read.problems));
-            let found = check::counted(read.problems.len(), "mistake");
+            let found = counted(read.problems.len(), "mistake");
             return fail(Exit::Config, &format_args!("{found} in test files: no test was run"));
         }
         let budget = &config.kafka.budget;

@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{ledger_topic::LedgerTopicSettings, settings::KafkaSettings};
-use crate::probe::Probed;
+use crate::{probe::Probed, words::counted};
 use ask::{Asker, Topic};
 
 /// What is asked for.
@@ -102,10 +102,7 @@ fn group(asker: &Asker, settings: &KafkaSettings) -> Probed {
         ),
         Ok(partitions) => Probed::ok(
             target,
-            format!(
-                "our user may see it; it has committed offsets of {partitions} partition{}",
-                if partitions == 1 { "" } else { "s" }
-            ),
+            format!("our user may see it; it has committed offsets of {}", counted(partitions, "partition")),
         ),
         Err(error) => judge::refused(&target, &error, "grant our user READ on the group, or check kafka.group_id"),
     }

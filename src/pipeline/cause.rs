@@ -83,7 +83,7 @@ impl Cause {
     pub(super) fn endpoint_gone(agent: &str, thread: DeliveryId) -> Self {
         let error = format!(
             "the event may have arrived at another server than agent `{agent}` has now, and only that one could be asked: \
-             look for a run in thread {thread} there, and if there is none, redrive this letter with --force"
+             look for a run in thread {thread} there, and if there is none, redrive this dead letter with --force"
         );
         Self::new(DeadLetterReason::PlanGone, error, None)
     }

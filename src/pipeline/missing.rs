@@ -10,7 +10,7 @@ use super::{breaker::BreakerState, runtime::FormerEndpointStatus};
 use crate::sync::Mutex;
 
 /// How long they wait at most. `give_up_after` may end it sooner.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 
 /// How many of them there are, by agent.
 #[derive(Default)]

@@ -13,7 +13,7 @@ use super::{
 use crate::{event::Origin, sync::Mutex};
 
 /// The most outcomes.
-const MAX_EVENTS: usize = 10_000;
+pub(crate) const MAX_EVENTS: usize = 10_000;
 /// The most bytes of them all.
 const MAX_BYTES: usize = 4 << 20;
 

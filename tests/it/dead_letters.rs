@@ -152,7 +152,7 @@ fn a_whole_record_is_corrected_and_what_the_ledger_does_not_know_is_refused_unle
     };
     let [first, second, third] = [at(0), at(1), at(2)];
     let (code, _, stderr) = run(&bridge, &["show", "--letter", "0@99"]);
-    assert!(code == Some(65) && stderr.contains("no such letter"), "{code:?} {stderr}");
+    assert!(code == Some(65) && stderr.contains("no such dead letter"), "{code:?} {stderr}");
     let texts = bridge.folder().join("texts");
     std::fs::create_dir(&texts).expect("a scratch folder can be written");
     let waiting = || std::fs::read_dir(&texts).expect("it is there").map(|file| shown(&file.unwrap().path())).collect();

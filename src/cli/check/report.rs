@@ -1,14 +1,12 @@
 //! What `check` found: the problems in the order of files and lines, and what was read.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use crate::{
     config::{ConfigError, Location},
     probe::{Probed, Verdict},
     routing::{Changes, Inventory, Problem},
+    words::counted,
     yaml::{Position, visible},
 };
 
@@ -213,15 +211,5 @@ impl Report {
             read.push(counted(self.tests, "test"));
         }
         read.join(", ")
-    }
-}
-
-/// `1 rule`, `2 rules`, `2 entries`.
-pub(in crate::cli) fn counted<N: Copy + fmt::Display + PartialEq + From<bool>>(count: N, noun: &str) -> String {
-    let is_one = count == N::from(true);
-    match noun.strip_suffix('y') {
-        _ if is_one => format!("{count} {noun}"),
-        Some(stem) => format!("{count} {stem}ies"),
-        None => format!("{count} {noun}s"),
     }
 }

@@ -3,12 +3,12 @@
 use std::{fmt::Write as _, path::Path};
 
 use super::{
-    report::{Finding, Report, Severity, counted},
+    report::{Finding, Report, Severity},
     shown::shown,
     snippet::snippet,
     source::Sources,
 };
-use crate::{probe::Verdict, yaml::visible};
+use crate::{probe::Verdict, words::counted, yaml::visible};
 
 /// The most skipped entries that are named.
 const MAX_NAMES: usize = 10;

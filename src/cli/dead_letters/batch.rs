@@ -31,13 +31,13 @@ pub(super) struct Pace {
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// The most letters a second
+    /// The most dead letters a second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) rate: Option<u32>,
-    /// The most letters in all
+    /// The most dead letters in all
     #[arg(long, value_name = "N")]
     pub(super) limit: Option<u64>,
-    /// Every letter that is open: without another flag that selects some
+    /// Every dead letter that is open: without another flag that selects some
     #[arg(long)]
     pub(super) all: bool,
 }
@@ -132,7 +132,8 @@ impl<'a> Batch<'a> {
             self.batches.count_done();
             self.tell(&prepared.audit);
             if let Err(error) = result {
-                problem = problem.or(Some(format!("letter {} is done and not marked: {error}", prepared.audit.letter)));
+                problem =
+                    problem.or(Some(format!("dead letter {} is done and not marked: {error}", prepared.audit.letter)));
             }
         }
         problem.map_or(Ok(()), Err)

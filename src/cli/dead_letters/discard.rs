@@ -54,7 +54,7 @@ impl Discard {
 /// Everything is done only by somebody who says so.
 pub(super) fn selects(filter: &Filter, pace: &Pace) -> Result<(), ExitCode> {
     if filter.is_empty() && !pace.all {
-        return Err(fail(Exit::Usage, &"select some letters, as with --agent or --since, or say --all"));
+        return Err(fail(Exit::Usage, &"select some dead letters, as with --agent or --since, or say --all"));
     }
     Ok(())
 }

@@ -28,13 +28,13 @@ const MAX_ERROR: usize = 200;
 pub(super) struct List {
     #[command(flatten)]
     filter: Filter,
-    /// List each letter, the oldest of each partition first, instead of counting them
+    /// List each dead letter, the oldest of each partition first, instead of counting them
     #[arg(long)]
     each: bool,
-    /// The most letters that --each lists
+    /// The most dead letters that --each lists
     #[arg(long, value_name = "N", default_value_t = EACH)]
     limit: usize,
-    /// Also letters that were redriven or discarded
+    /// Also dead letters that were redriven or discarded
     #[arg(long)]
     done: bool,
     #[command(flatten)]

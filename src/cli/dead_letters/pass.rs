@@ -71,7 +71,7 @@ impl Context {
                 let known = self.topics.join(", ");
                 return Err(fail(
                     Exit::Usage,
-                    &format_args!("name a letter of one of these topics, as TOPIC:PARTITION@OFFSET: {known}"),
+                    &format_args!("name a dead letter of one of these topics, as TOPIC:PARTITION@OFFSET: {known}"),
                 ));
             }
         }
@@ -123,7 +123,7 @@ impl<'a> Pass<'a> {
     /// Visits the letters that a filter fits, of each partition in order, until `visit` says false or a signal comes.
     pub(super) fn letters(&self, filter: &Filter, visit: &mut dyn FnMut(&Letter<'_>) -> bool) -> Result<(), ExitCode> {
         let ranges: Vec<_> = self.ranges.iter().map(|range| PartitionRange { end: range.until, ..*range }).collect();
-        self.visit("reading letters", &ranges, &mut |record, read| {
+        self.visit("reading dead letters", &ranges, &mut |record, read| {
             let TopicRecord::Letter(head) = read else { return true };
             let letter = Letter {
                 place: self.context.place(self.topic, record.partition, record.offset),

@@ -141,7 +141,7 @@ pub(super) fn redrive(
 /// Why not.
 pub(super) fn can_be_corrected(context: &Context, letter: &Letter<'_>) -> Result<(), String> {
     if letter.head.delivery.is_some() {
-        let why = "only a letter of a whole record can be corrected: this one is of a delivery, which is made again as its \
+        let why = "only a dead letter of a whole record can be corrected: this one is of a delivery, which is made again as its \
                    event was published";
         return Err(why.to_owned());
     }
@@ -196,7 +196,7 @@ fn whole_record(reason: &str, is_forced: bool) -> Result<(), String> {
     match reason {
         "id_conflict" => Err("its event_id belongs to another event: give it one of its own with --edit".to_owned()),
         "redrive_refused" => {
-            Err("it asked for a redrive, and does not say of which delivery: redrive the first letter \
+            Err("it asked for a redrive, and does not say of which delivery: redrive the first dead letter \
                                   of the event"
                 .to_owned())
         }

@@ -28,17 +28,17 @@ pub(super) struct Redrive {
     filter: Filter,
     #[command(flatten)]
     pace: Pace,
-    /// Also letters whose LangGraph thread has a run or cannot be asked, events that the ledger has forgotten, and records
+    /// Also dead letters whose LangGraph thread has a run or cannot be asked, events that the ledger has forgotten, and records
     /// of which nobody knows what was delivered: agents may run twice
     #[arg(long)]
     force: bool,
-    /// Also letters that were redriven or discarded before; the bridges recognise what was redriven
+    /// Also dead letters that were redriven or discarded before; the bridges recognise what was redriven
     #[arg(long)]
     done: bool,
-    /// Correct the record of this one letter with $VISUAL or $EDITOR, and publish it
+    /// Correct the record of this one dead letter with $VISUAL or $EDITOR, and publish it
     #[arg(long, conflicts_with = "value")]
     edit: bool,
-    /// Publish the record of this one letter with the content of this file as its value
+    /// Publish the record of this one dead letter with the content of this file as its value
     #[arg(long, value_name = "FILE")]
     value: Option<PathBuf>,
     #[command(flatten)]
@@ -52,7 +52,7 @@ impl Redrive {
         selects(&self.filter, &self.pace)?;
         let is_corrected = self.edit || self.value.is_some();
         if is_corrected && self.filter.letter.len() != 1 {
-            return Err(fail(Exit::Usage, &"one letter is corrected at a time: name it with --letter"));
+            return Err(fail(Exit::Usage, &"one dead letter is corrected at a time: name it with --letter"));
         }
         let context = Context::open(&self.settings)?;
         let mut batch = Batch::new(&context, &self.pace, MarkKind::Redriven, self.form.is_json())?;
@@ -81,7 +81,7 @@ impl Redrive {
             failed.map_or(Ok(()), Err)?;
         }
         if found == 0 {
-            output::note(format_args!("no open letter is selected in {}", context.topics.join(", ")));
+            output::note(format_args!("no open dead letter is selected in {}", context.topics.join(", ")));
         }
         batch.finish()
     }
@@ -96,7 +96,7 @@ impl Redrive {
     }
 
     fn correct(&self, context: &Context, batch: &mut Batch<'_>) -> Result<(), ExitCode> {
-        let mut result = Err("no such letter, or it is done already: --done takes that one too");
+        let mut result = Err("there is no such dead letter, or it is done already: --done takes that one too");
         for topic in context.asked(&self.filter)? {
             let mut corrected = None;
             Pass::open(context, topic, &self.filter)?.letters(&self.filter, &mut |letter| {

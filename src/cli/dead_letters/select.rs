@@ -14,7 +14,7 @@ use crate::{
 /// The flags of every command that selects letters. Those of one kind are alternatives, those of several kinds all hold.
 #[derive(Debug, Args)]
 pub(super) struct Filter {
-    /// Only this letter, as PARTITION@OFFSET or TOPIC:PARTITION@OFFSET; may be repeated, as the next ones
+    /// Only this dead letter, as PARTITION@OFFSET or TOPIC:PARTITION@OFFSET; may be repeated, as the next ones
     #[arg(long, value_name = "LETTER")]
     pub(super) letter: Vec<Place>,
     /// Only of this reason
@@ -32,13 +32,13 @@ pub(super) struct Filter {
     /// Only the event with this id
     #[arg(long, value_name = "EVENT_ID")]
     event: Vec<String>,
-    /// Only letters whose error has this text, in any letter case
+    /// Only dead letters whose error has this text, in any letter case
     #[arg(long, value_name = "TEXT")]
     error: Option<String>,
-    /// Only letters written since then: a time (RFC 3339), or how long ago, as in 24h
+    /// Only dead letters written since then: a time (RFC 3339), or how long ago, as in 24h
     #[arg(long, value_name = "TIME", value_parser = since)]
     pub(super) since: Option<Since>,
-    /// Only letters written before then
+    /// Only dead letters written before then
     #[arg(long, value_name = "TIME", value_parser = since)]
     pub(super) until: Option<Since>,
 }

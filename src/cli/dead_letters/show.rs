@@ -31,10 +31,10 @@ const MAX_HEADER: usize = 1_024;
 pub(super) struct Show {
     #[command(flatten)]
     filter: Filter,
-    /// Only the value of the record, as it was published; of one letter
+    /// Only the value of the record, as it was published; of one dead letter
     #[arg(long, conflicts_with = "output")]
     raw: bool,
-    /// The most letters that are shown
+    /// The most dead letters that are shown
     #[arg(long, value_name = "N", default_value_t = LETTERS)]
     limit: usize,
     #[command(flatten)]
@@ -46,7 +46,7 @@ pub(super) struct Show {
 impl Show {
     pub(super) fn main(&self) -> Result<ExitCode, ExitCode> {
         if self.raw && self.filter.letter.len() != 1 {
-            return Err(fail(Exit::Usage, &"--raw shows one letter: name it with --letter"));
+            return Err(fail(Exit::Usage, &"--raw shows one dead letter: name it with --letter"));
         }
         let context = Context::open(&self.settings)?;
         let (mut shown, mut pages) = (0, Vec::new());
@@ -74,7 +74,10 @@ impl Show {
             return Ok(exit);
         }
         if shown == 0 {
-            return Err(fail(Exit::Data, &format_args!("no such letter in {}", context.topics.join(", "))));
+            return Err(fail(
+                Exit::Data,
+                &format_args!("there is no such dead letter in {}", context.topics.join(", ")),
+            ));
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -82,7 +85,7 @@ impl Show {
 
 fn text(letter: &Letter<'_>) -> String {
     let page = list::one(letter);
-    let mut text = format!("letter {}", letter.place);
+    let mut text = format!("dead letter {}", letter.place);
     for (name, value) in page.as_object().into_iter().flatten() {
         let value = match value {
             Value::Null => continue,

@@ -5,10 +5,8 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use crate::{
-    cli::{
-        check::counted,
-        output::{MAX_CHARS, shown},
-    },
+    cli::output::{MAX_CHARS, shown},
+    words::counted,
     yaml::excerpt,
 };
 

@@ -16,7 +16,6 @@ use super::{
 use crate::{
     bridge::{Environment, Exit, load_routing, remembered_ms},
     cli::{
-        check::counted,
         interrupt::Interrupt,
         output::{self, fail},
         scan::{self, Visit},
@@ -26,6 +25,7 @@ use crate::{
     event::{Generation, Limits},
     kafka::{ScanProgress, Scanned},
     routing::Routing,
+    words::counted,
     yaml::suggestion,
 };
 

@@ -6,7 +6,7 @@ use super::{
     compare::{Changed, Target},
     diff::{Compared, Counted},
 };
-use crate::cli::check::counted;
+use crate::words::counted;
 
 /// The most rows of the table: -o json has all.
 const MAX_ROWS: usize = 200;

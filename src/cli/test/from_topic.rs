@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{
     cli::{
-        check::counted,
         interrupt::Interrupt,
         logging, output,
         scan::{self, Visit},
@@ -22,6 +21,7 @@ use crate::{
     event::{Event, Limits, Raw},
     kafka::{ScanProgress, Scanned},
     routing::{Matched, Routing, cases::write_case},
+    words::counted,
     yaml::one_line,
 };
 

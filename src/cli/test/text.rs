@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{lines::lines, report::Report};
-use crate::{cli::check::counted, yaml::visible};
+use crate::{words::counted, yaml::visible};
 
 /// The most lines about what no test tries.
 const MAX_UNTRIED: usize = 20;

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     connection::{Security, reason},
     probe::Probed,
+    words,
 };
 
 /// `3 brokers (a:9092, ...), SASL_SSL`.
@@ -24,8 +25,7 @@ pub(super) fn brokers(names: &[String], security: &Security) -> String {
     let more = names.len().saturating_sub(SHOWN);
     let list = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let brokers = if names.len() == 1 { "broker" } else { "brokers" };
-    format!("{} {brokers} ({list}{more}), {}", names.len(), security.protocol())
+    format!("{} ({list}{more}), {}", words::counted(names.len(), "broker"), security.protocol())
 }
 
 pub(super) fn reset(settings: &KafkaSettings) -> &'static str {
@@ -86,8 +86,9 @@ fn no_leader(target: &str, partitions: i32, leaderless: usize) -> Probed {
     Probed::error(target, found, "start the brokers that hold them")
 }
 
+/// `1 partition`, `3 partitions`.
 fn counted(partitions: i32) -> String {
-    if partitions == 1 { "1 partition".to_owned() } else { format!("{partitions} partitions") }
+    words::counted(i64::from(partitions), "partition")
 }
 
 /// A topic that does not exist, and that the bridge creates.
