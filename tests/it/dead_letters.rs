@@ -168,7 +168,7 @@ fn a_whole_record_is_corrected_and_what_the_ledger_does_not_know_is_refused_unle
     let (code, stdout, stderr) = run_with(&bridge, &edit, &variables);
     assert_eq!(code, Some(0), "{stdout}{stderr}");
     assert!(stdout.contains(&edited), "{stdout}");
-    assert!(waiting().is_empty(), "it is published");
+    assert!(waiting().is_empty() && stderr.contains("until Kafka has it"), "it is published: {stderr}");
     let (code, raw, stderr) = run(&bridge, &["show", "--letter", &second, "--raw"]);
     assert_eq!((code, raw.get(..2)), (Some(0), Some("[{")), "{stderr}");
     let file = bridge.folder().join("value.json");

@@ -13,7 +13,7 @@ use super::{
     prepare::{self, Audit, Prepared},
     select::Letter,
 };
-use crate::files;
+use crate::{cli::output, files};
 
 /// A letter with its corrected record, or why there is none.
 pub(super) struct Edited {
@@ -62,6 +62,8 @@ fn edited(context: &Context, letter: &Letter<'_>) -> Result<Prepared, String> {
     }
     let mut prepared = prepare::corrected(context, letter, value)
         .map_err(|why| format!("{why}: correct {shown}, and publish it with --value {shown}"))?;
+    // Before anything is published: whatever ends the command from here on, the work can be found.
+    output::note(format_args!("{}: the corrected text is kept in {shown} until Kafka has it", letter.place));
     prepared.edited = Some(file);
     Ok(prepared)
 }

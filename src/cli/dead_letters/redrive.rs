@@ -109,6 +109,13 @@ impl Redrive {
                 false
             })?;
             if let Some(Edited { audit, prepared }) = corrected {
+                if let Some(exit) = context.interrupt.exit() {
+                    // Ctrl-C after the editor: it is not published, and no work is lost.
+                    if let Ok(prepared) = &prepared {
+                        prepared.say_where_the_text_is();
+                    }
+                    return Err(exit);
+                }
                 match prepared {
                     Ok(prepared) => batch.add(topic, prepared)?,
                     Err(why) => batch.refuse(&audit, &why),
