@@ -130,7 +130,7 @@ impl Recent {
     pub(super) fn conflicts(&self, event_id: &str) -> usize {
         let (conflict, id) = (DeadLetterReason::IdConflict.as_str(), excerpt(event_id));
         let is_one = |event: &&RecentEvent| {
-            event.reason == Some(conflict) && event.names.as_ref().is_some_and(|names| *names.event_id == *id)
+            event.reason == Some(conflict) && event.names.as_ref().is_some_and(|names| *names.event_id() == *id)
         };
         self.0.lock().events.iter().filter(is_one).count()
     }

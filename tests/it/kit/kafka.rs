@@ -239,10 +239,10 @@ impl Kafka {
     pub fn delete_records(&self, topic: &str, partition: i32, before: i64) {
         let mut offsets = TopicPartitionList::new();
         offsets.add_partition_offset(topic, partition, Offset::Offset(before)).expect("a plain offset");
-        let admin = self.admin();
         poll(PATIENCE, "the records are deleted", || {
-            let deleted =
-                block_on(admin.delete_records(&offsets, &admin_options())).map_err(|error| error.to_string())?;
+            // A client may keep asking a leader that has moved.
+            let asked = block_on(self.admin().delete_records(&offsets, &admin_options()));
+            let deleted = asked.map_err(|error| error.to_string())?;
             // Such as a leader that has moved.
             let errors = deleted.elements().into_iter().filter_map(|element| element.error().err());
             let errors: Vec<String> = errors.map(|error| error.to_string()).collect();
