@@ -1,15 +1,16 @@
 //! Encodes and decodes records: compact, and safe against arbitrary bytes.
 //!
-//! Format 3 has a version byte, then the fields of `bytes`:
-//! `3, digest (8, big endian), first_seen, flags, (topic, partition, offset)?, written?, count,
+//! Formats 3 and 4 have a version byte, then the fields of `bytes`:
+//! `3 or 4, digest (8, big endian), first_seen, flags, (topic, partition, offset)?, written?, count,
 //! count * (rule, agent, generation, flags, failed_attempts, attempts?, first_attempt?, ended?,
 //! (thread, run)?, (class, status, at)?)`. The flags of the record say whether the source and `written`
 //! follow, and whether the last delivery is followed by one `sent_to` for each (8 bytes, big endian, 0 for none), and then by one
-//! `again` for each: few records have any. Those of a delivery are the status (bits 0 to 2), and what follows (one bit each); `attempts`
+//! `again` for each: few records have any. One that has an `again` is of format 4, so that a bridge that does not know it stops
+//! at it instead of passing it; any other is of format 3. Those of a delivery are the status (bits 0 to 2), and what follows (one bit each); `attempts`
 //! follows if it differs from `failed_attempts`. Times are relative to `first_seen`. A run that has no
 //! id has an empty one, and a failure without an HTTP status has 0.
 //!
-//! Format 2, without `sent_to` and `again`, and format 1, without source, `written`, ends, runs and failures too, are read from ledgers of before.
+//! Format 2, without `sent_to`, and format 1, without source, `written`, ends, runs and failures too, are read from ledgers of before.
 
 use std::{num::NonZeroU64, sync::Arc};
 
@@ -20,7 +21,11 @@ use super::{
 };
 use crate::event::Generation;
 
-pub(super) const VERSION: u8 = 3;
+/// The latest format that is read.
+pub(super) const LATEST: u8 = FORMAT_4;
+/// With `again`.
+const FORMAT_4: u8 = 4;
+const FORMAT_3: u8 = 3;
 const FORMAT_2: u8 = 2;
 const FORMAT_1: u8 = 1;
 
@@ -29,9 +34,10 @@ const HAS_WRITTEN: u8 = 1 << 1;
 const HAS_SENT_TO: u8 = 1 << 2;
 const HAS_AGAIN: u8 = 1 << 3;
 
-/// The flags that a record of this format may have.
-const FLAGS: u8 = HAS_SOURCE | HAS_WRITTEN | HAS_SENT_TO | HAS_AGAIN;
+/// The flags that a record of each format may have.
 const FLAGS_OF_FORMAT_2: u8 = HAS_SOURCE | HAS_WRITTEN;
+const FLAGS_OF_FORMAT_3: u8 = FLAGS_OF_FORMAT_2 | HAS_SENT_TO;
+const FLAGS_OF_FORMAT_4: u8 = FLAGS_OF_FORMAT_3 | HAS_AGAIN;
 
 const STATUS: u8 = 0b111;
 const HAS_ATTEMPTS: u8 = 1 << 3;
@@ -58,11 +64,11 @@ pub(super) fn encode(record: &Record) -> Vec<u8> {
 }
 
 pub(super) fn put_record(out: &mut Vec<u8>, record: &Record) {
-    out.push(VERSION);
-    out.extend_from_slice(&record.digest.to_be_bytes());
-    put_varint(out, record.first_seen_ms);
     let has_sent_to = record.deliveries.iter().any(|delivery| delivery.sent_to.is_some());
     let has_again = record.deliveries.iter().any(|delivery| delivery.generation.again > 0);
+    out.push(if has_again { FORMAT_4 } else { FORMAT_3 });
+    out.extend_from_slice(&record.digest.to_be_bytes());
+    put_varint(out, record.first_seen_ms);
     out.push(
         flag(record.source.is_some(), HAS_SOURCE)
             | flag(record.written_ms.is_some(), HAS_WRITTEN)
@@ -126,7 +132,8 @@ fn flag(is_set: bool, bit: u8) -> u8 {
 pub(super) fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
     let mut reader = Reader::new(bytes);
     let record = match reader.byte()? {
-        VERSION => record(&mut reader, FLAGS)?,
+        FORMAT_4 => record(&mut reader, FLAGS_OF_FORMAT_4)?,
+        FORMAT_3 => record(&mut reader, FLAGS_OF_FORMAT_3)?,
         FORMAT_2 => record(&mut reader, FLAGS_OF_FORMAT_2)?,
         FORMAT_1 => record_of_format_1(&mut reader)?,
         found => return Err(DecodeError::Version { found }),

@@ -45,7 +45,7 @@ pub(crate) fn entry_writer(bytes: &[u8]) -> Option<u64> {
 pub(crate) fn later_format(bytes: &[u8], owner: u64) -> Option<u8> {
     let (head, record) = bytes.split_at_checked(HEAD_BYTES)?;
     let is_own = head[0] == VERSION && head[1..9] == owner.to_be_bytes();
-    record.first().copied().filter(|format| is_own && *format > codec::VERSION)
+    record.first().copied().filter(|format| is_own && *format > codec::LATEST)
 }
 
 pub(crate) fn encode_entry(owner: u64, writer: u64, record: &Record) -> Vec<u8> {

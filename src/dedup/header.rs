@@ -7,7 +7,7 @@ use super::bytes::{DecodeError, Reader, put_text};
 const MAGIC: &[u8; 8] = b"wbledger";
 
 /// The format of the whole ledger: keys, header and records. There may be records of earlier formats in it, which are read as
-/// before and written in this one.
+/// before and written in this one, and those of format 4, which a bridge of before cannot read one by one.
 pub(super) const FORMAT: u8 = 3;
 /// The first format. A ledger of an earlier format is upgraded in place.
 pub(super) const FORMAT_1: u8 = 1;

@@ -196,12 +196,17 @@ fn how_often_deliveries_were_sent_again_stands_behind_the_endpoints() {
     let mut record = Record::new(7, 9, &plan(&[("r", "a"), ("s", "a")]));
     record.raise("s", "a", Generation { again: 300, number: 2 });
     record.deliveries[0].status = DeliveryStatus::Pending;
-    let head = [3, 0, 0, 0, 0, 0, 0, 0, 7, 9, 0b1000, 2];
+    let head = [4, 0, 0, 0, 0, 0, 0, 0, 7, 9, 0b1000, 2];
     let deliveries = [1, b'r', 1, b'a', 0, 1, 0, 1, b's', 1, b'a', 2, 1, 0];
     let again = [0, 0xac, 2];
     let bytes = [&head[..], &deliveries, &again].concat();
     assert_eq!(encode(&record), bytes);
     assert_eq!(decode(&bytes), Ok(record.clone()));
+    // A bridge that knows no more than format 3 stops at it, and format 3 has nothing of it.
+    let mut as_format_3 = bytes;
+    as_format_3[0] = 3;
+    let refused = decode(&as_format_3);
+    assert!(matches!(refused, Err(DecodeError::Invalid { expected: "a record's flags", .. })), "{refused:?}");
     for wrong in [&[0, 0][..], &[0, 0x80, 0x80, 4]] {
         let bytes = [&head[..], &deliveries, wrong].concat();
         assert!(matches!(decode(&bytes), Err(DecodeError::Invalid { .. })), "{wrong:?}");

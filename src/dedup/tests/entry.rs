@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
 use super::{codec::any_record, *};
-use crate::dedup::entry::Entry;
+use crate::{
+    dedup::{codec as record_codec, entry::Entry},
+    event::Generation,
+};
 
 proptest! {
     #[test]
@@ -40,11 +43,22 @@ fn another_version_and_a_value_that_is_too_large_are_refused() {
 fn a_record_of_a_later_version_is_recognized_among_the_owners_own() {
     let mut bytes = encode_entry(7, 2, &record(&[DeliveryStatus::Planned]));
     assert_eq!(later_format(&bytes, 7), None);
+    bytes[17] = record_codec::LATEST;
+    assert_eq!(later_format(&bytes, 7), None);
     bytes[17] += 1;
-    assert_eq!((later_format(&bytes, 7), later_format(&bytes, 8)), (Some(4), None));
+    assert_eq!((later_format(&bytes, 7), later_format(&bytes, 8)), (Some(5), None));
     assert_eq!(later_format(&bytes[..17], 7), None);
     bytes[0] = 9;
     assert_eq!(later_format(&bytes, 7), None);
+}
+
+/// A replica of format 3 stops at a record that it would otherwise pass as unreadable.
+#[test]
+fn only_a_record_that_was_sent_again_is_of_the_latest_format() {
+    let mut known = record(&[DeliveryStatus::Delivered]);
+    assert_eq!(encode_entry(7, 2, &known)[17], 3);
+    known.raise("rule-0", "agent", Generation { again: 1, number: 0 });
+    assert_eq!(encode_entry(7, 2, &known)[17], 4);
 }
 
 #[test]
