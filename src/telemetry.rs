@@ -63,7 +63,7 @@ metrics! {
     Gauge COMMITTED_OFFSET = "committed_offset" ["topic", "partition"] "The last committed offset.";
     Counter KAFKA_ERRORS = "kafka_errors_total" ["kind"] "Errors that the Kafka client reported: transport, authentication, tls, topic, fetch, commit, other.";
     Counter DEAD_LETTERS = "dead_letters_total" ["reason"] "Records written to the dead-letter topic, acknowledged. Alert on any increase.";
-    Counter REDRIVES = "redrives_total" ["outcome"] "Records that ask for a redrive of a delivery: redriven, duplicate (it was redriven or accepted before, or has no end yet), refused (a dead letter again, redrive_refused).";
+    Counter REDRIVES = "redrives_total" ["outcome"] "Records that ask for a redrive of a delivery: redriven, duplicate (that generation, or a later one, was made or is under way; or its delivery was accepted; or a greater --again was sent), refused (a dead letter again, redrive_refused).";
     Counter DEAD_LETTER_FAILURES = "dead_letter_failures_total" [] "Attempts to write a dead letter that failed and are tried again.";
     Gauge DEDUP_RECORDS = "dedup_records" [] "Records in the ledger.";
     Counter DEDUP_EXPIRED = "dedup_expired_total" [] "Records that left the ledger at the end of the window.";

@@ -1,16 +1,17 @@
 //! What to do with a record that asks for a delivery to be made again. Pure.
 //!
-//! A redrive names one delivery and the generation that it is to get. Its invariant: only a delivery that the ledger calls
-//! dead, in the generation before, gets that generation; with force also one that the ledger has forgotten. So however often
-//! a redrive is read, and whoever publishes it, a delivery is made once in each generation, one that was accepted is never
-//! made again, and no other delivery of the event changes.
+//! A redrive names one delivery and the generation that it is to get. Its invariant: within one [`again`](Generation::again)
+//! only a delivery that the ledger calls dead, in the generation before, gets that generation; with force also one that the
+//! ledger has forgotten. So however often a redrive is read, and whoever publishes it, a delivery is made once in each
+//! generation, one that was accepted is made again only under a greater `again`, and no other delivery of the event changes.
 //!
 //! Generation 0 is asked for by a delivery that was never planned: the rules did not ask for it when the event was read. It is
 //! made if the ledger surely would know of it and does not, and is what it would have been then: the same thread, the same
 //! key. So asking again, or asking for what was delivered in its time, makes nothing.
 //!
-//! A delivery is sent again on purpose by a greater [`again`](Generation::again) than the ledger has: then it is made whatever its
-//! end was, once for each number. What asks for a smaller one comes too late and changes nothing.
+//! A delivery is sent again on purpose by a greater `again` than the ledger has: then it is made whatever its end was, once
+//! for each number, if the ledger surely has not forgotten a greater one. What asks for a smaller one comes too late and
+//! changes nothing.
 //!
 //! Whatever is decided, the delivery has an end or a letter when the record has its outcome: so a letter that is marked
 //! as redriven hides no delivery that nobody makes.
@@ -44,9 +45,9 @@ pub(crate) struct Redrive<'a> {
 pub(crate) enum RedriveRefusal {
     /// The ledger has no record of the event.
     UnknownEvent,
-    /// The ledger's record of the event has no such delivery.
+    /// The ledger's record of the event has no such delivery, or not under this `again`.
     UnknownDelivery,
-    /// It would be the first time, and the ledger may have forgotten one before.
+    /// It would be the first time, as a whole or under its `again`, and the ledger may have forgotten one before.
     TooOld,
     /// The rules of today do not ask for it.
     NotPlanned,
@@ -104,10 +105,7 @@ pub(crate) fn redrive(
         return Ok(Decision::Resume(raised(record, plan, planned, asked)));
     };
     if asked.generation.again > known.generation.again {
-        if known.status == DeliveryStatus::Parked {
-            return Err(RedriveRefusal::Parked);
-        }
-        let planned = planned.ok_or(RedriveRefusal::NotPlanned)?;
+        let planned = sent_again(known, planned, asked)?;
         return Ok(Decision::Resume(raised(record, plan, planned, asked)));
     }
     let is_next = known.generation.next() == Some(asked.generation);
@@ -123,6 +121,25 @@ pub(crate) fn redrive(
         }
         DeliveryStatus::Planned | DeliveryStatus::Pending => Ok(decide(Some(record), digest, plan, now_ms)),
     }
+}
+
+/// Whether a delivery that the ledger has is made under a greater `again`, as the rules plan it.
+fn sent_again<'p>(
+    known: &DeliveryRecord,
+    planned: Option<&'p PlannedDelivery>,
+    asked: &Redrive<'_>,
+) -> Result<&'p PlannedDelivery, RedriveRefusal> {
+    if known.status == DeliveryStatus::Parked {
+        return Err(RedriveRefusal::Parked);
+    }
+    // The redrive of a request that was refused has the number 1: no other one follows what the ledger does not have.
+    if asked.generation.number > 1 && !asked.is_forced {
+        return Err(RedriveRefusal::UnknownDelivery);
+    }
+    if !asked.is_remembered && !asked.is_forced {
+        return Err(RedriveRefusal::TooOld);
+    }
+    planned.ok_or(RedriveRefusal::NotPlanned)
 }
 
 /// The record with the delivery that is asked for, to be made in its generation. What else is to be made of the event still is.

@@ -118,10 +118,12 @@ impl Cause {
             RedriveRefusal::UnknownDelivery => "the ledger knows the event without this delivery: it has forgotten it, or the \
                 rules did not ask for it then. Find out whether the agent has it, and redrive with --force if not"
                 .to_owned(),
-            RedriveRefusal::TooOld => "the event is so old that the ledger may have forgotten what was delivered of it, or the \
+            RedriveRefusal::TooOld => format!(
+                "the event is so old that the ledger may have forgotten what was delivered of it, or the \
                 request does not say how old it is. Find out whether the agent has it, and ask again if not: with \
-                `replay --deliver --done --force`"
-                .to_owned(),
+                `replay --deliver --done --force{}`",
+                again_flag(generation.again)
+            ),
             RedriveRefusal::Parked if generation.again > 0 => "the delivery is parked, and is made when its agent works again: \
                 redrive this dead letter after that if it is to be made once more"
                 .to_owned(),
@@ -162,5 +164,27 @@ impl Cause {
         let described = why.describe(failed_attempts);
         let error = format!("given up: {described} (there is no run of it); the last answer: {last_reason}");
         Self::new(why.reason(), error, last.and_then(|last| last.status))
+    }
+}
+
+/// What sends under the same number, behind the other flags of `replay --deliver`.
+fn again_flag(again: u16) -> String {
+    if again > 0 { format!(" --again {again}") } else { String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Generation;
+
+    #[test]
+    fn what_is_too_old_is_asked_for_again_under_its_own_number() {
+        let refused = |again| {
+            let generation = Generation { again, number: 0 };
+            let asked = RedriveRequest { rule: "all".into(), agent: "audit".into(), generation, is_forced: false };
+            Cause::redrive_refused(RedriveRefusal::TooOld, &asked).error
+        };
+        assert!(refused(0).ends_with("with `replay --deliver --done --force`"), "{}", refused(0));
+        assert!(refused(2).ends_with("with `replay --deliver --done --force --again 2`"), "{}", refused(2));
     }
 }

@@ -285,6 +285,19 @@ fn sending_again_is_no_way_around_the_rules_or_the_ledger() {
             assert_eq!(made.generation("rule-0", "agent").again, 1);
         }
     }
+    // A ledger that has the delivery may have forgotten a greater number.
+    for number in [0, 1] {
+        let ask = |is_remembered, is_forced| {
+            redrive(Some(&done), 7, &both, &Redrive { is_remembered, is_forced, ..sent_again(2, number) }, 9)
+        };
+        assert_eq!(ask(false, false), Err(RedriveRefusal::TooOld), "{number}");
+        assert!(ask(true, false).is_ok() && ask(false, true).is_ok(), "{number}");
+    }
+    // Nobody redrives what the ledger has not under this number.
+    let redriven = redrive(Some(&done), 7, &both, &sent_again(2, 2), 9);
+    assert_eq!(redriven, Err(RedriveRefusal::UnknownDelivery));
+    let forced = redrive(Some(&done), 7, &both, &Redrive { is_forced: true, ..sent_again(2, 2) }, 9);
+    assert!(matches!(forced, Ok(Decision::Resume(_))), "{forced:?}");
     // Nothing of the event has ended: the rest of it is made as the rules say.
     for known in [record(&[Planned, Planned]), Record::new(7, 9, &both[1..])] {
         let Ok(Decision::Resume(made)) = ask(Some(&known), 7, &both, true, false) else { panic!("it is not made") };

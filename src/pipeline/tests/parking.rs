@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::{given_up::Switched, replicated::digest_of, *};
 use crate::{
     dedup::{DeliveryStatus, PlannedDelivery, Record, RecordState, Source},
-    event::{Generation, RedriveRequest},
+    event::{Generation, RECORDED_MS, RedriveRequest},
     kafka::{
         ParkError, ParkedDelivery, ParkedHead,
         testing::{commit, with_headers},
@@ -199,10 +199,12 @@ async fn what_is_sent_again_while_its_agent_is_down_is_parked_and_made_once() {
     agent.up.store(false, Ordering::SeqCst);
     let generation = Generation { again: 1, number: 0 };
     let request = RedriveRequest { rule: "all".into(), agent: "audit".into(), generation, is_forced: false };
+    let published = (RECORDED_MS.to_owned(), Some(now_ms().to_string().into_bytes()));
+    let headers = [request.headers(), vec![published]].concat();
     let send_again = |fixture: &mut PipelineFixture| {
         let ownership = Arc::clone(&fixture.ownership);
         for (id, run) in &events {
-            with_headers(&request.headers(), |headers| fixture.receive(&ownership, 0, &event(id, run), headers));
+            with_headers(&headers, |headers| fixture.receive(&ownership, 0, &event(id, run), headers));
         }
     };
     send_again(&mut fixture);

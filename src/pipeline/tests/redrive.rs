@@ -63,7 +63,8 @@ rules:
     ) {
         let request =
             RedriveRequest { rule: rule.into(), agent: agent.into(), generation: generation.into(), is_forced };
-        self.receive(event, &request.headers());
+        let published = (RECORDED_MS.to_owned(), Some(now_ms().to_string().into_bytes()));
+        self.receive(event, &[request.headers(), vec![published]].concat());
     }
 
     fn receive(&mut self, event: &serde_json::Value, headers: &[(String, Option<Vec<u8>>)]) {
