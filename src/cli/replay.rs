@@ -35,8 +35,8 @@ often as it is on the topic.\n\n\
 --deliver publishes records once more, with headers that ask for one delivery by the rules in use: those of --rule, or those that \
 --against does not have. The ledger of the running bridges decides: a delivery that was planned before is not made again, and no \
 other one is. It may be ended at any moment and started again. Without --yes it only counts.\n\n\
---again N sends what was delivered before too, and every agent that it names runs again, LangGraph agents in new threads. The same number sends nothing twice, \
-so it may be ended and started again as well; the next number sends each once more.\n\n\
+--again N sends what was delivered before too, and every agent that it names runs again, LangGraph agents in new threads. The same number asks for nothing twice \
+(an HTTP agent may get an event twice after a crash between its answer and the ledger, with the same key), so it may be ended and started again as well; the next number sends each once more.\n\n\
 Exit codes: 0 the topic was read, whatever differs, or everything was asked for, 64 usage, or --yes is missing, 65 some requests \
 were refused, 69 Kafka is away, 78 a mistake in the settings or the routing files; 130 ended by Ctrl-C, 143 by SIGTERM, after what was read by then.";
 

@@ -1,10 +1,10 @@
 //! Which deliveries of which events are asked for. Pure: it reads no topic and publishes nothing.
 //!
-//! Its invariant: a delivery is chosen at most once, whatever the topic repeats. What it keeps is bounded: 16 bytes and a slot for
-//! each delivery that was asked for, and no more of them than `MAX_KNOWN`; what finds no room is asked for again, and the
-//! ledger recognises it.
+//! Its invariant: a delivery is chosen at most once, whatever the topic repeats, and not when it was asked for under a greater
+//! number. What it keeps is bounded: 18 bytes and a slot for each delivery that was asked for, and no more of them than
+//! `MAX_KNOWN`; what finds no room is asked for again, and the ledger recognises it.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     event::{DeliveryId, Generation, Limits, Raw, RedriveRequest, recorded_ms},
@@ -56,18 +56,34 @@ pub(super) struct Seen {
     pub(super) too_old: u64,
     /// Deliveries that were asked for before.
     pub(super) before: u64,
+    /// Deliveries that were asked for under a greater number: where that was made, ours would be a duplicate.
+    pub(super) overtaken: u64,
+    /// The greatest of those numbers.
+    pub(super) greatest: u16,
 }
 
-/// Deliveries that were asked for.
+/// Deliveries that were asked for, each with the greatest number that was.
 #[derive(Default, Clone)]
-pub(super) struct AskedFor(HashSet<DeliveryId>);
+pub(super) struct AskedFor(HashMap<DeliveryId, u16>);
 
 impl AskedFor {
-    /// False when it was asked for before.
-    fn add(&mut self, rule: &str, agent: &str, event_id: &str) -> bool {
-        // All are of one generation.
+    /// Takes note of a delivery. The greatest number under which it was asked for before.
+    fn add(&mut self, (rule, agent): (&str, &str), event_id: &str, again: u16) -> Option<u16> {
+        // Whatever its generation is: the number is kept beside it.
         let id = DeliveryId::new(rule, agent, event_id, Generation::FIRST);
-        if self.0.len() < MAX_KNOWN { self.0.insert(id) } else { !self.0.contains(&id) }
+        let is_full = self.0.len() >= MAX_KNOWN;
+        match self.0.get_mut(&id) {
+            Some(known) => {
+                let before = *known;
+                *known = before.max(again);
+                Some(before)
+            }
+            None if is_full => None,
+            None => {
+                self.0.insert(id, again);
+                None
+            }
+        }
     }
 }
 
@@ -77,10 +93,10 @@ impl Selection<'_> {
         let headers: Vec<_> = record.headers.iter().collect();
         let Some(request) = RedriveRequest::read(headers.iter().copied()) else { return false };
         if let Ok(request) = request
-            && request.generation == self.generation
+            && (request.generation == self.generation || request.generation.again > self.generation.again)
             && let Some(event) = self.read(record, &headers, self.routing)
         {
-            asked.add(&request.rule, &request.agent, id(&event));
+            asked.add((&request.rule, &request.agent), id(&event), request.generation.again);
         }
         true
     }
@@ -112,10 +128,13 @@ impl Selection<'_> {
         }
         let mut new = Vec::with_capacity(chosen.len());
         for (rule, agent) in chosen {
-            if asked.add(&rule, &agent, id(&event)) {
-                new.push(Chosen { event_id: id(&event).to_owned(), rule, agent, published_ms });
-            } else {
-                seen.before += 1;
+            match asked.add((&rule, &agent), id(&event), self.generation.again) {
+                None => new.push(Chosen { event_id: id(&event).to_owned(), rule, agent, published_ms }),
+                Some(greater) if greater > self.generation.again => {
+                    seen.overtaken += 1;
+                    seen.greatest = seen.greatest.max(greater);
+                }
+                Some(_) => seen.before += 1,
             }
         }
         new
@@ -146,5 +165,21 @@ fn id(event: &Matched) -> &str {
     match event {
         Matched::Projected(event, _) => event.id(),
         Matched::Decoded(event, _) => event.id(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_greatest_number_under_which_a_delivery_was_asked_for_is_kept() {
+        let mut asked = AskedFor::default();
+        let delivery = ("rule", "agent");
+        for (again, before) in [(1, None), (3, Some(1)), (2, Some(3)), (0, Some(3)), (3, Some(3)), (4, Some(3))] {
+            assert_eq!(asked.add(delivery, "e", again), before, "{again}");
+        }
+        assert_eq!(asked.add(delivery, "another", 0), None);
+        assert_eq!(asked.add(("rule", "other"), "e", 0), None);
     }
 }

@@ -54,7 +54,7 @@ pub(super) struct Deliver {
     /// Publish; without it they are only counted
     #[arg(long, requires = "deliver")]
     yes: bool,
-    /// Also deliveries that were asked for before; the bridges recognise those that were made
+    /// Also deliveries that were asked for before, with this number or a greater one; the bridges recognise those that were made
     #[arg(long, requires = "deliver")]
     done: bool,
     /// Also events that are so old that the ledger may have forgotten what was delivered of them
@@ -203,7 +203,9 @@ impl Deliver {
             let is_found_again = routing.agent(agent).is_some_and(|spec| spec.endpoint.is_found_again());
             let twice = match (again > 0, is_found_again) {
                 (true, true) => "LangGraph: it runs again for each, in another thread",
-                (true, false) => "HTTP: it gets each again, with another Idempotency-Key",
+                (true, false) => {
+                    "HTTP: it gets each again, with another Idempotency-Key, and after a crash between its answer and the ledger twice with that key"
+                }
                 (false, true) => "LangGraph: its run is found again, so no event runs twice",
                 (false, false) => {
                     "HTTP: after a crash between its answer and the ledger it gets the event twice, with the same Idempotency-Key"
@@ -211,24 +213,39 @@ impl Deliver {
             };
             output::note(format_args!("  {count}: {rule} for {agent} ({twice})"));
         }
-        if seen.before > 0 {
-            let before = seen.before;
-            if again > 0 {
-                output::note(format_args!(
-                    "  {before} were asked for before with --again {again}: a greater number sends them once more"
-                ));
-            } else {
-                output::note(format_args!("  {before} were asked for before: --done asks again"));
-            }
-        }
-        if seen.poison > 0 {
-            let no_events = if seen.poison == 1 { "is no event" } else { "are no events" };
-            output::note(format_args!("  {} {no_events}", counted(seen.poison, "record")));
-        }
-        if seen.too_old > 0 {
+        Self::say_what_is_left_out(again, seen);
+    }
+
+    /// What is selected and not asked for, and why.
+    fn say_what_is_left_out(again: u16, seen: &Seen) {
+        let Seen { before, overtaken, greatest, too_old, poison, .. } = *seen;
+        if before > 0 && again > 0 {
             output::note(format_args!(
-                "  {} are of events that the ledger may have forgotten: --force asks for them, and some may run twice",
-                seen.too_old
+                "  {before} were asked for before with --again {again}: --done asks again, for those that were refused, and what was \
+                 sent is not sent twice; a greater number sends all of them once more"
+            ));
+        } else if before > 0 {
+            output::note(format_args!("  {before} were asked for before: --done asks again"));
+        }
+        if overtaken > 0 {
+            let remedy = if again > 0 {
+                format!("take a number greater than {greatest}, or --done asks all the same")
+            } else {
+                "--done asks all the same".to_owned()
+            };
+            output::warnings(&[format!(
+                "{} left out: they were asked for with a greater number, at most --again {greatest}, and where that was made \
+                 this sends nothing: {remedy}",
+                counted(overtaken, "delivery")
+            )]);
+        }
+        if poison > 0 {
+            let no_events = if poison == 1 { "is no event" } else { "are no events" };
+            output::note(format_args!("  {} {no_events}", counted(poison, "record")));
+        }
+        if too_old > 0 {
+            output::note(format_args!(
+                "  {too_old} are of events that the ledger may have forgotten: --force asks for them, and some may run twice"
             ));
         }
     }
