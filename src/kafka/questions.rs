@@ -10,15 +10,18 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
     error::{KafkaError as RdError, KafkaResult, RDKafkaErrorCode as Code},
     metadata::Metadata,
-    topic_partition_list::TopicPartitionListElem,
 };
 
 use super::report::{Reporter, ReportingContext};
 use crate::connection;
 
-/// How long the first question waits; each waits for twice as long as the one before, up to the second.
+/// How long the first question waits. Each waits for three times as long as the one before: brokers may need seconds for the
+/// metadata of a large cluster, and an answer to a question that is over is lost.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
-const LONGEST_LOOK: Duration = Duration::from_secs(2);
+const GROWTH: u32 = 3;
+/// From when on an error says that waiting does not help, such as a connection that was refused: before, another broker may
+/// answer yet.
+const REFUSED_AFTER: Duration = Duration::from_secs(1);
 
 /// A consumer that asks, with what it has reported.
 #[derive(Clone, Copy)]
@@ -28,14 +31,15 @@ pub(super) struct Questions<'a> {
 }
 
 impl Questions<'_> {
-    /// What the brokers know of a topic, or of themselves. Gives up at `until`, or sooner where waiting does not help.
+    /// What the brokers know of a topic, or of themselves. Gives up at `until`, or after [`REFUSED_AFTER`] where waiting does
+    /// not help.
     pub(super) fn metadata(
         self,
         topic: Option<&str>,
         until: Instant,
         is_hopeless: &dyn Fn() -> bool,
     ) -> KafkaResult<Metadata> {
-        let mut look = FIRST_LOOK;
+        let (mut look, began) = (FIRST_LOOK, Instant::now());
         loop {
             let left = until.saturating_duration_since(Instant::now());
             // Not 0, which would wait for ever.
@@ -44,23 +48,22 @@ impl Questions<'_> {
                 Err(error) => error,
             };
             self.serve();
-            if left.is_zero() || self.is_refused() || is_hopeless() {
+            let is_over = began.elapsed() >= REFUSED_AFTER && (self.is_refused() || is_hopeless());
+            if left.is_zero() || is_over {
                 return Err(error);
             }
-            look = (2 * look).min(LONGEST_LOOK);
+            look *= GROWTH;
         }
     }
 
-    /// The committed offsets of the group, of partitions that it may see.
+    /// The committed offsets of the group. Those of single partitions may be errors.
     pub(super) fn committed(self, partitions: TopicPartitionList, within: Duration) -> KafkaResult<TopicPartitionList> {
-        let committed = self.consumer.committed_offsets(partitions, within).map_err(|error| {
+        self.consumer.committed_offsets(partitions, within).map_err(|error| {
             // The coordinator refuses to be found: the request itself just takes too long.
             self.serve();
             let is_denied = self.reporter.last_error().is_some_and(|text| text.contains("GroupAuthorizationFailed"));
             if is_denied { RdError::OffsetFetch(Code::GroupAuthorizationFailed) } else { error }
-        })?;
-        committed.elements().iter().try_for_each(TopicPartitionListElem::error)?;
-        Ok(committed)
+        })
     }
 
     /// Serves the callbacks, which say why no broker answers. Bounded, because errors may come faster than they are served.

@@ -17,6 +17,8 @@ pub(super) struct Known<'k> {
     pub(super) is_another: bool,
     /// What the group has committed of its partition.
     pub(super) committed: Option<i64>,
+    /// Why that is not known.
+    pub(super) no_committed: Option<&'k str>,
     /// The dead letters of it; `None` when nobody looked.
     pub(super) letters: Option<&'k [Letter]>,
     /// Why the rules are not known.
@@ -70,6 +72,9 @@ fn without_record(found: &Found, known: &Known<'_>) -> (&'static str, String) {
     let Place { topic, partition, offset } = &found.place;
     let at = format!("{topic}[{partition}]");
     match known.committed {
+        None if let Some(why) = known.no_committed => {
+            return ("unknown", format!("whether it was read is not known: {why}"));
+        }
         None => {
             return (
                 "not_read",
@@ -141,6 +146,8 @@ pub(super) fn letter_json(letter: &Letter) -> Value {
         "error": letter.error,
         "rule": rule,
         "agent": agent,
+        "generation": letter.generation.number,
+        "again": letter.generation.again,
         "done": letter.done.map(crate::kafka::MarkKind::as_str),
     })
 }
@@ -152,6 +159,7 @@ fn time(ms: i64) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Generation;
 
     fn found(rules: Option<&[&str]>) -> Found {
         Found {
@@ -173,7 +181,15 @@ mod tests {
     }
 
     fn nothing() -> Known<'static> {
-        Known { page: None, is_another: false, committed: Some(11), letters: None, no_rules: None, no_ledger: None }
+        Known {
+            page: None,
+            is_another: false,
+            committed: Some(11),
+            no_committed: None,
+            letters: None,
+            no_rules: None,
+            no_ledger: None,
+        }
     }
 
     #[track_caller]
@@ -190,6 +206,8 @@ mod tests {
         {
             says(&found(Some(&[])), &Known { committed, ..nothing() }, "not_read", words);
         }
+        let denied = Known { committed: None, no_committed: Some("the group is denied"), ..nothing() };
+        says(&found(Some(&[])), &denied, "unknown", "whether it was read is not known: the group is denied");
         says(&found(Some(&[])), &nothing(), "unmatched", "no rule matches it");
         assert_eq!(page(&found(Some(&[])), &nothing())["nearest"]["rule"], "near");
         assert_eq!(page(&found(Some(&["a"])), &nothing())["nearest"], Value::Null);
@@ -209,6 +227,7 @@ mod tests {
             reason: "id_conflict".into(),
             error: "it was used before".into(),
             delivery: delivery.map(|(rule, agent)| (rule.to_owned(), agent.to_owned())),
+            generation: Generation { again: 2, number: 1 },
             done: Some(crate::kafka::MarkKind::Redriven),
         };
         // That of another record with its id is not one of this event.
@@ -220,6 +239,7 @@ mod tests {
         let page = page(&found(None), &known);
         let deaths = page["dead_letters"].as_array().unwrap();
         assert_eq!((deaths.len(), &deaths[1]["agent"], &deaths[0]["done"]), (2, &"b".into(), &"redriven".into()));
+        assert_eq!((&deaths[1]["generation"], &deaths[1]["again"]), (&1.into(), &2.into()));
     }
 
     #[test]

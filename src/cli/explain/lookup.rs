@@ -175,6 +175,7 @@ fn has_dead_delivery(page: &Value) -> bool {
 fn from_kafka(asked: &Asked<'_>, search: &Search<'_>, answered: Option<&Value>) -> Result<(Value, bool), SearchError> {
     let routing = asked.routing.as_ref().ok();
     let found = search.events(&asked.wanted, routing, asked.is_everywhere)?;
+    output::warnings(found.no_committed.as_slice());
     let mut pages = from_bridges(asked, &found.events, answered);
     let ledger = ledger(asked, search, &found, &pages)?;
     for (page, event) in pages.iter_mut().zip(&found.events) {
@@ -187,10 +188,12 @@ fn from_kafka(asked: &Asked<'_>, search: &Search<'_>, answered: Option<&Value>) 
     let letters = letters(search, &found, &pages, is_shared(asked, &found))?;
     let mut events = Vec::with_capacity(pages.len());
     for (page, event) in pages.into_iter().zip(&found.events) {
+        let committed = found.committed.get(&(event.place.topic.clone(), event.place.partition));
         let known = Known {
             page: page.filter(|(page, _)| page["state"] != "unknown"),
             is_another: ledger.lookup.is_another(&event.event_id, event.digest),
-            committed: found.committed.get(&(event.place.topic.clone(), event.place.partition)).copied(),
+            committed: committed.copied().flatten(),
+            no_committed: found.no_committed.as_deref().filter(|_| committed.is_none()),
             letters: letters.as_ref().map(|letters| &*letters.kept),
             no_rules: asked.routing.as_ref().err().map(String::as_str),
             no_ledger: ledger.missing.as_deref(),
@@ -298,7 +301,7 @@ fn summary(
     ledger: &Ledger,
 ) -> (Value, bool) {
     let (kept, left_out) = (letters.map(|letters| &*letters.kept), letters.map_or(0, |letters| letters.left_out));
-    let committed = |place: &Place| found.committed.get(&(place.topic.clone(), place.partition)).copied();
+    let committed = |place: &Place| found.committed.get(&(place.topic.clone(), place.partition)).copied().flatten();
     let poison: Vec<Value> =
         found.poison.iter().map(|record| fate::poison(record, committed(&record.place), kept)).collect();
     let is_known = !events.is_empty() || !poison.is_empty();

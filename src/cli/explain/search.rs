@@ -14,7 +14,7 @@ use crate::{
         scan::{self, Visit},
     },
     config::Config,
-    event::Limits,
+    event::{Generation, Limits},
     kafka::{MarkKind, ScanError, ScanProgress, Scanned, TopicReader, TopicRecord, partition_of},
     routing::Routing,
     yaml::excerpt,
@@ -57,8 +57,10 @@ pub(super) struct InTopics {
     pub(super) records: u64,
     /// Only the partition of the key was read.
     pub(super) is_of_key: bool,
-    /// What the group has committed, by topic and partition.
-    pub(super) committed: BTreeMap<(String, i32), i64>,
+    /// What the group has committed, by topic and partition, where that is known.
+    pub(super) committed: BTreeMap<(String, i32), Option<i64>>,
+    /// Why it is not known of all.
+    pub(super) no_committed: Option<String>,
 }
 
 /// The dead letters that are meant.
@@ -80,6 +82,8 @@ pub(super) struct Letter {
     /// Why, in a sentence.
     pub(super) error: String,
     pub(super) delivery: Option<(String, String)>,
+    /// Which time it was made.
+    pub(super) generation: Generation,
     pub(super) done: Option<MarkKind>,
 }
 
@@ -132,13 +136,23 @@ impl<'c> Search<'c> {
                 known.push(place.partition);
             }
         }
-        let mut committed = BTreeMap::new();
+        let (mut committed, mut no_committed) = (BTreeMap::new(), None);
         for (topic, partitions) in partitions {
-            for (partition, offset) in self.reader.committed(topic, &partitions)? {
-                committed.insert((topic.to_owned(), partition), offset);
-            }
+            let found = self.reader.committed(topic, &partitions);
+            committed.extend(found.known.into_iter().map(|(partition, at)| ((topic.to_owned(), partition), at)));
+            // The rest of the answer stands without it.
+            no_committed = no_committed.or(found.problem.map(|problem| problem.to_string()));
         }
-        Ok(InTopics { events, poison, left_out, poison_left_out, records, is_of_key: only_key, committed })
+        Ok(InTopics {
+            events,
+            poison,
+            left_out,
+            poison_left_out,
+            records,
+            is_of_key: only_key,
+            committed,
+            no_committed,
+        })
     }
 
     /// Merges what the ledger topic has of these events. Without partitions, those of all are read.
@@ -227,6 +241,7 @@ fn letter(found: &mut Letters, record: &Scanned<'_>, is_meant: &dyn Fn(&Letter) 
                 reason: shown(head.reason),
                 error: shown(head.error),
                 delivery: head.delivery.map(|(rule, agent)| (shown(rule), shown(agent))),
+                generation: head.generation,
                 done: None,
             };
             if is_meant(&letter) {
@@ -249,5 +264,47 @@ fn letter(found: &mut Letters, record: &Scanned<'_>, is_meant: &dyn Fn(&Letter) 
             }
         }
         TopicRecord::Foreign => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::{
+        mocking::MockCluster,
+        producer::{BaseProducer, BaseRecord, Producer as _},
+        types::{RDKafkaApiKey, RDKafkaRespErr},
+    };
+
+    use super::*;
+    use crate::config::Sources;
+
+    #[test]
+    fn events_are_found_though_nobody_may_see_what_the_group_has_committed() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("events", 1, 1).unwrap();
+        let client = || {
+            let mut client = rdkafka::ClientConfig::new();
+            client.set("bootstrap.servers", cluster.bootstrap_servers());
+            client
+        };
+        let producer: BaseProducer = client().create().unwrap();
+        let event = r#"{"event_id": "e", "event_type": "WORKFLOW_COMPLETED", "source": "AIRFLOW", "workflow_id": "etl",
+            "workflow_run_id": "r", "timestamp": "2026-01-31T06:00:00Z"}"#;
+        producer.send(BaseRecord::<str, str>::to("events").payload(event)).unwrap();
+        producer.flush(std::time::Duration::from_secs(60)).unwrap();
+        let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
+        cluster.request_errors(RDKafkaApiKey::OffsetFetch, &[denied; 20]);
+
+        let environment = |name: &str| match name {
+            "KAFKA_BOOTSTRAP_SERVERS" => Some(cluster.bootstrap_servers()),
+            "KAFKA_TOPIC" => Some("events".to_owned()),
+            _ => None,
+        };
+        let config = Config::load(&Sources { flags: BTreeMap::new(), env: &environment, file: None }).unwrap();
+        let search = Search::new(&config, Timestamp::UNIX_EPOCH, Interrupt::default()).ok().unwrap();
+        let found = search.events(&Wanted::Event("e".to_owned()), None, true).ok().expect("the rest is shown");
+        assert_eq!((found.events.len(), found.committed.len()), (1, 0));
+        let why = found.no_committed.unwrap();
+        assert!(why.contains("the group workflow-bridge has committed of topic events is not known"), "{why}");
     }
 }

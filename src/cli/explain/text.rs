@@ -104,12 +104,22 @@ fn describe_letters(text: &mut String, page: &Value) {
         let _ = write!(text, "\n  dead letter {}: {}", place(&letter["letter"]), shown(&letter["reason"]));
         if letter["rule"].is_string() {
             let _ = write!(text, ", {}, for agent {}", shown(&letter["rule"]), shown(&letter["agent"]));
+            describe_generation(text, letter);
         }
         if letter["done"].is_string() {
             let _ = write!(text, ", {} since", shown(&letter["done"]));
         }
         if letter["error"].as_str().is_some_and(|error| !error.is_empty()) {
             let _ = write!(text, "\n    {}", shown(&letter["error"]));
+        }
+    }
+}
+
+/// Which time a delivery was made, unless it was the first.
+fn describe_generation(text: &mut String, delivery: &Value) {
+    for (name, words) in [("generation", "generation"), ("again", "sent again")] {
+        if let Some(number) = delivery[name].as_u64().filter(|number| *number > 0) {
+            let _ = write!(text, ", {words} {number}");
         }
     }
 }
@@ -130,12 +140,7 @@ fn describe_delivery(text: &mut String, delivery: &Value) {
         value("status"),
         value("attempts")
     );
-    if delivery["generation"].as_u64().is_some_and(|generation| generation > 0) {
-        let _ = write!(text, ", generation {}", value("generation"));
-    }
-    if delivery["again"].as_u64().is_some_and(|again| again > 0) {
-        let _ = write!(text, ", sent again {}", value("again"));
-    }
+    describe_generation(text, delivery);
     if has("ended") {
         let _ = write!(text, ", {}", value("ended"));
     }
@@ -172,5 +177,18 @@ mod tests {
         let expected = "workflow w, run r: 0 events\nnot shown: 1 record of more events\n\
             not shown: 1 more record that cannot be read as an event";
         assert_eq!(describe(&run), expected);
+    }
+
+    #[test]
+    fn a_dead_letter_says_which_time_its_delivery_was_made_unless_it_was_the_first() {
+        let of = |generation: u32, again: u16| {
+            let letter = json!({"letter": {"topic": "t.dlq", "partition": 0, "offset": 7}, "reason": "refused",
+                "rule": "all", "agent": "audit", "generation": generation, "again": again});
+            describe(&json!({"event_id": "e", "state": "dead_lettered", "dead_letters": [letter]}))
+        };
+        let first = "event e: dead_lettered\n  dead letter t.dlq[0]@7: refused, all, for agent audit";
+        assert_eq!(of(0, 0), first);
+        assert_eq!(of(1, 0), format!("{first}, generation 1"));
+        assert_eq!(of(1, 2), format!("{first}, generation 1, sent again 2"));
     }
 }

@@ -11,6 +11,7 @@ use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, Consumer as _},
     error::{KafkaError as RdError, KafkaResult, RDKafkaErrorCode as Code},
+    topic_partition_list::TopicPartitionListElem,
     types::RDKafkaRespErr,
 };
 
@@ -149,6 +150,7 @@ impl Asker {
             }
         }
         let committed = self.questions().committed(list, self.patience())?;
+        committed.elements().iter().try_for_each(TopicPartitionListElem::error)?;
         Ok(committed.elements().iter().filter(|at| matches!(at.offset(), Offset::Offset(_))).count())
     }
 

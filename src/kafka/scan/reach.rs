@@ -5,17 +5,15 @@ use std::time::{Duration, Instant};
 use super::{ScanError, TopicReader};
 
 const REACHED_WITHIN: Duration = Duration::from_secs(5);
-/// The same once the client has logged an error, such as a connection that was refused. Another broker may answer yet.
-const REFUSED_AFTER: Duration = Duration::from_secs(1);
 
 impl TopicReader {
-    /// Returns as soon as a broker answers, and gives up much sooner than the other methods.
+    /// Returns as soon as a broker answers, and gives up much sooner than the other methods: soon after any error.
     ///
     /// # Errors
     /// No broker answers.
     pub(crate) fn reach(&self, topic: &str) -> Result<(), ScanError> {
         let began = Instant::now();
-        let is_hopeless = || began.elapsed() >= REFUSED_AFTER && self.reporter.last_error().is_some();
+        let is_hopeless = || self.reporter.last_error().is_some();
         let reached = self.questions().metadata(Some(topic), began + REACHED_WITHIN, &is_hopeless);
         reached.map(drop).map_err(|error| self.failed(topic, &error))
     }

@@ -21,6 +21,7 @@ mod consume;
 mod dead_letters;
 mod ledger_topic;
 mod parked_topic;
+mod questions;
 mod scan;
 
 const PATIENCE: Duration = Duration::from_secs(60);
