@@ -165,6 +165,16 @@ fn a_whole_record_is_corrected_and_what_the_ledger_does_not_know_is_refused_unle
     for file in kept {
         std::fs::remove_file(file).expect("it is there");
     }
+    // A signal does not hide why what was typed is no event, and where it is.
+    let unusable = [("EDITOR", "kill -TERM $PPID; sed -i 's/^/no/'"), variables[1], variables[2]];
+    let stderr = poll(PATIENCE, "it has seen the signal", || {
+        let (code, stdout, stderr) = run_with(&bridge, &edit, &unusable);
+        if code == Some(143) { Ok(stderr) } else { Err((code, stdout, stderr)) }
+    });
+    assert!(stderr.contains("it is no event") && stderr.contains("and publish it with --value"), "{stderr}");
+    for file in waiting() {
+        std::fs::remove_file(file).expect("it is there");
+    }
     let (code, stdout, stderr) = run_with(&bridge, &edit, &variables);
     assert_eq!(code, Some(0), "{stdout}{stderr}");
     assert!(stdout.contains(&edited), "{stdout}");

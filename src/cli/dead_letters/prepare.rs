@@ -6,7 +6,7 @@ use super::{super::output, pass::Context, select::Letter};
 use crate::{
     bridge::{Hindrance, RedriveCheck},
     event::{Dialect, Event, Generation, Limits, Origin, RedriveRequest},
-    kafka::{Mark, MarkKind, Outgoing},
+    kafka::{LetterHead, Mark, MarkKind, Outgoing},
     yaml::excerpt,
 };
 
@@ -102,7 +102,7 @@ pub(super) fn redrive(
     let mut headers = letter.headers_again();
     let mut next = None;
     if let Some((rule, agent)) = letter.head.delivery {
-        let generation = letter.head.generation;
+        let generation = made(&letter.head)?;
         let from = Origin { topic: topic.into(), partition, offset };
         let checked = context.runtime.block_on(check.check(
             event.clone(),
@@ -191,6 +191,16 @@ fn origin<'a>(context: &Context, letter: &Letter<'a>) -> Result<(&'a str, i32, i
     })
 }
 
+/// Which time the delivery of a letter was made.
+fn made(head: &LetterHead<'_>) -> Result<Generation, String> {
+    head.unreadable.map_or(Ok(head.generation), |name| {
+        Err(format!(
+            "its header {name} is no number, so which time its delivery was made is not known: send it again with \
+             `replay --deliver --again N`, or publish the event under a new event_id"
+        ))
+    })
+}
+
 /// Whether publishing the record of such a letter again, as it was, may do any good.
 fn whole_record(reason: &str, is_forced: bool) -> Result<(), String> {
     match reason {
@@ -212,6 +222,16 @@ fn whole_record(reason: &str, is_forced: bool) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_letter_that_does_not_say_which_time_its_delivery_was_made_is_not_redriven() {
+        let generation = Generation { again: 2, number: 1 };
+        let mut head = LetterHead { generation, ..LetterHead::default() };
+        assert_eq!(made(&head), Ok(generation));
+        head.unreadable = Some("dlq-again");
+        let error = made(&head).unwrap_err();
+        assert!(error.starts_with("its header dlq-again is no number"), "{error}");
+    }
 
     #[test]
     fn a_record_is_published_only_if_the_bridges_read_it_with_its_new_headers() {

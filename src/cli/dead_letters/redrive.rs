@@ -111,8 +111,9 @@ impl Redrive {
             if let Some(Edited { audit, prepared }) = corrected {
                 if let Some(exit) = context.interrupt.exit() {
                     // Ctrl-C after the editor: it is not published, and no work is lost.
-                    if let Ok(prepared) = &prepared {
-                        prepared.say_where_the_text_is();
+                    match &prepared {
+                        Ok(prepared) => prepared.say_where_the_text_is(),
+                        Err(why) => batch.refuse(&audit, why),
                     }
                     return Err(exit);
                 }

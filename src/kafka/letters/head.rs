@@ -7,6 +7,8 @@ use std::num::NonZeroU64;
 use super::super::record::OwnedHeader;
 use crate::event::{Generation, RECORDED_MS};
 
+const AGAIN: &str = "dlq-again";
+const GENERATION: &str = "dlq-generation";
 const MARK: &str = "dlq-mark";
 const MARK_PARTITION: &str = "dlq-mark-partition";
 const MARK_OFFSET: &str = "dlq-mark-offset";
@@ -36,6 +38,8 @@ pub(crate) struct LetterHead<'a> {
     pub delivery: Option<(&'a str, &'a str)>,
     /// Which time the delivery was made.
     pub generation: Generation,
+    /// A header of the generation that is there and is no number: its name.
+    pub unreadable: Option<&'static str>,
     /// The endpoint that may have the delivery, by its number.
     pub sent_to: Option<NonZeroU64>,
     /// The event's id; letters of before have it if its publisher wrote the header `event_id`.
@@ -123,9 +127,10 @@ impl<'a> TopicRecord<'a> {
             error: text("dlq-error").unwrap_or_default(),
             delivery: text("dlq-rule").zip(text("dlq-agent")),
             generation: Generation {
-                again: text("dlq-again").and_then(number).unwrap_or(0),
-                number: text("dlq-generation").and_then(number).unwrap_or(0),
+                again: text(AGAIN).and_then(number).unwrap_or(0),
+                number: text(GENERATION).and_then(number).unwrap_or(0),
             },
+            unreadable: unreadable(headers),
             sent_to: text("dlq-sent-to").and_then(number),
             event_id: text("dlq-event-id").or_else(|| text("event_id")),
             workflow_id: text("dlq-workflow-id"),
@@ -139,6 +144,18 @@ impl<'a> TopicRecord<'a> {
             is_cut: omitted.iter().any(|name| text(name).is_some()),
         })
     }
+}
+
+/// A header of the generation that is there and is no number.
+fn unreadable(headers: &[(&str, Option<&[u8]>)]) -> Option<&'static str> {
+    let is_wrong = |name: &str, is_number: fn(&str) -> bool| {
+        let found = headers.iter().find(|(found, _)| *found == name);
+        found.is_some_and(|(_, value)| !value.and_then(|value| std::str::from_utf8(value).ok()).is_some_and(is_number))
+    };
+    if is_wrong(AGAIN, |text| number::<u16>(text).is_some()) {
+        return Some(AGAIN);
+    }
+    is_wrong(GENERATION, |text| number::<u32>(text).is_some()).then_some(GENERATION)
 }
 
 fn mark(kind: &str, partition: Option<&str>, offset: Option<&str>) -> Option<Mark> {
@@ -169,6 +186,23 @@ mod tests {
             // Not a letter either, whatever else it says.
             headers.push(("dlq-reason".to_owned(), Some(b"refused".to_vec())));
             assert_eq!(TopicRecord::read(&borrowed(&headers)), TopicRecord::Foreign);
+        }
+    }
+
+    #[test]
+    fn a_header_of_the_generation_that_is_no_number_is_named() {
+        for (name, wrong) in [
+            (AGAIN, &[&b"one"[..], b"-1", b"+1", b"65536", b"\xff", b""][..]),
+            (GENERATION, &[&b"one"[..], b"-1", b"4294967296", b"\xff"][..]),
+        ] {
+            for value in wrong.iter().copied() {
+                let headers = [("dlq-reason", Some(&b"refused"[..])), (name, Some(value))];
+                let TopicRecord::Letter(head) = TopicRecord::read(&headers) else { panic!("it is a letter") };
+                assert_eq!((head.unreadable, head.generation), (Some(name), Generation::FIRST), "{value:?}");
+            }
+            let headers = [("dlq-reason", Some(&b"refused"[..])), (name, Some(&b"7"[..]))];
+            let TopicRecord::Letter(head) = TopicRecord::read(&headers) else { panic!("it is a letter") };
+            assert_eq!(head.unreadable, None);
         }
     }
 
