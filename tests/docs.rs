@@ -113,6 +113,7 @@ fn every_file_that_the_documents_name_is_there() {
         "python/workflow_events",
         "python/airflow_integration",
         "python/workflow_runner",
+        "python/integration_events",
     ] {
         list(&root.join(folder), &mut code);
     }

@@ -10,7 +10,7 @@ use pyo3::{
     pybacked::PyBackedBytes,
     types::{PyDict, PyList},
 };
-use workflow_bridge::publish::{self, Budget, Interrupt, PublishError, Record};
+use workflow_bridge::publish::{self, Budget, Interrupt, InvalidRecord, PublishError, Record};
 
 use crate::{batch::PublishBatch, outcome::Outcome, settings};
 
@@ -55,6 +55,14 @@ fn check_signals(py: Python<'_>) -> PyResult<()> {
 #[pyclass(frozen, module = "workflow_events._native")]
 pub struct Publisher {
     inner: Arc<publish::Publisher>,
+}
+
+/// Topic, event id, key, headers and value.
+type ChosenRecord = (String, String, Option<String>, Vec<(String, String)>, PyBackedBytes);
+
+fn chosen((topic, event_id, key, headers, value): &ChosenRecord) -> Result<Record, InvalidRecord> {
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+    Record::chosen(&Arc::from(&**topic), event_id, key.as_deref(), &headers, value.to_vec())
 }
 
 /// Seconds as a duration: zero for NaN and negative numbers, at most a century.
@@ -123,6 +131,42 @@ impl Publisher {
             Outcome::of(event_id, &topic, answer.unwrap_or(Err(PublishError::Closed)))
         });
         outcomes.append(outcome)?;
+        signals.raised()
+    }
+
+    /// Publishes records with keys and headers of their own (topic, event id, key, headers beside `event_id`, value), and
+    /// waits for their outcomes for at most `deadline` seconds. The outcomes are appended to `outcomes` in the order of the
+    /// records, also when a signal's handler raises.
+    #[pyo3(signature = (records, outcomes, deadline=10.0, accepted=false))]
+    #[expect(clippy::needless_pass_by_value, reason = "PyO3 passes owned values")]
+    fn publish_records(
+        &self,
+        py: Python<'_>,
+        records: Vec<ChosenRecord>,
+        outcomes: &Bound<'_, PyList>,
+        deadline: f64,
+        accepted: bool,
+    ) -> PyResult<()> {
+        let mut signals = Signals::default();
+        let found = py.detach(|| {
+            let (mut read, mut valid) = (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
+            for record in &records {
+                let record = chosen(record);
+                read.push(record.as_ref().map(|record| Arc::clone(record.topic())).map_err(ToString::to_string));
+                valid.extend(record);
+            }
+            let mut batch = self.begin(deadline, accepted);
+            self.inner.add(&mut batch, valid);
+            let mut answers = self.inner.finish(batch, Interrupt::when(&mut || signals.is_raised())).into_iter();
+            let outcome = |(record, read): (&ChosenRecord, Result<Arc<str>, String>)| match read {
+                Ok(topic) => Outcome::of(record.1.clone(), &topic, answers.next().unwrap_or(Err(PublishError::Closed))),
+                Err(invalid) => Outcome::failed(record.1.clone(), "invalid", invalid),
+            };
+            records.iter().zip(read).map(outcome).collect::<Vec<_>>()
+        });
+        for outcome in found {
+            outcomes.append(outcome)?;
+        }
         signals.raised()
     }
 

@@ -1,4 +1,4 @@
-"""What the package raises, alone and beside kafka-python."""
+"""What the package raises, alone and beside kafka-python and aiokafka."""
 
 import pickle
 import subprocess
@@ -23,6 +23,30 @@ def test_each_error_is_also_an_error_of_kafka_python_once_that_is_imported() -> 
         with pytest.raises(theirs):
             raise make("said")
     assert isinstance(KafkaConfigurationError("said"), ValueError)
+
+
+def test_each_error_is_also_one_of_aiokafka_once_that_is_imported_beside_the_other() -> None:
+    program = """
+import pickle
+from workflow_events import KafkaConfigurationError, KafkaError, KafkaTimeoutError, NoBrokersAvailable
+from integration_events import KafkaConnectionError, MessageSizeTooLargeError
+kinds = (KafkaError, KafkaTimeoutError, NoBrokersAvailable, KafkaConfigurationError, KafkaConnectionError,
+         MessageSizeTooLargeError)
+import aiokafka.errors
+for make in kinds:
+    error = make("said", kind="word")
+    theirs = getattr(aiokafka.errors, make.__name__, aiokafka.errors.KafkaError)
+    assert isinstance(error, make) and isinstance(error, theirs), type(error).__mro__
+    assert (str(error), error.kind, type(error).__name__) == ("said", "word", make.__name__)
+import kafka.errors
+for make in kinds:
+    error = pickle.loads(pickle.dumps(make("said", kind="word")))
+    assert isinstance(error, make) and isinstance(error, aiokafka.errors.KafkaError)
+    assert isinstance(error, getattr(kafka.errors, make.__name__, kafka.errors.KafkaError)), type(error).__mro__
+    assert (str(error), error.kind) == ("said", "word")
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_an_error_has_its_message_and_its_class_name() -> None:

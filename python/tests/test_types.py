@@ -40,7 +40,7 @@ def test_a_program_that_uses_it_wrongly_has_one_where_it_is_wrong(tmp_path: Path
     assert found == expected, ran.stdout + ran.stderr
 
 
-@pytest.mark.parametrize("package", ["workflow_events", "workflow_runner"])
+@pytest.mark.parametrize("package", ["workflow_events", "workflow_runner", "integration_events"])
 def test_the_package_itself_has_no_type_error(package: str, tmp_path: Path) -> None:
     ran = mypy(tmp_path, "--package", package)
     assert (ran.returncode, ran.stdout + ran.stderr) == (0, "")

@@ -107,6 +107,13 @@ class Publisher:
         traceparent: Optional[str] = None,
         accepted: bool = False,
     ) -> None: ...
+    def publish_records(
+        self,
+        records: Sequence[tuple[str, str, Optional[str], Sequence[tuple[str, str]], bytes]],
+        outcomes: list[Outcome],
+        deadline: float = 10.0,
+        accepted: bool = False,
+    ) -> None: ...
     def begin_batch(
         self, topic: Optional[str] = None, deadline: float = 10.0, accepted: bool = False
     ) -> PublishBatch: ...

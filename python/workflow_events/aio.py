@@ -23,7 +23,7 @@ from .settings import Resolver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Coroutine, Iterable, Sequence
     from types import TracebackType
     from typing import Any, Callable, NoReturn, Optional, TypeVar
 
@@ -130,6 +130,12 @@ class AsyncWorkflowEventProducer(ConfigurableProducer):
         """As `WorkflowEventProducer.publish_many`. All events are encoded before it returns."""
         frozen, left = [wire.freeze(event) for event in events], self._left(timeout)
         return self._call(lambda accepted: self._producer._publish_many(frozen, topic, left(), accepted))
+
+    def _publish_records(
+        self, records: Sequence[wire.Record], timeout: Optional[float]
+    ) -> Coroutine[Any, Any, list[Outcome]]:
+        left = self._left(timeout)
+        return self._call(lambda accepted: self._producer._publish_records(records, left(), accepted))
 
     @coroutine_function
     def enqueue_event(self, event: wire.Event, topic: Optional[str] = None) -> Coroutine[Any, Any, bool]:

@@ -25,7 +25,7 @@ from .summary import DrainSummary, PublishSummary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
     from typing import Any, NoReturn, Optional
 
@@ -198,6 +198,25 @@ class WorkflowEventProducer(ConfigurableProducer):
             finally:
                 settled = self._report(collect)
         return PublishSummary(settled)
+
+    def _publish_records(
+        self, records: Sequence[wire.Record], timeout: Optional[float], accepted: bool = False
+    ) -> list[Outcome]:
+        """Publishes events of another kind, which are encoded, within one time-out, and waits for all of the
+        acknowledgements. The outcomes are in the order of the records."""
+        deadline = self._deadline(timeout)
+        received: list[Outcome] = []
+
+        def collect() -> list[Outcome]:
+            left = (unknown_outcome(record[1], record[4]) for record in records[len(received) :])
+            known = zip([*received, *left], records)
+            return [complete_outcome(outcome, record[1], record[4]) for outcome, record in known]
+
+        try:
+            self._native.publish_records(records, received, deadline, accepted)
+        finally:
+            settled = self._report(collect)
+        return settled
 
     def enqueue_event(self, event: wire.Event, topic: Optional[str] = None) -> bool:
         """Enqueues an event and does not wait. True: enqueued; `flush` waits for the acknowledgement.

@@ -14,13 +14,15 @@ from .to_json import NoJsonForm, is_plain, text_keys, to_json_strictly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any, Union
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Optional, Union
 
     from .models import WorkflowEvent
 
     # What the producer takes: a model, or a dict of the wire format.
     Event = Union[WorkflowEvent, Mapping[str, Any]]
+    # An encoded event of another kind: topic, event id, key, headers beside `event_id`, and value.
+    Record = tuple[str, str, Optional[str], Sequence[tuple[str, str]], bytes]
 
 
 class InvalidEvent(ValueError):

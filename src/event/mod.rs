@@ -43,6 +43,7 @@ pub use ids::{DeliveryId, digest};
 pub use limits::{DECODED_FACTOR, DEFAULT_MAX_RECORD_BYTES, Limits, MAX_HEADER_BYTES, MAX_HEADERS, RecordSize};
 pub use model::{Event, MAX_EVENT_ID_BYTES, Origin};
 pub use names::{EventType, Source};
+pub(crate) use native::check_event_id;
 pub use parse::BYTE_ORDER_MARK;
 pub use poison::Poison;
 #[cfg(feature = "service")]

@@ -50,7 +50,8 @@ pub(super) fn event(mut fields: Map<String, Value>, dialect: Dialect) -> Result<
     })
 }
 
-pub(super) fn check_event_id(id: &str) -> Result<(), Poison> {
+/// Whether a text may be an `event_id`.
+pub(crate) fn check_event_id(id: &str) -> Result<(), Poison> {
     let reason = if id.is_empty() {
         "is empty".to_owned()
     } else if id.len() > MAX_EVENT_ID_BYTES {

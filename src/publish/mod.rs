@@ -64,7 +64,7 @@ pub use builder::{Builder, Millis, Number, Properties, SETTINGS, Setting, Settin
 pub use drain::{Budget, Drained, SendFn, drain};
 pub use error::{Ack, Kept, PublishError};
 pub use publisher::Publisher;
-pub use record::Record;
+pub use record::{InvalidRecord, Record};
 pub use wait::Interrupt;
 
 // Here and not in publisher.rs: the builder makes a publisher, so that file must not know the builder.

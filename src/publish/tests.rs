@@ -97,7 +97,7 @@ fn an_event_is_written_as_the_bridge_reads_it() {
         br#"{"event_type":"workflow.completed","event_id":"e","timestamp":"2026-01-01 00:00:00","source":"airflow",
         "workflow_id":"etl","workflow_run_id":"r1","tenant":7}"#;
     let record = Record::from_json(loose, &topic, None).unwrap();
-    assert_eq!((record.event_id(), record.key()), ("e", "etl/r1"));
+    assert_eq!((record.event_id(), record.key()), ("e", Some("etl/r1")));
     let text = String::from_utf8(record.value().to_vec()).unwrap();
     assert!(!text.contains('\n'), "{text}");
     assert!(
@@ -105,6 +105,58 @@ fn an_event_is_written_as_the_bridge_reads_it() {
     );
     assert!(text.ends_with(r#""payload":{"data":{}},"metadata":{},"tenant":7}"#), "{text}");
     assert_eq!(Record::from_json(b"{}", &topic, None).unwrap_err().kind(), "missing_field");
+}
+
+#[test]
+fn a_key_and_headers_that_are_chosen_have_limits_and_the_message_names_the_part() {
+    let topic: Arc<str> = "users.created".into();
+    let (long, many) = ("k".repeat(4_097), vec![("name", "value"); 101]);
+    let large = "v".repeat(8 * 1_024);
+    let chosen = |id: &str, key: Option<&str>, headers: &[(&str, &str)], value: &[u8]| {
+        Record::chosen(&topic, id, key, headers, value.to_vec())
+    };
+    let record = chosen("e", Some(&long[1..]), &many[1..], b"{}").unwrap();
+    assert_eq!((record.event_id(), record.key(), record.value()), ("e", Some(&long[1..]), &b"{}"[..]));
+    for (found, said) in [
+        (chosen("", None, &[], b"{}"), "event_id: "),
+        (chosen("e", Some(&long), &[], b"{}"), "key: expected at most 4096 bytes, found 4097"),
+        (chosen("e", None, &many, b"{}"), "headers: expected at most 100, found 101"),
+        (
+            chosen("e", None, &[("name", &large)], b"{}"),
+            "headers: expected at most 8192 bytes in names and values, found 8196",
+        ),
+        (chosen("e", None, &[("", "value")], b"{}"), "headers: expected names that are not empty"),
+        (chosen("e", None, &[("event_id", "other")], b"{}"), "not `event_id`"),
+        (chosen("e", None, &[], b""), "value: expected text in UTF-8"),
+        (chosen("e", None, &[], b"\xff"), "value: expected text in UTF-8"),
+        (Record::chosen(&Arc::from("a topic"), "e", None, &[], b"{}".to_vec()), "topic: "),
+    ] {
+        let error = found.unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn a_record_that_is_enqueued_and_fails_keeps_its_key_and_headers_in_the_spool() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::new(spool::SpoolSettings::new(dir.path().join("spool")));
+    let publisher = Publisher::builder().bootstrap_servers("127.0.0.1:1").spool(spool.clone()).build().unwrap();
+    let topic: Arc<str> = "users.created".into();
+    let headers = [("event_type", "UserCreated"), ("traceparent", "00-trace")];
+    let wanted = [None, Some("user-7")].map(|key| {
+        let id = key.unwrap_or("no-key");
+        Record::chosen(&topic, id, key, &headers, b"{}".to_vec()).unwrap()
+    });
+    for record in wanted.iter().chain([&record(&publisher, "e-1")]) {
+        // A client that is not made within a second spools at once.
+        publisher.enqueue(record).or_else(|error| if error.kind() == "spooled" { Ok(()) } else { Err(error) }).unwrap();
+    }
+    publisher.close(Duration::ZERO);
+    let claimed = spool.claim(None, 10).unwrap();
+    let mut found: Vec<_> = claimed.iter().map(|claimed| claimed.record.clone()).collect();
+    found.sort_by_key(|record| record.event_id().to_owned());
+    let [without, with] = wanted;
+    assert_eq!(found, [record(&publisher, "e-1"), without, with]);
 }
 
 const TOO_LARGE: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;

@@ -5,6 +5,17 @@ import uuid
 from datetime import datetime
 from typing import Any, Dict, List, Optional, Tuple
 
+from integration_events import (
+    DomainEvent,
+    EventMapper,
+    IntegrationEvent,
+    KafkaConfig,
+    KafkaIntegrationEventPublisher,
+    Mediator,
+    Request,
+    RequestHandler,
+    create_integration_event_mediator,
+)
 from workflow_events import (
     AsyncWorkflowEventProducer,
     EventSource,
@@ -78,6 +89,42 @@ async def asynchronous() -> bool:
         both: Tuple[bool, bool] = await asyncio.gather(task, producer.enqueue_event(event))
         print(both)
         return outcome.published and summary.failed == 0 and await producer.publish_event(event)
+
+
+class UserCreated(IntegrationEvent):
+    email: str
+
+
+class Created(DomainEvent):
+    email: str
+
+
+class Create(Request[int]):
+    pass
+
+
+class Creates(RequestHandler[Create, int]):
+    async def handle(self, request: Create) -> int:
+        return 7
+
+
+def transform(domain_event: Created) -> Dict[str, Any]:
+    return {"email": domain_event.email}
+
+
+async def integration() -> int:
+    config = KafkaConfig(service_name="users", producer_acks=1, spool_dir=False, connect_timeout=None)
+    mapper = EventMapper()
+    mapper.register_mapping(Created, UserCreated, transform=transform)
+    mapped: Optional[IntegrationEvent] = mapper.map(Created(email="a"))
+    read: UserCreated = UserCreated.from_dict(UserCreated(email="a", aggregate_id=uuid.uuid4()).to_dict())
+    async with KafkaIntegrationEventPublisher(config) as publisher:
+        outcome: Outcome = await publisher.publish(read)
+        summary: PublishSummary = await publisher.publish_many([read] if mapped is None else [read, mapped])
+        base = Mediator()
+        base.register_handler(Create, Creates())
+        print(await create_integration_event_mediator(base, publisher, mapper).send(Create()), config.sasl_password)
+    return summary.published + (outcome.offset or 0)
 
 
 if __name__ == "__main__":

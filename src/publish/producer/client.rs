@@ -102,7 +102,8 @@ impl Client {
     /// Hands a record over that nobody waits for.
     pub(in crate::publish) fn enqueue(&self, record: &Record, until: Instant) -> Result<(), Failure> {
         let producer = self.producer(until)?;
-        self.hand_over(producer, record, || DeliveryTicket::Enqueued, until).map(drop)
+        let is_chosen = record.chosen_envelope().is_some();
+        self.hand_over(producer, record, || DeliveryTicket::Enqueued { is_chosen }, until).map(drop)
     }
 
     /// To a new producer, if this one turns out to be dead.

@@ -9,7 +9,7 @@ use rdkafka::{
     ClientConfig, ClientContext, Message as _,
     config::RDKafkaLogLevel,
     error::{KafkaError as RdError, RDKafkaErrorCode as Code},
-    message::{BorrowedMessage, DeliveryResult, Headers as _},
+    message::DeliveryResult,
 };
 
 use super::{
@@ -30,8 +30,8 @@ use crate::{
 pub(super) enum DeliveryTicket {
     /// A caller, who waits.
     Awaited { slots: Arc<DeliverySlots>, index: usize },
-    /// Nobody: what fails is spooled at once.
-    Enqueued,
+    /// Nobody: what fails is spooled at once, with the key and the headers that were chosen for it, if they were.
+    Enqueued { is_chosen: bool },
 }
 
 /// What the callbacks, the poll thread and the callers share.
@@ -100,7 +100,7 @@ impl rdkafka::producer::ProducerContext for Callbacks {
         };
         let change = match *ticket {
             DeliveryTicket::Awaited { slots, index } => slots.report(index, result),
-            DeliveryTicket::Enqueued => {
+            DeliveryTicket::Enqueued { is_chosen } => {
                 let mut life = RecordLife::enqueued();
                 let is_acknowledged = result.is_ok();
                 let (action, change) = life.on(result.map_or_else(Event::Failed, Event::Acknowledged));
@@ -109,28 +109,12 @@ impl rdkafka::producer::ProducerContext for Callbacks {
                 }
                 if let Action::Keep(keep, Some(failure)) = action {
                     let pending = Arc::clone(pending);
-                    fallback.add(FailedRecord { record: read_back(message), life, failure, keep, pending });
+                    let record = Record::read_back(message, is_chosen);
+                    fallback.add(FailedRecord { record, life, failure, keep, pending });
                 }
                 change
             }
         };
         pending.apply(change);
-    }
-}
-
-/// The record that was handed to librdkafka.
-fn read_back(message: &BorrowedMessage<'_>) -> Record {
-    let header = |name: &str| -> Option<Box<str>> {
-        let headers = message.headers()?;
-        let value = headers.iter().find(|header| header.key == name)?.value?;
-        Some(String::from_utf8_lossy(value).into())
-    };
-    Record {
-        topic: message.topic().into(),
-        event_id: header("event_id").unwrap_or_default(),
-        event_type: header("event_type").unwrap_or_default(),
-        key: String::from_utf8_lossy(message.key().unwrap_or_default()).into(),
-        value: message.payload().unwrap_or_default().to_vec(),
-        traceparent: header("traceparent"),
     }
 }

@@ -95,14 +95,14 @@ impl Producer {
         if !pending.begin() {
             return Err(Failure::closed());
         }
-        let is_enqueued = matches!(ticket, DeliveryTicket::Enqueued);
+        let is_enqueued = matches!(ticket, DeliveryTicket::Enqueued { .. });
         if let DeliveryTicket::Awaited { slots, index } = &ticket {
             slots.counted_by(*index, pending);
         }
         let mut message = BaseRecord::with_opaque_to(&record.topic, Box::new(ticket))
-            .key(&*record.key)
             .payload(&record.value)
             .headers(record.headers());
+        message.key = record.key();
         loop {
             match self.producer.send(message) {
                 Ok(()) => {

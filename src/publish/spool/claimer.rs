@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// What a header may add to the event, in bytes.
-const MAX_HEADER_BYTES: u64 = 64 * 1024;
+const MAX_HEADER_BYTES: u64 = 128 * 1024;
 
 /// What one pass claims.
 pub(super) struct Claimer {
@@ -117,11 +117,8 @@ impl Claimer {
             if let Some(problem) = bad_topic(&entry.topic) {
                 return Err(Unreadable::Damaged(format!("no topic has this name: {problem}")));
             }
-            let topic: Arc<str> = Arc::from(entry.topic.as_str());
-            let record = Record::from_json(&entry.value, &topic, entry.traceparent.as_deref());
-            let record =
-                record.map_err(|poison| Unreadable::Damaged(format!("what it holds is no event: {poison}")))?;
-            Ok((record, entry.bootstrap_servers))
+            let servers = entry.bootstrap_servers.clone();
+            record(entry).map(|record| (record, servers)).map_err(Unreadable::Damaged)
         });
         let (record, servers) = entry.map_err(|unreadable| match unreadable {
             Unreadable::Newer(format) => {
@@ -191,6 +188,18 @@ impl Claimer {
         };
         left_alone(format!("{operation}: {error}: {advice}"))
     }
+}
+
+/// The record of an entry, or why it holds none.
+fn record(entry: Entry) -> Result<Record, String> {
+    let topic: Arc<str> = Arc::from(entry.topic.as_str());
+    let Some(chosen) = entry.chosen else {
+        let record = Record::from_json(&entry.value, &topic, entry.traceparent.as_deref());
+        return record.map_err(|poison| format!("what it holds is no event: {poison}"));
+    };
+    let headers: Vec<_> = chosen.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let record = Record::chosen(&topic, &entry.event_id, chosen.key.as_deref(), &headers, entry.value);
+    record.map_err(|invalid| format!("what it holds can be no record: {invalid}"))
 }
 
 fn left_alone(reason: String) -> Verdict {

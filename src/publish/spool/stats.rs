@@ -10,8 +10,8 @@ use std::{
 
 use super::{SpoolError, clock::now_ms, dir, entry::Header, folder, listing, name, quarantine, same_destination};
 
-/// A header is read this far for its destination.
-const HEADER: u64 = 16 * 1024;
+/// A header is read this far for its destination: more than one with a long key and many headers takes.
+const HEADER: u64 = 128 * 1024;
 
 /// What is in the spool now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

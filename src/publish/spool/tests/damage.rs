@@ -61,6 +61,7 @@ fn a_file_that_holds_no_event_is_quarantined_with_what_is_wrong() {
         bootstrap_servers: HERE,
         event_id: "e-1",
         traceparent: None,
+        chosen: None,
         spooled_at: "",
         reason: "",
         value: b"{\"event_id\":\"e-1\"}",
@@ -74,17 +75,36 @@ fn a_file_that_holds_no_event_is_quarantined_with_what_is_wrong() {
 }
 
 #[test]
+fn a_header_whose_key_and_headers_are_not_those_of_its_format_is_quarantined() {
+    for (from, to, said) in [
+        ("\"format\":2", "\"format\":1", "of format 2 and in no other"),
+        ("\"record\":", "\"records\":", "of format 2 and in no other"),
+        ("\"event_type\"", "\"event_id\"", "headers: expected names that are not empty"),
+        ("\"key\":\"k\"", "\"key\":7", "invalid type"),
+    ] {
+        let fixture = Fixture::new();
+        let path = fixture.spool.put(&chosen("e-1", Some("k")), HERE, "no broker").unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        assert!(fixture.spool.claim(None, 10).unwrap().is_empty());
+        let (_, reason) = quarantined(&fixture);
+        assert!(reason.contains(said), "{from} as {to}: {reason}");
+    }
+}
+
+#[test]
 fn a_file_of_a_newer_version_is_left_alone_and_reported() {
     let fixture = Fixture::new();
     let path = fixture.put("e-1");
     let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replacen("\"format\":1", "\"format\":2", 1)).unwrap();
+    fs::write(&path, text.replacen("\"format\":1", "\"format\":3", 1)).unwrap();
     fixture.put("e-2");
     let mut pass = fixture.spool.pass(None, None).unwrap();
     let claimed = pass.take(10, usize::MAX, None).unwrap();
     assert_eq!(ids(&claimed), ["e-2"]);
     assert_eq!((pass.passed().left_alone, pass.passed().quarantined), (1, 0));
-    assert!(pass.passed().note.as_ref().unwrap().contains("format 2"), "{:?}", pass.passed());
+    assert!(pass.passed().note.as_ref().unwrap().contains("format 3"), "{:?}", pass.passed());
     assert!(path.exists());
 }
 

@@ -92,6 +92,13 @@ fn record_for(id: &str, topic: &str) -> Record {
     Record::from_json(json(id).as_bytes(), &Arc::from(topic), Some("00-trace")).unwrap()
 }
 
+/// A record with a key and headers of its own.
+fn chosen(id: &str, key: Option<&str>) -> Record {
+    let headers = [("event_type", "UserCreated"), ("traceparent", "00-trace"), ("odd \" name", "ü\n")];
+    let value = format!("{{\"event_id\":\"{id}\",\n\"payload\":{{}}}}").into_bytes();
+    Record::chosen(&Arc::from("users.created"), id, key, &headers, value).unwrap()
+}
+
 fn ids(claimed: &[Claimed]) -> Vec<&str> {
     claimed.iter().map(|claimed| &*claimed.record.event_id).collect()
 }

@@ -45,6 +45,23 @@ fn an_event_comes_out_as_it_went_in() {
 }
 
 #[test]
+fn a_record_with_a_key_and_headers_of_its_own_comes_out_as_it_went_in() {
+    let long = "k\u{1}".repeat(2_048);
+    for key in [None, Some(""), Some("user-7"), Some(&*long)] {
+        let fixture = Fixture::new();
+        let record = chosen("e-1", key);
+        let path = fixture.spool.put(&record, HERE, "no broker").unwrap();
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.starts_with("{\"format\":2,"), "{text}");
+        let stats = fixture.spool.stats().unwrap();
+        assert_eq!(stats.first.map(|first| first.topic), Some("users.created".to_owned()));
+        assert_eq!(stats.destinations.into_iter().collect::<Vec<_>>(), [(HERE.to_owned(), 1)]);
+        let claimed = fixture.again().claim(Some(HERE), 10).unwrap();
+        assert_eq!(claimed.iter().map(|claimed| &claimed.record).collect::<Vec<_>>(), [&record], "{key:?}");
+    }
+}
+
+#[test]
 fn what_is_drained_is_gone_and_the_oldest_goes_first() {
     let fixture = Fixture::new();
     let all: Vec<String> = (0..12).map(|n| format!("e-{n}")).collect();

@@ -1,0 +1,199 @@
+"""Publishes integration events, on the client of `workflow_events`.
+
+Owns the record of an event (topic, key, headers, value), and what its outcome means to the caller. Its invariants: no
+call blocks the event loop, whatever the broker does; when `publish` returns, Kafka has the event or the spool has it;
+and an event that cannot be encoded keeps no other from being published. An event that has been handed over is published
+or spooled also when its caller is cancelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, Optional, Union
+from uuid import UUID
+
+from workflow_events import AsyncWorkflowEventProducer, NoBrokersAvailable, Outcome, PublishSummary
+from workflow_events.checks import check_topic
+from workflow_events.interrupts import interrupts
+from workflow_events.wire import InvalidEvent, encode_json
+
+from .config import KafkaConfig
+from .errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
+from .events import IntegrationEvent
+from .tracing import SendSpan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Record(NamedTuple):
+    """An encoded event, as the client takes it."""
+
+    topic: str
+    event_id: str
+    key: Optional[str]
+    headers: list[tuple[str, str]]
+    value: bytes
+
+
+class KafkaIntegrationEventPublisher:
+    """Publishes integration events. Make one for each process, and start it.
+
+    config: `KafkaConfig()` when absent.
+    """
+
+    def __init__(self, config: Optional[KafkaConfig] = None) -> None:
+        self.config = config if config is not None else KafkaConfig()
+        self._producer: Optional[AsyncWorkflowEventProducer] = None
+        self._is_starting = False
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it takes events."""
+        return self._producer is not None and not self._producer.closed
+
+    async def start(self) -> None:
+        """Looks for a broker for at most `connect_timeout` seconds; does nothing when it is started.
+
+        Raises KafkaConnectionError when none answers. With `connect_timeout=None` it does not look, and events wait in
+        the spool while no broker can be reached.
+        """
+        if self._is_starting:
+            raise RuntimeError("the publisher is being started: await the first call of start()")
+        if self.is_started:
+            return
+        self._is_starting = True
+        try:
+            producer = AsyncWorkflowEventProducer(**self.config.producer_parameters())
+            try:
+                await producer.start()
+            except BaseException as error:
+                await producer.stop(timeout=0)
+                if isinstance(error, NoBrokersAvailable):
+                    raise KafkaConnectionError(str(error), kind=error.kind) from None
+                raise
+            self._producer = producer
+        finally:
+            self._is_starting = False
+
+    async def stop(self, timeout: float = 10.0) -> None:
+        """Waits for at most `timeout` seconds for what is being published, spools the rest, and ends the connection.
+
+        A second call does nothing. `start` begins anew.
+        """
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop(timeout)
+
+    async def publish(self, event: IntegrationEvent) -> Outcome:
+        """Publishes an event, and waits for the broker's acknowledgement for at most `publish_timeout` seconds.
+
+        Returns its outcome: `published`, or `spooled`, which is a success with a warning in the log: the event reaches
+        Kafka later. Raises KafkaError when it is in neither (MessageSizeTooLargeError when its topic will never take
+        it), ValueError when it cannot be encoded, and RuntimeError when the publisher is not started.
+        """
+        (outcome,) = await self._publish([event])
+        if not _is_kept(outcome):
+            raise _error(outcome)
+        return outcome
+
+    async def publish_many(self, events: Iterable[IntegrationEvent]) -> PublishSummary:
+        """Publishes many events within one `publish_timeout`, in their order, and waits for all acknowledgements.
+
+        Raises as `publish` does when one of them is in neither place, after all of them were tried: the error's
+        `summary` has all the outcomes.
+        """
+        summary = PublishSummary(await self._publish(list(events)))
+        failed = next((outcome for outcome in summary.outcomes if not _is_kept(outcome)), None)
+        if failed is not None:
+            error = _error(failed, summary)
+            error.summary = summary  # type: ignore[attr-defined]
+            raise error
+        return summary
+
+    async def _publish(self, events: list[IntegrationEvent]) -> list[Outcome]:
+        if self._producer is None or self._producer.closed:
+            raise RuntimeError("the publisher is not started: await start() first, or use `async with`")
+        # For each event its record, or the outcome of one that cannot be encoded.
+        encoded = [_encoded(event, self.config.service_name) for event in events]
+        records = [record for record in encoded if isinstance(record, Record)]
+        spans = [SendSpan(record.topic, record.event_id, record.key) for record in records]
+        for record, span in zip(records, spans):
+            record.headers.extend(span.headers())
+        sent: list[Outcome] = []
+        try:
+            if records:
+                sent = await self._producer._publish_records(records, self.config.publish_timeout)
+        finally:
+            for index, span in enumerate(spans):
+                span.end(sent[index] if index < len(sent) else None)
+        answers = iter(sent)
+        return [next(answers) if isinstance(event, Record) else event for event in encoded]
+
+    async def __aenter__(self) -> KafkaIntegrationEventPublisher:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        await self.stop()
+
+    def __repr__(self) -> str:
+        state = "started" if self.is_started else "not started"
+        return f"KafkaIntegrationEventPublisher(bootstrap_servers={self.config.bootstrap_servers!r}, {state})"
+
+
+def _encoded(event: IntegrationEvent, service: Optional[str]) -> Union[Record, Outcome]:
+    try:
+        return _record(event, service)
+    except InvalidEvent as error:
+        problem = str(error)
+    except Exception as error:  # From the event's own methods.
+        if interrupts(error):
+            raise
+        problem = f"the event cannot be read: {type(error).__name__}: {error}"
+    event_id = str(event.event_id) if isinstance(event, IntegrationEvent) else ""
+    message = f"event {event_id or 'without an id'} cannot be published: {problem}"
+    return Outcome("failed", "invalid", event_id, message.encode("utf-8", "replace").decode())
+
+
+def _record(event: IntegrationEvent, service: Optional[str]) -> Record:
+    if not isinstance(event, IntegrationEvent):
+        raise InvalidEvent(f"expected an IntegrationEvent, found {type(event).__name__}")
+    if event.source_service is None and service is not None:
+        event = event.model_copy(update={"source_service": service})
+    topic = check_topic(event.get_topic_name())
+    if topic is None:
+        raise InvalidEvent(f"{type(event).__name__}.get_topic_name() returned None: expected the name of a topic")
+    key = event.get_partition_key()
+    if key is not None and not isinstance(key, (str, UUID, int)):
+        kind = type(key).__name__
+        raise InvalidEvent(f"{type(event).__name__}.get_partition_key(): expected a text or None, found a {kind}")
+    headers = [
+        ("event_type", event.event_type),
+        ("event_version", event.event_version),
+        ("content-type", "application/json"),
+    ]
+    if event.correlation_id is not None:
+        headers.append(("correlation_id", event.correlation_id))
+    key = None if key is None else str(key)
+    return Record(topic, str(event.event_id), key, headers, encode_json(event.to_dict()))
+
+
+def _is_kept(outcome: Outcome) -> bool:
+    return outcome.status in ("published", "spooled")
+
+
+def _error(outcome: Outcome, summary: Optional[PublishSummary] = None) -> Exception:
+    message = outcome.message
+    if summary is not None and len(summary.outcomes) > 1:
+        message = f"{summary.failed} of {len(summary.outcomes)} events are not published; the first: {message}"
+    if outcome.kind == "invalid":
+        return InvalidEvent(message)
+    kind = MessageSizeTooLargeError if outcome.kind == "too_large" else KafkaError
+    return kind(message, kind=outcome.kind)
