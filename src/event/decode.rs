@@ -6,8 +6,8 @@
 use serde_json::{Map, Value};
 
 use super::{
-    airflow, cloudevents, dialect::Dialect, fields::has, hints, limits::Limits, model::Event, native, openlineage,
-    parse, poison::Poison, raw::Raw,
+    airflow, cloudevents, dialect::Dialect, fields::has, hints, integration, limits::Limits, model::Event, native,
+    openlineage, parse, poison::Poison, raw::Raw,
 };
 
 /// Reads a record of any size as an event, in any dialect. docs/events.md has the mappings.
@@ -49,7 +49,9 @@ fn fields(record: &Raw<'_>, limits: &Limits) -> Result<(Map<String, Value>, Dial
         }
     }
     let body = parse::object(record.value.ok_or(Poison::Tombstone)?, limits)?;
-    if has(&body, "event_id") {
+    if has(&body, "event_id") && integration::is_body(&body) {
+        Ok((integration::fields(body)?, Dialect::Integration))
+    } else if has(&body, "event_id") {
         Ok((body, Dialect::Native))
     } else if structured || has(&body, "specversion") {
         Ok((cloudevents::structured(body, record, limits)?, Dialect::CloudEventsStructured))

@@ -15,12 +15,20 @@ pub enum Dialect {
     CloudEventsBinary,
     /// A run event of OpenLineage.
     OpenLineage,
+    /// What a service tells others, in the envelope of the Python package `integration_events`.
+    Integration,
 }
 
 impl Dialect {
     /// All of them.
-    pub const ALL: &[Self] =
-        &[Self::Native, Self::Airflow, Self::CloudEventsStructured, Self::CloudEventsBinary, Self::OpenLineage];
+    pub const ALL: &[Self] = &[
+        Self::Native,
+        Self::Airflow,
+        Self::CloudEventsStructured,
+        Self::CloudEventsBinary,
+        Self::OpenLineage,
+        Self::Integration,
+    ];
 
     /// A stable name for logs and documents.
     pub fn as_str(self) -> &'static str {
@@ -30,6 +38,7 @@ impl Dialect {
             Self::CloudEventsStructured => "cloudevents-structured",
             Self::CloudEventsBinary => "cloudevents-binary",
             Self::OpenLineage => "openlineage",
+            Self::Integration => "integration",
         }
     }
 }

@@ -16,6 +16,7 @@ mod fields;
 mod generation;
 mod hints;
 mod ids;
+mod integration;
 mod limits;
 mod memory;
 mod model;

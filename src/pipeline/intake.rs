@@ -61,7 +61,8 @@ impl Intake {
     /// Logs an event that no rule matches. A misspelt type matches no rule, and its events would vanish silently.
     fn log_unmatched(&mut self, event: &EventNames<'_>, origin: &Origin) {
         self.context.outcome_log.unmatched(event, origin, false);
-        if !matches!(event.event_type, EventType::Other(_)) {
+        let is_listed = self.rules.rules.routing.lists_event_type(event.event_type.as_str());
+        if is_listed || !matches!(event.event_type, EventType::Other(_)) {
             return;
         }
         let name = excerpt(event.event_type.as_str());

@@ -11,6 +11,7 @@ mod verdict;
 use serde_json::json;
 
 use super::{
+    event_types::EventTypes,
     pattern::{self, Pattern},
     problem::Report,
 };
@@ -22,9 +23,10 @@ use verdict::Verdict::{self, Fine, Never, Odd};
 
 /// A field that every event has, as a string.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Field {
+enum Field<'t> {
     EventId,
-    EventType,
+    /// With the types that the folder lists.
+    EventType(&'t EventTypes),
     Source,
     Timestamp,
     /// `workflow_id` or `workflow_run_id`.
@@ -42,8 +44,8 @@ struct Finding {
 
 /// Reports the parts of a pattern that cannot match the fields that every event has. Objects below a string are
 /// checked only if the pattern `compiles`.
-pub(super) fn check(what: &str, node: &Node, compiles: bool, report: &mut Report) {
-    for Finding { at, what, message, never } in findings(what, node, compiles) {
+pub(super) fn check(what: &str, node: &Node, compiles: bool, types: &EventTypes, report: &mut Report) {
+    for Finding { at, what, message, never } in findings(what, node, compiles, types) {
         let message = format!("{what}: {message}");
         if never {
             report.error(at, message);
@@ -53,7 +55,7 @@ pub(super) fn check(what: &str, node: &Node, compiles: bool, report: &mut Report
     }
 }
 
-fn findings(what: &str, node: &Node, compiles: bool) -> Vec<Finding> {
+fn findings(what: &str, node: &Node, compiles: bool, types: &EventTypes) -> Vec<Finding> {
     let Data::Map(entries) = &node.data else { return Vec::new() };
     let mut found = Vec::new();
     for entry in entries {
@@ -61,11 +63,11 @@ fn findings(what: &str, node: &Node, compiles: bool) -> Vec<Finding> {
         let field = match (entry.key.as_str(), &entry.value.data) {
             (pattern::OR, Data::List(branches)) => {
                 let parent = what.strip_suffix(".$or").unwrap_or(&what);
-                found.extend(any(branches.iter().map(|branch| findings(parent, branch, compiles)).collect()));
+                found.extend(any(branches.iter().map(|branch| findings(parent, branch, compiles, types)).collect()));
                 continue;
             }
             ("event_id", _) => Field::EventId,
-            ("event_type", _) => Field::EventType,
+            ("event_type", _) => Field::EventType(types),
             ("source", _) => Field::Source,
             ("timestamp", _) => Field::Timestamp,
             ("workflow_id" | "workflow_run_id", _) => Field::Name,
@@ -170,7 +172,7 @@ fn as_text(item: &Node) -> String {
     })
 }
 
-fn text_field(field: Field, item: &Node) -> Verdict {
+fn text_field(field: Field<'_>, item: &Node) -> Verdict {
     let verdict = match &item.data {
         Data::Null => Never("expected a string, found null: every event has this field, as a string".into()),
         Data::Bool(_) | Data::Number(_) => {
@@ -186,12 +188,12 @@ fn text_field(field: Field, item: &Node) -> Verdict {
         },
     };
     match verdict {
-        Fine if matches!(field, Field::EventType | Field::Source) => known(field, item),
+        Fine if matches!(field, Field::EventType(_) | Field::Source) => known(field, item),
         other => other,
     }
 }
 
-fn operator(field: Field, entry: &Entry) -> Verdict {
+fn operator(field: Field<'_>, entry: &Entry) -> Verdict {
     let operand = &entry.value;
     let caseless = operand.get("equals-ignore-case").and_then(Node::text).map(str::to_uppercase);
     match (entry.key.as_str(), operand.text()) {
@@ -219,9 +221,9 @@ fn operator(field: Field, entry: &Entry) -> Verdict {
 }
 
 /// A text that the whole field would have to equal.
-fn exact(field: Field, text: &str) -> Verdict {
+fn exact(field: Field<'_>, text: &str) -> Verdict {
     match field {
-        Field::EventType => match EventType::read(text) {
+        Field::EventType(_) => match EventType::read(text) {
             EventType::Other(_) => not_blank(text),
             canonical => spelling(text, canonical.as_str()),
         },
@@ -254,11 +256,15 @@ fn not_blank(text: &str) -> Verdict {
 }
 
 /// Whether an item could match one of the names that this version knows.
-fn known(field: Field, item: &Node) -> Verdict {
-    let (key, names) = match field {
-        Field::EventType => ("event_type", EventType::NAMES),
-        _ => ("source", Source::NAMES),
+fn known(field: Field<'_>, item: &Node) -> Verdict {
+    let (key, names, listed) = match field {
+        Field::EventType(types) => ("event_type", EventType::NAMES, Some(types)),
+        _ => ("source", Source::NAMES, None),
     };
+    let exact = item.text().or_else(|| item.get("exactly").and_then(Node::text));
+    if listed.is_some_and(|listed| exact.is_some_and(|text| listed.contains(text))) {
+        return Fine;
+    }
     let single = Node {
         at: None,
         data: Data::Map(vec![Entry {
@@ -268,27 +274,32 @@ fn known(field: Field, item: &Node) -> Verdict {
         }]),
     };
     let Ok(pattern) = Pattern::compile(&single) else { return Fine };
-    if names.iter().any(|name| pattern.matches(&json!({key: name}))) {
+    let all = || names.iter().copied().chain(listed.into_iter().flat_map(EventTypes::iter));
+    if all().any(|name| pattern.matches(&json!({key: name}))) {
         return Fine;
     }
-    let exact = item.text().or_else(|| item.get("exactly").and_then(Node::text));
-    let close = exact.map(|text| nearest(field, text, names)).unwrap_or_default();
+    let close = exact.map(|text| nearest(field, text, &all().collect::<Vec<_>>())).unwrap_or_default();
+    let advice = match listed {
+        Some(_) if close.is_empty() => ": list it under `event_types:` if it is published",
+        _ => &close,
+    };
     let known = names.join(", ");
-    Odd(format!("{} matches none of the names that are known ({known}){close}", item.found()))
+    Odd(format!("{} matches none of the names that are known ({known}){advice}", item.found()))
 }
 
-fn nearest(field: Field, text: &str, names: &[&str]) -> String {
-    if field == Field::EventType {
+fn nearest(field: Field<'_>, text: &str, names: &[&str]) -> String {
+    if matches!(field, Field::EventType(_)) {
         let meant = EventType::read(&format!("workflow_{text}"));
         if !matches!(meant, EventType::Other(_)) {
             return format!(": did you mean `{meant}`?");
         }
     }
-    suggestion(&text.to_uppercase(), names.iter().copied())
+    let close = suggestion(text, names.iter().copied());
+    if close.is_empty() { suggestion(&text.to_uppercase(), names.iter().copied()) } else { close }
 }
 
 /// `anything-but` a value that is never present excludes nothing.
-fn anything_but(field: Field, operand: &Node) -> Verdict {
+fn anything_but(field: Field<'_>, operand: &Node) -> Verdict {
     let items = match &operand.data {
         Data::List(items) => items.as_slice(),
         Data::Map(_) => return Fine,

@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     agent::{self, Context, Declared},
+    event_types::EventTypes,
     fields::Fields,
     inventory::Inventory,
     loaded::{LoadOptions, Routing},
@@ -97,7 +98,7 @@ impl Routing {
 
         let mut templates = Compiler::new();
         let mut agents = BTreeMap::new();
-        for (file, (section, _)) in files.iter_mut().zip(&sections) {
+        for (file, Sections { agents: section, .. }) in files.iter_mut().zip(&sections) {
             let Some(section) = section else { continue };
             let mut context = Context {
                 env: &*options.env,
@@ -110,16 +111,22 @@ impl Routing {
         }
         let kinds = agents.iter().map(|(name, (agent, ..))| (Arc::clone(name), agent.kind)).collect();
 
-        let mut rules = BTreeMap::new();
-        for (file, (_, section)) in files.iter_mut().zip(&sections) {
+        let mut event_types = EventTypes::default();
+        for (file, Sections { event_types: section, .. }) in files.iter_mut().zip(&sections) {
             let Some(section) = section else { continue };
-            let drafts = rule::read(section, &kinds, &mut templates, &mut file.report);
+            event_types.read(section, &mut file.report);
+        }
+        let names = rule::Names { agents: &kinds, event_types: &event_types };
+        let mut rules = BTreeMap::new();
+        for (file, Sections { rules: section, .. }) in files.iter_mut().zip(&sections) {
+            let Some(section) = section else { continue };
+            let drafts = rule::read(section, &names, &mut templates, &mut file.report);
             unique("rule", drafts, |rule| (Arc::clone(&rule.name), rule.at), &mut rules, &mut file.report);
         }
         (inventory.rules, inventory.agents) = (rules.len(), agents.len());
         let finished = finish(folder, files, agents, rules, templates);
         match finished {
-            Ok(routing) => Ok(Self { inventory, ..routing }),
+            Ok(routing) => Ok(Self { event_types, inventory, ..routing }),
             Err(problems) => Err(problems.of(inventory)),
         }
     }
@@ -174,7 +181,8 @@ fn finish(
         specs.extend(agent.spec.map(|spec| (agent.name, Arc::new(spec))));
     }
     let (router, inventory) = (Router::new(rules), Inventory::default());
-    Ok(Routing { agents: specs, templates, router, warnings: sorted(warnings), inventory })
+    let (warnings, event_types) = (sorted(warnings), EventTypes::default());
+    Ok(Routing { agents: specs, templates, router, warnings, event_types, inventory })
 }
 
 /// Rules that send the same events to the same agent as another one.
@@ -258,20 +266,27 @@ pub(super) fn parse(mut report: Report, text: &str, expansion: &mut Expansion) -
     File { report, root }
 }
 
-/// The `agents:` and the `rules:` of a file.
-fn sections(file: &mut File) -> (Option<Node>, Option<Node>) {
+/// What stands at the top of a file.
+#[derive(Default)]
+struct Sections {
+    agents: Option<Node>,
+    rules: Option<Node>,
+    event_types: Option<Node>,
+}
+
+fn sections(file: &mut File) -> Sections {
     let report = &mut file.report;
     let root = match file.root.take() {
         Some(root) => root,
         None if report.problems.is_empty() => {
             report.error(None, "expected `agents:` or `rules:`, found an empty file: fill it in or take it away");
-            return (None, None);
+            return Sections::default();
         }
-        None => return (None, None),
+        None => return Sections::default(),
     };
-    let Some(mut fields) = Fields::open(&root, "file", report) else { return (None, None) };
-    let agents = fields.take("agents").map(|entry| entry.value.clone());
-    let rules = fields.take("rules").map(|entry| entry.value.clone());
+    let Some(mut fields) = Fields::open(&root, "file", report) else { return Sections::default() };
+    let mut take = |key| fields.take(key).map(|entry| entry.value.clone());
+    let sections = Sections { agents: take("agents"), rules: take("rules"), event_types: take("event_types") };
     fields.finish(report);
-    (agents, rules)
+    sections
 }

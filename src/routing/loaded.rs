@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde_json::Value;
 
 use super::{
-    agent::RunTemplates, inventory::Inventory, problem::Problem, router::Router, rule::Rule, template::TemplateError,
+    agent::RunTemplates, event_types::EventTypes, inventory::Inventory, problem::Problem, router::Router, rule::Rule,
+    template::TemplateError,
 };
 use crate::{
     agents::{AgentSpec, Endpoint, RunSettings},
@@ -31,6 +32,7 @@ pub(crate) struct Routing {
     pub(super) templates: BTreeMap<Arc<str>, RunTemplates>,
     pub(super) router: Router,
     pub(super) warnings: Vec<Problem>,
+    pub(super) event_types: EventTypes,
     pub(super) inventory: Inventory,
 }
 
@@ -97,6 +99,11 @@ impl Routing {
     /// The warnings: what is probably a mistake, but harmless.
     pub(crate) fn warnings(&self) -> &[Problem] {
         &self.warnings
+    }
+
+    /// Whether the folder lists an event type, beside those of workflows.
+    pub(crate) fn lists_event_type(&self, name: &str) -> bool {
+        self.event_types.contains(name)
     }
 
     /// What the folder holds.

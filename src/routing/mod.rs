@@ -9,6 +9,7 @@ mod agent;
 pub(crate) mod cases;
 mod changes;
 mod envelope;
+mod event_types;
 mod explain;
 mod fields;
 mod folder;

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::{
     agent::{EndpointKind, check_name},
     envelope,
+    event_types::EventTypes,
     fields::Fields,
     pattern::{self, Pattern},
     places,
@@ -130,8 +131,14 @@ impl Draft {
 /// The agents of the whole folder, with their kinds if known.
 pub(super) type AgentKinds = BTreeMap<Arc<str>, Option<EndpointKind>>;
 
+/// What rules may name.
+pub(super) struct Names<'f> {
+    pub(super) agents: &'f AgentKinds,
+    pub(super) event_types: &'f EventTypes,
+}
+
 /// Reads the list of rules.
-pub(super) fn read(node: &Node, agents: &AgentKinds, templates: &mut Compiler, report: &mut Report) -> Vec<Draft> {
+pub(super) fn read(node: &Node, names: &Names<'_>, templates: &mut Compiler, report: &mut Report) -> Vec<Draft> {
     let Data::List(items) = &node.data else {
         report.error(
             node.at,
@@ -139,10 +146,11 @@ pub(super) fn read(node: &Node, agents: &AgentKinds, templates: &mut Compiler, r
         );
         return Vec::new();
     };
-    items.iter().filter_map(|item| rule(item, agents, templates, report)).collect()
+    items.iter().filter_map(|item| rule(item, names, templates, report)).collect()
 }
 
-fn rule(node: &Node, agents: &AgentKinds, templates: &mut Compiler, report: &mut Report) -> Option<Draft> {
+fn rule(node: &Node, known: &Names<'_>, templates: &mut Compiler, report: &mut Report) -> Option<Draft> {
+    let agents = known.agents;
     let before = report.problems.len();
     let mut fields = Fields::open(node, "rule", report)?;
     let name = fields.require("name", "give the rule a name that says what it is for", report);
@@ -173,7 +181,7 @@ fn rule(node: &Node, agents: &AgentKinds, templates: &mut Compiler, report: &mut
         agents,
         report,
     );
-    let pattern = when.and_then(|entry| pattern(&label, entry, report));
+    let pattern = when.and_then(|entry| pattern(&label, entry, known.event_types, report));
     let names = when.map(|entry| top_level_names(&entry.value)).unwrap_or_default();
     let sends = when.map(|when| places::canonical([Some(when), input, body]));
     let mut template = |entry: Option<&Entry>| {
@@ -276,10 +284,10 @@ fn targets(rule: &str, node: &Node, agents: &AgentKinds, report: &mut Report) ->
     targets
 }
 
-fn pattern(rule: &str, entry: &Entry, report: &mut Report) -> Option<Pattern> {
+fn pattern(rule: &str, entry: &Entry, event_types: &EventTypes, report: &mut Report) -> Option<Pattern> {
     let what = format!("rule `{rule}`, when");
     let compiled = Pattern::compile(&entry.value);
-    envelope::check(&what, &entry.value, compiled.is_ok(), report);
+    envelope::check(&what, &entry.value, compiled.is_ok(), event_types, report);
     warn_of_misspelt_fields(rule, &entry.value, report);
     places::check(&what, &entry.value, report);
     let pattern = match compiled {

@@ -22,6 +22,11 @@ fn records(workflow: &str) -> Vec<(&'static str, Record)> {
         "run": {"runId": "r-lineage"},
         "job": {"namespace": "prod", "name": workflow, "facets": {"jobType": {"integration": "AIRFLOW", "jobType": "DAG"}}},
     });
+    let integration = json!({
+        "event_id": unique("integration"), "event_type": "WORKFLOW_COMPLETED", "event_version": "1.0",
+        "occurred_at": "2026-01-31T12:00:00Z", "correlation_id": null, "causation_id": null, "source_service": "airflow",
+        "payload": {"aggregate_type": workflow, "aggregate_id": "r-integration", "amount": 5},
+    });
     let mut native = event(&unique("native")).workflow(workflow).run("r-native").record();
     native.key = Some(format!("{workflow}/r-native").into_bytes());
     vec![
@@ -45,6 +50,7 @@ fn records(workflow: &str) -> Vec<(&'static str, Record)> {
                 .header("content-type", "application/json"),
         ),
         ("r-lineage", Record::new(lineage.to_string()).key(format!("run:prod/{workflow}"))),
+        ("r-integration", Record::new(integration.to_string()).key("r-integration")),
     ]
 }
 
@@ -89,6 +95,9 @@ rules:
       workflow_id: [{workflow}]
       metadata: {{job_namespace: [prod], scope: [dag]}}
     to: [audit]
+  - name: integration
+    when: {{event_type: [WORKFLOW_COMPLETED], workflow_id: [{workflow}], payload: {{data: {{amount: [5]}}}}}}
+    to: [audit]
 "
     )
 }
@@ -101,14 +110,14 @@ fn every_dialect_is_matched_delivered_once_and_a_duplicate_the_second_time() {
     let records = records(&workflow);
     kafka().produce_all(&topic, records.iter().map(|(_, record)| record.clone()));
     let mut bridge = BridgeSetup::new(kafka(), &topic).routing(&rules(&workflow, &agent.url())).start();
-    agent.wait_accepted(5, PATIENCE);
+    agent.wait_accepted(6, PATIENCE);
     kafka().produce_all(&topic, records.iter().map(|(_, record)| record.clone()));
     poll(PATIENCE, "each is a duplicate the second time", || {
         let outcome = |outcome| bridge.metric("events_total", &[("outcome", outcome)]);
         let seen = ["delivered", "duplicate", "unmatched", "dead_lettered"].map(outcome);
         // One that is read again is a duplicate once more.
         let [delivered, duplicate, unmatched, dead_lettered] = seen;
-        when(duplicate >= 5.0 && [delivered, unmatched, dead_lettered] == [5.0, 0.0, 0.0], seen)
+        when(duplicate >= 6.0 && [delivered, unmatched, dead_lettered] == [6.0, 0.0, 0.0], seen)
     });
     kafka().wait_committed(bridge.group(), &topic, PATIENCE);
     bridge.stop();
@@ -121,7 +130,7 @@ fn every_dialect_is_matched_delivered_once_and_a_duplicate_the_second_time() {
             (body["workflow_run_id"].as_str().unwrap_or_default().to_owned(), body)
         })
         .collect();
-    assert_eq!((accepted.len(), got.len()), (5, 5), "each was delivered once: {got:?}");
+    assert_eq!((accepted.len(), got.len()), (6, 6), "each was delivered once: {got:?}");
     for (run, body) in &got {
         assert_eq!(body["event_type"], "WORKFLOW_COMPLETED", "{run}");
         assert_eq!(body["source"], "AIRFLOW", "{run}");

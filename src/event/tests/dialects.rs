@@ -83,6 +83,11 @@ fn openlineage_events_agree_with_their_vectors() {
 }
 
 #[test]
+fn integration_events_agree_with_their_vectors() {
+    check_vectors(Dialect::Integration, 17);
+}
+
+#[test]
 fn a_header_that_is_not_utf8_is_poison_for_a_core_attribute_and_left_out_otherwise() {
     let mut record = binary_cloudevent();
     record.headers.push(("ce_team".into(), Some(b"\xff".to_vec())));

@@ -129,6 +129,11 @@ pub(super) fn field_name() -> impl Strategy<Value = String> {
         "job",
         "facets",
         "producer",
+        "occurred_at",
+        "source_service",
+        "correlation_id",
+        "aggregate_id",
+        "aggregate_type",
         // The name that serde_json itself uses for JSON within a string.
         "$serde_json::private::RawValue",
     ];
@@ -181,6 +186,8 @@ fn any_body() -> impl Strategy<Value = Vec<u8>> {
         json!({"eventType": "COMPLETE", "eventTime": "2026-01-31T12:00:00Z", "producer": "p",
                "run": {"runId": "r", "facets": {"parent": {"run": {"runId": "p"}, "job": {"namespace": "n", "name": "w"}}}},
                "job": {"namespace": "n", "name": "w.t", "facets": {"jobType": {"integration": "AIRFLOW", "jobType": "TASK"}}}}),
+        json!({"event_id": "e", "event_type": "UserCreated", "event_version": "1.0", "occurred_at": "2026-01-31T12:00:00Z",
+               "correlation_id": "c", "source_service": "users", "payload": {"aggregate_id": 7, "aggregate_type": "user"}}),
     ];
     (proptest::sample::select(whole.to_vec()), any_object(), any::<bool>()).prop_map(|(mut body, over, keep)| {
         if keep && let Some(body) = body.as_object_mut() {

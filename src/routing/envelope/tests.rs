@@ -142,6 +142,46 @@ fn what_is_probably_a_mistake_is_a_warning_at_its_place() {
 }
 
 #[test]
+fn a_type_that_a_file_of_the_folder_lists_is_known_to_rules_of_all_files() {
+    let with = |types: &str, when: &str| {
+        let text = rules("source: [AIRFLOW]").replace("[WORKFLOW_COMPLETED]", when);
+        let (_folder, routing) = load_with(&[("a.yaml", &text), ("b.yaml", types)], &[]);
+        let routing = routing.unwrap_or_else(|problems| panic!("{types}: {problems}"));
+        assert_eq!(routing.lists_event_type("UserCreated"), types.contains("UserCreated"));
+        routing.warnings().iter().map(|warning| warning.message.clone()).collect::<Vec<_>>()
+    };
+    let listed = "event_types: [UserCreated, UserDeleted]";
+    for when in
+        ["[UserCreated]", "[{prefix: User}]", "[WORKFLOW_FAILED, UserDeleted]", "[{equals-ignore-case: usercreated}]"]
+    {
+        assert_eq!(with(listed, when), Vec::<String>::new(), "{when}");
+    }
+    let found = with(listed, "[UserCreate]");
+    assert!(found.len() == 1 && found[0].ends_with("did you mean `UserCreated`?"), "{found:?}");
+    let found = with("event_types: []", "[UserCreated]");
+    assert!(found.len() == 1 && found[0].ends_with("list it under `event_types:` if it is published"), "{found:?}");
+}
+
+#[test]
+fn a_type_that_cannot_be_listed_is_a_mistake_at_its_place() {
+    for (types, expected) in [
+        ("{a: 1}", "a.yaml:1:14: event_types: expected a list of names, found a map"),
+        ("[A, 7]", "a.yaml:1:18: event_types: expected a name, found the number 7"),
+        ("[' ']", "a.yaml:1:15: event_types: expected a name of 1 to 255 bytes, found \" \""),
+        (
+            "[workflow.completed]",
+            "a.yaml:1:15: event_types: rules may name WORKFLOW_COMPLETED already: take \"workflow.completed\" out",
+        ),
+    ] {
+        let text = format!("event_types: {types}\n{}", rules("source: [AIRFLOW]"));
+        assert_problems(&problems(&text), &[expected]);
+    }
+    let many: Vec<String> = (0..=1_000).map(|n| format!("T{n}")).collect();
+    let text = format!("event_types: [{}]\n{}", many.join(", "), rules("source: [AIRFLOW]"));
+    assert_problems(&problems(&text), &["event_types: expected at most 1000 in all files together"]);
+}
+
+#[test]
 fn an_alternative_that_can_never_match_is_a_mistake_only_when_none_can() {
     let never = "this alternative can never match: ";
     for (when, expected) in [

@@ -68,6 +68,7 @@ fn complete() -> Value {
                 "metadata": {"a": [{"anything-but": {"prefix": "a"}}], "$or": [{"b": [1]}, {"c": [{"exists": false}]}]},
             },
         }],
+        "event_types": ["UserCreated"],
     })
 }
 
