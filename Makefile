@@ -249,9 +249,12 @@ bench-publish: kafka-jars wheel ## The Python package beside confluent-kafka and
 	fi
 	$$venv/bin/python benches/publish/bench.py
 
-wheel: python-tools ## The Python package, in the release profile, into target/wheels
+wheel: python-tools ## The Python package, in the release profile, and its aliases, into target/wheels
 	@tests/doctor build python
 	PATH=$$PWD/$(PYTHON_TOOLS)/bin:$$PATH maturin build --locked --release --manifest-path python/Cargo.toml --out target/wheels
+	tools=$$PWD/$(PYTHON_TOOLS)/bin
+	cd python/aliases
+	$$tools/hatchling build -t wheel -d ../../target/wheels
 
 doctor: ## Say what is missing for all of this, and how to get it
 	@tests/doctor build python kafka pythons airflow aegra node
@@ -363,7 +366,7 @@ dagster-venv:
 	fi
 	cp $(PYTHON_VENV)/wheel.sum $$venv/wheel.sum
 
-# maturin and ruff, of one version everywhere.
+# maturin, hatchling and ruff, of one version everywhere.
 python-tools:
 	@pins=python/tools.txt
 	if cmp -s $$pins $(PYTHON_TOOLS)/requirements.txt && $(PYTHON_TOOLS)/bin/maturin --version >/dev/null 2>&1; then exit 0; fi

@@ -20,9 +20,11 @@ from integration_events.config import FIELDS, variable_of
 from kit.programs import PATIENT
 from kit.reader import Kafka
 from kit.spool import SpoolFolder
+from workflow_events import __version__
 
 PAGE = (Path(__file__).parents[3] / "docs" / "integration-events.md").read_text()
 GUIDES = Path(__file__).parent / "guide"
+ALIASES = Path(__file__).parents[2] / "aliases"
 
 
 def blocks(language: str) -> List[str]:
@@ -139,10 +141,15 @@ def test_a_snippet_of_the_guide_works(name: str, kafka: Kafka, tmp_path: Path) -
     for topic in topics:
         kafka.create_topic(topic)
         before[topic] = len(kafka.read(topic))
-    environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap, "KAFKA_SERVICE_NAME": "user-service"}
+    environment = {
+        **os.environ,
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
+        "KAFKA_SERVICE_NAME": "user-service",
+        "PYTHONPATH": str(ALIASES),
+    }
     # Those that find no broker have their own time for that.
     patience = [] if name in ("connection_error", "producer_errors") else [str(PATIENT)]
-    command = [sys.executable, "-W", "error", *patience, str(GUIDES / f"{name}.py")]
+    command = [sys.executable, "-W", "error", "-W", "ignore:building_blocks", *patience, str(GUIDES / f"{name}.py")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     found = [
@@ -157,10 +164,31 @@ def test_the_application_of_the_guide_publishes(kafka: Kafka, monkeypatch: pytes
     kafka.create_topic("integration-events.user_created")
     before = len(kafka.read("integration-events.user_created"))
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap)
+    monkeypatch.syspath_prepend(str(ALIASES))
+    with pytest.warns(DeprecationWarning, match="import from integration_events"):
+        import building_blocks  # noqa: F401
     answer = ask(application(GUIDES / "fastapi_application.py"), email="ada@example.com")
     assert answer.status_code == 200
     (record,) = kafka.read("integration-events.user_created")[before:]
     assert record.event["payload"]["email"] == "ada@example.com"
+
+
+def test_the_other_names_are_the_same_objects_and_their_wheel_belongs_to_this_one() -> None:
+    program = """
+import integration_events
+from building_blocks.application import mediator
+from building_blocks.domain import events
+from building_blocks.infrastructure import messaging
+for module in (mediator, events, messaging):
+    for name in module.__all__:
+        assert getattr(module, name) is getattr(integration_events, name), name
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ALIASES)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    project = (ALIASES / "pyproject.toml").read_text()
+    assert f'version = "{__version__}"' in project
+    assert f'dependencies = ["workflow-events=={__version__}"]' in project
 
 
 def test_each_snippet_is_run_by_a_test() -> None:

@@ -1,6 +1,7 @@
 """Every configuration of the guide. A CA file has to be there, because it is read."""
 
-from integration_events import KafkaConfig, KafkaConfigurationError
+from building_blocks.infrastructure.messaging import KafkaConfig
+from integration_events import KafkaConfigurationError
 
 config = KafkaConfig(
     bootstrap_servers="localhost:9092",

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from integration_events import KafkaConfig, KafkaConnectionError, KafkaIntegrationEventPublisher
+from building_blocks.infrastructure.messaging import KafkaConfig, KafkaIntegrationEventPublisher
+from integration_events import KafkaConnectionError
 
 
 async def main() -> None:

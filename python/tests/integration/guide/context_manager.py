@@ -2,7 +2,8 @@
 
 import asyncio
 
-from integration_events import IntegrationEvent, KafkaConfig, KafkaIntegrationEventPublisher
+from building_blocks.domain.events import IntegrationEvent
+from building_blocks.infrastructure.messaging import KafkaConfig, KafkaIntegrationEventPublisher
 
 config = KafkaConfig(service_name="user-service", consumer_group_id="user-service-group")
 

@@ -3,8 +3,9 @@
 from contextlib import asynccontextmanager
 from typing import Annotated, AsyncIterator
 
+from building_blocks.domain.events import IntegrationEvent
+from building_blocks.infrastructure.messaging import KafkaConfig, KafkaIntegrationEventPublisher
 from fastapi import Depends, FastAPI, Request
-from integration_events import IntegrationEvent, KafkaConfig, KafkaIntegrationEventPublisher
 
 config = KafkaConfig()
 

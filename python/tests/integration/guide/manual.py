@@ -5,7 +5,8 @@ from datetime import datetime
 from types import SimpleNamespace
 from uuid import UUID, uuid4
 
-from integration_events import IntegrationEvent, KafkaConfig, KafkaIntegrationEventPublisher
+from building_blocks.domain.events import IntegrationEvent
+from building_blocks.infrastructure.messaging import KafkaConfig, KafkaIntegrationEventPublisher
 
 user = SimpleNamespace(id=uuid4(), email="ada@example.com", full_name="Ada Lovelace", created_at=datetime(2026, 1, 31))
 

@@ -6,15 +6,12 @@ from datetime import datetime, timezone
 from typing import List
 from uuid import UUID, uuid4
 
-from integration_events import (
-    DomainEvent,
+from building_blocks.application.mediator import Mediator, Request, RequestHandler
+from building_blocks.domain.events import DomainEvent, IntegrationEvent
+from building_blocks.infrastructure.messaging import (
     EventMapper,
-    IntegrationEvent,
     KafkaConfig,
     KafkaIntegrationEventPublisher,
-    Mediator,
-    Request,
-    RequestHandler,
     create_integration_event_mediator,
 )
 

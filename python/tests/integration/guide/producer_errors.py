@@ -4,7 +4,8 @@ import asyncio
 import logging
 
 from aiokafka.errors import KafkaError
-from integration_events import IntegrationEvent, KafkaConfig, KafkaIntegrationEventPublisher
+from building_blocks.domain.events import IntegrationEvent
+from building_blocks.infrastructure.messaging import KafkaConfig, KafkaIntegrationEventPublisher
 
 logger = logging.getLogger(__name__)
 event = IntegrationEvent()

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from integration_events import IntegrationEvent, KafkaIntegrationEventPublisher
+from building_blocks.domain.events import IntegrationEvent
+from building_blocks.infrastructure.messaging import KafkaIntegrationEventPublisher
 
 
 class UserCreatedIntegrationEvent(IntegrationEvent):

@@ -1,0 +1,1 @@
+"""Other names: see `building_blocks`."""
