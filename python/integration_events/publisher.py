@@ -15,6 +15,7 @@ from uuid import UUID
 from workflow_events import AsyncWorkflowEventProducer, NoBrokersAvailable, Outcome, PublishSummary
 from workflow_events.checks import check_topic
 from workflow_events.interrupts import interrupts
+from workflow_events.text import sound, text_of
 from workflow_events.wire import InvalidEvent, encode_json
 
 from .config import KafkaConfig
@@ -156,10 +157,10 @@ def _encoded(event: IntegrationEvent, service: Optional[str]) -> Union[Record, O
     except Exception as error:  # From the event's own methods.
         if interrupts(error):
             raise
-        problem = f"the event cannot be read: {type(error).__name__}: {error}"
-    event_id = str(event.event_id) if isinstance(event, IntegrationEvent) else ""
+        problem = f"the event cannot be read: {type(error).__name__}: {text_of(error)}"
+    event_id = text_of(getattr(event, "event_id", "")) if isinstance(event, IntegrationEvent) else ""
     message = f"event {event_id or 'without an id'} cannot be published: {problem}"
-    return Outcome("failed", "invalid", event_id, message.encode("utf-8", "replace").decode())
+    return Outcome("failed", "invalid", event_id, sound(message))
 
 
 def _record(event: IntegrationEvent, service: Optional[str]) -> Record:
@@ -171,18 +172,27 @@ def _record(event: IntegrationEvent, service: Optional[str]) -> Record:
     if topic is None:
         raise InvalidEvent(f"{type(event).__name__}.get_topic_name() returned None: expected the name of a topic")
     key = event.get_partition_key()
-    if key is not None and not isinstance(key, (str, UUID, int)):
-        kind = type(key).__name__
-        raise InvalidEvent(f"{type(event).__name__}.get_partition_key(): expected a text or None, found a {kind}")
+    key = None if key is None else _header(f"{type(event).__name__}.get_partition_key()", key)
     headers = [
-        ("event_type", event.event_type),
-        ("event_version", event.event_version),
+        ("event_type", _header("event_type", event.event_type)),
+        ("event_version", _header("event_version", event.event_version)),
         ("content-type", "application/json"),
     ]
     if event.correlation_id is not None:
-        headers.append(("correlation_id", event.correlation_id))
-    key = None if key is None else str(key)
-    return Record(topic, str(event.event_id), key, headers, encode_json(event.to_dict()))
+        headers.append(("correlation_id", _header("correlation_id", event.correlation_id)))
+    return Record(topic, _header("event_id", event.event_id), key, headers, encode_json(event.to_dict()))
+
+
+def _header(name: str, value: object) -> str:
+    """The text of an id, a key or a version. An assignment to a field is not checked, so it may be anything."""
+    if not isinstance(value, (str, UUID, int)) or isinstance(value, bool):
+        raise InvalidEvent(f"{name}: expected text, a UUID or a whole number, found {type(value).__name__}")
+    text = str.__str__(value) if isinstance(value, str) else str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidEvent(f"{name}: expected text, found a lone surrogate, which has no form in UTF-8") from None
+    return text
 
 
 def _is_kept(outcome: Outcome) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 import secrets
 import subprocess
 import sys
@@ -207,6 +208,76 @@ def test_an_event_that_cannot_be_encoded_is_a_value_error_and_keeps_no_other_bac
 
     asyncio.run(scene())
     assert kafka.event_ids(topic) == [str(good.event_id)]
+
+
+class Raising(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text either")
+
+
+class Faulty(Noted):
+    def get_partition_key(self) -> Optional[str]:
+        raise Raising
+
+
+def assigned(**values: Any) -> Callable[[str], IntegrationEvent]:
+    """An event with fields that were assigned later, which pydantic does not check."""
+
+    def make(topic: str) -> IntegrationEvent:
+        event = Noted(to=topic)
+        for name, value in values.items():
+            setattr(event, name, value)
+        return event
+
+    return make
+
+
+def many(*events: IntegrationEvent) -> Any:
+    """The outcomes of the events in one call, which spools them, or those of its error."""
+
+    async def scene() -> Any:
+        async with KafkaIntegrationEventPublisher(lazy("127.0.0.1:1", publish_timeout=0)) as publisher:
+            try:
+                return (await publisher.publish_many(events)).outcomes
+            except ValueError as error:
+                return error.summary.outcomes  # type: ignore[attr-defined]
+
+    return asyncio.run(scene())
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_a_uuid_or_a_number_that_was_assigned_is_the_text_of_its_header(spool: SpoolFolder) -> None:
+    correlation = uuid.uuid4()
+    events = [assigned(correlation_id=correlation, event_version=2)("t"), Noted(to="t")]
+    outcomes = many(*events)
+    assert [outcome.status for outcome in outcomes] == ["spooled", "spooled"], outcomes
+    headers = dict(json.loads(Path(outcomes[0].path).read_text().splitlines()[0])["record"]["headers"])
+    assert (headers["correlation_id"], headers["event_version"]) == (str(correlation), "2")
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (assigned(correlation_id=object()), "correlation_id: expected text, a UUID or a whole number, found object"),
+        (assigned(event_version=1.5), "event_version: expected text, a UUID or a whole number, found float"),
+        (assigned(event_type=None), "event_type: expected text, a UUID or a whole number, found NoneType"),
+        (assigned(event_id=None), "event_id: expected text, a UUID or a whole number, found NoneType"),
+        (assigned(correlation_id="\ud800"), "correlation_id: expected text, found a lone surrogate"),
+        (assigned(event_id="\ud800"), "event_id: expected text, found a lone surrogate"),
+        (assigned(aggregate_id="\ud800"), r"Noted.get_partition_key\(\): expected text, found a lone surrogate"),
+        (lambda topic: Faulty(to=topic), "the event cannot be read: Raising: <.*Raising>"),
+    ],
+)
+def test_an_event_whose_key_or_headers_are_no_text_keeps_no_other_back(
+    make: Callable[[str], IntegrationEvent], said: str, spool: SpoolFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = Noted(to="t")
+    first, second = many(make("t"), good)
+    assert (first.status, first.kind, second.status) == ("failed", "invalid", "spooled")
+    assert re.search(said, first.message), first.message
+    assert spool.event_ids() == [str(good.event_id)]
+    assert "forked" not in caplog.text
 
 
 def test_a_publisher_takes_events_between_start_and_stop(kafka: Kafka, topic: str) -> None:
