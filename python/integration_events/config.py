@@ -67,7 +67,7 @@ def _servers(value: Any) -> Any:
 
 def _secret(value: Any) -> Any:
     if isinstance(value, SecretStr):
-        return value
+        value = value.get_secret_value()
     if not isinstance(value, str):
         raise _Mistake(f"expected a text, found a value of type {type(value).__name__} (not shown)")
     try:

@@ -9,6 +9,7 @@ from typing import Any, Dict, Tuple
 import pytest
 from integration_events import KafkaConfig, KafkaConfigurationError, KafkaIntegrationEventPublisher
 from integration_events.config import FIELDS, variable_of
+from pydantic import SecretStr
 
 SECRET = " not-to-be-shown "
 
@@ -143,6 +144,7 @@ def test_the_password_is_shown_nowhere(tmp_path: Path) -> None:
     config = KafkaConfig(**secured)
     assert config.sasl_password is not None and config.sasl_password.get_secret_value() == SECRET
     publisher = KafkaIntegrationEventPublisher(config)
+    assert KafkaConfig(**{**secured, "sasl_password": config.sasl_password}) == config
     shown = [repr(config), str(config), repr(vars(config)), repr(publisher), str(config.sasl_password)]
     with pytest.raises(TypeError, match="with a password is not pickled") as unpickled:
         pickle.dumps(config)
@@ -150,7 +152,10 @@ def test_the_password_is_shown_nowhere(tmp_path: Path) -> None:
         KafkaConfig(**{**secured, "sasl_mechanism": "ROT13"}, unknown=SECRET)
     with pytest.raises(KafkaConfigurationError) as typed:
         KafkaConfig(**{**secured, "sasl_password": [SECRET]})
-    for caught in (unpickled, wrong, typed):
+    with pytest.raises(KafkaConfigurationError, match="sasl_password.*not valid UTF-8") as unsound:
+        KafkaConfig(**{**secured, "sasl_password": SecretStr(SECRET + "\ud800")})
+    assert "not-to-be-shown" not in repr((unsound.value.__cause__, unsound.value.__context__))
+    for caught in (unpickled, wrong, typed, unsound):
         shown.append("".join(traceback.format_exception(caught.type, caught.value, caught.tb)))
     for text in shown:
         assert "not-to-be-shown" not in text
