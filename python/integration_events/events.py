@@ -36,11 +36,15 @@ def _now() -> datetime:
 
 
 def _text(value: object) -> object:
-    return str(value) if isinstance(value, (UUID, int)) and not isinstance(value, bool) else value
+    return str(value) if isinstance(value, (UUID, int, float)) and not isinstance(value, bool) else value
 
 
-#: An id as text; a UUID or a number becomes it.
-_Id = Annotated[str, BeforeValidator(_text)]
+#: An id or a version as text; a UUID or a number becomes it.
+_Text = Annotated[str, BeforeValidator(_text)]
+
+
+def _unless_blank(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
 
 
 class _Occurred(BaseModel):
@@ -54,10 +58,16 @@ class _Occurred(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _name(cls, given: Any) -> Any:
-        """The type of an event is the name of its class, unless it is given."""
-        if isinstance(given, Mapping) and not given.get("event_type"):
-            return {**given, "event_type": cls.__name__}
-        return given
+        """The type of an event is the name of its class, unless it is given or a subclass has a default for it."""
+        if not isinstance(given, Mapping) or given.get("event_type"):
+            return given
+        rest = {name: value for name, value in given.items() if name != "event_type"}
+        return {**rest, "event_type": cls.__name__} if cls.model_fields["event_type"].default == "" else rest
+
+    @field_validator("aggregate_id", mode="before")
+    @classmethod
+    def _no_blank_aggregate(cls, value: object) -> object:
+        return _unless_blank(value)
 
     @field_validator("occurred_at")
     @classmethod
@@ -69,7 +79,7 @@ class DomainEvent(_Occurred):
     """Something that happened within a service. It goes to others only by way of a mapping (`EventMapper`).
 
     event_id, occurred_at: a new UUID and now when absent; a time without an offset is UTC.
-    event_type: the name of the class when absent.
+    event_type: the name of the class when absent, unless the class has a default of its own.
     aggregate_id: what it happened to.
     """
 
@@ -78,20 +88,27 @@ class IntegrationEvent(_Occurred):
     """Something that other services are told. Subclasses add its fields.
 
     event_id, occurred_at: a new UUID and now when absent; a time without an offset is UTC.
-    event_type: the name of the class when absent.
+    event_type: the name of the class when absent, unless the class has a default of its own.
     event_version: that of the class's fields.
     correlation_id: the same in all events of one process of the business; a UUID becomes its text.
     causation_id: the event that this one follows from; a UUID becomes its text.
     source_service: who publishes it; the publisher's `service_name` when absent.
-    aggregate_id, aggregate_type: what it happened to. Events with one `aggregate_id` stay in order; without it they do
-        not.
+    aggregate_id, aggregate_type: what it happened to. Events with one `aggregate_id` that are published one after
+        another stay in order; without it they do not.
+
+    An optional field that is blank is None.
     """
 
-    event_version: str = "1.0"
-    correlation_id: Optional[_Id] = None
-    causation_id: Optional[_Id] = None
+    event_version: _Text = "1.0"
+    correlation_id: Optional[_Text] = None
+    causation_id: Optional[_Text] = None
     source_service: Optional[str] = None
     aggregate_type: Optional[str] = None
+
+    @field_validator("correlation_id", "causation_id", "source_service", "aggregate_type", mode="before")
+    @classmethod
+    def _no_blank(cls, value: object) -> object:
+        return _unless_blank(value)
 
     def get_topic_name(self) -> str:
         """Where it is published: `integration-events.` and the name of the class, without `IntegrationEvent` or `Event`

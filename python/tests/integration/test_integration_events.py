@@ -4,7 +4,7 @@ import json
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Any, Dict, Optional, Type
+from typing import Any, Dict, Literal, Optional, Type
 
 import pytest
 from integration_events import DomainEvent, EventMapper, IntegrationEvent
@@ -44,6 +44,31 @@ def test_an_event_has_an_id_a_time_and_the_name_of_its_class() -> None:
     assert DomainEvent().event_type == "DomainEvent"
 
 
+def test_a_class_may_have_a_default_of_its_own_as_its_type() -> None:
+    class Renamed(IntegrationEvent):
+        event_type: str = "user.renamed"
+
+    class Chosen(IntegrationEvent):
+        event_type: Literal["user.chosen"] = "user.chosen"
+
+    class Inherited(Renamed):
+        pass
+
+    for kind, name in ((Renamed, "user.renamed"), (Chosen, "user.chosen"), (Inherited, "user.renamed")):
+        for event in (kind(), kind(event_type=""), kind(event_type=None)):
+            assert event.event_type == name
+        assert kind.from_dict({**kind().to_dict(), "payload": {}}).event_type == name
+    assert Renamed(event_type="other").event_type == "other"
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+def test_an_optional_field_that_is_blank_is_none(blank: str) -> None:
+    names = ("correlation_id", "causation_id", "source_service", "aggregate_id", "aggregate_type")
+    event = created(**dict.fromkeys(names, blank))
+    assert [getattr(event, name) for name in names] == [None] * 5
+    assert DomainEvent(aggregate_id=blank).aggregate_id is None
+
+
 def test_a_time_without_an_offset_is_utc_and_another_one_is_kept() -> None:
     assert created(occurred_at=datetime(2026, 1, 31, 12)).occurred_at == datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
     berlin = datetime(2026, 1, 31, 13, tzinfo=timezone(timedelta(hours=1)))
@@ -74,7 +99,7 @@ def test_the_topic_is_the_name_of_the_class_in_snake_case_without_its_suffix(nam
 
 @pytest.mark.parametrize(
     ("aggregate", "key"),
-    [(None, None), ("user-7", "user-7"), (7, "7"), (uuid.UUID(int=7), str(uuid.UUID(int=7))), ("", "")],
+    [(None, None), ("user-7", "user-7"), (7, "7"), (uuid.UUID(int=7), str(uuid.UUID(int=7))), ("", None)],
 )
 def test_the_key_is_the_aggregate_as_text(aggregate: Any, key: Optional[str]) -> None:
     assert created(aggregate_id=aggregate).get_partition_key() == key
@@ -122,6 +147,8 @@ def test_an_envelope_of_another_writer_is_read_with_fields_beside_and_unknown_on
     }
     event = UserCreatedIntegrationEvent.from_dict(envelope)
     assert (event.event_id, event.event_version, event.source_service) == (uuid.UUID(int=1), "2.0", "users")
+    for version, text in ((2, "2"), (2.1, "2.1")):
+        assert UserCreatedIntegrationEvent.from_dict({**envelope, "event_version": version}).event_version == text
     for payload in (None, [], "text"):
         with pytest.raises(ValueError, match="payload: expected an object with the fields of UserCreated"):
             UserCreatedIntegrationEvent.from_dict({**envelope, "payload": payload})
