@@ -20,9 +20,10 @@ pub(super) const METADATA: [&str; 3] = ["event_version", "correlation_id", "caus
 
 const WHAT: &str = "an integration event";
 
-/// Whether a body with an `event_id` is an integration event, whole or not.
+/// Whether a body with an `event_id` is an integration event, whole or not. One that names a run of a workflow is a native
+/// event whose `timestamp` has the wrong name.
 pub(super) fn is_body(body: &Map<String, Value>) -> bool {
-    has(body, "occurred_at") && !has(body, "timestamp")
+    has(body, "occurred_at") && !["timestamp", "workflow_id", "workflow_run_id"].iter().any(|field| has(body, field))
 }
 
 /// The fields of the native event.
@@ -30,7 +31,7 @@ pub(super) fn fields(mut body: Map<String, Value>) -> Result<Map<String, Value>,
     let event_type = optional(&body, "event_type", "event_type")?.ok_or(missing("event_type"))?.to_owned();
     let occurred_at = optional(&body, "occurred_at", "occurred_at")?.ok_or(missing("occurred_at"))?;
     let timestamp = time(occurred_at, "occurred_at")?.to_string();
-    let source = optional(&body, "source_service", "source_service")?.unwrap_or(NO_SERVICE).to_owned();
+    let source = text_if_any(&body, "source_service", "source_service")?.unwrap_or(NO_SERVICE).to_owned();
     let payload = match body.shift_remove("payload") {
         Some(Value::Object(payload)) => payload,
         None | Some(Value::Null) => return Err(missing("payload")),
@@ -40,17 +41,17 @@ pub(super) fn fields(mut body: Map<String, Value>) -> Result<Map<String, Value>,
         }
     };
     let event_id = id(&body, "event_id", "event_id")?.ok_or(missing("event_id"))?.into_owned();
-    let workflow = optional(&payload, "aggregate_type", "payload.aggregate_type")?
+    let workflow = text_if_any(&payload, "aggregate_type", "payload.aggregate_type")?
         .map_or_else(|| event_type.clone(), str::to_owned);
-    let run = match id(&payload, "aggregate_id", "payload.aggregate_id")? {
+    let run = match id_if_any(&payload, "aggregate_id", "payload.aggregate_id")? {
         Some(aggregate) => aggregate,
-        None => id(&body, "correlation_id", "correlation_id")?.unwrap_or(Cow::Borrowed(&event_id)),
+        None => id_if_any(&body, "correlation_id", "correlation_id")?.unwrap_or(Cow::Borrowed(&event_id)),
     };
     let run = run.into_owned();
 
     let mut metadata = Map::new();
     for name in METADATA {
-        if let Some(text) = id(&body, name, name)? {
+        if let Some(text) = id_if_any(&body, name, name)? {
             metadata.insert(name.to_owned(), text.into());
         }
     }
@@ -72,6 +73,24 @@ fn id<'b>(fields: &'b Map<String, Value>, field: &str, name: &'static str) -> Re
         Some(Value::Number(number)) => Ok(Some(number.to_string().into())),
         _ => Ok(optional(fields, field, name)?.map(Cow::Borrowed)),
     }
+}
+
+/// An optional string. Blank counts as absent: a publisher had no value for it.
+fn text_if_any<'b>(fields: &'b Map<String, Value>, field: &str, name: &'static str) -> Result<Option<&'b str>, Poison> {
+    if is_blank(fields, field) { Ok(None) } else { optional(fields, field, name) }
+}
+
+/// As [`text_if_any`], of an id or a version.
+fn id_if_any<'b>(
+    fields: &'b Map<String, Value>,
+    field: &str,
+    name: &'static str,
+) -> Result<Option<Cow<'b, str>>, Poison> {
+    if is_blank(fields, field) { Ok(None) } else { id(fields, field, name) }
+}
+
+fn is_blank(fields: &Map<String, Value>, field: &str) -> bool {
+    fields.get(field).and_then(Value::as_str).is_some_and(|text| text.trim().is_empty())
 }
 
 fn missing(attribute: &'static str) -> Poison {
