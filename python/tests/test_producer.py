@@ -374,3 +374,17 @@ def test_a_subclass_and_a_thread_pool_may_share_one_producer(tmp_path: Path) -> 
         for thread in threads:
             thread.join()
     assert {event["event_id"] for event in spooled(tmp_path)} == {str(number) for number in range(8)}
+
+
+def test_records_that_the_client_does_not_take_are_whole_in_the_log_with_the_reason(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    records: Any = [("t", "e-1", None, [], b'{"n":1}'), ("t", "e-2", None, [("event_version", 2)], b'{"n":2}')]
+    with producer(tmp_path / "spool") as used:
+        with pytest.raises(TypeError):
+            used._publish_records(records, 0)
+        found = lines(caplog)
+    assert [level for level, _ in found] == ["CRITICAL"] * 2
+    for number, (_, text) in enumerate(found, 1):
+        assert f"event e-{number} was not handed over: TypeError: " in text and f'{{"n":{number}}}' in text
+        assert "forked" not in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._native import Outcome
 from .interrupts import interrupts
+from .text import text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ def unknown_outcome(event_id: str, encoded: bytes) -> Outcome:
         f"event {event_id} has no outcome in this process, which was forked during publish_many (its parent publishes "
         "what it had made by then), or whose client failed"
     )
+    return Outcome("failed", "closed", event_id, message, event=encoded.decode())
+
+
+def refused_outcome(event_id: str, encoded: bytes, error: BaseException) -> Outcome:
+    """The outcome of an event that the native client did not take, because the call of it raised."""
+    message = f"event {event_id} was not handed over: {type(error).__name__}: {text_of(error)}"
     return Outcome("failed", "closed", event_id, message, event=encoded.decode())
 
 

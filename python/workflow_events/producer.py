@@ -17,8 +17,9 @@ from . import _native, wire
 from ._native import Outcome
 from .checks import check_topic, check_traceparent, seconds
 from .errors import KafkaConfigurationError, KafkaError, KafkaTimeoutError, NoBrokersAvailable
+from .interrupts import interrupts
 from .log import ERROR, INFO, get_logger, log, log_outcomes
-from .outcomes import complete_outcome, invalid_outcome, unknown_outcome
+from .outcomes import complete_outcome, invalid_outcome, refused_outcome, unknown_outcome
 from .parameters import ConfigurableProducer
 from .settings import Resolver
 from .summary import DrainSummary, PublishSummary
@@ -206,14 +207,23 @@ class WorkflowEventProducer(ConfigurableProducer):
         acknowledgements. The outcomes are in the order of the records."""
         deadline = self._deadline(timeout)
         received: list[Outcome] = []
+        refusal: list[BaseException] = []  # What kept the client from taking any of them.
 
         def collect() -> list[Outcome]:
-            left = (unknown_outcome(record[1], record[4]) for record in records[len(received) :])
+            left = (
+                refused_outcome(record[1], record[4], refusal[0]) if refusal else unknown_outcome(record[1], record[4])
+                for record in records[len(received) :]
+            )
             known = zip([*received, *left], records)
             return [complete_outcome(outcome, record[1], record[4]) for outcome, record in known]
 
         try:
             self._native.publish_records(records, received, deadline, accepted)
+        except (TypeError, ValueError) as error:
+            # From the conversion of the arguments. A signal's handler is called later.
+            if not interrupts(error):
+                refusal.append(error)
+            raise
         finally:
             settled = self._report(collect)
         return settled
