@@ -9,9 +9,10 @@ or spooled also when its caller is cancelled.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, Optional, Union
+from typing import Any, NamedTuple, Optional, Union
 from uuid import UUID
 
+from pydantic import BaseModel
 from workflow_events import AsyncWorkflowEventProducer, NoBrokersAvailable, Outcome, PublishSummary
 from workflow_events.checks import check_topic
 from workflow_events.interrupts import interrupts
@@ -48,6 +49,8 @@ class KafkaIntegrationEventPublisher:
         self.config = config if config is not None else KafkaConfig()
         self._producer: Optional[AsyncWorkflowEventProducer] = None
         self._is_starting = False
+        # Until a stop has returned: one that is cancelled can be repeated.
+        self._stopping: list[AsyncWorkflowEventProducer] = []
 
     @property
     def is_started(self) -> bool:
@@ -81,11 +84,15 @@ class KafkaIntegrationEventPublisher:
     async def stop(self, timeout: float = 10.0) -> None:
         """Waits for at most `timeout` seconds for what is being published, spools the rest, and ends the connection.
 
-        A second call does nothing. `start` begins anew.
+        A second call does nothing, unless the first was cancelled: then it goes on with that. `start` begins anew.
         """
-        producer, self._producer = self._producer, None
-        if producer is not None:
+        if self._producer is not None:
+            self._stopping.append(self._producer)
+            self._producer = None
+        for producer in list(self._stopping):
             await producer.stop(timeout)
+            if producer in self._stopping:
+                self._stopping.remove(producer)
 
     async def publish(self, event: IntegrationEvent) -> Outcome:
         """Publishes an event, and waits for the broker's acknowledgement for at most `publish_timeout` seconds.
@@ -99,13 +106,17 @@ class KafkaIntegrationEventPublisher:
             raise _error(outcome)
         return outcome
 
-    async def publish_many(self, events: Iterable[IntegrationEvent]) -> PublishSummary:
+    async def publish_many(self, events: Union[IntegrationEvent, Iterable[IntegrationEvent]]) -> PublishSummary:
         """Publishes many events within one `publish_timeout`, in their order, and waits for all acknowledgements.
+
+        events: one event is as a list of it.
 
         Raises as `publish` does when one of them is in neither place, after all of them were tried: the error's
         `summary` has all the outcomes.
         """
-        summary = PublishSummary(await self._publish(list(events)))
+        # A model could be iterated: over its fields.
+        listed: list[Any] = [events] if isinstance(events, BaseModel) else list(events)
+        summary = PublishSummary(await self._publish(listed))
         failed = next((outcome for outcome in summary.outcomes if not _is_kept(outcome)), None)
         if failed is not None:
             error = _error(failed, summary)

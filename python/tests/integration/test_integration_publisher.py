@@ -15,6 +15,7 @@ from typing import Any, Callable, List, Optional, Type
 import aiokafka.errors
 import pytest
 from integration_events import (
+    DomainEvent,
     IntegrationEvent,
     KafkaConfig,
     KafkaConnectionError,
@@ -365,6 +366,38 @@ def test_a_stop_spools_what_is_on_its_way(silent: SilentServer, topic: str, spoo
 
     assert [outcome.status for outcome in asyncio.run(scene())] == ["spooled"] * 4
     assert set(spool.event_ids()) == {str(event.event_id) for event in events}
+
+
+def test_a_stop_that_was_cancelled_can_be_repeated(silent: SilentServer, topic: str, spool: SpoolFolder) -> None:
+    event = Noted(to=topic)
+
+    async def scene() -> Any:
+        publisher = KafkaIntegrationEventPublisher(lazy(silent.bootstrap, publish_timeout=600.0))
+        await publisher.start()
+        call = asyncio.ensure_future(publisher.publish(event))
+        await asyncio.sleep(0.1)
+        stopping = asyncio.ensure_future(publisher.stop(timeout=600.0))
+        await asyncio.sleep(0.1)
+        stopping.cancel()
+        assert not publisher.is_started
+        await publisher.stop(timeout=0.1)
+        assert call.done() or await asyncio.wait({call}, timeout=LATE) == ({call}, set())
+        return call.result()
+
+    assert asyncio.run(scene()).status == "spooled"
+    assert spool.event_ids() == [str(event.event_id)]
+
+
+def test_one_event_is_published_as_a_list_of_it(spool: SpoolFolder) -> None:
+    event = Noted(to="t")
+
+    async def scene() -> Any:
+        async with KafkaIntegrationEventPublisher(lazy("127.0.0.1:1", publish_timeout=0)) as publisher:
+            with pytest.raises(ValueError, match="expected an IntegrationEvent, found DomainEvent"):
+                await publisher.publish_many(DomainEvent())  # type: ignore[arg-type]
+            return await publisher.publish_many(event)
+
+    assert [outcome.event_id for outcome in asyncio.run(scene()).outcomes] == [str(event.event_id)]
 
 
 def test_without_idempotence_and_with_other_settings_it_publishes_too(kafka: Kafka, topic: str) -> None:
