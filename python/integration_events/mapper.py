@@ -6,9 +6,9 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Callable, Optional
-from uuid import UUID, uuid5
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 from .events import IntegrationEvent
 
@@ -17,7 +17,7 @@ Transform = Callable[[Any], Mapping[str, Any]]
 #: What a mapped event has of its domain event, unless its transformation names another.
 _KEPT = ("event_id", "occurred_at", "aggregate_id")
 #: What is not copied because the event has one of its own.
-_OWN = (*_KEPT, "event_type", "causation_id")
+_OWN = (*_KEPT, "event_type", "event_version", "causation_id")
 
 
 class EventMapper:
@@ -37,10 +37,11 @@ class EventMapper:
     ) -> None:
         """Maps a class of domain events to a class of integration events.
 
-        Fields of one name are copied, except `event_type`. With `transform`, a function from the domain event to a dict
-        of fields, these are the fields instead. Either way the new event keeps `event_id`, `occurred_at` and
-        `aggregate_id` and has the domain event as its `causation_id`, unless the dict names them. A domain event with
-        several mappings keeps its `event_id` in the first; each other one has an id that is derived from it. Raises
+        Fields of one name are copied, except `event_type` and `event_version`. With `transform`, a function from the
+        domain event to a dict of fields, these are the fields instead. Either way the new event keeps `event_id`,
+        `occurred_at` and `aggregate_id` and has the domain event as its `causation_id`, unless the dict names them. A
+        domain event with several mappings keeps its `event_id` in the first; each other one has an id that is derived
+        from it, and so has the first when the `event_id` is no UUID. Without an `event_id` the ids are new ones. Raises
         ValueError for a mapping that is registered already.
         """
         if not (isinstance(integration_type, type) and issubclass(integration_type, IntegrationEvent)):
@@ -70,27 +71,44 @@ class EventMapper:
         """
         return _mapped(domain_event, list(self._targets(type(domain_event)).items()))
 
+    def _map_without(self, domain_event: object, classes: Collection[type]) -> list[IntegrationEvent]:
+        """As `map_all`, without the events of these classes; the others have the ids that they have there."""
+        return _mapped(domain_event, list(self._targets(type(domain_event)).items()), classes)
+
     def _targets(self, domain_type: type) -> dict[type[IntegrationEvent], Optional[Transform]]:
         return next((self._mappings[kind] for kind in domain_type.__mro__ if kind in self._mappings), {})
 
 
 def _mapped(
-    domain_event: object, targets: list[tuple[type[IntegrationEvent], Optional[Transform]]]
+    domain_event: object,
+    targets: list[tuple[type[IntegrationEvent], Optional[Transform]]],
+    without: Collection[type] = (),
 ) -> list[IntegrationEvent]:
-    event_id = getattr(domain_event, "event_id", None)
-    kept = _fields(domain_event, _KEPT)
-    if event_id is not None:
-        kept["causation_id"] = str(event_id)
+    kept = {name: value for name, value in _fields(domain_event, _KEPT).items() if value is not None}
+    cause = str(kept.pop("event_id", ""))
+    first = _uuid(cause) if cause.strip() else None
+    if first is not None:
+        kept["causation_id"] = cause
     events = []
     for index, (target, transform) in enumerate(targets):
+        if target in without:
+            continue
         if transform is None:
             fields = _fields(domain_event, [name for name in target.model_fields if name not in _OWN])
         else:
             fields = dict(_checked(transform(domain_event), transform))
-        if index > 0 and event_id is not None:
-            kept["event_id"] = uuid5(UUID(str(event_id)), target.__name__)
+        if first is not None:
+            kept["event_id"] = first if index == 0 else uuid5(first, target.__name__)
         events.append(target(**{**kept, **fields}))
     return events
+
+
+def _uuid(event_id: str) -> UUID:
+    """The id as a UUID; one that is none has a UUID of its own, the same each time."""
+    try:
+        return UUID(event_id)
+    except ValueError:
+        return uuid5(NAMESPACE_OID, event_id)
 
 
 def _fields(domain_event: object, names: Any) -> dict[str, Any]:

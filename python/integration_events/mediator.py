@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, Generic, Optional, TypeVar
 
-from workflow_events.interrupts import interrupts
+from pydantic import BaseModel
+from workflow_events.interrupts import call_or, interrupts
+from workflow_events.log import log_lost
+from workflow_events.text import text_of
+from workflow_events.wire import encode_json
 
 from .events import IntegrationEvent
 from .mapper import EventMapper
@@ -74,6 +78,7 @@ class IntegrationEventMediator:
         if not self._publisher.is_started:
             raise RuntimeError("the publisher is not started: await its start() before the first command")
         result = await self._mediator.send(request)
+        events: list[IntegrationEvent] = []
         try:
             events = self._events(result)
             if events:
@@ -81,24 +86,25 @@ class IntegrationEventMediator:
         except Exception as error:
             if interrupts(error):
                 raise
-            logger.error("events of %s are not published: %s", type(request).__name__, error, exc_info=True)
+            logger.error("events of %s are not published: %s", type(request).__name__, text_of(error), exc_info=True)
+            # With a summary the client had the events, and has logged those that are lost.
+            if getattr(error, "summary", None) is None:
+                for event in events:
+                    _log_lost(event, type(request).__name__, error)
         return result
 
     def _events(self, result: object) -> list[IntegrationEvent]:
         explicit = _listed(result, "integration_events")
-        # A domain event that an explicit one stands for is not mapped as well.
-        covered = {str(event.event_id) for event in explicit}
-        covered |= {event.causation_id for event in explicit if event.causation_id is not None}
+        ids = {_id(event, "event_id") for event in explicit} - {None}
+        # For each domain event that explicit ones stand for, their classes: it is not mapped to these as well.
+        covered: dict[Optional[str], set[type]] = {}
+        for event in explicit:
+            for name in ("event_id", "causation_id"):
+                covered.setdefault(_id(event, name), set()).add(type(event))
+        covered.pop(None, None)
         mapped: list[IntegrationEvent] = []
         for event in _listed(result, "domain_events"):
-            if str(getattr(event, "event_id", None)) in covered:
-                continue
-            try:
-                mapped += self._mapper.map_all(event)
-            except Exception as error:
-                if interrupts(error):
-                    raise
-                logger.error("a %s cannot be mapped: %s", type(event).__name__, error, exc_info=True)
+            mapped += self._mapped(event, covered.get(_id(event, "event_id"), set()), ids)
         twice = {type(event).__name__ for event in explicit} & {type(event).__name__ for event in mapped}
         if twice:
             logger.warning(
@@ -109,14 +115,53 @@ class IntegrationEventMediator:
             )
         return [*explicit, *mapped]
 
+    def _mapped(self, event: object, without: set[type], ids: set[Optional[str]]) -> list[IntegrationEvent]:
+        """What a domain event is mapped to, without these classes and ids."""
+        try:
+            found = self._mapper._map_without(event, without)
+        except Exception as error:
+            if interrupts(error):
+                raise
+            logger.error("a %s cannot be mapped: %s", type(event).__name__, text_of(error), exc_info=True)
+            return []
+        kept = [each for each in found if _id(each, "event_id") not in ids]
+        left = {type(each) for each in found if each not in kept}
+        left |= {kind for kind in self._mapper._targets(type(event)) if kind in without}
+        if left:
+            names = ", ".join(sorted(kind.__name__ for kind in left))
+            logger.info("a %s is not mapped to %s: integration_events names it", type(event).__name__, names)
+        return kept
+
 
 def _listed(result: object, name: str) -> list[Any]:
-    events = getattr(result, name, None)
-    if events is None:
+    """The events of a result. What is no list of them is logged, and keeps the others from nothing."""
+    try:
+        events = getattr(result, name, None)
+        if events is None:
+            return []
+        if isinstance(events, BaseModel):  # It could be iterated: over its fields.
+            return [events]
+        if isinstance(events, (str, bytes, Mapping)) or not isinstance(events, Iterable):
+            raise TypeError(f"expected a list of events, found {type(events).__name__}")
+        return list(events)
+    except Exception as error:
+        if interrupts(error):
+            raise
+        logger.error("%s.%s: %s", type(result).__name__, name, text_of(error), exc_info=True)
         return []
-    if not isinstance(events, Iterable):
-        raise TypeError(f"{type(result).__name__}.{name}: expected a list of events, found {type(events).__name__}")
-    return list(events)
+
+
+def _id(event: object, name: str) -> Optional[str]:
+    """An id of an event as text. The event may be anything."""
+    found = call_or(None, getattr, event, name, None)
+    return None if found is None else text_of(found)
+
+
+def _log_lost(event: IntegrationEvent, command: str, error: Exception) -> None:
+    envelope = call_or(None, lambda: encode_json(event.to_dict()).decode())
+    text = "EVENT LOST: a %s of %s was not handed over: %s. Keep it, and publish it again: %s"
+    about = (type(event).__name__, command, text_of(error), text_of(event) if envelope is None else envelope)
+    log_lost(text, *about, logger=logger)
 
 
 def create_integration_event_mediator(

@@ -203,6 +203,32 @@ def test_further_targets_have_ids_that_are_derived_and_the_same_each_time() -> N
     assert mapper.map(domain) == events[0]
 
 
+@dataclass
+class Foreign:
+    event_id: Any = None
+    occurred_at: Any = None
+    event_version: str = "of the domain's own fields"
+
+
+def test_a_domain_event_without_a_uuid_is_mapped_too() -> None:
+    mapper = EventMapper()
+    mapper.register_mapping(Foreign, OrderPaidEvent)
+    mapper.register_mapping(Foreign, HTTPServerStarted)
+    for blank in (None, "", " "):
+        one, two = mapper.map_all(Foreign(blank))
+        assert isinstance(one.event_id, uuid.UUID) and one.event_id != two.event_id
+        assert (one.causation_id, one.event_version) == (None, "1.0")
+        assert isinstance(one.occurred_at, datetime)
+    for given in ("order-7", 7):
+        one, two = mapper.map_all(Foreign(given))
+        assert one.event_id == uuid.uuid5(uuid.NAMESPACE_OID, str(given))
+        assert two.event_id == uuid.uuid5(one.event_id, "HTTPServerStarted")
+        assert one.causation_id == two.causation_id == str(given)
+        assert [one.event_id, two.event_id] == [event.event_id for event in mapper.map_all(Foreign(given))]
+    text = str(uuid.uuid4())
+    assert str(mapper.map_all(Foreign(text))[0].event_id) == text
+
+
 def test_any_class_may_be_a_domain_event_and_a_subclass_has_the_mapping_of_its_base() -> None:
     @dataclass
     class Plain:
