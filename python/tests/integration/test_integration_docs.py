@@ -9,17 +9,19 @@ import re
 import subprocess
 import sys
 import textwrap
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Dict, List
 
 import httpx
 import integration_events
 import pytest
-from integration_events import IntegrationEvent, KafkaConfig, errors
+from integration_events import DomainEvent, EventMapper, IntegrationEvent, KafkaConfig, errors
 from integration_events.config import FIELDS, variable_of
 from kit.programs import PATIENT
 from kit.reader import Kafka
 from kit.spool import SpoolFolder
+from pydantic import ValidationError
 from workflow_events import __version__
 
 PAGE = (Path(__file__).parents[3] / "docs" / "integration-events.md").read_text()
@@ -189,6 +191,25 @@ for module in (mediator, events, messaging):
     project = (ALIASES / "pyproject.toml").read_text()
     assert f'version = "{__version__}"' in project
     assert f'dependencies = ["workflow-events=={__version__}"]' in project
+
+
+def test_what_the_page_says_of_the_two_snippets_that_fail_is_so() -> None:
+    class UserCreatedDomainEvent(DomainEvent):
+        email: str
+
+    class UserCreatedIntegrationEvent(IntegrationEvent):
+        email: str
+        created_at: datetime
+
+    mapper = EventMapper()
+    mapper.register_mapping(UserCreatedDomainEvent, UserCreatedIntegrationEvent)
+    for fails in (
+        lambda: UserCreatedIntegrationEvent(email="ada@example.com"),  # type: ignore[call-arg]
+        lambda: mapper.map(UserCreatedDomainEvent(email="ada@example.com")),
+    ):
+        with pytest.raises(ValidationError, match="created_at\n.*Field required"):
+            fails()
+    assert len(re.findall(r"^- The .*UserCreated.*`created_at`", PAGE, re.MULTILINE)) == 2
 
 
 def test_each_snippet_is_run_by_a_test() -> None:
