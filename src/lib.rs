@@ -1,7 +1,7 @@
 //! workflow-bridge: when an Airflow workflow completes, the right LangGraph agent runs once.
 //!
 //! Public is what another crate may build on: the [`event`], the [`publish`] client, how to reach Kafka ([`connection`]),
-//! scheduled jobs ([`runner`]), and the command line. Everything else is private; ARCHITECTURE.md says which room may use
+//! scheduled jobs ([`runner`]), the bridge as a library with handlers ([`bridge`]), and the command line. Everything else is private; ARCHITECTURE.md says which room may use
 //! which. The `service` feature (on by default) is the whole bridge; without it the crate is what a publisher needs, and
 //! with `runner` what the Python wheel has.
 
@@ -19,6 +19,8 @@ mod files;
 mod sync;
 
 #[cfg(feature = "service")]
+pub mod bridge;
+#[cfg(feature = "service")]
 pub mod cli;
 #[cfg(feature = "runner")]
 pub mod runner;
@@ -31,17 +33,19 @@ mod admin;
 #[cfg(feature = "service")]
 mod agents;
 #[cfg(feature = "service")]
-mod bridge;
-#[cfg(feature = "service")]
 mod config;
 #[cfg(feature = "service")]
 mod dedup;
 #[cfg(feature = "service")]
 mod demo;
 #[cfg(feature = "service")]
+mod handlers;
+#[cfg(feature = "service")]
 mod kafka;
 #[cfg(feature = "service")]
 mod pipeline;
+#[cfg(feature = "service")]
+mod plan;
 #[cfg(feature = "service")]
 mod probe;
 #[cfg(feature = "service")]

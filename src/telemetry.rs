@@ -81,7 +81,7 @@ metrics! {
     Gauge SPOOL_WAITING = "spool_waiting_events" [] "Events that wait in the spool folder. Alert when it lasts.";
     Gauge SPOOL_OLDEST = "spool_oldest_event_seconds" [] "How long the oldest of them has waited; 0 when none does.";
     Gauge SPOOL_QUARANTINED = "spool_quarantined_events" [] "Events in the spool folder that can never be published. Alert above 0.";
-    Gauge RULES_LOADED = "rules_loaded" [] "Rules in force.";
+    Gauge RULES_LOADED = "rules_loaded" [] "Rules of the routing folder in force.";
     Counter ROUTING_LOADS = "routing_loads_total" ["result"] "Loads of the routing folder, at the start and after each change: ok or error.";
     Gauge ROUTING_LOADED = "routing_loaded_timestamp_seconds" [] "When the rules in force were loaded, in seconds since 1970.";
     Gauge ROUTING_REFUSED = "routing_refused" [] "1 while the routing folder has a mistake and the rules before it stay in force. Alert when it lasts.";

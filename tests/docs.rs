@@ -152,3 +152,13 @@ fn every_file_that_the_documents_name_is_there() {
     assert!(seen > 20, "only {seen} names were found");
     assert!(wrong.is_empty(), "files that are not there:\n{}", wrong.join("\n"));
 }
+
+#[test]
+fn the_code_of_the_page_on_handlers_is_that_of_the_example() {
+    let (page, example) = (read("docs/handlers.md"), read("examples/handler.rs"));
+    let blocks: Vec<&str> = page.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() > 1, "the page has no code");
+    for block in blocks {
+        assert!(example.contains(block.trim_end()), "not in the example:\n{block}");
+    }
+}

@@ -97,7 +97,8 @@ pub(crate) struct Admin {
 #[derive(Clone)]
 struct Pages {
     view: Arc<dyn View>,
-    recorder: Recorder,
+    /// `None`: the metrics are somebody else's.
+    recorder: Option<Recorder>,
     /// Only this host can ask.
     is_loopback: bool,
 }
@@ -118,7 +119,7 @@ impl Bound {
     }
 
     /// Serves the pages until the [`Admin`] is dropped.
-    pub(crate) fn serve(self, recorder: Recorder, view: Arc<dyn View>) -> Admin {
+    pub(crate) fn serve(self, recorder: Option<Recorder>, view: Arc<dyn View>) -> Admin {
         let Self { listener, addr } = self;
         let app = Router::new()
             .route("/metrics", get(exposition))
@@ -145,8 +146,12 @@ impl Drop for Admin {
 }
 
 async fn exposition(State(pages): State<Pages>) -> Response {
+    let Some(recorder) = &pages.recorder else {
+        let problem = "metrics go to the recorder that this program has installed\n";
+        return (StatusCode::NOT_FOUND, problem).into_response();
+    };
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    ([(CONTENT_TYPE, text)], pages.recorder.render()).into_response()
+    ([(CONTENT_TYPE, text)], recorder.render()).into_response()
 }
 
 async fn event(State(pages): State<Pages>, Path(id): Path<String>) -> Response {

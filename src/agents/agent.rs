@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use reqwest::Url;
+
 use super::{
-    AgentSpec, Answer, Clock, Delivery, Endpoint, Failure, SystemClock,
+    AgentSpec, Answer, Clock, Delivery, Endpoint, Failure, HandlerSpec, SystemClock,
     http::Http,
     langgraph::{self, LangGraph},
     wire,
 };
 
-/// An endpoint with its own connection pool.
+/// An endpoint with its own connection pool, or a function.
 #[derive(Debug)]
 pub(crate) struct Agent(Connected);
 
@@ -17,6 +19,7 @@ pub(crate) struct Agent(Connected);
 enum Connected {
     LangGraph(Box<LangGraph>),
     Http(Box<Http>),
+    Handler(HandlerSpec),
 }
 
 /// The state of one delivery over its attempts in this process: keep it from the first attempt to
@@ -82,17 +85,12 @@ impl Agent {
     }
 
     pub(super) fn with_clock(spec: &Arc<AgentSpec>, clock: Arc<dyn Clock>) -> Result<Self, ConnectError> {
-        let url = spec.endpoint.url();
-        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(ConnectError::Url { agent: Arc::clone(&spec.name), scheme: url.scheme().to_owned() });
-        }
-        let client =
-            wire::client(spec).map_err(|error| ConnectError::Client { agent: Arc::clone(&spec.name), error })?;
         let kind = match &spec.endpoint {
             Endpoint::LangGraph(langgraph) => {
-                Connected::LangGraph(Box::new(LangGraph::new(client, clock, spec, langgraph)))
+                Connected::LangGraph(Box::new(LangGraph::new(client(spec, &langgraph.url)?, clock, spec, langgraph)))
             }
-            Endpoint::Http(http) => Connected::Http(Box::new(Http::new(client, clock, spec, http))),
+            Endpoint::Http(http) => Connected::Http(Box::new(Http::new(client(spec, &http.url)?, clock, spec, http))),
+            Endpoint::Handler(handler) => Connected::Handler(handler.clone()),
         };
         Ok(Self(kind))
     }
@@ -101,7 +99,7 @@ impl Agent {
     pub(crate) fn session(&self) -> Session {
         Session(match &self.0 {
             Connected::LangGraph(langgraph) => Some(Box::new(langgraph.new_delivery())),
-            Connected::Http(_) => None,
+            Connected::Http(_) | Connected::Handler(_) => None,
         })
     }
 
@@ -111,7 +109,7 @@ impl Agent {
     /// It cannot be known.
     pub(crate) async fn find_run(&self, delivery: &Delivery) -> Option<Result<Option<String>, Failure>> {
         match &self.0 {
-            Connected::Http(_) => None,
+            Connected::Http(_) | Connected::Handler(_) => None,
             Connected::LangGraph(langgraph) => Some(langgraph.find_run(delivery).await),
         }
     }
@@ -122,10 +120,18 @@ impl Agent {
     pub(crate) async fn attempt(&self, session: &mut Session, delivery: &Delivery) -> Answer {
         match &self.0 {
             Connected::Http(http) => http.attempt(delivery).await,
+            Connected::Handler(handler) => handler.attempt(&delivery.event).await,
             Connected::LangGraph(langgraph) => {
                 let state = session.0.get_or_insert_with(|| Box::new(langgraph.new_delivery()));
                 langgraph.attempt(state, delivery).await
             }
         }
     }
+}
+
+fn client(spec: &AgentSpec, url: &Url) -> Result<wire::Client, ConnectError> {
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(ConnectError::Url { agent: Arc::clone(&spec.name), scheme: url.scheme().to_owned() });
+    }
+    wire::client(spec).map_err(|error| ConnectError::Client { agent: Arc::clone(&spec.name), error })
 }

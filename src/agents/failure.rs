@@ -53,6 +53,21 @@ pub(crate) enum FailureKind {
     Observed(Observation),
     /// There is a run on the claim thread, and nothing shows whether it is the delivery's.
     UnknownRun,
+    /// A handler of this process did not handle the event.
+    Handler(HandlerFailure),
+}
+
+/// How a handler failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HandlerFailure {
+    /// It returned an error.
+    Error,
+    /// It panicked.
+    Panic,
+    /// It took longer than it may.
+    Timeout,
+    /// It will never handle the event.
+    Rejected,
 }
 
 impl FailureKind {
@@ -61,6 +76,10 @@ impl FailureKind {
         match self {
             Self::Observed(observation) => label(observation),
             Self::UnknownRun => "unknown_run",
+            Self::Handler(HandlerFailure::Error) => "error",
+            Self::Handler(HandlerFailure::Panic) => "panic",
+            Self::Handler(HandlerFailure::Timeout) => label(Observation::Timeout),
+            Self::Handler(HandlerFailure::Rejected) => "rejected",
         }
     }
 }
@@ -139,8 +158,11 @@ mod tests {
             Observation::ClaimContended,
         ];
         let observed = statuses.chain(others).map(FailureKind::Observed);
+        let of_handlers =
+            [HandlerFailure::Error, HandlerFailure::Panic, HandlerFailure::Timeout, HandlerFailure::Rejected];
+        let of_handlers = of_handlers.into_iter().map(FailureKind::Handler);
         let labels: std::collections::BTreeSet<_> =
-            observed.chain([FailureKind::UnknownRun]).map(FailureKind::as_str).collect();
+            observed.chain([FailureKind::UnknownRun]).chain(of_handlers).map(FailureKind::as_str).collect();
         let list = AGENTS.split("<!-- kinds -->").nth(1).unwrap();
         let documented: std::collections::BTreeSet<_> = list
             .lines()

@@ -1,4 +1,4 @@
-//! Where events go: one file for each kind of endpoint.
+//! Where events go: one file or folder for each kind of endpoint, of which one is a function of this process.
 //!
 //! Owns the requests to agents, what their answers mean, and the claim by which a LangGraph run is
 //! created once. Its invariant: [`Answer::Accepted`] means that the agent said so, never that it
@@ -14,6 +14,7 @@ mod delivery;
 mod endpoint_id;
 mod failure;
 mod gate;
+mod handler;
 mod headers;
 mod http;
 mod langgraph;
@@ -32,7 +33,9 @@ pub(crate) use classify::{Observation, Request, classify, label, retry_after};
 pub(crate) use clock::{Clock, SystemClock};
 pub(crate) use delivery::{Answer, Delivery, RunSettings, published, request_body, run_input};
 pub(crate) use endpoint_id::EndpointId;
-pub(crate) use failure::{Failure, FailureKind, is_invisible};
+pub(crate) use failure::{Failure, FailureKind, HandlerFailure, is_invisible};
+pub use handler::HandlerError;
+pub(crate) use handler::{HandlerFunction, HandlerSpec, Handling};
 pub(crate) use reach::reach;
 pub(crate) use sign::check_signing_secret;
 pub(crate) use spec::*;

@@ -29,6 +29,7 @@ pub(crate) async fn reach(spec: &AgentSpec, within: Duration) -> Probed {
         match &spec.endpoint {
             Endpoint::LangGraph(langgraph) => langgraph_server(&target, spec, langgraph).await,
             Endpoint::Http(_) => http_endpoint(&target, spec).await,
+            Endpoint::Handler(_) => Probed::ok(&target, "it is a function of this process"),
         }
     };
     let answer = tokio::time::timeout(within, asked).await;
@@ -38,7 +39,7 @@ pub(crate) async fn reach(spec: &AgentSpec, within: Duration) -> Probed {
 
 /// The scheme, the host and the port: the path of a hook is its secret.
 fn server(spec: &AgentSpec) -> String {
-    let url = spec.endpoint.url();
+    let Some(url) = spec.endpoint.url() else { return spec.endpoint.address() };
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
 }

@@ -8,7 +8,7 @@ use reqwest::{
 };
 use serde_json::Value;
 
-use super::{Tls, address::address};
+use super::{HandlerSpec, Tls, address::address};
 
 /// An agent: an endpoint that rules send to, with its limits. Equal ones can stand for each other.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +59,8 @@ pub(crate) enum Endpoint {
     LangGraph(LangGraphSpec),
     /// Any HTTP endpoint: at least once, with an `Idempotency-Key`.
     Http(HttpSpec),
+    /// A function of this process: at least once.
+    Handler(HandlerSpec),
 }
 
 impl Endpoint {
@@ -74,17 +76,21 @@ impl Endpoint {
             .then(|| format!("{}/threads/{thread}/runs/{run}", server.trim_end_matches('/')))
     }
 
-    /// Where it is.
-    pub(crate) fn url(&self) -> &Url {
+    /// Where it is; `None` for a function of this process.
+    pub(crate) fn url(&self) -> Option<&Url> {
         match self {
-            Self::LangGraph(langgraph) => &langgraph.url,
-            Self::Http(http) => &http.url,
+            Self::LangGraph(langgraph) => Some(&langgraph.url),
+            Self::Http(http) => Some(&http.url),
+            Self::Handler(_) => None,
         }
     }
 
     /// The same for pages and logs: without credentials, query and fragment.
     pub(crate) fn address(&self) -> String {
-        address(self.url())
+        match self {
+            Self::LangGraph(LangGraphSpec { url, .. }) | Self::Http(HttpSpec { url, .. }) => address(url),
+            Self::Handler(handler) => format!("handler:{}", handler.name),
+        }
     }
 
     /// What tells it from others of its kind: see [`EndpointId`](super::EndpointId).
@@ -92,6 +98,7 @@ impl Endpoint {
         let server = match self {
             Self::LangGraph(langgraph) => langgraph.server.as_ref(),
             Self::Http(http) => http.server.as_ref(),
+            Self::Handler(_) => None,
         };
         server.map_or_else(|| self.address(), |name| format!("server:{name}"))
     }
@@ -101,6 +108,7 @@ impl Endpoint {
         match self {
             Self::LangGraph(langgraph) => langgraph.tls.as_ref(),
             Self::Http(http) => http.tls.as_ref(),
+            Self::Handler(_) => None,
         }
     }
 }

@@ -24,6 +24,9 @@ pub(crate) enum BridgeError {
         /// All of them.
         problems: Problems,
     },
+    /// A handler has the name of an agent.
+    #[error("{0}")]
+    Handlers(String),
     /// The ledger cannot be opened, or belongs to another cluster.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -53,7 +56,7 @@ pub(crate) enum BridgeError {
 impl BridgeError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Routing { .. } | Self::Agent(_) | Self::Publish(_) => Exit::Config,
+            Self::Routing { .. } | Self::Handlers(_) | Self::Agent(_) | Self::Publish(_) => Exit::Config,
             Self::Open(_) | Self::Ledger(_) => Exit::Io,
             Self::Bind(_) | Self::Kafka(_) => Exit::Unavailable,
             Self::Metrics(_) | Self::Defect(_) => Exit::Software,

@@ -58,6 +58,10 @@ impl RedriveCheck {
         delivery: (&str, &str),
         (generation, sent_to): (Generation, Option<NonZeroU64>),
     ) -> Result<(), Hindrance> {
+        // A handler of a program, which has the name of no agent: the bridge that has it decides.
+        if delivery.0 == event.event_type().as_str() && !self.agents.contains_key(delivery.1) {
+            return Ok(());
+        }
         let delivery = self.delivery(event, origin, delivery, generation)?;
         let agent = self.agents.get(&delivery.agent).ok_or(Hindrance::NotPlanned)?;
         let thread = delivery.id;

@@ -26,7 +26,9 @@ use self::{
 use super::setup::{self, Environment};
 use crate::{
     config::Config,
+    handlers::Handlers,
     pipeline::RulesHandle,
+    plan::Plan,
     routing::{Changes, Fingerprint, Routing, Snapshot, Stamp},
     sync::Mutex,
 };
@@ -51,15 +53,18 @@ pub(super) struct Watched {
     every: Option<Duration>,
     window: Duration,
     environment: Environment,
+    /// What plans deliveries beside the folder.
+    handlers: Arc<Handlers>,
 }
 
 impl Watched {
-    pub(super) fn new(config: &Config, environment: &Environment) -> Self {
+    pub(super) fn new(config: &Config, environment: &Environment, handlers: Arc<Handlers>) -> Self {
         Self {
             folder: config.routing_dir.clone(),
             every: config.routing_reload,
             window: config.dedup_window,
             environment: Arc::clone(environment),
+            handlers,
         }
     }
 }
@@ -92,7 +97,7 @@ impl Reloader {
         rules: RulesHandle,
         (routing, fingerprint): (Arc<Routing>, Fingerprint),
     ) -> Self {
-        let report = Arc::new(Mutex::new(Report::new(&watched.folder, fingerprint)));
+        let report = Arc::new(Mutex::new(Report::new(&watched.folder, (&routing, fingerprint))));
         let (requests, asked) = mpsc::sync_channel(MAX_WAITING);
         let worker = Worker {
             stamp: None,
@@ -128,10 +133,10 @@ impl Reloader {
         self.report.lock().note()
     }
 
-    /// What the status says of it; `routing` is in force.
-    pub(super) fn json(&self, routing: &Routing) -> Value {
+    /// What the status says of it.
+    pub(super) fn json(&self) -> Value {
         let former = self.rules.former();
-        self.report.lock().json(routing, former)
+        self.report.lock().json(former)
     }
 }
 
@@ -244,7 +249,7 @@ impl Worker {
             self.looks.loaded(fingerprint);
             return Ok(self.report.lock().loaded((&self.routing, fingerprint), (changes, open), began.elapsed()));
         }
-        match self.rules.replace(Arc::clone(&routing)) {
+        match self.rules.replace(self.plan(&routing)?) {
             None => return Err("the bridge stops".to_owned()),
             Some(Err(error)) => return Err(error.to_string()),
             Some(Ok(())) => {}
@@ -253,6 +258,12 @@ impl Worker {
         let outcome = self.report.lock().loaded((&routing, fingerprint), (changes, open), began.elapsed());
         self.routing = routing;
         Ok(outcome)
+    }
+
+    /// What plans deliveries with this folder.
+    fn plan(&self, routing: &Arc<Routing>) -> Result<Arc<dyn Plan>, String> {
+        let problems = |problems: Vec<String>| problems.join("; ");
+        self.watched.handlers.beside(Some(Arc::<Routing>::clone(routing))).map_err(problems)
     }
 
     /// Whether nothing is to be replaced: the files are those that were loaded, and so is what they refer to.
@@ -264,11 +275,15 @@ impl Worker {
     fn tried(&self, snapshot: Snapshot) -> Outcome {
         let fingerprint = snapshot.fingerprint();
         let routing = match self.compile(snapshot) {
-            Ok(routing) => routing,
+            Ok(routing) => Arc::new(routing),
             Err(problems) => return Outcome::refused(problems),
         };
+        let plan = match self.plan(&routing) {
+            Ok(plan) => plan,
+            Err(problem) => return Outcome::refused(vec![problem]),
+        };
         if !self.is_in_force(&routing, fingerprint)
-            && let Some(Err(error)) = self.rules.check(&routing)
+            && let Some(Err(error)) = self.rules.check(&*plan)
         {
             return Outcome::refused(vec![error.to_string()]);
         }

@@ -9,6 +9,7 @@ use super::error::BridgeError;
 use crate::{
     config::{Config, LogOutcomes},
     dedup::{Ledger, LedgerOptions, OpenError},
+    handlers::Handlers,
     kafka::{Consumer, LedgerAppender, LedgerTopicSettings},
     pipeline::{DeadLetterReason, Outcome, OutcomeLog, Replication, now_ms, replicate},
     routing::{Fingerprint, LoadOptions, Routing, Snapshot},
@@ -52,8 +53,8 @@ pub(super) fn load_options(window: Duration, environment: &Environment) -> LoadO
 }
 
 /// Logs what the bridge starts with.
-pub(super) fn log_start(config: &Config, routing: &Routing) {
-    for warning in routing.warnings() {
+pub(super) fn log_start(config: &Config, routing: Option<&Routing>, handlers: &Handlers) {
+    for warning in routing.into_iter().flat_map(Routing::warnings) {
         warn!(%warning, "routing");
     }
     info!(
@@ -61,16 +62,17 @@ pub(super) fn log_start(config: &Config, routing: &Routing) {
         brokers = config.kafka.bootstrap_servers,
         group = config.kafka.group_id,
         topics = config.kafka.topics.join(","),
-        routing = %config.routing_dir.display(),
-        rules = routing.rules().count(),
-        agents = routing.agents().count(),
+        routing = routing.map(|_| config.routing_dir.display().to_string()),
+        rules = routing.map(|routing| routing.rules().count()),
+        agents = routing.map(|routing| routing.agents().count()),
+        handlers = handlers.len(),
         "starting"
     );
 }
 
 /// Registers at 0 every series that an alert watches, so that `increase()` sees the first increment.
-pub(super) fn register_series(config: &Config, routing: &Routing) {
-    gauge!(telemetry::RULES_LOADED).set(routing.rules().count() as f64);
+pub(super) fn register_series(config: &Config, routing: Option<&Routing>) {
+    gauge!(telemetry::RULES_LOADED).set(routing.map_or(0, |routing| routing.rules().count()) as f64);
     for reason in DeadLetterReason::labels() {
         counter!(telemetry::DEAD_LETTERS, "reason" => reason).increment(0);
     }

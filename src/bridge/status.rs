@@ -14,7 +14,7 @@ use crate::{
     dedup::Ledger,
     kafka::{AppenderStatus, ConsumerStatus, ConsumerView, LedgerAppender, LedgerProgress, PartitionStatus},
     pipeline::{AgentStatus, BreakerState, FormerEndpointStatus, KnownEvents, LONGEST_ENDPOINT_WAIT},
-    routing::Routing,
+    plan::Plan,
     words::counted,
 };
 
@@ -34,8 +34,9 @@ pub(super) struct Overview {
     /// `None` when the ledger topic is off.
     pub(super) appender: Option<LedgerAppender>,
     /// The rules in force.
-    pub(super) routing: Box<dyn Fn() -> Arc<Routing> + Send + Sync>,
-    pub(super) reloader: Reloader,
+    pub(super) plan: Box<dyn Fn() -> Arc<dyn Plan> + Send + Sync>,
+    /// `None` without a routing folder.
+    pub(super) reloader: Option<Reloader>,
     pub(super) group: String,
     pub(super) spool: Option<Box<dyn Fn() -> SpoolStatus + Send + Sync>>,
 }
@@ -95,7 +96,7 @@ impl View for Overview {
         notes.extend(ledger_error.map(|error| format!("ledger topic: {error}")));
         notes.extend(assigned.iter().filter_map(ledger_note));
         notes.extend(assigned.iter().filter_map(stuck_note));
-        notes.extend(self.reloader.note());
+        notes.extend(self.reloader.as_ref().and_then(Reloader::note));
         notes.extend(self.agents_with_open_breaker().map(|agent| {
             let failure = agent.last_failure.unwrap_or_default();
             let parked = match agent.parked_deliveries {
@@ -107,12 +108,17 @@ impl View for Overview {
                 agent.agent, agent.pending_deliveries
             )
         }));
+        notes.extend((self.agents)().iter().filter_map(long_calls_note));
         notes.extend((self.former_endpoints)().iter().filter_map(former_endpoint_note));
         Probe { ok: problem.is_none(), notes }
     }
 
     fn reload(&self, is_trial: bool) -> ReloadPage {
-        let Some(outcome) = self.reloader.reload(is_trial) else {
+        let Some(reloader) = &self.reloader else {
+            let problem = "this bridge has handlers and no routing folder: there is nothing to load";
+            return ReloadPage::Unavailable(json!({"result": "unavailable", "problems": [problem]}));
+        };
+        let Some(outcome) = reloader.reload(is_trial) else {
             let problem = "the routing folder is not watched, or too many reloads wait: see the log, or ask again";
             return ReloadPage::Unavailable(json!({"result": "unavailable", "problems": [problem]}));
         };
@@ -132,7 +138,7 @@ impl View for Overview {
     }
 
     fn status(&self) -> Value {
-        let routing = (self.routing)();
+        let plan = (self.plan)();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "group": self.group,
@@ -145,10 +151,10 @@ impl View for Overview {
                 "unacknowledged": self.appender.as_ref().map(|appender| appender.status().unacknowledged),
                 "append_error": self.appender.as_ref().and_then(|appender| appender.status().error),
             },
-            "routing": self.reloader.json(&routing),
-            "rules": routing.rules().map(|rule| json!({
-                "rule": &**rule.name(),
-                "to": rule.agents().iter().map(|agent| &**agent).collect::<Vec<_>>(),
+            "routing": self.reloader.as_ref().map(Reloader::json),
+            "rules": plan.rules().map(|(rule, agents)| json!({
+                "rule": &**rule,
+                "to": agents.iter().map(|agent| &**agent).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
         })
     }
@@ -164,6 +170,15 @@ fn append_note(status: &AppenderStatus) -> Option<String> {
         "{} {wait} for the ledger topic, none was acknowledged for {seconds} s, and their offsets are not committed: {error}",
         counted(records, "record")
     ))
+}
+
+fn long_calls_note(agent: &AgentStatus) -> Option<String> {
+    let AgentStatus { agent, long_calls, .. } = agent;
+    (*long_calls > 0).then(|| {
+        format!(
+            "calls of handler {agent} that take longer than 5 minutes: {long_calls}; if they hang, set a `timeout` for it"
+        )
+    })
 }
 
 fn former_endpoint_note(endpoint: &FormerEndpointStatus) -> Option<String> {

@@ -114,8 +114,62 @@ impl Config {
     pub(crate) fn load(sources: &Sources<'_>) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         let file = file::read(sources.file.as_deref(), &mut problems);
-        let mut get = resolve::Resolver { sources, file: &file, problems: &mut problems, locations: BTreeMap::new() };
+        Self::resolve(sources, &file, problems, |_| {})
+    }
 
+    /// The settings of a program: these values by their paths, and defaults. No variable and no file is read.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub(crate) fn of(
+        values: BTreeMap<&'static str, String>,
+        security: Security,
+        properties: BTreeMap<String, String>,
+    ) -> Result<Self, ConfigError> {
+        let sources = Sources { flags: values, env: &|_| None, file: None };
+        Self::resolve(&sources, &file::SettingsFile::default(), Vec::new(), |kafka| {
+            kafka.security = security;
+            kafka.properties = properties;
+        })
+    }
+
+    fn resolve(
+        sources: &Sources<'_>,
+        file: &file::SettingsFile,
+        mut problems: Vec<Problem>,
+        adjust: impl FnOnce(&mut KafkaSettings),
+    ) -> Result<Self, ConfigError> {
+        let mut get = resolve::Resolver { sources, file, problems: &mut problems, locations: BTreeMap::new() };
+
+        let mut kafka = Self::kafka(&mut get);
+        adjust(&mut kafka);
+        let config = Self {
+            routing_dir: get.text(keys::ROUTING).into(),
+            routing_reload: get.duration_or_off(keys::ROUTING_RELOAD),
+            data_dir: get.text(keys::DATA).into(),
+            spool_dir: get.optional(keys::SPOOL).filter(|folder| !is_off(folder)).map(PathBuf::from),
+            admin_addr: get.text(keys::ADMIN),
+            dedup_window: get.duration(keys::WINDOW),
+            dedup_cache_bytes: get.parsed(keys::CACHE, "a number of bytes such as 33554432"),
+            ledger_topic: get.ledger_topic(&kafka),
+            park_after: get.duration_or_off(keys::PARK_AFTER),
+            drain_timeout: kafka.drain_timeout,
+            log_outcomes: get.parsed(keys::LOG_OUTCOMES, "all, matched, failures or none"),
+            log_format: get.parsed(keys::LOG_FORMAT, "text or json"),
+            kafka,
+        };
+        let locations = get.locations;
+        config.check_kafka(&locations, file, &mut problems);
+        config.cross_check(&locations, &mut problems);
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            let Self { routing_dir, dedup_window, .. } = config;
+            Err(ConfigError { problems, routing_dir, dedup_window })
+        }
+    }
+
+    fn kafka(get: &mut resolve::Resolver<'_>) -> KafkaSettings {
         let security = Security {
             protocol: get.text(keys::PROTOCOL),
             sasl_mechanism: get.optional(keys::MECHANISM),
@@ -126,7 +180,7 @@ impl Config {
             ssl_keyfile: get.optional(keys::KEYFILE).map(PathBuf::from),
         };
         let drain_timeout = get.duration(keys::DRAIN);
-        let kafka = KafkaSettings {
+        KafkaSettings {
             bootstrap_servers: get.text(keys::BOOTSTRAP),
             topics: get.list(keys::TOPICS),
             group_id: get.text(keys::GROUP),
@@ -143,30 +197,6 @@ impl Config {
                 max_span_per_partition: get.parsed(keys::MAX_SPAN, "a whole number such as 100000"),
             },
             drain_timeout,
-        };
-        let config = Self {
-            routing_dir: get.text(keys::ROUTING).into(),
-            routing_reload: get.duration_or_off(keys::ROUTING_RELOAD),
-            data_dir: get.text(keys::DATA).into(),
-            spool_dir: get.optional(keys::SPOOL).filter(|folder| !is_off(folder)).map(PathBuf::from),
-            admin_addr: get.text(keys::ADMIN),
-            dedup_window: get.duration(keys::WINDOW),
-            dedup_cache_bytes: get.parsed(keys::CACHE, "a number of bytes such as 33554432"),
-            ledger_topic: get.ledger_topic(&kafka),
-            park_after: get.duration_or_off(keys::PARK_AFTER),
-            drain_timeout,
-            log_outcomes: get.parsed(keys::LOG_OUTCOMES, "all, matched, failures or none"),
-            log_format: get.parsed(keys::LOG_FORMAT, "text or json"),
-            kafka,
-        };
-        let locations = get.locations;
-        config.check_kafka(&locations, &file, &mut problems);
-        config.cross_check(&locations, &mut problems);
-        if problems.is_empty() {
-            Ok(config)
-        } else {
-            let Self { routing_dir, dedup_window, .. } = config;
-            Err(ConfigError { problems, routing_dir, dedup_window })
         }
     }
 
@@ -184,8 +214,10 @@ impl Config {
                 continue;
             }
             let key = setting.split('[').next().unwrap_or_default();
-            let property = error.setting.strip_prefix("properties.").and_then(|name| file.properties.get(name));
-            let is_secret = property.is_some_and(|(_, value)| value.is_secret());
+            let name = error.setting.strip_prefix("properties.");
+            let property = name.and_then(|name| file.properties.get(name));
+            // One that a program sets may be a secret.
+            let is_secret = name.is_some() && property.is_none_or(|(_, value)| value.is_secret());
             let is_owned = error.problem.starts_with(OWNED_PROPERTY);
             // librdkafka repeats the value.
             let problem = if is_secret && !is_owned {

@@ -53,4 +53,4 @@ pub use raw::Raw;
 #[cfg(feature = "service")]
 pub(crate) use raw::{RECORDED_MS, recorded_ms};
 #[cfg(feature = "service")]
-pub(crate) use redrive::{BadRedrive, RedriveRequest};
+pub(crate) use redrive::{BadRedrive, MAX_NAME_BYTES, RedriveRequest};

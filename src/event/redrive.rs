@@ -14,8 +14,8 @@ const GENERATION: &str = "dlq-redrive-generation";
 const AGAIN: &str = "dlq-redrive-again";
 const FORCE: &str = "dlq-redrive-force";
 
-/// The longest name of a rule or an agent, in bytes, as in routing files.
-const MAX_NAME_BYTES: usize = 64;
+/// The longest name of a rule or an agent, in bytes: of handlers, and as in routing files.
+pub(crate) const MAX_NAME_BYTES: usize = 64;
 
 /// Which delivery is to be made again.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -22,13 +22,12 @@ use super::{
     rules::Planned,
     runtime::AgentRuntime,
     under_way::Exclusive,
-    wait::{begin_attempt, pause, stopped, until_zero},
+    wait::{begin_attempt, pause, released, stopped, until_zero},
 };
 use crate::{
     agents::{Answer, Class, EndpointId, Session},
     dedup::{LedgerError, RunRecord},
     kafka::AttemptGuard,
-    routing::Rule,
 };
 
 mod logged;
@@ -56,7 +55,7 @@ pub(super) struct Attempts<'a> {
     context: &'a PipelineContext,
     state: &'a EventState,
     planned: &'a Planned,
-    rule: &'a Arc<Rule>,
+    rule: &'a Arc<str>,
     runtime: &'a AgentRuntime,
     policy: Policy<'a>,
     backoff: Backoff,
@@ -65,8 +64,8 @@ pub(super) struct Attempts<'a> {
     line: Option<&'a Line>,
     /// It is not parked before.
     park_from: Option<Instant>,
-    /// The delivery's number in the order of arrival. `None` once an attempt of this process failed: it is probed after
-    /// the others then.
+    /// The delivery's number in the order of arrival. `None` once an attempt of this process failed, or a handler asked for a
+    /// later call: it is probed after the others then. One that searches for its run keeps it.
     arrival_number: Option<u64>,
     tried_since: Option<Instant>,
     search: Option<Search>,
@@ -106,7 +105,7 @@ impl<'a> Attempts<'a> {
         line: Option<&'a Line>,
     ) -> Self {
         let Planned { rule, runtime, .. } = planned;
-        let (failed_attempts, _) = state.progress(rule.name(), &runtime.spec.name);
+        let (failed_attempts, _) = state.progress(rule, &runtime.spec.name);
         Self {
             context,
             state,
@@ -233,7 +232,7 @@ impl<'a> Attempts<'a> {
 
     /// Whether the delivery may have arrived at its endpoint, by an attempt of any process.
     fn is_bound(&self) -> bool {
-        let (rule, agent) = (self.rule.name(), &self.runtime.spec.name);
+        let (rule, agent) = (self.rule, &self.runtime.spec.name);
         match self.state.sent_to(rule, agent) {
             Some(endpoint) => endpoint == self.runtime.endpoint.number(),
             // An earlier version of the bridge did not record the endpoint.
@@ -244,7 +243,7 @@ impl<'a> Attempts<'a> {
     /// Whether the ledger knows by now that it may have arrived at another endpoint, where it has to be made: a former owner of the
     /// partition may write that late.
     fn was_sent_elsewhere(&self) -> bool {
-        let names: (&str, &str) = (self.rule.name(), &self.runtime.spec.name);
+        let names: (&str, &str) = (self.rule, &self.runtime.spec.name);
         let sent_to = self.state.sent_to(names.0, names.1);
         sent_to.filter(|sent_to| *sent_to != self.runtime.endpoint.number()).is_some_and(|sent_to| {
             let planned = || self.context.rules.planned(&self.state.version, names, Some(sent_to));
@@ -281,7 +280,7 @@ impl<'a> Attempts<'a> {
         // Last, so that as little as possible lies between the check and the request.
         let guard = begin_attempt(&self.context.shutdown, self.state.ownership()).await.ok_or(NotMade::Stopped)?;
         let agent = &self.runtime.spec.name;
-        if !self.state.is_open(self.context, self.rule.name(), agent).map_err(NotMade::Ledger)? {
+        if !self.state.is_open(self.context, self.rule, agent).map_err(NotMade::Ledger)? {
             return Err(NotMade::Elsewhere(guard));
         }
         if self.was_sent_elsewhere() {
@@ -290,10 +289,12 @@ impl<'a> Attempts<'a> {
         self.exclusive = Some(exclusive);
         let began = Instant::now();
         self.tried_since.get_or_insert(began);
-        let answer = self.runtime.agent.attempt(&mut self.session, &delivery).await;
+        let released = released(self.context.drain_timeout, self.state.ownership());
+        let answer = self.runtime.attempt(&mut self.session, &delivery, &self.context.calls, released).await;
+        let answer = answer.ok_or(NotMade::Stopped)?;
         self.runtime.instruments.attempted(result_label(&answer), began.elapsed());
         drop(delivery);
-        let number = self.state.count_attempt(self.rule.name(), agent);
+        let number = self.state.count_attempt(self.rule, agent);
         self.note(&answer);
         let agent_at_fault = self.report_to_breaker(&answer, began);
         drop(permit);
@@ -302,7 +303,7 @@ impl<'a> Attempts<'a> {
 
     /// Keeps what explains the delivery later: the run that accepted it, or the failure.
     fn note(&self, answer: &Answer) {
-        let (rule, agent) = (self.rule.name(), &self.runtime.spec.name);
+        let (rule, agent) = (self.rule, &self.runtime.spec.name);
         match answer {
             Answer::Accepted { run_id, .. } => {
                 if let Some(thread) = self.policy.thread {
@@ -319,11 +320,13 @@ impl<'a> Attempts<'a> {
         let (limiter, spec) = (&self.runtime.limiter, &self.runtime.spec);
         let failure = match answer {
             Answer::Accepted { .. } => {
-                limiter.report(spec, &AttemptResult::Success { began }, None, "");
                 self.runtime.accepted();
-                return false;
+                return limiter.report(spec, &AttemptResult::Success { began }, None, "");
             }
-            Answer::Wait(_) | Answer::Ended => return limiter.report(spec, &AttemptResult::Inconclusive, None, ""),
+            Answer::Wait(_) | Answer::Ended => {
+                self.arrival_number = self.arrival_number.filter(|_| !self.runtime.is_handler());
+                return limiter.report(spec, &AttemptResult::Inconclusive, None, "");
+            }
             Answer::Failed(failure) => failure,
         };
         self.arrival_number = None;
@@ -349,7 +352,7 @@ impl<'a> Attempts<'a> {
     /// A parked delivery is as old as its parking, and the failures of others count as its own: only a few at a time are
     /// attempted while their agent is down.
     fn progress(&self) -> Progress {
-        let (failed_attempts, first_attempt_ms) = self.state.progress(self.rule.name(), &self.runtime.spec.name);
+        let (failed_attempts, first_attempt_ms) = self.state.progress(self.rule, &self.runtime.spec.name);
         let parked_ms = self.state.parked_ms();
         let down_since = || parked_ms.and_then(|_| Instant::now().checked_sub(self.runtime.limiter.open_for()?));
         Progress {
@@ -375,7 +378,7 @@ impl<'a> Attempts<'a> {
     /// Records an attempt in the ledger. The first is flushed: `give_up_after` begins there, also for the next process. So is the first
     /// that may have arrived: the next process has to look for it at this endpoint.
     async fn record(&self, write: LedgerWrite) -> Result<(), LedgerError> {
-        let (rule, agent) = (self.rule.name(), &self.runtime.spec.name);
+        let (rule, agent) = (self.rule, &self.runtime.spec.name);
         let is_ambiguous = match write {
             LedgerWrite::Nothing => return Ok(()),
             LedgerWrite::Attempt => false,

@@ -8,6 +8,10 @@
 //! with the same status is alive, and each event that was not tried yet may be one that it accepts:
 //! these are probed at the pace of the initial backoff, and only those that it rejected before wait longer
 //! and longer. A rejection that stands although the agent accepted something since is the event's fault.
+//!
+//! A handler of this process says only that it failed. That is the fault of the event as long as few events fail, and the
+//! handler's when several different ones did in a row. A rejection ends no such row: the handler may have decided it without
+//! what failed for the others.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -15,10 +19,12 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::retry::Backoff;
-use crate::agents::{Class, Failure};
+use crate::agents::{Class, Failure, FailureKind, HandlerFailure};
 
 /// Transient failures in a row (time-outs, 5xx) that open the breaker.
 const TRANSIENT_FAILURES: u32 = 5;
+/// Different events on which a handler failed, without a success in between, that open its breaker.
+const FAILED_EVENTS: usize = 5;
 /// Different events rejected in a row with the same status that open the breaker.
 const SAME_REJECTIONS: usize = 20;
 
@@ -34,7 +40,12 @@ pub(super) enum AttemptResult<'a> {
     Transient,
     /// A failure that lasts until somebody fixes it: a wrong key, a wrong address, nobody listening.
     Permanent,
-    /// Nothing about the agent: an earlier request may still arrive.
+    /// A handler failed on this event: the event or what the handler depends on is the cause.
+    FailedOn {
+        /// The event.
+        event_id: &'a str,
+    },
+    /// Nothing about the agent: an earlier request may still arrive, or a handler asks for a later call or rejects the event.
     Inconclusive,
     /// The agent rejected this event.
     Rejected {
@@ -50,6 +61,12 @@ pub(super) enum AttemptResult<'a> {
 impl<'a> AttemptResult<'a> {
     /// What a failure says about the agent.
     pub(super) fn of(failure: &Failure, event_id: &'a str, began: Instant, rejected_at: Option<Instant>) -> Self {
+        match failure.kind {
+            // It may check an event before it needs what is down.
+            FailureKind::Handler(HandlerFailure::Rejected) => return Self::Inconclusive,
+            FailureKind::Handler(_) => return Self::FailedOn { event_id },
+            FailureKind::Observed(_) | FailureKind::UnknownRun => {}
+        }
         match failure.class {
             Class::Accepted | Class::Busy => Self::Success { began },
             Class::Ambiguous | Class::AgentUnavailable => Self::Transient,
@@ -87,6 +104,10 @@ pub(crate) enum BreakerState {
 pub(super) struct Breaker {
     backoff: Backoff,
     failures: u32,
+    /// Events on which a handler failed since its last success.
+    failed_on: BTreeSet<Box<str>>,
+    /// When the latest of these failures was recorded.
+    failed_at: Option<Instant>,
     rejections: Option<(u16, BTreeSet<Box<str>>)>,
     /// When the latest attempt began that was accepted.
     accepted: Option<Instant>,
@@ -111,6 +132,8 @@ impl Breaker {
         Self {
             backoff,
             failures: 0,
+            failed_on: BTreeSet::new(),
+            failed_at: None,
             rejections: None,
             accepted: None,
             probe_at: None,
@@ -163,6 +186,8 @@ impl Breaker {
     pub(super) fn cause(&self) -> &'static str {
         if self.rejections.as_ref().is_some_and(|(_, events)| events.len() >= SAME_REJECTIONS) {
             "it rejected 20 different events in a row with the same status (the first 19 are dead letters)"
+        } else if self.failed_on.len() >= FAILED_EVENTS {
+            "the handler failed on 5 different events in a row"
         } else if self.failures >= TRANSIENT_FAILURES {
             "it failed 5 times in a row"
         } else {
@@ -182,7 +207,7 @@ impl Breaker {
         }
     }
 
-    /// Records the result of an attempt. True when a rejection is the agent's fault by now, so that the
+    /// Records the result of an attempt. True when a rejection, or a handler's failure, is the agent's fault by now, so that the
     /// event waits instead of becoming a dead letter.
     pub(super) fn record(&mut self, result: &AttemptResult<'_>, retry_after: Option<Duration>, now: Instant) -> bool {
         if let Some(pause) = retry_after {
@@ -202,8 +227,12 @@ impl Breaker {
 
     fn apply(&mut self, result: &AttemptResult<'_>, now: Instant) -> bool {
         match result {
+            // Of a handler: the call may have used what it needs before that failed.
+            AttemptResult::Success { began } if self.failed_at.is_some_and(|failed| *began < failed) => {}
             AttemptResult::Success { began } => {
                 self.failures = 0;
+                self.failed_on.clear();
+                self.failed_at = None;
                 if self.rejecting.is_none_or(|rejecting| *began >= rejecting.since) {
                     self.accepted = self.accepted.max(Some(*began));
                     self.rejections = None;
@@ -217,6 +246,16 @@ impl Breaker {
                 }
             }
             AttemptResult::Permanent => self.open(now),
+            AttemptResult::FailedOn { event_id } => {
+                if self.failed_on.len() < FAILED_EVENTS {
+                    self.failed_on.insert((*event_id).into());
+                    self.failed_at = Some(now);
+                }
+                if self.is_open() || self.failed_on.len() >= FAILED_EVENTS {
+                    self.open(now);
+                    return true;
+                }
+            }
             AttemptResult::Inconclusive if self.rejecting.is_some() => self.open_for_rejections(now, true),
             AttemptResult::Inconclusive if self.is_open() => self.open(now),
             AttemptResult::Inconclusive => {}

@@ -5,7 +5,6 @@ use crate::{
     agents::Failure,
     dedup::{LedgerError, RedriveRefusal},
     event::{BadRedrive, DeliveryId, Poison, RedriveRequest},
-    routing::TemplateError,
 };
 
 /// Why something becomes a dead letter.
@@ -60,8 +59,8 @@ impl Cause {
     }
 
     /// A template could not be rendered.
-    pub(super) fn template(error: &TemplateError) -> Self {
-        Self::new(DeadLetterReason::Template, error.to_string(), None)
+    pub(super) fn template(error: String) -> Self {
+        Self::new(DeadLetterReason::Template, error, None)
     }
 
     /// The template engine panicked.
@@ -120,8 +119,8 @@ impl Cause {
                 .to_owned(),
             RedriveRefusal::TooOld => format!(
                 "the event is so old that the ledger may have forgotten what was delivered of it, or the \
-                request does not say how old it is. Find out whether the agent has it, and ask again if not: with \
-                `replay --deliver --done --force{}`",
+                request does not say how old it is. Find out whether the agent has it, and ask again if not (for a handler, \
+                publish the event under a new `event_id`): with `replay --deliver --done --force{}`",
                 again_flag(generation.again)
             ),
             RedriveRefusal::Parked if generation.again > 0 => "the delivery is parked, and is made when its agent works again: \

@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use super::{cause::Cause, context::PipelineContext, event_state::EventState, render::RenderFailed, rules::Planned};
 use crate::{
-    agents::{Delivery, Endpoint, RunSettings, TraceContext, published},
+    agents::{Delivery, RunSettings, TraceContext, published},
     event::DeliveryId,
 };
 
 /// The identity of a delivery, the same for every attempt, restart and replica.
 pub(super) fn delivery_id(state: &EventState, planned: &Planned) -> DeliveryId {
-    let (rule, agent) = (planned.rule.name(), &planned.runtime.spec.name);
+    let (rule, agent) = (&planned.rule, &planned.runtime.spec.name);
     DeliveryId::new(rule, agent, state.event.id(), state.generation(rule, agent))
 }
 
@@ -26,7 +26,7 @@ pub(super) async fn compose(
     let (body, settings) = render(context, state, planned).await?;
     Ok(Delivery {
         id: delivery_id(state, planned),
-        rule: Arc::clone(planned.rule.name()),
+        rule: Arc::clone(&planned.rule),
         agent: Arc::clone(&planned.runtime.spec.name),
         event: Arc::clone(event),
         origin: state.received.origin.clone(),
@@ -42,21 +42,13 @@ pub(super) async fn compose(
 async fn render(
     context: &PipelineContext,
     state: &EventState,
-    Planned { routing, rule, runtime, .. }: &Planned,
+    Planned { plan, rule, runtime, .. }: &Planned,
 ) -> Result<(Option<Value>, RunSettings), Cause> {
-    let uses_input = match &runtime.spec.endpoint {
-        Endpoint::LangGraph(_) => true,
-        Endpoint::Http(_) => false,
-    };
-    let agent = Arc::clone(&runtime.spec);
-    let depends_on_event = if uses_input {
-        rule.has_input_template() || routing.has_templates(&agent.name)
-    } else {
-        rule.has_body_template()
-    };
-    let (routing, rule, event) = (Arc::clone(routing), Arc::clone(rule), Arc::clone(&state.event));
-    let render = move || routing.render(&rule, &agent, &event);
-    let rendered = if depends_on_event {
+    let agent = Arc::clone(&runtime.spec.name);
+    let has_templates = plan.has_templates(rule, &agent);
+    let (plan, rule, event) = (Arc::clone(plan), Arc::clone(rule), Arc::clone(&state.event));
+    let render = move || plan.render(&rule, &agent, &event);
+    let rendered = if has_templates {
         let _one_at_a_time = runtime.rendering.lock().await;
         context.renderer.run(render).await
     } else {
@@ -64,7 +56,7 @@ async fn render(
     };
     match rendered {
         Ok(Ok(rendered)) => Ok(rendered),
-        Ok(Err(error)) => Err(Cause::template(&error)),
+        Ok(Err(error)) => Err(Cause::template(error)),
         Err(RenderFailed) => Err(Cause::template_engine()),
     }
 }

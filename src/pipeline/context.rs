@@ -3,11 +3,15 @@
 //! Owns the clock that ages ledger records, and the one place where an event is completed: its ticket is completed,
 //! its outcome is counted and the observer is called.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    calls::HandlerCalls,
     clock::now_ms,
     instruments::OutcomeCounters,
     outcome::{CompletedEvent, Observer, Outcome},
@@ -38,9 +42,14 @@ pub(super) struct PipelineContext {
     pub(super) limits: Limits,
     /// Cancelled when no new work may start.
     pub(super) shutdown: CancellationToken,
+    /// Cancelled when what is under way is to end where it stands.
+    pub(super) aborted: CancellationToken,
+    /// How long an attempt of a handler goes on when its partition was given up.
+    pub(super) drain_timeout: Duration,
     pub(super) newest_record_ms: AtomicU64,
     pub(super) uncommitted: Uncommitted,
     pub(super) under_way: UnderWay,
+    pub(super) calls: HandlerCalls,
     pub(super) outcomes: OutcomeCounters,
     pub(super) recent: Recent,
     pub(super) outcome_log: OutcomeLog,

@@ -5,10 +5,8 @@
 //! running.
 
 use crate::{
-    agents::Endpoint,
     event::{Dialect, Event},
     kafka::Incoming,
-    routing::Rule,
 };
 
 /// A delivery in its lane: the entry, the task, the state of its attempts.
@@ -60,15 +58,11 @@ impl EventCost {
         self.document + self.names
     }
 
-    /// One delivery of it.
-    pub(super) fn delivery(&self, rule: &Rule, endpoint: &Endpoint) -> u64 {
-        let builds_a_body = match endpoint {
-            Endpoint::LangGraph(_) => true,
-            Endpoint::Http(_) => rule.has_body(),
-        };
+    /// One delivery of it. `builds_body`: see [`Plan`](crate::plan::Plan).
+    pub(super) fn delivery(&self, builds_body: bool) -> u64 {
         // A body is built as a document that is copied once into the request, and then as text; one for a
         // chat graph has the event a second time, as a text in the text.
-        let request = if builds_a_body { 2 * self.document + 3 * self.text } else { self.text };
+        let request = if builds_body { 2 * self.document + 3 * self.text } else { self.text };
         // A dead letter is written after the last attempt.
         DELIVERY + request.max(dead_letter(self.record))
     }

@@ -237,10 +237,12 @@ impl Dispatcher {
 
     fn spawn(&mut self, work: impl Future<Output = Result<Done, LedgerError>> + Send + 'static) {
         self.running += 1;
-        let report = self.report.clone();
+        let (report, aborted) = (self.report.clone(), self.context.aborted.clone());
         tokio::spawn(async move {
             // A defect must end the bridge visibly, not leave one event stuck for ever.
-            let done = match AssertUnwindSafe(work).catch_unwind().await {
+            let work = AssertUnwindSafe(work).catch_unwind();
+            let Some(ended) = aborted.run_until_cancelled_owned(work).await else { return };
+            let done = match ended {
                 Ok(done) => done.map_err(PipelineError::Ledger),
                 Err(_) => Err(PipelineError::Lost("a delivery panicked (the log has where)".to_owned())),
             };

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     event::{BadRedrive, Event, EventType, Limits, Origin, Poison, Projected, Raw, RedriveRequest},
     kafka::{Incoming, Receive, Ticket},
-    routing::{Matched, Rule},
+    plan::Reading,
     throttle::Throttle,
 };
 
@@ -44,8 +44,8 @@ pub(crate) struct Intake {
 enum Read {
     /// An event that no rule matches, and that the ledger does not know.
     Unmatched(Projected),
-    /// An event, the rules that match it, and the redrive that it asks for.
-    Event(Event, Vec<Arc<Rule>>, Option<Result<RedriveRequest, BadRedrive>>),
+    /// An event, its deliveries (rule, agent), and the redrive that it asks for.
+    Event(Event, Vec<(Arc<str>, Arc<str>)>, Option<Result<RedriveRequest, BadRedrive>>),
 }
 
 /// Unknown event types that are logged, once each.
@@ -61,7 +61,7 @@ impl Intake {
     /// Logs an event that no rule matches. A misspelt type matches no rule, and its events would vanish silently.
     fn log_unmatched(&mut self, event: &EventNames<'_>, origin: &Origin) {
         self.context.outcome_log.unmatched(event, origin, false);
-        let is_listed = self.rules.rules.routing.lists_event_type(event.event_type.as_str());
+        let is_listed = self.rules.rules.plan.lists_event_type(event.event_type.as_str());
         if is_listed || !matches!(event.event_type, EventType::Other(_)) {
             return;
         }
@@ -82,14 +82,14 @@ impl Intake {
         let headers: Vec<_> = record.headers.iter().collect();
         let raw = Raw { key: record.key, value: record.value, headers: &headers, timestamp_ms: record.timestamp_ms };
         let redrive = RedriveRequest::read(headers.iter().copied());
-        match self.rules.rules.routing.router().read(&self.limits, &raw)? {
-            Matched::Projected(projected, rules)
-                if rules.is_empty() && redrive.is_none() && !self.is_known(projected.id()) =>
+        match self.rules.rules.plan.read(&self.limits, &raw)? {
+            Reading::Projected(projected, plan)
+                if plan.is_empty() && redrive.is_none() && !self.is_known(projected.id()) =>
             {
                 Ok(Read::Unmatched(projected))
             }
-            Matched::Projected(_, rules) => Ok(Read::Event(self.limits.decode(raw)?, rules, redrive)),
-            Matched::Decoded(event, rules) => Ok(Read::Event(event, rules, redrive)),
+            Reading::Projected(_, plan) => Ok(Read::Event(self.limits.decode(raw)?, plan, redrive)),
+            Reading::Decoded(event, plan) => Ok(Read::Event(event, plan, redrive)),
         }
     }
 
@@ -131,8 +131,8 @@ impl Receive for Intake {
             // A time in the future must not disable the guard of the expiry.
             self.context.newest_record_ms.fetch_max(ms.min(now_ms()), Ordering::Relaxed);
         }
-        let (event, rules, redrive) = match self.read(&record) {
-            Ok(Read::Event(event, rules, redrive)) => (event, rules, redrive),
+        let (event, plan, redrive) = match self.read(&record) {
+            Ok(Read::Event(event, plan, redrive)) => (event, plan, redrive),
             Ok(Read::Unmatched(event)) => {
                 return self.unmatched(&(&event).into(), &record.origin, record.ticket);
             }
@@ -143,19 +143,12 @@ impl Receive for Intake {
             }
         };
         let cost = EventCost::of(&event, &record);
-        let mut charge = cost.event();
-        let mut plan = Vec::new();
-        for rule in rules {
-            for agent in rule.agents() {
-                plan.push((Arc::clone(rule.name()), Arc::clone(agent)));
-                let runtime = self.rules.rules.agents.get(agent);
-                charge += runtime.map_or(0, |runtime| cost.delivery(&rule, &runtime.spec.endpoint));
-            }
-        }
+        let plans = &self.rules.rules.plan;
+        let deliveries: u64 = plan.iter().map(|(rule, agent)| cost.delivery(plans.builds_body(rule, agent))).sum();
         if plan.is_empty() && redrive.is_none() && !self.is_known(event.id()) {
             return self.unmatched(&(&event).into(), &record.origin, record.ticket);
         }
-        record.ticket.charge(charge);
+        record.ticket.charge(cost.event() + deliveries);
 
         // Before anything is decided: its ledger record must stay until the event is committed.
         self.context.uncommitted.received(&record.origin, event.id());

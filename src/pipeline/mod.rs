@@ -1,4 +1,4 @@
-//! From a received record to its outcome: connects routing, the ledger and the agents.
+//! From a received record to its outcome: connects what plans deliveries, the ledger and the agents.
 //!
 //! Owns the lanes, the retries, each agent's limits and breaker, and the rule that an offset is
 //! completed only when every delivery of its event has ended in the ledger. It knows records and
@@ -19,6 +19,7 @@
 //! | `reload` | what the bridge does when the routing folder has changed |
 //! | `limiter`, `breaker`, `probe_queue`, `rate`, `concurrency` | when an agent may be called |
 //! | `under_way` | one attempt of a delivery at a time |
+//! | `calls` | the calls of handlers that are under way |
 //! | `known_event` | what is known of one event |
 //! | `recent` | the newest outcomes, for a page |
 //! | `replica` | the ledger topic: what is appended to it, and merged from it |
@@ -28,6 +29,7 @@
 mod attempt;
 mod attempts;
 mod breaker;
+mod calls;
 mod cause;
 mod clock;
 mod compose;
@@ -71,7 +73,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
 
 pub(crate) use breaker::BreakerState;
 pub(crate) use clock::now_ms;
@@ -92,8 +98,9 @@ use crate::{
     dedup::Ledger,
     event::Limits,
     kafka::{ConsumerView, DeadLetters, ParkedTopics},
-    routing::Routing,
+    plan::Plan,
 };
+use calls::HandlerCalls;
 use context::PipelineContext;
 use dispatch::Dispatcher;
 use instruments::OutcomeCounters;
@@ -104,10 +111,13 @@ use rules::RulesInForce;
 use uncommitted::Uncommitted;
 use under_way::UnderWay;
 
+/// How long what is under way may take to end where it stands.
+const ABORT_WITHIN: Duration = Duration::from_secs(1);
+
 /// What the pipeline is built from.
 pub(crate) struct Parts {
-    /// The rules and agents in force.
-    pub routing: Arc<Routing>,
+    /// What plans deliveries, and their agents.
+    pub plan: Arc<dyn Plan>,
     /// The dedup ledger.
     pub ledger: Ledger,
     /// Appends the ledger's records to the ledger topic. `None` when that is off.
@@ -130,9 +140,12 @@ pub(crate) struct Parts {
     pub parked_topics: ParkedTopics,
     /// How long the breaker of an agent is open before its deliveries are parked; never when absent.
     pub park_after: Option<Duration>,
+    /// How long an attempt of a handler goes on when its partition was given up: as long as the consumer waits for it.
+    pub drain_timeout: Duration,
 }
 
-/// The running pipeline.
+/// The running pipeline. Dropping it ends what is under way where it stands: nothing of that is recorded, and its events are read
+/// again.
 pub(crate) struct Pipeline {
     context: Arc<PipelineContext>,
     task: JoinHandle<Result<(), PipelineError>>,
@@ -142,7 +155,7 @@ impl Pipeline {
     /// Connects the agents and starts the lanes. The [`Intake`] goes to the consumer loop. After `shutdown` is
     /// cancelled no new work starts.
     pub(crate) fn start(parts: Parts, shutdown: CancellationToken) -> Result<(Self, Intake), ConnectError> {
-        let rules = RulesInForce::new(parts.routing)?;
+        let rules = RulesInForce::new(parts.plan)?;
         let budget = (parts.max_events, parts.max_bytes);
         let parking = Parking::new(parts.parked_topics, rules.names(), parts.park_after, budget);
         let context = Arc::new(PipelineContext {
@@ -154,9 +167,12 @@ impl Pipeline {
             parking,
             limits: parts.limits,
             shutdown,
+            aborted: CancellationToken::new(),
+            drain_timeout: parts.drain_timeout,
             newest_record_ms: AtomicU64::new(0),
             uncommitted: Uncommitted::default(),
             under_way: UnderWay::default(),
+            calls: HandlerCalls::default(),
             outcomes: OutcomeCounters::new(),
             recent: Recent::new(),
             outcome_log: parts.outcome_log,
@@ -194,14 +210,32 @@ impl Pipeline {
     }
 
     /// The rules in force, for the status API; outlives the pipeline.
-    pub(crate) fn rules_view(&self) -> impl Fn() -> Arc<Routing> + Send + Sync + 'static {
+    pub(crate) fn rules_view(&self) -> impl Fn() -> Arc<dyn Plan> + Send + Sync + 'static {
         let context = Arc::clone(&self.context);
-        move || Arc::clone(&context.rules.now().rules.routing)
+        move || Arc::clone(&context.rules.now().rules.plan)
     }
 
     /// Answers questions about single events, after the end of the pipeline too.
     pub(crate) fn known_events(&self) -> KnownEvents {
         KnownEvents::new(Arc::clone(&self.context))
+    }
+
+    /// Drops the calls of handlers that are under way, and resolves when there are none: one that blocks its thread is dropped
+    /// later. Nothing is recorded of them. Requests to agents go on.
+    pub(crate) async fn stop_calls(&self) {
+        self.context.calls.stop();
+        self.context.calls.ended().await;
+    }
+
+    /// Drops it, and resolves when it uses the ledger no more, or could not be ended in time: a handler blocks its thread, for
+    /// example.
+    pub(crate) async fn abort(self) {
+        let context = Arc::downgrade(&self.context);
+        drop(self);
+        let until = Instant::now() + ABORT_WITHIN;
+        while context.strong_count() > 0 && Instant::now() < until {
+            sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// Resolves when nothing is in flight after a shutdown, or with the error that ended the pipeline.
@@ -210,6 +244,13 @@ impl Pipeline {
             Ok(result) => result,
             Err(error) => Err(PipelineError::Lost(error.to_string())),
         }
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.context.aborted.cancel();
+        self.task.abort();
     }
 }
 

@@ -5,7 +5,8 @@
 //!
 //! 1. An acceptance ends the delivery.
 //! 2. A rejection (`event_fault`) makes a dead letter at once, unless the breaker attributes it to the agent.
-//! 3. Only ambiguous answers count towards `max_attempts`: a wrong key must not dead-letter a backlog.
+//! 3. Only ambiguous answers count towards `max_attempts`: a wrong key must not dead-letter a backlog. Nor do the failures of a
+//!    handler that the breaker attributes to what the handler depends on.
 //! 4. `give_up_after` counts from the first attempt of any process, whatever was answered.
 //! 5. A LangGraph delivery is not given up on an ambiguous answer, because a run may exist. From then on it posts
 //!    nothing and searches for the run. Only when it is too late as well, and the search had its time, is it given up.
@@ -35,7 +36,7 @@ pub(super) enum Happened<'a> {
     Inconclusive(Duration),
     /// The search is over: there is no run, and none can arrive any more.
     NoRun,
-    /// The attempt failed. `agent_at_fault`: the breaker attributes the rejection to the agent.
+    /// The attempt failed. `agent_at_fault`: the breaker attributes it to the agent, and not to the event.
     Failed { failure: &'a Failure, agent_at_fault: bool },
     /// It waited for the agent until it was too late ([`overdue_in`]).
     Overdue { last: Option<&'a LastFailure> },
@@ -73,19 +74,28 @@ pub(super) struct Policy<'a> {
     pub(super) thread: Option<DeliveryId>,
     /// How long a search takes at most. Only LangGraph deliveries search.
     pub(super) search_time: Duration,
+    /// What is said of a delivery with as many failed attempts as there may be.
+    pub(super) max_attempts: GiveUpReason,
 }
 
 impl<'a> Policy<'a> {
     pub(super) fn new(spec: &'a AgentSpec, id: DeliveryId) -> Self {
+        let retry = &spec.retry;
         match &spec.endpoint {
             // A request may be in flight for `max_request_lifetime`, another process's for two time-outs more, and the search
             // itself takes some.
             Endpoint::LangGraph(langgraph) => Self {
-                retry: &spec.retry,
+                retry,
                 thread: Some(id),
                 search_time: langgraph.max_request_lifetime.saturating_add(spec.timeout.saturating_mul(4)),
+                max_attempts: GiveUpReason::MaxAttempts,
             },
-            Endpoint::Http(_) => Self { retry: &spec.retry, thread: None, search_time: Duration::ZERO },
+            Endpoint::Http(_) => {
+                Self { retry, thread: None, search_time: Duration::ZERO, max_attempts: GiveUpReason::MaxAttempts }
+            }
+            Endpoint::Handler(_) => {
+                Self { retry, thread: None, search_time: Duration::ZERO, max_attempts: GiveUpReason::MaxRetries }
+            }
         }
     }
 }
@@ -152,10 +162,10 @@ pub(super) fn next(happened: Happened<'_>, progress: &Progress, policy: &Policy<
             if failure.class == Class::EventFault && !agent_at_fault {
                 return nothing_written(NextStep::DeadLetter(Cause::rejected(failure)));
             }
-            let is_ambiguous = failure.class == Class::Ambiguous;
+            let is_ambiguous = failure.class == Class::Ambiguous && !agent_at_fault;
             let write = if is_ambiguous { LedgerWrite::FailedAttempt } else { LedgerWrite::Attempt };
             let progress = progress.after(write, times);
-            Decision { write, step: after_failure(failure, &progress, policy, times) }
+            Decision { write, step: after_failure(failure, is_ambiguous, &progress, policy, times) }
         }
     }
 }
@@ -167,18 +177,27 @@ fn after_inconclusive(wait: Duration, progress: &Progress, policy: &Policy<'_>, 
     }
     let search = progress.search_or_begin(GiveUpReason::GiveUpAfter, None, times);
     if search.is_over(policy, times) {
-        let last = LastFailure { reason: "an earlier request may still be on its way".to_owned(), status: None };
+        let reason = match policy.max_attempts {
+            GiveUpReason::MaxRetries => "the handler asked for a later call",
+            _ => "an earlier request may still be on its way",
+        };
+        let last = LastFailure { reason: reason.to_owned(), status: None };
         return NextStep::DeadLetter(progress.given_up(GiveUpReason::GiveUpAfter, &last, policy));
     }
     NextStep::Wait { after, search: progress.search.is_none().then_some(search) }
 }
 
-fn after_failure(failure: &Failure, progress: &Progress, policy: &Policy<'_>, times: Times) -> NextStep {
+fn after_failure(
+    failure: &Failure,
+    is_ambiguous: bool,
+    progress: &Progress,
+    policy: &Policy<'_>,
+    times: Times,
+) -> NextStep {
     let no_sooner = failure.retry_after.unwrap_or_default();
-    let is_ambiguous = failure.class == Class::Ambiguous;
     let too_late = progress.is_too_late(policy, times);
     let why = if is_ambiguous && max_attempts_reached(policy.retry, progress.failed_attempts) {
-        GiveUpReason::MaxAttempts
+        policy.max_attempts
     } else if too_late {
         GiveUpReason::GiveUpAfter
     } else {

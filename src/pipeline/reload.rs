@@ -9,7 +9,7 @@ use std::{
 use super::{context::PipelineContext, rules::ReplaceError};
 use crate::{
     dedup::{DeliveryStatus, LedgerError, Record},
-    routing::Routing,
+    plan::Plan,
 };
 
 /// Records that are looked at without a look at the clock.
@@ -40,16 +40,16 @@ impl RulesHandle {
     }
 
     /// Puts rules in force; `None` after the end of the pipeline.
-    pub(crate) fn replace(&self, routing: Arc<Routing>) -> Option<Result<(), ReplaceError>> {
+    pub(crate) fn replace(&self, plan: Arc<dyn Plan>) -> Option<Result<(), ReplaceError>> {
         let context = self.0.upgrade()?;
-        let agents: Vec<_> = routing.agents().map(|agent| Arc::clone(&agent.name)).collect();
+        let agents: Vec<_> = plan.agents().map(|agent| Arc::clone(&agent.name)).collect();
         let add_agents = || context.parking.add_agents(agents);
-        Some(context.rules.replace(routing, add_agents, |agent| context.parking.may_have_parked(agent)))
+        Some(context.rules.replace(plan, add_agents, |agent| context.parking.may_have_parked(agent)))
     }
 
     /// Says whether rules could be put in force, as far as it can be known before; `None` after the end of the pipeline.
-    pub(crate) fn check(&self, routing: &Routing) -> Option<Result<(), ReplaceError>> {
-        Some(self.0.upgrade()?.rules.prepare(routing).map(drop))
+    pub(crate) fn check(&self, plan: &dyn Plan) -> Option<Result<(), ReplaceError>> {
+        Some(self.0.upgrade()?.rules.prepare(plan).map(drop))
     }
 
     /// How many versions before the one in force are still used by deliveries that wait.

@@ -58,6 +58,8 @@ pub(super) enum GiveUpReason {
     GiveUpAfter,
     /// It was answered ambiguously `max_attempts` times.
     MaxAttempts,
+    /// The same for a handler: it failed once more than there are retries.
+    MaxRetries,
 }
 
 impl GiveUpReason {
@@ -66,13 +68,14 @@ impl GiveUpReason {
         match self {
             Self::GiveUpAfter => "its first attempt is longer ago than give_up_after".to_owned(),
             Self::MaxAttempts => format!("it was answered ambiguously {failed_attempts} times, which is max_attempts"),
+            Self::MaxRetries => format!("its handler failed {failed_attempts} times, one more than max_retries"),
         }
     }
 
     pub(super) fn reason(self) -> DeadLetterReason {
         match self {
             Self::GiveUpAfter => DeadLetterReason::GaveUp,
-            Self::MaxAttempts => DeadLetterReason::MaxAttempts,
+            Self::MaxAttempts | Self::MaxRetries => DeadLetterReason::MaxAttempts,
         }
     }
 }

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     agents::{ConnectError, EndpointId},
-    routing::{Routing, Rule},
+    plan::Plan,
     sync::Mutex,
 };
 
@@ -41,9 +41,9 @@ const MAX_KEPT: usize = 16;
 /// The most names of agents in the life of a process: each has its metrics, which stay.
 const MAX_NAMES: usize = 10_000;
 
-/// The rules and the agents of one load of the routing folder.
+/// What plans deliveries, as of one load, and its agents.
 pub(super) struct Rules {
-    pub(super) routing: Arc<Routing>,
+    pub(super) plan: Arc<dyn Plan>,
     pub(super) agents: ConnectedAgents,
 }
 
@@ -62,8 +62,8 @@ enum State {
 /// What planned a delivery: a rule and its agent, of one version.
 pub(super) struct Planned {
     version: Arc<RulesVersion>,
-    pub(super) routing: Arc<Routing>,
-    pub(super) rule: Arc<Rule>,
+    pub(super) plan: Arc<dyn Plan>,
+    pub(super) rule: Arc<str>,
     pub(super) runtime: Arc<AgentRuntime>,
 }
 
@@ -122,13 +122,13 @@ pub(crate) enum ReplaceError {
 }
 
 impl RulesInForce {
-    pub(super) fn new(routing: Arc<Routing>) -> Result<Self, ConnectError> {
-        let prepared = routing.agents().map(|spec| PreparedAgent::prepare(spec, std::iter::empty()));
+    pub(super) fn new(plan: Arc<dyn Plan>) -> Result<Self, ConnectError> {
+        let prepared = plan.agents().map(|spec| PreparedAgent::prepare(spec, std::iter::empty()));
         let prepared = prepared.collect::<Result<Vec<_>, _>>()?;
         let mut instruments = BTreeMap::new();
         let agents = ConnectedAgents::new(prepared, |name| instruments_of(&mut instruments, name));
         agents.succeed(None);
-        let (now, _) = watch::channel(InForce::new(Rules { routing, agents }));
+        let (now, _) = watch::channel(InForce::new(Rules { plan, agents }));
         Ok(Self {
             now,
             former: Mutex::default(),
@@ -154,22 +154,22 @@ impl RulesInForce {
     }
 
     /// Builds what these rules need, and changes nothing. `Err` says why they cannot be put in force.
-    pub(super) fn prepare(&self, routing: &Routing) -> Result<Vec<PreparedAgent>, ReplaceError> {
+    pub(super) fn prepare(&self, plan: &dyn Plan) -> Result<Vec<PreparedAgent>, ReplaceError> {
         let known: Vec<_> = std::iter::once(self.now()).chain(self.former()).collect();
-        let next = Names::of(routing);
-        if known.iter().filter(|version| !next.take_over(&version.rules.routing, &version.rules.agents)).count()
+        let next = Names::of(plan);
+        if known.iter().filter(|version| !next.take_over(&*version.rules.plan, &version.rules.agents)).count()
             > MAX_KEPT
         {
             return Err(ReplaceError::Former);
         }
         let names = {
             let known = self.instruments.lock();
-            known.len() + routing.agents().filter(|agent| !known.contains_key(&agent.name)).count()
+            known.len() + plan.agents().filter(|agent| !known.contains_key(&agent.name)).count()
         };
         if names > MAX_NAMES {
             return Err(ReplaceError::Names);
         }
-        let prepared = routing.agents().map(|spec| {
+        let prepared = plan.agents().map(|spec| {
             let of_name = known.iter().filter_map(|version| version.rules.agents.get(&spec.name).cloned());
             PreparedAgent::prepare(spec, of_name)
         });
@@ -182,19 +182,19 @@ impl RulesInForce {
     /// parked deliveries to the agent.
     pub(super) fn replace(
         &self,
-        routing: Arc<Routing>,
+        plan: Arc<dyn Plan>,
         add_agents: impl FnOnce(),
         is_parked: impl Fn(&str) -> bool,
     ) -> Result<(), ReplaceError> {
         let _one = self.replacing.lock();
-        let prepared = self.prepare(&routing)?;
+        let prepared = self.prepare(&*plan)?;
         add_agents();
         let before = self.now();
         let agents = {
             let mut instruments = self.instruments.lock();
             ConnectedAgents::new(prepared, |name| instruments_of(&mut instruments, name))
         };
-        let next = InForce::new(Rules { routing, agents });
+        let next = InForce::new(Rules { plan, agents });
         let elsewhere = before.rules.agents.all().filter(|runtime| {
             let now = next.rules.agents.get(&runtime.spec.name);
             now.is_some_and(|now| !now.is_at(runtime)) && is_parked(&runtime.spec.name)
@@ -212,11 +212,11 @@ impl RulesInForce {
     }
 
     fn withdraw_excess(&self, next: &InForce) {
-        let names = Names::of(&next.rules.routing);
+        let names = Names::of(&*next.rules.plan);
         let former = self.former();
         let excess = former
             .iter()
-            .filter(|version| names.take_over(&version.rules.routing, &version.rules.agents))
+            .filter(|version| names.take_over(&*version.rules.plan, &version.rules.agents))
             .skip(MAX_FORMER);
         excess.for_each(|version| version.version.withdraw(&next.version));
         self.forget();
@@ -306,7 +306,7 @@ impl RulesInForce {
             let is_withdrawn = withdrawn.is_cancelled();
             // Rules in force may lack names that were there when the version was withdrawn, and its successor is kept for them.
             let versions = [now, planned.version.rules()].into_iter();
-            let mut nexts = versions.filter_map(|next| next.find(planned.rule.name(), &planned.runtime.spec.name));
+            let mut nexts = versions.filter_map(|next| next.find(&planned.rule, &planned.runtime.spec.name));
             let next = nexts.find(|next| {
                 !Arc::ptr_eq(&next.version, &planned.version) && (!is_bound || next.runtime.is_at(&planned.runtime))
             });
@@ -361,13 +361,11 @@ impl InForce {
 
     /// The rule and the agent of these names, if the rule sends to the agent.
     pub(super) fn find(&self, rule: &str, agent: &str) -> Option<Planned> {
-        let rule = self.rules.routing.rule(rule)?;
-        let runtime = self.rules.agents.get(agent)?;
-        rule.agents().iter().any(|name| **name == *agent).then(|| Planned {
+        Some(Planned {
             version: Arc::clone(&self.version),
-            routing: Arc::clone(&self.rules.routing),
-            rule: Arc::clone(rule),
-            runtime: Arc::clone(runtime),
+            plan: Arc::clone(&self.rules.plan),
+            rule: self.rules.plan.rule(rule, agent)?,
+            runtime: Arc::clone(self.rules.agents.get(agent)?),
         })
     }
 }

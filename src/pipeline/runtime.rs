@@ -8,10 +8,15 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::Serialize;
 
 use super::{
-    breaker::BreakerState, cause::LastFailure, instruments::AgentInstruments, limiter::AgentLimiter, parking::Parking,
+    breaker::BreakerState,
+    calls::{HandlerCalls, LongCalls},
+    cause::LastFailure,
+    instruments::AgentInstruments,
+    limiter::AgentLimiter,
+    parking::Parking,
 };
 use crate::{
-    agents::{Agent, AgentSpec, ConnectError, EndpointId, Failure},
+    agents::{Agent, AgentSpec, Answer, ConnectError, Delivery, Endpoint, EndpointId, Failure, Session},
     sync::Mutex,
 };
 
@@ -25,6 +30,7 @@ pub(super) struct AgentRuntime {
     /// Locked while a template is rendered: one at a time for each agent, so that none fills the queue.
     pub(super) rendering: tokio::sync::Mutex<()>,
     pub(super) instruments: Arc<AgentInstruments>,
+    long_calls: LongCalls,
     last_failure: Arc<Mutex<Option<LastFailure>>>,
 }
 
@@ -49,6 +55,8 @@ pub(crate) struct AgentStatus {
     pub next_attempt_in_ms: Option<u64>,
     /// Deliveries that wait for it or are in flight.
     pub pending_deliveries: i64,
+    /// Calls of a handler that take longer than five minutes.
+    pub long_calls: usize,
     /// New deliveries to it are parked, or wait until the last of those that are parked have ended.
     pub parked: bool,
     /// Deliveries to it in the parked topic.
@@ -84,6 +92,27 @@ impl AgentRuntime {
     /// Whether both are of one endpoint, with one limiter.
     pub(super) fn is_at(&self, other: &Self) -> bool {
         self.endpoint == other.endpoint
+    }
+
+    /// Whether it is a function of this process.
+    pub(super) fn is_handler(&self) -> bool {
+        matches!(self.spec.endpoint, Endpoint::Handler(_))
+    }
+
+    /// One attempt. `None` when a handler was stopped before it returned, by `released` for example: a function of this process
+    /// need not run beside that of the next owner of the partition.
+    pub(super) async fn attempt(
+        &self,
+        session: &mut Session,
+        delivery: &Delivery,
+        calls: &HandlerCalls,
+        released: impl Future<Output = ()>,
+    ) -> Option<Answer> {
+        let attempt = self.agent.attempt(session, delivery);
+        if !self.is_handler() {
+            return Some(attempt.await);
+        }
+        calls.make(attempt, released, (&self.spec.name, delivery.event.id()), &self.long_calls).await
     }
 
     pub(super) fn failed(&self, failure: &Failure) {
@@ -122,6 +151,7 @@ impl AgentRuntime {
             breaker: self.limiter.breaker_state(),
             next_attempt_in_ms: self.limiter.next_attempt_in_ms(),
             pending_deliveries: self.instruments.pending(),
+            long_calls: self.long_calls.count(),
             parked: parked.is_parked,
             parked_deliveries: parked.deliveries,
             parked_in_flight: parked.fed,
@@ -162,6 +192,7 @@ impl PreparedAgent {
             url: spec.endpoint.address(),
             rendering: tokio::sync::Mutex::default(),
             instruments: instruments(&spec.name),
+            long_calls: LongCalls::default(),
             last_failure,
             spec,
         })

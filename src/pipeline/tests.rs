@@ -19,11 +19,12 @@ use crate::{
         Consumer, EmbeddedBroker, Headers, Incoming, KafkaSettings, Ownership, Receive,
         testing::{owned, owned_ticket},
     },
-    routing::LoadOptions,
+    routing::{LoadOptions, Routing},
 };
 
 mod answers;
 mod given_up;
+mod handlers;
 mod parking;
 mod recorded;
 mod redrive;
@@ -82,7 +83,16 @@ impl PipelineFixture {
         std::fs::create_dir(folder.path().join("routing")).unwrap();
         std::fs::write(folder.path().join("routing/rules.yaml"), rules).unwrap();
         let options = LoadOptions { env: Box::new(|_| None), dedup_window: Duration::from_secs(3600) };
-        let routing = Arc::new(Routing::load(&folder.path().join("routing"), &options).unwrap());
+        let routing = Routing::load(&folder.path().join("routing"), &options).unwrap();
+        Self::start_plan(folder, Arc::new(routing), (park_after, parked), replication)
+    }
+
+    fn start_plan(
+        folder: tempfile::TempDir,
+        plan: Arc<dyn Plan>,
+        (park_after, parked): (Option<Duration>, &str),
+        replication: impl FnOnce(&Ledger, &KafkaSettings) -> Option<Replication>,
+    ) -> Self {
         let topics = [("events", 1), ("events.dlq", 1), ("ledger", 1), ("parked-events", 1)];
         let broker = EmbeddedBroker::start(&topics).unwrap();
         let kafka = KafkaSettings { bootstrap_servers: broker.bootstrap_servers(), ..KafkaSettings::default() };
@@ -91,7 +101,7 @@ impl PipelineFixture {
         let seen = Arc::clone(&outcomes);
         let shutdown = CancellationToken::new();
         let parts = Parts {
-            routing,
+            plan,
             ledger: ledger.clone(),
             replication: replication(&ledger, &kafka),
             dead_letters: DeadLetters::connect(&kafka).unwrap(),
@@ -106,6 +116,7 @@ impl PipelineFixture {
             })
             .unwrap(),
             park_after,
+            drain_timeout: Duration::from_secs(1),
             outcome_log: OutcomeLog { failures: true, matched: true, unmatched: true },
         };
         let (pipeline, intake) = Pipeline::start(parts, shutdown.clone()).unwrap();
@@ -150,7 +161,7 @@ impl PipelineFixture {
     async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let polled = timeout(DEADLINE, async {
             while !holds(self) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                sleep(Duration::from_millis(5)).await;
             }
         });
         if polled.await.is_err() {

@@ -36,6 +36,12 @@ pub(super) async fn dead_letter_stopped(shutdown: &CancellationToken, ownership:
     }
 }
 
+/// Resolves when the next owner of the partition may have it: it was given up, and this time has passed since.
+pub(super) async fn released(after: Duration, ownership: &Ownership) {
+    ownership.given_up().await;
+    sleep(after).await;
+}
+
 /// Waits until this process knows that it owns the partition. `None` when nothing may start any more.
 pub(super) async fn begin_attempt(shutdown: &CancellationToken, ownership: &Arc<Ownership>) -> Option<AttemptGuard> {
     tokio::select! {

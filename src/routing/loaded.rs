@@ -77,6 +77,7 @@ impl Routing {
                 Ok((rule.render_input(event)?, self.render_settings(rule.name(), &agent.name, event)?))
             }
             Endpoint::Http(_) => Ok((rule.render_body(event)?, RunSettings::default())),
+            Endpoint::Handler(_) => Ok((None, RunSettings::default())),
         }
     }
 

@@ -28,6 +28,7 @@ async fn check() -> (RedriveCheck, SampleAgent) {
 rules:
   - {{name: all, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [analyst, audit]}}
   - {{name: others, when: {{event_type: [WORKFLOW_FAILED]}}, to: [analyst]}}
+  - {{name: order, when: {{event_type: [order]}}, to: [audit]}}
 ",
         server.addr()
     );
@@ -97,5 +98,23 @@ async fn what_may_have_run_on_another_server_may_run_twice() {
             Ok(()),
             "{delivery:?} {sent_to:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn whether_a_handler_gets_an_event_again_is_for_its_bridge_to_say() {
+    let (check, _server) = check().await;
+    assert_eq!(
+        check.check(event(), origin(), ("WORKFLOW_COMPLETED", "store"), (Generation::FIRST, None)).await,
+        Ok(())
+    );
+    let other = check.check(event(), origin(), ("WORKFLOW_FAILED", "store"), (Generation::FIRST, None)).await;
+    assert_eq!(other, Err(Hindrance::NotPlanned), "the event has another type");
+    let order = br#"{"event_id": "e", "event_type": "order", "timestamp": "2026-01-31T12:00:00Z",
+        "source": "AIRFLOW", "workflow_id": "etl", "workflow_run_id": "r"}"#;
+    for (agent, expected) in [("store", Ok(())), ("audit", Ok(())), ("analyst", Err(Hindrance::NotPlanned))] {
+        let checked =
+            check.check(decode(Some(&order[..])).unwrap(), origin(), ("order", agent), (Generation::FIRST, None)).await;
+        assert_eq!(checked, expected, "{agent}: a rule has the name of the event type");
     }
 }

@@ -24,6 +24,8 @@ const MAX_CHARS: usize = 500;
 pub(in crate::bridge) struct Report {
     folder: String,
     fingerprint: Fingerprint,
+    rules: usize,
+    agents: usize,
     loaded_ms: u64,
     refused: Option<Refused>,
 }
@@ -96,13 +98,21 @@ impl Mistakes {
 
 impl Report {
     /// The folder was loaded at the start.
-    pub(super) fn new(folder: &Path, fingerprint: Fingerprint) -> Self {
-        let report = Self { folder: folder.display().to_string(), fingerprint, loaded_ms: now_ms(), refused: None };
+    pub(super) fn new(folder: &Path, (routing, fingerprint): (&Routing, Fingerprint)) -> Self {
+        let report = Self {
+            folder: folder.display().to_string(),
+            fingerprint,
+            rules: routing.rules().count(),
+            agents: routing.agents().count(),
+            loaded_ms: now_ms(),
+            refused: None,
+        };
         report.set_metrics();
         report
     }
 
     fn set_metrics(&self) {
+        gauge!(telemetry::RULES_LOADED).set(self.rules as f64);
         gauge!(telemetry::ROUTING_LOADED).set(self.loaded_ms as f64 / 1_000.0);
         gauge!(telemetry::ROUTING_REFUSED).set(f64::from(u8::from(self.refused.is_some())));
     }
@@ -115,16 +125,16 @@ impl Report {
         took: Duration,
     ) -> Outcome {
         (self.fingerprint, self.loaded_ms, self.refused) = (fingerprint, now_ms(), None);
+        (self.rules, self.agents) = (routing.rules().count(), routing.agents().count());
         self.set_metrics();
-        gauge!(telemetry::RULES_LOADED).set(routing.rules().count() as f64);
         counter!(telemetry::ROUTING_LOADS, "result" => "ok").increment(1);
         for warning in routing.warnings().iter().take(MAX_SHOWN) {
             warn!(%warning, "routing");
         }
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         info!(
-            rules = routing.rules().count(),
-            agents = routing.agents().count(),
+            rules = self.rules,
+            agents = self.agents,
             fingerprint = %fingerprint,
             took_ms,
             "routing folder loaded: its rules are in force"
@@ -174,13 +184,13 @@ impl Report {
     }
 
     /// The part of the status. `former`: see [`RulesHandle::former`](crate::pipeline::RulesHandle::former).
-    pub(in crate::bridge) fn json(&self, routing: &Routing, former: usize) -> Value {
+    pub(in crate::bridge) fn json(&self, former: usize) -> Value {
         json!({
             "folder": self.folder,
             "loaded": time(self.loaded_ms),
             "fingerprint": self.fingerprint.to_string(),
-            "rules": routing.rules().count(),
-            "agents": routing.agents().count(),
+            "rules": self.rules,
+            "agents": self.agents,
             "former_in_use": former,
             "refused": self.refused.as_ref().map(|refused| json!({
                 "since": time(refused.since_ms),

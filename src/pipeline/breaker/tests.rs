@@ -188,3 +188,68 @@ fn the_state_is_half_open_while_a_probe_is_due_or_in_flight() {
     breaker.record(&AttemptResult::Success { began: at }, Some(Duration::from_secs(9)), at);
     assert_eq!(breaker.state(at), BreakerState::Closed, "a pause that the agent asked for opens nothing");
 }
+
+#[test]
+fn a_handler_that_fails_on_few_events_is_not_at_fault_however_often_it_fails() {
+    let (mut breaker, now) = (breaker(), Instant::now());
+    for _ in 0..10 {
+        for event_id in ["a", "b", "c", "d"] {
+            assert!(!breaker.record(&AttemptResult::FailedOn { event_id }, None, now));
+        }
+    }
+    assert!(!breaker.is_open());
+    breaker.record(&AttemptResult::Success { began: now }, None, now);
+    assert!(!breaker.record(&AttemptResult::FailedOn { event_id: "e" }, None, now), "a success begins the count anew");
+    assert!(!breaker.is_open());
+}
+
+#[test]
+fn a_handler_that_fails_on_different_events_in_a_row_is_at_fault_until_it_succeeds() {
+    let (mut breaker, now) = (breaker(), Instant::now());
+    let blamed: Vec<_> = ["a", "b", "c", "d", "e", "a", "f"]
+        .into_iter()
+        .map(|event_id| breaker.record(&AttemptResult::FailedOn { event_id }, None, now))
+        .collect();
+    assert_eq!(blamed, [false, false, false, false, true, true, true]);
+    assert!(breaker.is_open());
+    breaker.record(&AttemptResult::Inconclusive, None, now);
+    assert!(breaker.is_open(), "a later call says nothing of the handler");
+    breaker.record(&AttemptResult::Success { began: now }, None, now);
+    assert!(!breaker.is_open());
+    assert!(!breaker.record(&AttemptResult::FailedOn { event_id: "a" }, None, now));
+}
+
+#[test]
+fn a_call_of_before_the_latest_failure_proves_nothing() {
+    let (mut breaker, began) = (breaker(), Instant::now());
+    let at = |seconds| began + Duration::from_secs(seconds);
+    for (event_id, seconds) in [("a", 1), ("b", 2), ("c", 3), ("d", 4)] {
+        assert!(!breaker.record(&AttemptResult::FailedOn { event_id }, None, at(seconds)));
+        breaker.record(&AttemptResult::Success { began }, None, at(seconds));
+    }
+    assert!(breaker.record(&AttemptResult::FailedOn { event_id: "e" }, None, at(5)));
+    breaker.record(&AttemptResult::Success { began: at(4) }, None, at(6));
+    assert!(breaker.is_open(), "the call began before it opened");
+    // The failure of a call that was under way with the others does not spoil the probe.
+    breaker.record(&AttemptResult::FailedOn { event_id: "f" }, None, at(8));
+    breaker.record(&AttemptResult::Success { began: at(7) }, None, at(9));
+    assert!(!breaker.is_open());
+}
+
+#[test]
+fn a_rejection_of_a_handler_says_nothing_of_what_it_depends_on() {
+    let now = Instant::now();
+    let failure = |failure, class| Failure {
+        class,
+        status: None,
+        retry_after: None,
+        kind: FailureKind::Handler(failure),
+        reason: String::new(),
+    };
+    let rejected = failure(HandlerFailure::Rejected, Class::EventFault);
+    assert_eq!(AttemptResult::of(&rejected, "a", now, None), AttemptResult::Inconclusive);
+    for kind in [HandlerFailure::Error, HandlerFailure::Panic, HandlerFailure::Timeout] {
+        let failed = failure(kind, Class::Ambiguous);
+        assert_eq!(AttemptResult::of(&failed, "a", now, None), AttemptResult::FailedOn { event_id: "a" });
+    }
+}

@@ -26,7 +26,12 @@ fn thread() -> DeliveryId {
 }
 
 fn policy(retry: &RetrySpec, is_langgraph: bool) -> Policy<'_> {
-    Policy { retry, thread: is_langgraph.then(thread), search_time: SEARCH_TIME }
+    Policy {
+        retry,
+        thread: is_langgraph.then(thread),
+        search_time: SEARCH_TIME,
+        max_attempts: GiveUpReason::MaxAttempts,
+    }
 }
 
 fn failure(class: Class) -> Failure {
@@ -338,4 +343,24 @@ fn a_failed_attempt_is_counted_before_the_limit_is_compared() {
     let failure = failure(Class::Ambiguous);
     let step = |failed| kind(&case(failed).next(Happened::Failed { failure: &failure, agent_at_fault: false }).step);
     assert_eq!((step(1), step(2)), (Kind::Retry, MAX_ATTEMPTS));
+}
+
+#[test]
+fn a_failure_that_the_breaker_attributes_to_a_handler_is_no_retry() {
+    let retry = retry(Some(4));
+    let policy = Policy { max_attempts: GiveUpReason::MaxRetries, ..policy(&retry, false) };
+    let times = Times { now: Instant::now(), now_ms: 1_000 };
+    let progress = Progress { failed_attempts: 3, first_attempt_ms: Some(900), ..Progress::default() };
+    let failed = |agent_at_fault| {
+        let failure = failure(Class::Ambiguous);
+        next(Happened::Failed { failure: &failure, agent_at_fault }, &progress, &policy, times)
+    };
+    let held = failed(true);
+    assert_eq!(held.write, LedgerWrite::Attempt);
+    assert_eq!(held.step, NextStep::Retry { no_sooner: Duration::ZERO, search: None });
+    let Decision { write: LedgerWrite::FailedAttempt, step: NextStep::DeadLetter(cause) } = failed(false) else {
+        panic!("the fourth failure of an event is its last: {:?}", failed(false));
+    };
+    assert_eq!(cause.reason(), DeadLetterReason::MaxAttempts.as_str());
+    assert!(cause.error().contains("its handler failed 4 times"), "{}", cause.error());
 }

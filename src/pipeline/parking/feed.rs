@@ -204,7 +204,7 @@ fn fed(
             // By the rules in force: those that planned it were forgotten when its event had its outcome.
             let in_force = context.rules.now();
             let planned = in_force.find(&rule, &head.agent);
-            let delivery = planned.map_or(0, |of| cost.delivery(&of.rule, &of.runtime.spec.endpoint));
+            let delivery = planned.map_or(0, |of| cost.delivery(of.plan.builds_body(&of.rule, &head.agent)));
             ticket.charge(cost.event() + delivery);
             taken.add(cost.event() + delivery);
             match context.ledger.get(event.id()) {

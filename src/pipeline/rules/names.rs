@@ -2,34 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    agents::EndpointId,
-    pipeline::runtime::ConnectedAgents,
-    routing::{Routing, Rule},
-};
+use crate::{agents::EndpointId, pipeline::runtime::ConnectedAgents, plan::Plan};
 
-/// What the rules of a folder are known by, to those that planned by others.
+/// What a plan is known by, to what was planned by others.
 pub(super) struct Names<'r> {
-    routing: &'r Routing,
+    plan: &'r dyn Plan,
     endpoints: BTreeMap<&'r str, EndpointId>,
 }
 
 impl<'r> Names<'r> {
-    pub(super) fn of(routing: &'r Routing) -> Self {
-        let endpoints = routing.agents().map(|spec| (&*spec.name, EndpointId::of(&spec.endpoint)));
-        Self { routing, endpoints: endpoints.collect() }
+    pub(super) fn of(plan: &'r dyn Plan) -> Self {
+        let endpoints = plan.agents().map(|spec| (&*spec.name, EndpointId::of(&spec.endpoint)));
+        Self { plan, endpoints: endpoints.collect() }
     }
 
-    /// Whether all that these rules plan can go on under these names, at the same endpoints.
-    pub(super) fn take_over(&self, routing: &Routing, agents: &ConnectedAgents) -> bool {
+    /// Whether all that this plans can go on under these names, at the same endpoints.
+    pub(super) fn take_over(&self, plan: &dyn Plan, agents: &ConnectedAgents) -> bool {
         let is_here = |agent: &str| {
             let there = agents.get(agent);
             there.is_none_or(|runtime| self.endpoints.get(agent) == Some(&runtime.endpoint))
         };
-        let sends = |rule: &str, agent: &str| {
-            self.routing.rule(rule).is_some_and(|rule| rule.agents().iter().any(|name| **name == *agent))
-        };
-        let of_rule = |rule: &Rule| rule.agents().iter().all(|agent| is_here(agent) && sends(rule.name(), agent));
-        routing.rules().all(|rule| of_rule(rule))
+        plan.rules().all(|(rule, to)| to.iter().all(|agent| is_here(agent) && self.plan.rule(rule, agent).is_some()))
     }
 }

@@ -336,7 +336,7 @@ async fn a_trial_refuses_what_a_reload_would_refuse_and_changes_nothing() {
         let next = fixture.load(&named(reloads + 1));
         let rules = fixture.pipeline.rules();
         let former = rules.former();
-        let tried = rules.check(&next).unwrap().map_err(|error| error.to_string());
+        let tried = rules.check(&*next).unwrap().map_err(|error| error.to_string());
         assert_eq!(rules.former(), former);
         let loaded = rules.replace(next).unwrap().map_err(|error| error.to_string());
         assert_eq!(tried, loaded);

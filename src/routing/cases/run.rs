@@ -165,7 +165,7 @@ impl<'r> Runner<'r> {
                     has_input = true;
                     ("input", expected.input.as_ref())
                 }
-                Endpoint::Http(_) => {
+                Endpoint::Http(_) | Endpoint::Handler(_) => {
                     has_body = true;
                     ("body", expected.body.as_ref())
                 }
@@ -200,7 +200,7 @@ impl<'r> Runner<'r> {
         let expected = expected?;
         let found = match &agent.endpoint {
             Endpoint::LangGraph(_) => run_input(rendered.as_ref(), event),
-            Endpoint::Http(_) => {
+            Endpoint::Http(_) | Endpoint::Handler(_) => {
                 let raw = published(event, || Bytes::copy_from_slice(&case.record.value));
                 let body = request_body(rendered.as_ref(), &raw);
                 // An event is JSON, and so is what a template makes.

@@ -13,7 +13,7 @@ use crate::{
     cases::is_quick,
     event::Event,
     routing::{
-        TemplateError,
+        template::TemplateError,
         tests::{event, load},
     },
 };

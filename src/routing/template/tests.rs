@@ -1,7 +1,8 @@
 use serde_json::{Value, json};
 
 use crate::routing::{
-    Routing, TemplateError,
+    Routing,
+    template::TemplateError,
     tests::{assert_problems, cpu_time, event, load, problems},
 };
 
