@@ -188,7 +188,7 @@ fn former_endpoint_note(endpoint: &FormerEndpointStatus) -> Option<String> {
         let minutes = LONGEST_ENDPOINT_WAIT.as_secs() / 60;
         return Some(format!(
             "{} to agent {agent} may have arrived at an endpoint that no loaded routing folder has, and will be dead-lettered after \
-             {minutes} minutes, or `give_up_after` if that is less, unless a folder with that URL is loaded",
+             {minutes} minutes, or `give_up_after` if that is less, unless a folder with that URL or `server:` is loaded",
             counted(*deliveries, "delivery")
         ));
     };

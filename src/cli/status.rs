@@ -72,7 +72,21 @@ fn describe(addr: &str, is_ready: bool, notes: &Value, status: &Value) -> String
     if let Some(waiting) = spool["waiting"].as_u64() {
         let _ = write!(text, "\nspool {}: {} not published yet", shown(&spool["folder"]), counted(waiting, "event"));
     }
-    let routing = &status["routing"];
+    describe_rules(&mut text, &status["routing"]);
+    let notes = notes.as_array().map(Vec::as_slice).unwrap_or_default();
+    for note in notes.iter().take(MAX_LINES) {
+        let _ = write!(text, "\nnote: {}", shown(note));
+    }
+    left_out(&mut text, notes.len(), "note");
+    text
+}
+
+/// The routing folder that is in force. A program may have handlers alone.
+fn describe_rules(text: &mut String, routing: &Value) {
+    if routing.is_null() {
+        text.push_str("\nrules: no routing folder, only handlers of a program");
+        return;
+    }
     let count = |name: &str, noun: &str| counted(routing[name].as_u64().unwrap_or_default(), noun);
     let _ = write!(
         text,
@@ -83,12 +97,6 @@ fn describe(addr: &str, is_ready: bool, notes: &Value, status: &Value) -> String
         shown(&routing["loaded"]),
         shown(&routing["fingerprint"])
     );
-    let notes = notes.as_array().map(Vec::as_slice).unwrap_or_default();
-    for note in notes.iter().take(MAX_LINES) {
-        let _ = write!(text, "\nnote: {}", shown(note));
-    }
-    left_out(&mut text, notes.len(), "note");
-    text
 }
 
 /// How far it is in what the group has given it.
@@ -181,6 +189,14 @@ mod tests {
             rules: 1 rule and 2 agents of routing, in force since now, fingerprint f\n\
             note: the";
         assert!(text.starts_with(expected) && !text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn a_program_with_handlers_alone_has_no_folder() {
+        let mut status = status(&[]);
+        status["routing"] = Value::Null;
+        let text = describe("h:1", true, &Value::Null, &status);
+        assert!(text.ends_with("\nrules: no routing folder, only handlers of a program"), "{text}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The newest outcomes of this process, for a page.
 //!
 //! Owns a ring in memory. Invariant: it has the newest outcomes, at most so many and of at most so many bytes; a name that is
-//! long is kept as its beginning. A restart forgets them: the ledger and the log are what lasts.
+//! long, other than an id, is kept as its beginning. A restart forgets them: the ledger and the log are what lasts.
 
 use std::{borrow::Cow, collections::VecDeque};
 
@@ -94,11 +94,15 @@ impl Recent {
     /// Remembers an outcome, and forgets the oldest when there is no room.
     pub(super) fn add(&self, ended: &Ended<'_>) {
         let Ended { outcome, reason, origin, .. } = *ended;
-        let (at_ms, origin) = (now_ms(), origin.clone());
+        let origin = origin.clone();
         let mut ring = self.0.lock();
+        // Within the lock, so that they are in order.
+        let at_ms = now_ms();
         let names = ended.event.as_ref().map(|event| {
-            let names = [event.id, event.event_type.as_str(), event.workflow_id, event.workflow_run_id].map(excerpt);
-            RecentNames::new(&names, ring.spare_text())
+            let [kind, workflow, run] =
+                [event.event_type.as_str(), event.workflow_id, event.workflow_run_id].map(excerpt);
+            // An id is short, and events are looked up by it.
+            RecentNames::new(&[Cow::Borrowed(event.id), kind, workflow, run], ring.spare_text())
         });
         ring.push(RecentEvent { at_ms, outcome, names, origin, reason });
     }
@@ -128,9 +132,9 @@ impl Recent {
 
     /// How many records were dead letters because their id is that of this event, which came before.
     pub(super) fn conflicts(&self, event_id: &str) -> usize {
-        let (conflict, id) = (DeadLetterReason::IdConflict.as_str(), excerpt(event_id));
+        let conflict = DeadLetterReason::IdConflict.as_str();
         let is_one = |event: &&RecentEvent| {
-            event.reason == Some(conflict) && event.names.as_ref().is_some_and(|names| *names.event_id() == *id)
+            event.reason == Some(conflict) && event.names.as_ref().is_some_and(|names| names.event_id() == event_id)
         };
         self.0.lock().events.iter().filter(is_one).count()
     }
@@ -189,7 +193,8 @@ impl Ring {
     fn forget_oldest(&mut self) -> Option<RecentEvent> {
         let oldest = self.events.pop_front()?;
         self.bytes -= oldest.bytes();
-        self.complete_since_ms = oldest.at_ms;
+        // Another one of the same millisecond may still be there, or not.
+        self.complete_since_ms = self.complete_since_ms.max(oldest.at_ms + 1);
         Some(oldest)
     }
 
@@ -294,7 +299,8 @@ mod tests {
         let recent = Recent::new();
         let event_type = EventType::Completed;
         let origin = Origin { topic: "t".into(), partition: 0, offset: 7 };
-        for event_id in ["e", "", "é"] {
+        let longest = "x".repeat(255);
+        for event_id in ["e", "", "é", &longest] {
             let event = EventNames { id: event_id, event_type: &event_type, workflow_id: "", workflow_run_id: "run" };
             recent.add(&Ended { outcome: Delivered, event: Some(event), origin: &origin, reason: None });
             let names = recent.find(&ALL).listed[0].names.clone().unwrap();
