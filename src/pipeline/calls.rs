@@ -5,6 +5,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -51,14 +52,13 @@ impl HandlerCalls {
     /// Makes one call for an event. `None` when it was stopped: by `released`, or because all are.
     pub(super) async fn make(
         &self,
-        call: impl Future<Output = Answer> + Send,
+        mut call: Pin<Box<impl Future<Output = Answer> + Send>>,
         released: impl Future<Output = ()>,
         (handler, event_id): (&str, &str),
         long: &LongCalls,
     ) -> Option<Answer> {
         self.under_way.send_modify(|calls| *calls += 1);
         let _counted = UnderWay(&self.under_way);
-        let mut call = Box::pin(call);
         let answer = tokio::select! {
             biased;
             answer = &mut call => Some(answer),
@@ -134,13 +134,13 @@ mod tests {
     async fn calls_that_are_stopped_end_although_their_drop_panics() {
         let (calls, long) = (HandlerCalls::default(), LongCalls::default());
         let never = std::future::pending();
-        let mut call = pin!(calls.make(endless(), never, ("store", "e"), &long));
+        let mut call = pin!(calls.make(Box::pin(endless()), never, ("store", "e"), &long));
         assert!(call.as_mut().now_or_never().is_none());
         assert!(calls.ended().now_or_never().is_none(), "one is under way");
         calls.stop();
         assert_eq!(call.await, None);
         let released = async { sleep(Duration::from_secs(1)).await };
-        assert_eq!(HandlerCalls::default().make(endless(), released, ("store", "e"), &long).await, None);
+        assert_eq!(HandlerCalls::default().make(Box::pin(endless()), released, ("store", "e"), &long).await, None);
         timeout(Duration::from_secs(1), calls.ended()).await.expect("none is under way");
     }
 
@@ -151,7 +151,7 @@ mod tests {
             sleep(2 * LONG_CALL).await;
             Answer::Ended
         };
-        let mut call = pin!(calls.make(slow, std::future::pending(), ("store", "e"), &long));
+        let mut call = pin!(calls.make(Box::pin(slow), std::future::pending(), ("store", "e"), &long));
         assert!(timeout(LONG_CALL / 2, &mut call).await.is_err());
         assert_eq!(long.count(), 0);
         assert!(timeout(LONG_CALL, &mut call).await.is_err());

@@ -238,9 +238,10 @@ impl Dispatcher {
     fn spawn(&mut self, work: impl Future<Output = Result<Done, LedgerError>> + Send + 'static) {
         self.running += 1;
         let (report, aborted) = (self.report.clone(), self.context.aborted.clone());
+        // A defect must end the bridge visibly, not leave one event stuck for ever. Boxed, because a future has room for each place
+        // that it is moved to.
+        let work = Box::pin(AssertUnwindSafe(work).catch_unwind());
         tokio::spawn(async move {
-            // A defect must end the bridge visibly, not leave one event stuck for ever.
-            let work = AssertUnwindSafe(work).catch_unwind();
             let Some(ended) = aborted.run_until_cancelled_owned(work).await else { return };
             let done = match ended {
                 Ok(done) => done.map_err(PipelineError::Ledger),

@@ -108,11 +108,12 @@ impl AgentRuntime {
         calls: &HandlerCalls,
         released: impl Future<Output = ()>,
     ) -> Option<Answer> {
-        let attempt = self.agent.attempt(session, delivery);
         if !self.is_handler() {
-            return Some(attempt.await);
+            return Some(self.agent.attempt(session, delivery).await);
         }
-        calls.make(attempt, released, (&self.spec.name, delivery.event.id()), &self.long_calls).await
+        // Boxed, so that it takes no room in the deliveries to other agents.
+        let call = Box::pin(self.agent.attempt(session, delivery));
+        Box::pin(calls.make(call, released, (&self.spec.name, delivery.event.id()), &self.long_calls)).await
     }
 
     pub(super) fn failed(&self, failure: &Failure) {
