@@ -50,6 +50,8 @@ pub(super) struct PipelineContext {
     pub(super) uncommitted: Uncommitted,
     pub(super) under_way: UnderWay,
     pub(super) calls: HandlerCalls,
+    /// See [`merged`](Self::merged).
+    pub(super) fed_writes: AtomicU64,
     pub(super) outcomes: OutcomeCounters,
     pub(super) recent: Recent,
     pub(super) outcome_log: OutcomeLog,
@@ -86,9 +88,15 @@ impl PipelineContext {
         progress
     }
 
-    /// How often records of other processes were merged into the ledger.
+    /// How often the ledger got what the event that is in flight with its id may not know: records of other processes, and what
+    /// became of parked deliveries. A parked delivery and another record of its event may be made at once, if ledgers were lost.
     pub(super) fn merged(&self) -> u64 {
-        self.replication.as_ref().map_or(0, Replication::merged)
+        self.replication.as_ref().map_or(0, Replication::merged) + self.fed_writes.load(Ordering::Acquire)
+    }
+
+    /// What became of a parked delivery is in the ledger.
+    pub(super) fn fed_write(&self) {
+        self.fed_writes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Appends what the ledger knows of an event, and returns the acknowledgements to wait for before its offset may be

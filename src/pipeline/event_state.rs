@@ -262,6 +262,9 @@ impl EventState {
             replication.append(self.received.origin.partition, self.event.id(), &merged, &self.acks);
         }
         record.adopt(merged);
+        if self.is_fed() {
+            context.fed_write();
+        }
         Ok(())
     }
 

@@ -173,6 +173,7 @@ impl Pipeline {
             uncommitted: Uncommitted::default(),
             under_way: UnderWay::default(),
             calls: HandlerCalls::default(),
+            fed_writes: AtomicU64::new(0),
             outcomes: OutcomeCounters::new(),
             recent: Recent::new(),
             outcome_log: parts.outcome_log,

@@ -320,6 +320,7 @@ pub(in crate::pipeline) async fn dead_letter_unreadable(
         record.raise(rule, agent, head.generation);
         record.finish(rule, agent, DeliveryStatus::Dead, now_ms());
         let merged = context.ledger.merge(&head.event_id, &record)?;
+        context.fed_write();
         if let Some(replication) = &context.replication {
             replication.append(received.origin.partition, &head.event_id, &merged, &acks);
         }

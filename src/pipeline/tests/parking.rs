@@ -227,6 +227,28 @@ async fn what_is_sent_again_while_its_agent_is_down_is_parked_and_made_once() {
     assert_eq!((record.generation("all", "audit"), record.state()), (generation, RecordState::Done));
 }
 
+/// The ledgers were lost. The first record of the event is committed, so what is parked of it is made; the second one is read again.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_record_of_an_event_that_only_the_parked_topic_knows_is_not_delivered_again() {
+    let agent = agent(SampleOptions::default()).await;
+    let mut fixture = PipelineFixture::parking(&rules(agent.addr(), ""), PARK_AFTER);
+    let kafka = KafkaSettings {
+        bootstrap_servers: fixture.broker.bootstrap_servers(),
+        parked_topic: Some("parked".into()),
+        ..KafkaSettings::default()
+    };
+    let topics = ParkedTopics::connect(&kafka).unwrap();
+    commit(&kafka, ("events", 0), 1);
+    let mut parked = parked_record(&event("000", "run-0"));
+    parked.head.parked_ms = now_ms();
+    park(&topics, &parked).await;
+    fixture.publish("000", "run-0");
+    fixture.until("it has its outcome", |fixture| fixture.open_offsets() == 0).await;
+    fixture.until("nothing is parked", |fixture| !fixture.pipeline.agents()[0].parked).await;
+    fixture.until("nothing is pending", |fixture| fixture.pending() == 0).await;
+    assert_once_and_in_order(&agent, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_record_of_an_event_that_is_parked_is_a_duplicate() {
     let agent = agent(SampleOptions::default()).await;
