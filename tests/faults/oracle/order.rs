@@ -33,7 +33,12 @@ fn was_forgotten(history: &History, id: &str, agent: &str, until: u64) -> bool {
     let mut parkings = history.parkings.iter().filter(|parking| parking.id == id && parking.agent == agent);
     let entries = history.ledger.iter().flatten().filter(|entry| entry.id == id && entry.seen < until);
     let left = entries.filter(|entry| !history.losses.iter().any(|loss| loss.removed(entry, until))).count();
-    let has_lost = |at: u64| history.losses.iter().any(|loss| (at..until).contains(&loss.at));
+    // A deletion takes a while, and what is written meanwhile goes with the topic.
+    let deletes = |fault: Fault| matches!(fault, Fault::DeleteLedger);
+    let has_lost = |at: u64| {
+        history.losses.iter().any(|loss| (at..until).contains(&loss.at))
+            || history.faults.iter().any(|fault| deletes(fault.fault) && fault.overlaps(at, until))
+    };
     let has_lost_folder = |at: u64| {
         let mut after = history.faults.iter().filter(|fault| fault.overlaps(at, until));
         after.any(|fault| match fault.fault {

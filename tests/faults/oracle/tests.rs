@@ -515,36 +515,56 @@ fn an_event_before_an_earlier_one_of_its_key_is_out_of_order() {
     assert_eq!(other_partition, [], "nor have partitions");
 }
 
+/// Whether it violates the order that `http-2` came first, while `http-1` was parked, and what else is planted.
+fn overtakes(plant: impl FnOnce(&mut History)) -> bool {
+    let violations = found(|history| {
+        history.requests.swap(0, 1);
+        history.requests[0].sent = 20 * SECOND;
+        history.parkings.push(parking("http-1", AUDIT, 11 * SECOND, 0));
+        for entry in history.ledger.iter_mut().flatten().filter(|entry| entry.id == "http-1") {
+            (entry.log, entry.seen) = (1, 25 * SECOND);
+        }
+        plant(history);
+    });
+    violations.iter().any(|(check, _)| *check == "order_of_requests")
+}
+
 #[test]
 fn what_nobody_knows_as_parked_any_more_has_no_order() {
-    let forgotten = |lost: Option<u64>, fault: Option<Interval>, again: Option<u64>| {
-        found(move |history| {
-            history.requests.swap(0, 1);
-            history.requests[0].sent = 20 * SECOND;
-            history.parkings.push(parking("http-1", AUDIT, 11 * SECOND, 0));
-            for entry in history.ledger.iter_mut().flatten().filter(|entry| entry.id == "http-1") {
-                (entry.log, entry.seen) = (1, 25 * SECOND);
-            }
-            let parked = LedgerEntry { delivered: Vec::new(), ..delivered("http-1", 90, 12 * SECOND) };
-            history.ledger.iter_mut().for_each(|ledger| ledger.push(parked.clone()));
-            let entry = again.map(|seen| LedgerEntry { log: 1, seen, ..parked.clone() });
-            history.ledger.iter_mut().for_each(|ledger| ledger.extend(entry.clone()));
-            history.losses.extend(lost.map(|at| Loss { at, log: 0, truncated: None }));
-            history.faults.extend(fault);
-        })
-    };
-    let found =
-        |lost, fault, again| forgotten(lost, fault, again).iter().any(|(check, _)| *check == "order_of_requests");
     let lost = |from: u64| Some(fault(Lane::Replica(1), Fault::LoseData, from * SECOND, (from + 1) * SECOND));
     let left = Some(fault(Lane::Replica(1), Fault::Join, 5 * SECOND, 16 * SECOND));
-    assert!(!found(Some(13 * SECOND), lost(14), None));
-    assert!(!found(Some(13 * SECOND), left, None), "the replica left, with its folder");
-    assert!(found(Some(13 * SECOND), None, None), "the replica still has it");
-    assert!(found(Some(13 * SECOND), lost(9), None), "that was before");
-    assert!(found(Some(13 * SECOND), lost(21), None), "that was later");
-    assert!(found(None, lost(14), None), "the topic still has it");
-    assert!(found(Some(21 * SECOND), lost(14), None), "the topic still had it");
-    assert!(found(Some(13 * SECOND), lost(14), Some(15 * SECOND)), "it was written again");
+    // When the topic with the parking's record was deleted, which replica lost its folder, and when it was written again.
+    let seen = |deleted: Option<u64>, folder: Option<Interval>, again: Option<u64>| {
+        overtakes(move |history| {
+            let parked = LedgerEntry { delivered: Vec::new(), ..delivered("http-1", 90, 12 * SECOND) };
+            let again = again.map(|seen| LedgerEntry { log: 1, seen: seen * SECOND, ..parked.clone() });
+            history
+                .ledger
+                .iter_mut()
+                .for_each(|ledger| ledger.extend([parked.clone()].into_iter().chain(again.clone())));
+            history.losses.extend(deleted.map(|at| Loss { at: at * SECOND, log: 0, truncated: None }));
+            history.faults.extend(folder);
+        })
+    };
+    assert!(!seen(Some(13), lost(14), None));
+    assert!(!seen(Some(13), left, None), "the replica left, with its folder");
+    assert!(seen(Some(13), None, None), "the replica still has it");
+    assert!(seen(Some(13), lost(9), None), "that was before");
+    assert!(seen(Some(13), lost(21), None), "that was later");
+    assert!(seen(None, lost(14), None), "the topic still has it");
+    assert!(seen(Some(21), lost(14), None), "the topic still had it");
+    assert!(seen(Some(13), lost(14), Some(15)), "it was written again");
+
+    // Parked while the topic was being deleted: no reader saw its record.
+    let unseen = |from: u64, to: u64| {
+        overtakes(move |history| {
+            history.faults.extend(lost(14));
+            history.faults.push(fault(Lane::Cluster, Fault::DeleteLedger, from * SECOND, to * SECOND));
+        })
+    };
+    assert!(!unseen(10, 12));
+    assert!(unseen(8, 10), "it was deleted before");
+    assert!(unseen(21, 22), "it was deleted later");
 }
 
 #[test]
