@@ -12,6 +12,11 @@ pub(crate) fn counted<N: Copy + fmt::Display + PartialEq + From<bool>>(count: N,
     }
 }
 
+/// `1 record is no event`, `2 records are no events`.
+pub(crate) fn no_events(records: u64) -> String {
+    format!("{} {}", counted(records, "record"), if records == 1 { "is no event" } else { "are no events" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use std::{any::Any, fmt, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Dur
 
 use futures_util::FutureExt;
 
-use super::{Answer, Class, Failure, FailureKind, HandlerFailure, failure::clean};
+use super::{Answer, Class, Failure, FailureKind, HandlerFailure, failure::clean, wire::causes};
 use crate::event::Event;
 
 /// The longest that a delivery waits because its handler said [`HandlerError::Later`]: 24 h.
@@ -61,17 +61,7 @@ pub enum HandlerError {
 
 impl<E: std::error::Error> From<E> for HandlerError {
     fn from(error: E) -> Self {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            // Many errors repeat their source in their own text.
-            if !text.ends_with(&cause_text) {
-                text = format!("{text}: {cause_text}");
-            }
-            source = cause.source();
-        }
-        Self::Retry(text)
+        Self::Retry(causes(&error))
     }
 }
 

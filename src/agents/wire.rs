@@ -239,7 +239,7 @@ async fn read(response: Response<Incoming>, body: &mut BytesMut, limit: usize, d
     }
 }
 
-/// The error with its causes.
+/// The error with its causes; many errors repeat them in their own text.
 pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

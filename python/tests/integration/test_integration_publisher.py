@@ -319,6 +319,11 @@ def test_no_broker_is_a_connection_error_and_the_publisher_is_not_started(spool:
     assert spool.everything() == []
 
 
+async def asked(silent: SilentServer) -> None:
+    """Waits until a client has connected: then what it publishes is on its way."""
+    await asyncio.to_thread(poll, 60, "the client connects", lambda: silent.accepted)
+
+
 def test_a_silent_broker_blocks_no_loop_and_a_cancelled_call_loses_nothing(
     silent: SilentServer, topic: str, spool: SpoolFolder
 ) -> None:
@@ -337,7 +342,7 @@ def test_a_silent_broker_blocks_no_loop_and_a_cancelled_call_loses_nothing(
         began = time.monotonic()
         async with KafkaIntegrationEventPublisher(lazy(silent.bootstrap)) as publisher:
             abandoned = asyncio.ensure_future(publisher.publish(cancelled))
-            await asyncio.sleep(0.05)
+            await asked(silent)
             abandoned.cancel()
             outcomes = await asyncio.gather(*(publisher.publish(event) for event in events))
             assert [outcome.status for outcome in outcomes] == ["spooled"] * 8
@@ -360,7 +365,7 @@ def test_a_stop_spools_what_is_on_its_way(silent: SilentServer, topic: str, spoo
         publisher = KafkaIntegrationEventPublisher(lazy(silent.bootstrap, publish_timeout=600.0))
         await publisher.start()
         calls = [asyncio.ensure_future(publisher.publish(event)) for event in events]
-        await asyncio.sleep(0.1)
+        await asked(silent)
         await publisher.stop(timeout=0.5)
         return list(await asyncio.gather(*calls))
 
@@ -375,11 +380,12 @@ def test_a_stop_that_was_cancelled_can_be_repeated(silent: SilentServer, topic: 
         publisher = KafkaIntegrationEventPublisher(lazy(silent.bootstrap, publish_timeout=600.0))
         await publisher.start()
         call = asyncio.ensure_future(publisher.publish(event))
-        await asyncio.sleep(0.1)
+        await asked(silent)
         stopping = asyncio.ensure_future(publisher.stop(timeout=600.0))
-        await asyncio.sleep(0.1)
+        # It has begun when the loop comes back, and waits for the broker.
+        await asyncio.sleep(0)
+        assert not publisher.is_started and not stopping.done()
         stopping.cancel()
-        assert not publisher.is_started
         await publisher.stop(timeout=0.1)
         assert call.done() or await asyncio.wait({call}, timeout=LATE) == ({call}, set())
         return call.result()

@@ -25,7 +25,7 @@ use crate::{
     event::{Generation, Limits},
     kafka::{ScanProgress, Scanned},
     routing::Routing,
-    words::counted,
+    words::{counted, no_events},
     yaml::suggestion,
 };
 
@@ -240,8 +240,7 @@ impl Deliver {
             )]);
         }
         if poison > 0 {
-            let no_events = if poison == 1 { "is no event" } else { "are no events" };
-            output::note(format_args!("  {} {no_events}", counted(poison, "record")));
+            output::note(format_args!("  {}", no_events(poison)));
         }
         if too_old > 0 {
             output::note(format_args!(

@@ -6,7 +6,7 @@ use super::{
     compare::{Changed, Target},
     diff::{Compared, Counted},
 };
-use crate::words::counted;
+use crate::words::{counted, no_events};
 
 /// The most rows of the table: -o json has all.
 const MAX_ROWS: usize = 200;
@@ -16,15 +16,14 @@ pub(super) fn text(compared: &Compared) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
-        "{} of {} since {}: {} as before ({} of them to no rule), {} elsewhere; {} {}",
+        "{} of {} since {}: {} as before ({} of them to no rule), {} elsewhere; {}",
         counted(compared.events, "event"),
         compared.topics.join(", "),
         compared.since,
         compared.events - compared.changed,
         compared.unmatched,
         compared.changed,
-        counted(compared.poison, "record"),
-        if compared.poison == 1 { "is no event" } else { "are no events" },
+        no_events(compared.poison),
     );
     let _ = writeln!(text, "old: {}, new: {}", compared.against, compared.rules);
     if compared.withheld > 0 {
