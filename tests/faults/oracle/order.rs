@@ -31,6 +31,10 @@ fn lanes<'a>(history: &'a History, agent: &str) -> BTreeMap<(i32, &'a str), Vec<
 /// Whether nobody could know any more at this time that an event was parked.
 fn was_forgotten(history: &History, id: &str, agent: &str, until: u64) -> bool {
     let mut parkings = history.parkings.iter().filter(|parking| parking.id == id && parking.agent == agent);
+    // Once the event is read again, its other deliveries are made, and recorded: that record does not know of the parking.
+    let parked = parkings.clone().map(|parking| parking.at).min().unwrap_or_default();
+    let requests = history.requests.iter().filter(|request| request.id == id && request.sent > parked);
+    let until = requests.map(|request| request.sent).min().map_or(until, |again| again.min(until));
     let entries = history.ledger.iter().flatten().filter(|entry| entry.id == id && entry.seen < until);
     let left = entries.filter(|entry| !history.losses.iter().any(|loss| loss.removed(entry, until))).count();
     // A deletion takes a while, and what is written meanwhile goes with the topic.

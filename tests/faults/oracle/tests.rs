@@ -565,6 +565,25 @@ fn what_nobody_knows_as_parked_any_more_has_no_order() {
     assert!(!unseen(10, 12));
     assert!(unseen(8, 10), "it was deleted before");
     assert!(unseen(21, 22), "it was deleted later");
+
+    // Read again: the request for another of its agents comes first, and is recorded.
+    let read_again = |sent: u64| {
+        let violations = found(|history| {
+            // It was published before `run-2`, which ran first.
+            (history.published[3].offset, history.published[4].offset) = (4, 3);
+            (history.runs[1].at, history.runs[2].at) = (60 * SECOND, 70 * SECOND);
+            history.parkings.push(parking("both", ANALYST, 11 * SECOND, 0));
+            history.requests[2].sent = sent * SECOND;
+            for entry in history.ledger.iter_mut().flatten().filter(|entry| entry.id == "both") {
+                (entry.log, entry.seen) = (1, 51 * SECOND);
+            }
+            history.losses.push(Loss { at: 13 * SECOND, log: 0, truncated: None });
+            history.faults.extend(lost(14));
+        });
+        violations.iter().any(|(check, _)| *check == "order_of_runs")
+    };
+    assert!(!read_again(50));
+    assert!(read_again(52), "the topic had it before it was read again");
 }
 
 #[test]
