@@ -30,28 +30,32 @@ fn lanes<'a>(history: &'a History, agent: &str) -> BTreeMap<(i32, &'a str), Vec<
 
 /// Whether nobody could know any more at this time that an event was parked.
 fn was_forgotten(history: &History, id: &str, agent: &str, until: u64) -> bool {
-    let mut parkings = history.parkings.iter().filter(|parking| parking.id == id && parking.agent == agent);
-    // Once the event is read again, its other deliveries are made, and recorded: that record does not know of the parking.
-    let parked = parkings.clone().map(|parking| parking.at).min().unwrap_or_default();
-    let requests = history.requests.iter().filter(|request| request.id == id && request.sent > parked);
-    let until = requests.map(|request| request.sent).min().map_or(until, |again| again.min(until));
-    let entries = history.ledger.iter().flatten().filter(|entry| entry.id == id && entry.seen < until);
-    let left = entries.filter(|entry| !history.losses.iter().any(|loss| loss.removed(entry, until))).count();
+    let parkings = || history.parkings.iter().filter(|parking| parking.id == id && parking.agent == agent);
+    parkings().any(|parking| {
+        // Once the event is read again, its other deliveries are made, and this one may be parked again. What is recorded then
+        // does not know of the first parking.
+        let requests = history.requests.iter().filter(|request| request.id == id).map(|request| request.sent);
+        let again = requests.chain(parkings().map(|parking| parking.at)).filter(|at| *at > parking.at).min();
+        is_lost(history, id, parking.at, again.map_or(until, |again| again.min(until)))
+    })
+}
+
+/// Whether the ledger topic and the folder of a replica lost between these times that an event was parked, and nothing written
+/// before the second of them was left.
+fn is_lost(history: &History, id: &str, parked: u64, until: u64) -> bool {
+    let mut entries = history.ledger.iter().flatten().filter(|entry| entry.id == id && entry.seen < until);
+    let is_removed = |entry| history.losses.iter().any(|loss| loss.removed(entry, until));
     // A deletion takes a while, and what is written meanwhile goes with the topic.
     let deletes = |fault: Fault| matches!(fault, Fault::DeleteLedger);
-    let has_lost = |at: u64| {
-        history.losses.iter().any(|loss| (at..until).contains(&loss.at))
-            || history.faults.iter().any(|fault| deletes(fault.fault) && fault.overlaps(at, until))
-    };
-    let has_lost_folder = |at: u64| {
-        let mut after = history.faults.iter().filter(|fault| fault.overlaps(at, until));
-        after.any(|fault| match fault.fault {
-            Fault::LoseData | Fault::LoseUnacknowledged(_) | Fault::FlipBits => true,
-            Fault::Join => fault.to <= until,
-            _ => false,
-        })
-    };
-    left == 0 && parkings.any(|parking| has_lost(parking.at) && has_lost_folder(parking.at))
+    let has_lost = history.losses.iter().any(|loss| (parked..until).contains(&loss.at))
+        || history.faults.iter().any(|fault| deletes(fault.fault) && fault.overlaps(parked, until));
+    let mut after = history.faults.iter().filter(|fault| fault.overlaps(parked, until));
+    let has_lost_folder = after.any(|fault| match fault.fault {
+        Fault::LoseData | Fault::LoseUnacknowledged(_) | Fault::FlipBits => true,
+        Fault::Join => fault.to <= until,
+        _ => false,
+    });
+    entries.all(is_removed) && has_lost && has_lost_folder
 }
 
 /// In each lane, each event that was accepted came after the ones before it. `ms` is the time in a history of what is compared.

@@ -584,6 +584,21 @@ fn what_nobody_knows_as_parked_any_more_has_no_order() {
     };
     assert!(!read_again(50));
     assert!(read_again(52), "the topic had it before it was read again");
+
+    // Read again and parked again: that is recorded, and knows nothing of the first time.
+    let parked_again = |at: u64, deleted: u64| {
+        overtakes(move |history| {
+            let parked = LedgerEntry { delivered: Vec::new(), ..delivered("http-1", 90, 12 * SECOND) };
+            let again = LedgerEntry { log: 1, seen: (at + 1) * SECOND, ..parked.clone() };
+            history.ledger.iter_mut().for_each(|ledger| ledger.extend([parked.clone(), again.clone()]));
+            history.parkings.push(parking("http-1", AUDIT, at * SECOND, 1));
+            history.losses.push(Loss { at: deleted * SECOND, log: 0, truncated: None });
+            history.faults.extend(lost(14));
+        })
+    };
+    assert!(!parked_again(16, 13));
+    assert!(parked_again(12, 13), "it was parked again by a process that knew of the first time");
+    assert!(parked_again(16, 17), "the topic still had it when it was parked again");
 }
 
 #[test]
