@@ -249,6 +249,39 @@ async fn another_record_of_an_event_that_only_the_parked_topic_knows_is_not_deli
     assert_once_and_in_order(&agent, 1);
 }
 
+/// The ledger lost that the first of two events of a key is parked, and not that the second is. Neither is committed, so both are
+/// read again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_whose_parking_the_ledger_lost_keeps_its_place_when_it_is_read_again() {
+    let agent = agent(SampleOptions::default()).await;
+    let mut fixture = PipelineFixture::parking(&rules(agent.addr(), ""), PARK_AFTER);
+    let kafka = KafkaSettings {
+        bootstrap_servers: fixture.broker.bootstrap_servers(),
+        parked_topic: Some("parked".into()),
+        ..KafkaSettings::default()
+    };
+    let topics = ParkedTopics::connect(&kafka).unwrap();
+    commit(&kafka, ("events", 0), 0);
+    let plan = [PlannedDelivery { rule: "all".into(), agent: "audit".into() }];
+    for (id, offset) in [("000", 0), ("001", 1)] {
+        let mut parked = parked_record(&event(id, "run-0"));
+        parked.origin.offset = offset;
+        (parked.head.event_id, parked.head.parked_ms) = (id.into(), now_ms());
+        park(&topics, &parked).await;
+    }
+    let mut second = Record::new(digest_of("001", "run-0").await, 1, &plan);
+    second.record_source(Source { topic: "events".into(), partition: 0, offset: 1 });
+    second.finish("all", "audit", DeliveryStatus::Parked, 2);
+    fixture.ledger.merge("001", &second).unwrap();
+    for n in 0..3 {
+        fixture.publish(&format!("{n:03}"), "run-0");
+    }
+    fixture.until("all have their outcome", |fixture| fixture.open_offsets() == 0).await;
+    fixture.until("nothing is parked", |fixture| !fixture.pipeline.agents()[0].parked).await;
+    fixture.until("nothing is pending", |fixture| fixture.pending() == 0).await;
+    assert_once_and_in_order(&agent, 3);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_record_of_an_event_that_is_parked_is_a_duplicate() {
     let agent = agent(SampleOptions::default()).await;
