@@ -1,11 +1,12 @@
-//! The native module of `workflow_events` and `workflow_runner`: the publish client of workflow-bridge and the scheduled jobs, in
-//! the interpreter's process.
+//! The native module of `workflow_events`, `workflow_runner` and `integration_events`: the publish client of workflow-bridge, the
+//! scheduled jobs, and a consumer of events, in the interpreter's process.
 //!
 //! Owns the conversion between the two languages. Its invariants: the interpreter's lock is released in every call that can
 //! wait or touch the disk, no thread but the caller's runs Python, and no secret is part of a message or a repr.
 //! Python reads the environment and applies the defaults (`settings.py`).
 
 mod batch;
+mod consumer;
 mod outcome;
 mod publisher;
 mod runner;
@@ -23,6 +24,7 @@ mod _native {
     #[pymodule_export]
     use crate::{
         batch::PublishBatch,
+        consumer::{Call, Consumer},
         outcome::Outcome,
         publisher::{NativeError, Publisher, SettingsError},
         runner::{ConfigProblems, JobNotStarted, JobProcess, RetryPolicy, read_job, read_runner},

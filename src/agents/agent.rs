@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use reqwest::Url;
-
 use super::{
-    AgentSpec, Answer, Clock, Delivery, Endpoint, Failure, HandlerSpec, SystemClock,
-    http::Http,
-    langgraph::{self, LangGraph},
-    wire,
+    AgentSpec, Answer, Delivery, Endpoint, Failure, HandlerSpec,
+    connect_error::ConnectError,
+    remote::{DeliveryState, Remote},
 };
 
 /// An endpoint with its own connection pool, or a function.
@@ -17,8 +14,7 @@ pub(crate) struct Agent(Connected);
 
 #[derive(Debug)]
 enum Connected {
-    LangGraph(Box<LangGraph>),
-    Http(Box<Http>),
+    Remote(Remote),
     Handler(HandlerSpec),
 }
 
@@ -31,35 +27,7 @@ enum Connected {
 /// ambiguous; one that was not will never be sent. Another process, without the session, has only the
 /// claim on the server.
 #[derive(Debug)]
-pub(crate) struct Session(Option<Box<langgraph::DeliveryState>>);
-
-/// An agent that cannot be set up. This needs no network: an agent that cannot be reached fails its
-/// attempts.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectError {
-    /// TLS cannot be set up.
-    #[error("agent {agent}: TLS cannot be set up: {error}: check the system's TLS certificates")]
-    Client {
-        /// Which agent.
-        agent: Arc<str>,
-        /// What the client says.
-        error: native_tls::Error,
-    },
-    /// The threads that render templates cannot be started.
-    #[error("the threads that render templates cannot be started: {error}: raise the limit of threads")]
-    Threads {
-        /// What the system says.
-        error: std::io::Error,
-    },
-    /// The URL is not one of HTTP.
-    #[error("agent {agent}: expected a URL with http:// or https:// and a host, found the scheme {scheme:?}")]
-    Url {
-        /// Which agent.
-        agent: Arc<str>,
-        /// What it begins with.
-        scheme: String,
-    },
-}
+pub(crate) struct Session(Option<Box<DeliveryState>>);
 
 impl Session {
     /// The delivery is to be given up: no LangGraph run is created any more. The next attempts wait for the
@@ -80,26 +48,33 @@ impl Session {
 
 impl Agent {
     /// Builds the agent's client. Nothing is sent.
+    #[cfg(feature = "service")]
     pub(crate) fn connect(spec: &Arc<AgentSpec>) -> Result<Self, ConnectError> {
-        Self::with_clock(spec, Arc::new(SystemClock))
+        Self::with_clock(spec, Arc::new(super::SystemClock))
     }
 
-    pub(super) fn with_clock(spec: &Arc<AgentSpec>, clock: Arc<dyn Clock>) -> Result<Self, ConnectError> {
-        let kind = match &spec.endpoint {
-            Endpoint::LangGraph(langgraph) => {
-                Connected::LangGraph(Box::new(LangGraph::new(client(spec, &langgraph.url)?, clock, spec, langgraph)))
-            }
-            Endpoint::Http(http) => Connected::Http(Box::new(Http::new(client(spec, &http.url)?, clock, spec, http))),
+    /// A function needs no client.
+    #[cfg(not(feature = "service"))]
+    #[expect(clippy::unnecessary_wraps, reason = "other kinds of agent may have a mistake")]
+    pub(crate) fn connect(spec: &Arc<AgentSpec>) -> Result<Self, ConnectError> {
+        let Endpoint::Handler(handler) = &spec.endpoint;
+        Ok(Self(Connected::Handler(handler.clone())))
+    }
+
+    #[cfg(feature = "service")]
+    pub(super) fn with_clock(spec: &Arc<AgentSpec>, clock: Arc<dyn super::Clock>) -> Result<Self, ConnectError> {
+        Ok(Self(match &spec.endpoint {
+            Endpoint::LangGraph(langgraph) => Connected::Remote(Remote::langgraph(spec, langgraph, clock)?),
+            Endpoint::Http(http) => Connected::Remote(Remote::http(spec, http, clock)?),
             Endpoint::Handler(handler) => Connected::Handler(handler.clone()),
-        };
-        Ok(Self(kind))
+        }))
     }
 
     /// The session of a delivery that has had no attempt in this process.
     pub(crate) fn session(&self) -> Session {
         Session(match &self.0 {
-            Connected::LangGraph(langgraph) => Some(Box::new(langgraph.new_delivery())),
-            Connected::Http(_) | Connected::Handler(_) => None,
+            Connected::Remote(remote) => remote.new_delivery(),
+            Connected::Handler(_) => None,
         })
     }
 
@@ -109,8 +84,8 @@ impl Agent {
     /// It cannot be known.
     pub(crate) async fn find_run(&self, delivery: &Delivery) -> Option<Result<Option<String>, Failure>> {
         match &self.0 {
-            Connected::Http(_) | Connected::Handler(_) => None,
-            Connected::LangGraph(langgraph) => Some(langgraph.find_run(delivery).await),
+            Connected::Remote(remote) => remote.find_run(delivery).await,
+            Connected::Handler(_) => None,
         }
     }
 
@@ -119,19 +94,8 @@ impl Agent {
     /// kind of agent is replaced.
     pub(crate) async fn attempt(&self, session: &mut Session, delivery: &Delivery) -> Answer {
         match &self.0 {
-            Connected::Http(http) => http.attempt(delivery).await,
-            Connected::Handler(handler) => handler.attempt(&delivery.event).await,
-            Connected::LangGraph(langgraph) => {
-                let state = session.0.get_or_insert_with(|| Box::new(langgraph.new_delivery()));
-                langgraph.attempt(state, delivery).await
-            }
+            Connected::Remote(remote) => remote.attempt(&mut session.0, delivery).await,
+            Connected::Handler(handler) => handler.attempt(delivery).await,
         }
     }
-}
-
-fn client(spec: &AgentSpec, url: &Url) -> Result<wire::Client, ConnectError> {
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(ConnectError::Url { agent: Arc::clone(&spec.name), scheme: url.scheme().to_owned() });
-    }
-    wire::client(spec).map_err(|error| ConnectError::Client { agent: Arc::clone(&spec.name), error })
 }

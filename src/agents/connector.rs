@@ -24,7 +24,7 @@ use native_tls::TlsConnector;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower_service::Service;
 
-use super::{AgentSpec, status_line::StatusLine};
+use super::{AgentSpec, Endpoint, Tls, status_line::StatusLine};
 
 /// Under the 5 s after which uvicorn closes an idle connection, so that a post meets none that is
 /// being closed.
@@ -144,5 +144,16 @@ impl AsyncWrite for Observed {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl Endpoint {
+    /// The certificate authorities that are trusted for this server; `None`: the system's.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        match self {
+            Self::LangGraph(langgraph) => langgraph.tls.as_ref(),
+            Self::Http(http) => http.tls.as_ref(),
+            Self::Handler(_) => None,
+        }
     }
 }

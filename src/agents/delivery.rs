@@ -23,7 +23,9 @@ pub(crate) struct Delivery {
     pub event: Arc<Event>,
     /// The position of its record in Kafka.
     pub origin: Origin,
-    /// The event as it was published, or in the native form if it was published in another dialect.
+    /// The key of its record.
+    pub key: Option<Bytes>,
+    /// The event as it was published; for an agent that is no handler in the native form if it was published in another dialect.
     pub raw: Bytes,
     /// The trace that the event belongs to.
     pub trace: TraceContext,

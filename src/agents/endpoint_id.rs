@@ -23,7 +23,7 @@ pub(crate) struct EndpointId(NonZeroU64);
 impl EndpointId {
     pub(crate) fn of(endpoint: &Endpoint) -> Self {
         let hash = Uuid::new_v5(&Uuid::NAMESPACE_URL, endpoint.identity().as_bytes()).as_u64_pair().0;
-        let has_runs = if matches!(endpoint, Endpoint::LangGraph(_)) { HAS_RUNS } else { 0 };
+        let has_runs = if endpoint.is_found_again() { HAS_RUNS } else { 0 };
         Self(IS_NUMBER | (hash & !HAS_RUNS) | has_runs)
     }
 

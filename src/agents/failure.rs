@@ -68,6 +68,17 @@ pub(crate) enum HandlerFailure {
     Timeout,
     /// It will never handle the event.
     Rejected,
+    /// A value of the event is not what it reads.
+    InvalidValue,
+    /// The event lacks what it reads.
+    MissingField,
+}
+
+impl HandlerFailure {
+    /// Whether the fault is the event's, as the handler says.
+    pub(crate) fn is_of_event(self) -> bool {
+        matches!(self, Self::Rejected | Self::InvalidValue | Self::MissingField)
+    }
 }
 
 impl FailureKind {
@@ -80,8 +91,24 @@ impl FailureKind {
             Self::Handler(HandlerFailure::Panic) => "panic",
             Self::Handler(HandlerFailure::Timeout) => label(Observation::Timeout),
             Self::Handler(HandlerFailure::Rejected) => "rejected",
+            Self::Handler(HandlerFailure::InvalidValue) => "invalid_value",
+            Self::Handler(HandlerFailure::MissingField) => "missing_field",
         }
     }
+}
+
+/// The error with its causes; many errors repeat them in their own text.
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
 }
 
 /// The body of a refusal as text, or that there is none.
@@ -158,8 +185,14 @@ mod tests {
             Observation::ClaimContended,
         ];
         let observed = statuses.chain(others).map(FailureKind::Observed);
-        let of_handlers =
-            [HandlerFailure::Error, HandlerFailure::Panic, HandlerFailure::Timeout, HandlerFailure::Rejected];
+        let of_handlers = [
+            HandlerFailure::Error,
+            HandlerFailure::Panic,
+            HandlerFailure::Timeout,
+            HandlerFailure::Rejected,
+            HandlerFailure::InvalidValue,
+            HandlerFailure::MissingField,
+        ];
         let of_handlers = of_handlers.into_iter().map(FailureKind::Handler);
         let labels: std::collections::BTreeSet<_> =
             observed.chain([FailureKind::UnknownRun]).chain(of_handlers).map(FailureKind::as_str).collect();

@@ -5,10 +5,14 @@
 
 use std::{any::Any, fmt, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 
-use super::{Answer, Class, Failure, FailureKind, HandlerFailure, failure::clean, wire::causes};
-use crate::event::Event;
+use super::{
+    Answer, Class, Delivery, Failure, FailureKind, HandlerFailure, TraceContext,
+    failure::{causes, clean},
+};
+use crate::event::{Event, Origin};
 
 /// The longest that a delivery waits because its handler said [`HandlerError::Later`]: 24 h.
 pub(crate) const MAX_LATER: Duration = Duration::from_secs(86_400);
@@ -17,7 +21,34 @@ pub(crate) const MAX_LATER: Duration = Duration::from_secs(86_400);
 pub(crate) type Handling = Pin<Box<dyn Future<Output = Result<(), HandlerError>> + Send>>;
 
 /// A handler's function.
-pub(crate) type HandlerFunction = dyn Fn(Arc<Event>) -> Handling + Send + Sync;
+pub(crate) type HandlerFunction = dyn Fn(HandlerCall) -> Handling + Send + Sync;
+
+/// What a handler is called for: an event, and the record that it was read from.
+#[derive(Debug, Clone)]
+pub(crate) struct HandlerCall {
+    /// The event.
+    pub event: Arc<Event>,
+    /// The position of its record in Kafka.
+    pub origin: Origin,
+    /// The record's key, as it was published.
+    pub key: Option<Bytes>,
+    /// Its value, as it was published, without a byte order mark.
+    pub value: Bytes,
+    /// The trace that the event belongs to.
+    pub trace: TraceContext,
+}
+
+impl From<&Delivery> for HandlerCall {
+    fn from(delivery: &Delivery) -> Self {
+        Self {
+            event: Arc::clone(&delivery.event),
+            origin: delivery.origin.clone(),
+            key: delivery.key.clone(),
+            value: delivery.raw.clone(),
+            trace: delivery.trace.clone(),
+        }
+    }
+}
 
 /// A function of this process, and how long it may take.
 #[derive(Clone)]
@@ -57,6 +88,10 @@ pub enum HandlerError {
     Later(Duration),
     /// It will never be handled: the event is a dead letter at once (`refused`).
     Reject(String),
+    /// A value of it is not what the handler reads: a dead letter at once (`invalid_value`). The text names the field.
+    InvalidValue(String),
+    /// It lacks what the handler reads: a dead letter at once (`missing_field`). The text names the field.
+    MissingField(String),
 }
 
 impl<E: std::error::Error> From<E> for HandlerError {
@@ -71,16 +106,18 @@ impl fmt::Display for HandlerError {
             Self::Retry(reason) => write!(f, "it failed: {reason}"),
             Self::Later(after) => write!(f, "not now, but after {after:?}"),
             Self::Reject(reason) => write!(f, "it rejects the event: {reason}"),
+            Self::InvalidValue(reason) => write!(f, "a value of the event is not what it reads: {reason}"),
+            Self::MissingField(reason) => write!(f, "the event lacks what it reads: {reason}"),
         }
     }
 }
 
 impl HandlerSpec {
     /// One call. The future may be dropped: the function's future is dropped with it.
-    pub(super) async fn attempt(&self, event: &Arc<Event>) -> Answer {
+    pub(super) async fn attempt(&self, delivery: &Delivery) -> Answer {
         // The call may panic before there is a future, and when the future is dropped, after a time-out too.
         let call = async {
-            let handling = (self.function)(Arc::clone(event));
+            let handling = (self.function)(delivery.into());
             match self.timeout {
                 None => Ok(handling.await),
                 Some(limit) => tokio::time::timeout(limit, handling).await.map_err(|_| limit),
@@ -91,6 +128,8 @@ impl HandlerSpec {
             Ok(Ok(Err(HandlerError::Later(after)))) => Answer::Wait(after.min(MAX_LATER)),
             Ok(Ok(Err(HandlerError::Retry(reason)))) => failed(HandlerFailure::Error, &reason),
             Ok(Ok(Err(HandlerError::Reject(reason)))) => failed(HandlerFailure::Rejected, &reason),
+            Ok(Ok(Err(HandlerError::InvalidValue(reason)))) => failed(HandlerFailure::InvalidValue, &reason),
+            Ok(Ok(Err(HandlerError::MissingField(reason)))) => failed(HandlerFailure::MissingField, &reason),
             Ok(Err(limit)) => failed(HandlerFailure::Timeout, &format!("the handler took longer than {limit:?}")),
             Err(panic) => panicked(&*panic),
         }
@@ -104,7 +143,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Answer {
 }
 
 fn failed(failure: HandlerFailure, reason: &str) -> Answer {
-    let class = if failure == HandlerFailure::Rejected { Class::EventFault } else { Class::Ambiguous };
+    let class = if failure.is_of_event() { Class::EventFault } else { Class::Ambiguous };
     let reason = clean(reason, &[]);
     Answer::Failed(Failure { class, status: None, retry_after: None, kind: FailureKind::Handler(failure), reason })
 }
@@ -118,7 +157,7 @@ mod tests {
 
     async fn answer(timeout: Option<Duration>, function: impl Fn() -> Handling + Send + Sync + 'static) -> Answer {
         let spec = HandlerSpec { name: "h".into(), function: Arc::new(move |_| function()), timeout };
-        spec.attempt(&delivery("e").event).await
+        spec.attempt(&delivery("e")).await
     }
 
     fn kind(answer: &Answer) -> Option<(&'static str, Class, &str)> {

@@ -5,39 +5,63 @@
 //! probably did. It deliberately does not know Kafka, the ledger or rules: its caller decides when to try
 //! again and what to do with a failure.
 
-mod address;
 mod agent;
 mod classify;
-mod clock;
-mod connector;
+mod connect_error;
 mod delivery;
 mod endpoint_id;
 mod failure;
-mod gate;
 mod handler;
-mod headers;
-mod http;
-mod langgraph;
-mod reach;
-mod sign;
+#[cfg_attr(not(feature = "service"), path = "no_remote.rs")]
+mod remote;
 mod spec;
-mod status_line;
 #[cfg(test)]
 mod testing;
-mod tls;
 mod trace;
+
+// What is reached over HTTP.
+#[cfg(feature = "service")]
+mod address;
+#[cfg(feature = "service")]
+mod clock;
+#[cfg(feature = "service")]
+mod connector;
+#[cfg(feature = "service")]
+mod gate;
+#[cfg(feature = "service")]
+mod headers;
+#[cfg(feature = "service")]
+mod http;
+#[cfg(feature = "service")]
+mod langgraph;
+#[cfg(feature = "service")]
+mod reach;
+#[cfg(feature = "service")]
+mod remote_spec;
+#[cfg(feature = "service")]
+mod sign;
+#[cfg(feature = "service")]
+mod status_line;
+#[cfg(feature = "service")]
+mod tls;
+#[cfg(feature = "service")]
 mod wire;
 
-pub(crate) use agent::{Agent, ConnectError, Session};
+pub(crate) use agent::{Agent, Session};
 pub(crate) use classify::{Observation, Request, classify, label, retry_after};
-pub(crate) use clock::{Clock, SystemClock};
+pub(crate) use connect_error::ConnectError;
 pub(crate) use delivery::{Answer, Delivery, RunSettings, published, request_body, run_input};
 pub(crate) use endpoint_id::EndpointId;
 pub(crate) use failure::{Failure, FailureKind, HandlerFailure, is_invisible};
 pub use handler::HandlerError;
-pub(crate) use handler::{HandlerFunction, HandlerSpec, Handling};
-pub(crate) use reach::reach;
-pub(crate) use sign::check_signing_secret;
+pub(crate) use handler::{HandlerCall, HandlerFunction, HandlerSpec, Handling};
 pub(crate) use spec::*;
-pub(crate) use tls::{Tls, TlsError};
 pub(crate) use trace::TraceContext;
+#[cfg(feature = "service")]
+pub(crate) use {
+    clock::{Clock, SystemClock},
+    reach::reach,
+    remote_spec::*,
+    sign::check_signing_secret,
+    tls::{Tls, TlsError},
+};

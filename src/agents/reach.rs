@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     AgentSpec, Endpoint, LangGraphSpec, SystemClock, connector,
-    failure::{clean, excerpt},
+    failure::{causes, clean, excerpt},
     gate::Gate,
     langgraph,
     wire::{self, Call, Client, Read, Reply, TEXT_LIMIT},
@@ -39,7 +39,11 @@ pub(crate) async fn reach(spec: &AgentSpec, within: Duration) -> Probed {
 
 /// The scheme, the host and the port: the path of a hook is its secret.
 fn server(spec: &AgentSpec) -> String {
-    let Some(url) = spec.endpoint.url() else { return spec.endpoint.address() };
+    let url = match &spec.endpoint {
+        Endpoint::LangGraph(langgraph) => &langgraph.url,
+        Endpoint::Http(http) => &http.url,
+        Endpoint::Handler(_) => return spec.endpoint.address(),
+    };
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
 }
@@ -59,7 +63,7 @@ async fn http_endpoint(target: &str, spec: &AgentSpec) -> Probed {
     let connected = async {
         let uri: Uri = server.parse().map_err(|error| format!("the URL cannot be used: {error}"))?;
         let mut connector = connector::connector(spec).map_err(|error| format!("TLS cannot be set up: {error}"))?;
-        connector.call(uri).await.map(drop).map_err(|error| clean(&wire::causes(&*error), &[]))
+        connector.call(uri).await.map(drop).map_err(|error| clean(&causes(&*error), &[]))
     };
     match connected.await {
         Ok(()) => {

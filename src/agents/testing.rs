@@ -45,6 +45,7 @@ pub(super) fn delivery(event_id: &str) -> Delivery {
         agent: "agent".into(),
         event: Arc::new(decode(Some(raw.as_bytes())).unwrap()),
         origin: Origin { topic: "workflow-events".into(), partition: 3, offset: 42 },
+        key: Some("etl/run 1".into()),
         raw: raw.into(),
         trace: TraceContext::read([TRACEPARENT], ["rojo=1"], ["team=core"]),
         body: None,

@@ -62,6 +62,11 @@ impl TraceContext {
         self.traceparent.as_deref()
     }
 
+    /// What the systems on the way have added to it.
+    pub(crate) fn tracestate(&self) -> Option<&str> {
+        self.tracestate.as_deref()
+    }
+
     /// The headers of W3C that carry it.
     pub(super) fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
         [("traceparent", &self.traceparent), ("tracestate", &self.tracestate), ("baggage", &self.baggage)]

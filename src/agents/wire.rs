@@ -27,6 +27,7 @@ use super::{
     AgentSpec, Observation,
     address::address,
     connector,
+    failure::causes,
     gate::{Closed, Gate},
     retry_after,
     status_line::StatusLine,
@@ -237,18 +238,4 @@ async fn read(response: Response<Incoming>, body: &mut BytesMut, limit: usize, d
             return;
         }
     }
-}
-
-/// The error with its causes; many errors repeat them in their own text.
-pub(super) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

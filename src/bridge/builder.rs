@@ -9,10 +9,10 @@ use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 use super::{
     error::BridgeError,
     program::{Program, run_program},
-    setup::{self, process_environment},
+    rules::{self, process_environment},
 };
 use crate::{
-    agents::{HandlerError, Handling},
+    agents::{HandlerCall, HandlerError, Handling},
     config::{self, Config},
     connection::Security,
     event::{Event, EventType},
@@ -101,6 +101,10 @@ impl Bridge {
     /// # Errors
     /// [`RunError`]: the data folder is in use or damaged, a client cannot be made, or a part ended by itself.
     pub async fn run(self, until: impl Future<Output = ()>) -> Result<(), RunError> {
+        let until = async {
+            until.await;
+            None
+        };
         run_program(self.config, self.program, until).await.map_err(RunError)
     }
 }
@@ -206,7 +210,7 @@ impl Builder {
         F: Fn(Arc<Event>) -> R + Send + Sync + 'static,
         R: Future<Output = Result<(), HandlerError>> + Send + 'static,
     {
-        let function = Arc::new(move |event| -> Handling { Box::pin(handler(event)) });
+        let function = Arc::new(move |call: HandlerCall| -> Handling { Box::pin(handler(call.event)) });
         self.handlers.push(Registration { name: name.into(), event_type, function, options });
         self
     }
@@ -234,7 +238,7 @@ impl Builder {
         let environment = process_environment();
         let mut routing = None;
         if let (Ok(config), true) = (&config, has_routing) {
-            match setup::load_snapshot(&config.routing_dir, config.dedup_window, &environment) {
+            match rules::load_snapshot(&config.routing_dir, config.dedup_window, &environment) {
                 Ok((loaded, fingerprint)) => routing = Some((Arc::new(loaded), fingerprint)),
                 Err(error) => problems.push(error.to_string()),
             }

@@ -6,11 +6,11 @@ use super::exit::Exit;
 use crate::{
     admin::{BindError, MetricsError},
     agents::ConnectError,
-    dedup::{LedgerError, OpenError},
+    dedup::OpenError,
     kafka::KafkaError,
-    pipeline::PipelineError,
     publish::PublishError,
     routing::Problems,
+    running::PartError,
 };
 
 /// See the module.
@@ -24,78 +24,64 @@ pub(crate) enum BridgeError {
         /// All of them.
         problems: Problems,
     },
-    /// A handler has the name of an agent.
-    #[error("{0}")]
-    Handlers(String),
-    /// The ledger cannot be opened, or belongs to another cluster.
+    /// A part that every bridge has.
     #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The ledger cannot be written.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// An agent's client cannot be built.
-    #[error(transparent)]
-    Agent(#[from] ConnectError),
+    Part(#[from] PartError),
     /// The admin address is taken.
     #[error(transparent)]
     Bind(#[from] BindError),
     /// The metrics recorder cannot be installed.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
-    /// The Kafka client ended.
-    #[error(transparent)]
-    Kafka(KafkaError),
     /// The client for the spool's events cannot be made.
     #[error(transparent)]
     Publish(#[from] PublishError),
-    /// A defect.
-    #[error("{0}")]
-    Defect(String),
 }
 
 impl BridgeError {
+    pub(crate) fn defect(text: String) -> Self {
+        Self::Part(PartError::Defect(text))
+    }
+
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Routing { .. } | Self::Handlers(_) | Self::Agent(_) | Self::Publish(_) => Exit::Config,
-            Self::Open(_) | Self::Ledger(_) => Exit::Io,
-            Self::Bind(_) | Self::Kafka(_) => Exit::Unavailable,
-            Self::Metrics(_) | Self::Defect(_) => Exit::Software,
+            Self::Routing { .. } | Self::Publish(_) | Self::Part(PartError::Handlers(_) | PartError::Agent(_)) => {
+                Exit::Config
+            }
+            Self::Part(PartError::Open(_) | PartError::Ledger(_)) => Exit::Io,
+            Self::Bind(_) | Self::Part(PartError::Kafka(_)) => Exit::Unavailable,
+            Self::Metrics(_) | Self::Part(PartError::Defect(_)) => Exit::Software,
         }
     }
 }
 
 impl From<KafkaError> for BridgeError {
-    /// The ledger refuses a cluster that is not its own: then the error is the ledger's.
     fn from(error: KafkaError) -> Self {
-        let refusal = match &error {
-            KafkaError::ClusterRefused { source, .. } => source.downcast_ref::<OpenError>().cloned(),
-            _ => None,
-        };
-        refusal.map_or(Self::Kafka(error), Self::Open)
+        Self::Part(error.into())
     }
 }
 
-impl From<PipelineError> for BridgeError {
-    fn from(error: PipelineError) -> Self {
-        match error {
-            PipelineError::Ledger(error) => Self::Ledger(error),
-            lost @ PipelineError::Lost(_) => Self::Defect(lost.to_string()),
-        }
+impl From<ConnectError> for BridgeError {
+    fn from(error: ConnectError) -> Self {
+        Self::Part(error.into())
+    }
+}
+
+impl From<OpenError> for BridgeError {
+    fn from(error: OpenError) -> Self {
+        Self::Part(error.into())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[test]
-    fn a_cluster_that_the_ledger_refuses_is_an_error_of_the_ledger() {
+    fn the_exit_code_says_which_part_it_was() {
         let refusal = OpenError::Cluster { dir: "data".into(), expected: "a".into(), found: "b".into() };
-        let error = KafkaError::ClusterRefused { cluster: "a".into(), source: Arc::new(refusal.clone()) };
-        let error = BridgeError::from(error);
-        assert_eq!((error.exit(), error.to_string()), (Exit::Io, refusal.to_string()));
+        assert_eq!(BridgeError::from(refusal).exit(), Exit::Io);
         assert_eq!(BridgeError::from(KafkaError::Died).exit(), Exit::Unavailable);
+        assert_eq!(BridgeError::defect("a defect".into()).exit(), Exit::Software);
     }
 }

@@ -8,7 +8,6 @@
 
 mod builder;
 mod connect;
-mod drain;
 mod error;
 mod event_page;
 mod events_page;
@@ -17,7 +16,7 @@ mod ledger_lookup;
 mod program;
 mod redrive_check;
 mod reload;
-mod setup;
+mod rules;
 mod signals;
 mod spool;
 mod status;
@@ -33,7 +32,7 @@ pub(crate) use self::{
     ledger_lookup::LedgerLookup,
     program::Hooks,
     redrive_check::{Hindrance, RedriveCheck},
-    setup::{Environment, load_routing, process_environment},
+    rules::{Environment, load_routing, process_environment},
     signals::{SAME_SIGNAL, signals},
     spool::{BATCH_TIME as SPOOL_BATCH_TIME, publisher as spool_publisher},
 };
@@ -53,9 +52,13 @@ pub(crate) async fn run(
     until: impl Future<Output = ()>,
 ) -> Result<(), BridgeError> {
     let recorder = Some(admin::install()?);
-    let (routing, fingerprint) = setup::load_snapshot(&config.routing_dir, config.dedup_window, environment)?;
+    let (routing, fingerprint) = rules::load_snapshot(&config.routing_dir, config.dedup_window, environment)?;
     let routing = Some((Arc::new(routing), fingerprint));
     let environment = Arc::clone(environment);
     let program = Program { routing, environment, has_pages: true, recorder, hooks, ..Program::default() };
-    run_program(config, program, until).await
+    run_program(config, program, async {
+        until.await;
+        None
+    })
+    .await
 }

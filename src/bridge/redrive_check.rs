@@ -107,6 +107,7 @@ impl RedriveCheck {
             agent: Arc::clone(agent),
             event: Arc::new(event),
             origin,
+            key: None,
             raw: Bytes::new(),
             trace: TraceContext::default(),
             body: None,

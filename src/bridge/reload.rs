@@ -23,7 +23,7 @@ use self::{
     looks::{Looks, Verdict},
     report::Report,
 };
-use super::setup::{self, Environment};
+use super::rules::{self, Environment};
 use crate::{
     config::Config,
     handlers::Handlers,
@@ -215,7 +215,7 @@ impl Worker {
     }
 
     fn compile(&self, snapshot: Snapshot) -> Result<Routing, Vec<String>> {
-        let options = setup::load_options(self.watched.window, &self.watched.environment);
+        let options = rules::load_options(self.watched.window, &self.watched.environment);
         // A defect must not end the watch unseen; the bridge delivers by the rules that it has.
         let compiled = catch_unwind(AssertUnwindSafe(|| Routing::compile(snapshot, &options)));
         let defect = "loading it panicked: this is a defect of the bridge, please report it with the log";

@@ -48,7 +48,7 @@ impl Run {
             let (ask, reloads) = mpsc::channel(1);
             let until = match bridge::signals(Some(ask)) {
                 Ok(until) => until,
-                Err(error) => return Err(bridge::BridgeError::Defect(format!("cannot listen for signals: {error}"))),
+                Err(error) => return Err(bridge::BridgeError::defect(format!("cannot listen for signals: {error}"))),
             };
             let (listening, started) = oneshot::channel();
             let hooks = Hooks { listening: Some(listening), reloads: Some(reloads), ..Hooks::default() };

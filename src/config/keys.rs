@@ -39,7 +39,8 @@ keys! {
     CA = "kafka.security.ssl_cafile" "KAFKA_SSL_CAFILE" None, "", "PEM file of the certificate authorities for the brokers";
     CERT = "kafka.security.ssl_certfile" "KAFKA_SSL_CERTFILE" None, "", "PEM file of the client certificate";
     KEYFILE = "kafka.security.ssl_keyfile" "KAFKA_SSL_KEYFILE" None, "", "PEM file of the client key";
-    DEAD_LETTERS = "kafka.dead_letter_topic" "BRIDGE_DEAD_LETTER_TOPIC" None, "", "dead-letter topic; by default the topic's name with .dlq appended";
+    DEAD_LETTERS = "kafka.dead_letter_topic" "BRIDGE_DEAD_LETTER_TOPIC" None, "", "dead-letter topic; by default that of each topic: its name with dead_letter_suffix appended";
+    DEAD_LETTER_SUFFIX = "kafka.dead_letter_suffix" "BRIDGE_DEAD_LETTER_SUFFIX" None, ".dlq", "what the name of a topic ends with to be that of its dead-letter topic";
     PARKED_TOPIC = "kafka.parked_topic" "BRIDGE_PARKED_TOPIC" None, "", "name of the topics where the deliveries to an agent that is down wait, before the source topic's name; by default the group's name with -parked appended";
     ROUTING = "routing_dir" "BRIDGE_ROUTING_DIR" Some("--routing"), "routing", "folder of routing files";
     ROUTING_RELOAD = "routing_reload" "BRIDGE_ROUTING_RELOAD" None, "5s", "how often the routing folder is looked at; a change is loaded while the bridge runs; off to load it only on SIGHUP and POST /api/reload";

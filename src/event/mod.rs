@@ -25,10 +25,11 @@ mod native;
 mod openlineage;
 mod parse;
 mod poison;
-#[cfg_attr(not(feature = "service"), expect(dead_code, reason = "the publish client matches nothing"))]
+#[cfg_attr(not(feature = "service"), expect(dead_code, reason = "without rules nothing is matched"))]
 mod projection;
 mod raw;
-#[cfg(feature = "service")]
+#[cfg(feature = "consume")]
+#[cfg_attr(not(feature = "service"), expect(dead_code, reason = "handlers ask for no redrive"))]
 mod redrive;
 
 #[cfg(test)]
@@ -37,7 +38,7 @@ mod tests;
 pub use canonical::Canonical;
 pub use decode::decode;
 pub use dialect::Dialect;
-#[cfg(feature = "service")]
+#[cfg(feature = "consume")]
 pub(crate) use document::FieldSet;
 pub use generation::Generation;
 pub use ids::{DeliveryId, digest};
@@ -47,10 +48,10 @@ pub use names::{EventType, Source};
 pub(crate) use native::check_event_id;
 pub use parse::BYTE_ORDER_MARK;
 pub use poison::Poison;
-#[cfg(feature = "service")]
+#[cfg(feature = "consume")]
 pub(crate) use projection::Projected;
 pub use raw::Raw;
-#[cfg(feature = "service")]
+#[cfg(feature = "consume")]
 pub(crate) use raw::{RECORDED_MS, recorded_ms};
-#[cfg(feature = "service")]
+#[cfg(feature = "consume")]
 pub(crate) use redrive::{BadRedrive, MAX_NAME_BYTES, RedriveRequest};

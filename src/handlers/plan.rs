@@ -76,7 +76,7 @@ impl Plan for WithHandlers {
 
     fn lists_event_type(&self, name: &str) -> bool {
         // An event of a type with handlers starts something.
-        self.rest.as_ref().is_some_and(|rest| rest.lists_event_type(name))
+        self.handlers.passes_others || self.rest.as_ref().is_some_and(|rest| rest.lists_event_type(name))
     }
 
     fn read(&self, limits: &Limits, record: &Raw<'_>) -> Result<Reading, Poison> {

@@ -35,6 +35,8 @@ pub(super) struct Handled {
 pub(crate) struct Handlers {
     pub(super) agents: BTreeMap<Arc<str>, Arc<AgentSpec>>,
     pub(super) rules: HashMap<EventType, Handled>,
+    /// Events of other types are no mistake.
+    pub(super) passes_others: bool,
 }
 
 impl Handlers {
@@ -65,6 +67,12 @@ impl Handlers {
             handlers.agents.insert(name, Arc::new(spec));
         }
         if problems.is_empty() { Ok(handlers) } else { Err(problems) }
+    }
+
+    /// Events of other types than those of the handlers are passed over without a word.
+    #[must_use]
+    pub(crate) fn passing_others(self) -> Self {
+        Self { passes_others: true, ..self }
     }
 
     /// How many there are.

@@ -201,6 +201,14 @@ impl ConsumerView {
         true
     }
 
+    /// Resolves when the group has answered with an assignment, which may be empty, and it is decided where each of its partitions
+    /// is read from: what is published from then on is read.
+    pub(crate) fn assigned(&self) -> impl Future<Output = ()> + Send + use<> {
+        let state = Arc::clone(&self.0);
+        // The sender lives in the state.
+        async move { drop(state.assigned.subscribe().wait_for(|assigned| *assigned).await) }
+    }
+
     /// How many partitions the ledger topic has, 0 while that is not known; `None` when it is not read.
     pub(crate) fn ledger_partitions(&self) -> Option<i32> {
         self.0.ledger.get().map(|ledger| ledger.partitions())

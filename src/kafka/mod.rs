@@ -15,6 +15,7 @@ mod catch_up;
 mod client;
 mod consume;
 mod dead_letters;
+#[cfg(feature = "service")]
 pub(crate) mod embedded;
 mod error;
 mod lease;
@@ -45,6 +46,7 @@ mod tests;
 pub(crate) use budget::BudgetSettings;
 pub(crate) use consume::{Consumer, ConsumerHandle, ConsumerStatus, ConsumerView, ReadProgress};
 pub(crate) use dead_letters::{DeadLetter, DeadLetters};
+#[cfg(feature = "service")]
 pub(crate) use embedded::EmbeddedBroker;
 pub(crate) use error::KafkaError;
 pub(crate) use ledger_topic::{

@@ -31,8 +31,10 @@ pub(crate) struct KafkaSettings {
     pub security: Security,
     /// Any librdkafka property that the bridge does not own.
     pub properties: BTreeMap<String, String>,
-    /// Where dead letters go; `<topic>.dlq` for each topic when absent.
+    /// Where dead letters go; the name of each topic with `dead_letter_suffix` appended when absent.
     pub dead_letter_topic: Option<String>,
+    /// See `dead_letter_topic`.
+    pub dead_letter_suffix: String,
     /// Where deliveries are parked: the name before that of the source topic; `<group>-parked` when absent.
     pub parked_topic: Option<String>,
     /// What may be in flight.
@@ -77,6 +79,7 @@ impl Default for KafkaSettings {
             security: Security::default(),
             properties: BTreeMap::new(),
             dead_letter_topic: None,
+            dead_letter_suffix: ".dlq".into(),
             parked_topic: None,
             budget: BudgetSettings::default(),
             drain_timeout: Duration::from_secs(8),
@@ -95,6 +98,7 @@ impl fmt::Debug for KafkaSettings {
             .field("security", &self.security)
             .field("properties", &shown(&self.properties))
             .field("dead_letter_topic", &self.dead_letter_topic)
+            .field("dead_letter_suffix", &self.dead_letter_suffix)
             .field("parked_topic", &self.parked_topic)
             .field("budget", &self.budget)
             .field("drain_timeout", &self.drain_timeout)
@@ -105,7 +109,7 @@ impl fmt::Debug for KafkaSettings {
 impl KafkaSettings {
     /// Where the dead letters of a topic go.
     pub(crate) fn dead_letter_topic(&self, topic: &str) -> String {
-        self.dead_letter_topic.clone().unwrap_or_else(|| format!("{topic}.dlq"))
+        self.dead_letter_topic.clone().unwrap_or_else(|| format!("{topic}{}", self.dead_letter_suffix))
     }
 
     /// Where deliveries of events of a topic are parked.

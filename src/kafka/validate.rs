@@ -106,7 +106,12 @@ impl KafkaSettings {
                     ),
                 );
             } else if let Some(problem) = bad_topic(&self.dead_letter_topic(topic)) {
-                error(if self.dead_letter_topic.is_some() { "dead_letter_topic" } else { "topics" }, problem);
+                let setting = match self.dead_letter_topic {
+                    Some(_) => "dead_letter_topic",
+                    None if self.dead_letter_suffix == KafkaSettings::default().dead_letter_suffix => "topics",
+                    None => "dead_letter_suffix",
+                };
+                error(setting, problem);
             }
         }
     }

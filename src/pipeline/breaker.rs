@@ -19,7 +19,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::retry::Backoff;
-use crate::agents::{Class, Failure, FailureKind, HandlerFailure};
+use crate::agents::{Class, Failure, FailureKind};
 
 /// Transient failures in a row (time-outs, 5xx) that open the breaker.
 const TRANSIENT_FAILURES: u32 = 5;
@@ -63,7 +63,7 @@ impl<'a> AttemptResult<'a> {
     pub(super) fn of(failure: &Failure, event_id: &'a str, began: Instant, rejected_at: Option<Instant>) -> Self {
         match failure.kind {
             // It may check an event before it needs what is down.
-            FailureKind::Handler(HandlerFailure::Rejected) => return Self::Inconclusive,
+            FailureKind::Handler(failure) if failure.is_of_event() => return Self::Inconclusive,
             FailureKind::Handler(_) => return Self::FailedOn { event_id },
             FailureKind::Observed(_) | FailureKind::UnknownRun => {}
         }

@@ -2,7 +2,7 @@
 
 use super::{outcome::DeadLetterReason, retry::GiveUpReason};
 use crate::{
-    agents::Failure,
+    agents::{Failure, FailureKind, HandlerFailure},
     dedup::{LedgerError, RedriveRefusal},
     event::{BadRedrive, DeliveryId, Poison, RedriveRequest},
 };
@@ -53,9 +53,14 @@ impl Cause {
         Self { reason: poison.kind(), error: poison.to_string(), status: None }
     }
 
-    /// The agent rejected this event.
+    /// The agent rejected this event. A handler may say that it is none of those that it reads, in the words of poison.
     pub(super) fn rejected(failure: &Failure) -> Self {
-        Self::new(DeadLetterReason::Refused, failure.reason.clone(), failure.status)
+        let kind = failure.kind.as_str();
+        let reason = match failure.kind {
+            FailureKind::Handler(HandlerFailure::InvalidValue | HandlerFailure::MissingField) => kind,
+            _ => DeadLetterReason::Refused.as_str(),
+        };
+        Self { reason, error: failure.reason.clone(), status: failure.status }
     }
 
     /// A template could not be rendered.

@@ -22,15 +22,16 @@ pub(super) async fn compose(
     state: &EventState,
     planned: &Planned,
 ) -> Result<Delivery, Cause> {
-    let event = &state.event;
+    let (event, received) = (&state.event, &state.received);
     let (body, settings) = render(context, state, planned).await?;
     Ok(Delivery {
         id: delivery_id(state, planned),
         rule: Arc::clone(&planned.rule),
         agent: Arc::clone(&planned.runtime.spec.name),
         event: Arc::clone(event),
-        origin: state.received.origin.clone(),
-        raw: published(event, || state.received.text()),
+        origin: received.origin.clone(),
+        key: received.key.clone(),
+        raw: if planned.runtime.is_handler() { received.text() } else { published(event, || received.text()) },
         trace: trace(state),
         body,
         settings,

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     calls::HandlerCalls,
     clock::now_ms,
+    dead_letter_sink::DeadLetterSink,
     instruments::OutcomeCounters,
     outcome::{CompletedEvent, Observer, Outcome},
     outcome_log::OutcomeLog,
@@ -27,7 +28,7 @@ use super::{
 use crate::{
     dedup::{ExpiryClock, Ledger, Record, ledger_now},
     event::Limits,
-    kafka::{Acks, ConsumerView, DeadLetters, ReadProgress, Ticket},
+    kafka::{Acks, ConsumerView, ReadProgress, Ticket},
 };
 
 pub(super) struct PipelineContext {
@@ -36,7 +37,7 @@ pub(super) struct PipelineContext {
     pub(super) ledger: Ledger,
     /// `None` when the ledger topic is off.
     pub(super) replication: Option<Replication>,
-    pub(super) dead_letters: DeadLetters,
+    pub(super) dead_letters: DeadLetterSink,
     pub(super) parking: Parking,
     /// The largest record that is read as an event.
     pub(super) limits: Limits,

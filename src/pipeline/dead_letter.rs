@@ -1,6 +1,7 @@
 //! Writes a dead letter: the one place that does.
 //!
-//! Invariant: the broker has acknowledged the dead letter before anything calls it written.
+//! Invariant: the broker has acknowledged the dead letter, or the program that gets it instead has it, before anything calls
+//! it written.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::{
     kafka::{DeadLetter, Ownership},
 };
 
-/// Writes a dead letter and logs it. False when the pipeline shut down, or the partition was given up, before the broker
+/// Writes a dead letter and logs it; a program that gets it instead logs it itself. False when the pipeline shut down, or the partition was given up, before the broker
 /// acknowledged it. The caller holds a guard of the partition.
 pub(super) async fn dead_letter(
     context: &PipelineContext,
@@ -44,9 +45,11 @@ pub(super) async fn dead_letter(
         time: Timestamp::now(),
     };
     let stopped = dead_letter_stopped(&context.shutdown, ownership);
-    if context.dead_letters.deliver(&letter, stopped).await.is_err() {
+    if !context.dead_letters.deliver(&letter, stopped).await {
         return false;
     }
-    context.outcome_log.dead_letter(&letter, &subject);
+    if context.dead_letters.is_topic() {
+        context.outcome_log.dead_letter(&letter, &subject);
+    }
     true
 }

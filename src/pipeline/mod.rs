@@ -12,7 +12,7 @@
 //! | `next_step` | what happens after an attempt (pure) |
 //! | `retry` | backoff, `give_up_after` and `max_attempts` (pure) |
 //! | `compose`, `render` | build the request of an attempt |
-//! | `dead_letter`, `cause` | write a dead letter, and its texts |
+//! | `dead_letter`, `dead_letter_sink`, `cause` | write a dead letter, where to, and its texts |
 //! | `outcome`, `outcome_log` | what became of an event: the labels, the log |
 //! | `parking` | deliveries to an agent that is down wait in a topic of their own |
 //! | `rules`, `runtime` | the rules in force, those that an event keeps, and their agents |
@@ -37,6 +37,7 @@ mod concurrency;
 mod context;
 mod cost;
 mod dead_letter;
+mod dead_letter_sink;
 mod deliver;
 mod dispatch;
 mod error;
@@ -81,6 +82,7 @@ use tokio::{
 
 pub(crate) use breaker::BreakerState;
 pub(crate) use clock::now_ms;
+pub(crate) use dead_letter_sink::{DeadLetterFunction, DeadLetterSink};
 pub(crate) use error::PipelineError;
 pub(crate) use intake::Intake;
 pub(crate) use known_event::{KnownEvent, KnownEvents};
@@ -97,7 +99,7 @@ use crate::{
     agents::ConnectError,
     dedup::Ledger,
     event::Limits,
-    kafka::{ConsumerView, DeadLetters, ParkedTopics},
+    kafka::{ConsumerView, ParkedTopics},
     plan::Plan,
 };
 use calls::HandlerCalls;
@@ -122,8 +124,8 @@ pub(crate) struct Parts {
     pub ledger: Ledger,
     /// Appends the ledger's records to the ledger topic. `None` when that is off.
     pub replication: Option<Replication>,
-    /// Where dead letters go.
-    pub dead_letters: DeadLetters,
+    /// Where what cannot be delivered goes.
+    pub dead_letters: DeadLetterSink,
     /// The most events in flight: the size of the queue between the consumer loop and the lanes.
     pub max_events: usize,
     /// The most memory of events in flight, in bytes.

@@ -20,7 +20,7 @@ use super::{
     retry::{GiveUpReason, max_attempts_reached, too_late_in},
 };
 use crate::{
-    agents::{AgentSpec, Class, Endpoint, Failure, RetrySpec},
+    agents::{AgentSpec, Class, Failure, RetrySpec},
     event::DeliveryId,
 };
 
@@ -80,22 +80,18 @@ pub(super) struct Policy<'a> {
 
 impl<'a> Policy<'a> {
     pub(super) fn new(spec: &'a AgentSpec, id: DeliveryId) -> Self {
-        let retry = &spec.retry;
-        match &spec.endpoint {
-            // A request may be in flight for `max_request_lifetime`, another process's for two time-outs more, and the search
-            // itself takes some.
-            Endpoint::LangGraph(langgraph) => Self {
-                retry,
-                thread: Some(id),
-                search_time: langgraph.max_request_lifetime.saturating_add(spec.timeout.saturating_mul(4)),
-                max_attempts: GiveUpReason::MaxAttempts,
-            },
-            Endpoint::Http(_) => {
-                Self { retry, thread: None, search_time: Duration::ZERO, max_attempts: GiveUpReason::MaxAttempts }
-            }
-            Endpoint::Handler(_) => {
-                Self { retry, thread: None, search_time: Duration::ZERO, max_attempts: GiveUpReason::MaxRetries }
-            }
+        // A request may be in flight for `max_request_lifetime`, another process's for two time-outs more, and the search
+        // itself takes some.
+        let search_time = spec
+            .endpoint
+            .max_request_lifetime()
+            .map(|lifetime| lifetime.saturating_add(spec.timeout.saturating_mul(4)));
+        let of_handler = spec.endpoint.is_handler();
+        Self {
+            retry: &spec.retry,
+            thread: search_time.map(|_| id),
+            search_time: search_time.unwrap_or_default(),
+            max_attempts: if of_handler { GiveUpReason::MaxRetries } else { GiveUpReason::MaxAttempts },
         }
     }
 }

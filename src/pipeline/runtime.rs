@@ -16,7 +16,7 @@ use super::{
     parking::Parking,
 };
 use crate::{
-    agents::{Agent, AgentSpec, Answer, ConnectError, Delivery, Endpoint, EndpointId, Failure, Session},
+    agents::{Agent, AgentSpec, Answer, ConnectError, Delivery, EndpointId, Failure, Session},
     sync::Mutex,
 };
 
@@ -96,7 +96,7 @@ impl AgentRuntime {
 
     /// Whether it is a function of this process.
     pub(super) fn is_handler(&self) -> bool {
-        matches!(self.spec.endpoint, Endpoint::Handler(_))
+        self.spec.endpoint.is_handler()
     }
 
     /// One attempt. `None` when a handler was stopped before it returned, by `released` for example: a function of this process

@@ -16,7 +16,7 @@ use crate::{
     demo::testing::{SampleAgent, SampleOptions},
     event::Origin,
     kafka::{
-        Consumer, EmbeddedBroker, Headers, Incoming, KafkaSettings, Ownership, Receive,
+        Consumer, DeadLetters, EmbeddedBroker, Headers, Incoming, KafkaSettings, Ownership, Receive,
         testing::{owned, owned_ticket},
     },
     routing::{LoadOptions, Routing},
@@ -90,8 +90,18 @@ impl PipelineFixture {
     fn start_plan(
         folder: tempfile::TempDir,
         plan: Arc<dyn Plan>,
+        parking: (Option<Duration>, &str),
+        replication: impl FnOnce(&Ledger, &KafkaSettings) -> Option<Replication>,
+    ) -> Self {
+        Self::start_sending(folder, plan, parking, replication, None)
+    }
+
+    fn start_sending(
+        folder: tempfile::TempDir,
+        plan: Arc<dyn Plan>,
         (park_after, parked): (Option<Duration>, &str),
         replication: impl FnOnce(&Ledger, &KafkaSettings) -> Option<Replication>,
+        letters: Option<DeadLetterSink>,
     ) -> Self {
         let topics = [("events", 1), ("events.dlq", 1), ("ledger", 1), ("parked-events", 1)];
         let broker = EmbeddedBroker::start(&topics).unwrap();
@@ -104,7 +114,8 @@ impl PipelineFixture {
             plan,
             ledger: ledger.clone(),
             replication: replication(&ledger, &kafka),
-            dead_letters: DeadLetters::connect(&kafka).unwrap(),
+            dead_letters: letters
+                .unwrap_or_else(|| DeadLetterSink::Topic(Box::new(DeadLetters::connect(&kafka).unwrap()))),
             max_events: 20_000,
             max_bytes: 64 << 20,
             limits: Limits::default(),

@@ -21,7 +21,7 @@ use std::{
 static CURRENT: AtomicU64 = AtomicU64::new(0);
 
 /// The generation of the process that asks.
-pub(super) fn generation() -> u32 {
+pub(crate) fn generation() -> u32 {
     generation_of(&CURRENT, process::id())
 }
 
@@ -50,20 +50,20 @@ struct Owned<T> {
 }
 
 /// A `T` of the process that asks.
-pub(super) struct PerProcess<T> {
+pub(crate) struct PerProcess<T> {
     slot: AtomicPtr<Owned<T>>,
     owns: PhantomData<T>,
 }
 
 impl<T: Send + Sync> PerProcess<T> {
-    pub(super) fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { slot: AtomicPtr::new(std::ptr::null_mut()), owns: PhantomData }
     }
 
     /// This process's value, made by `make` when there is none. `make` has to be cheap: when two
     /// threads get here first, one of the values is dropped again.
     #[expect(unsafe_code, reason = "a lock could be inherited locked; an atomic pointer cannot")]
-    pub(super) fn get(&self, make: impl Fn() -> T) -> &T {
+    pub(crate) fn get(&self, make: impl Fn() -> T) -> &T {
         let generation = generation();
         let mut seen = self.slot.load(Ordering::Acquire);
         loop {
@@ -92,7 +92,7 @@ impl<T: Send + Sync> PerProcess<T> {
 
     /// This process's value, if it has one.
     #[expect(unsafe_code, reason = "see `get`")]
-    pub(super) fn existing(&self) -> Option<&T> {
+    pub(crate) fn existing(&self) -> Option<&T> {
         // SAFETY: as in `get`.
         unsafe { self.slot.load(Ordering::Acquire).as_ref() }
             .filter(|owned| owned.generation == generation())

@@ -63,6 +63,8 @@ pub use batch::{PublishBatch, Sent};
 pub use builder::{Builder, Millis, Number, Properties, SETTINGS, Setting, SettingKind, SettingValue};
 pub use drain::{Budget, Drained, SendFn, drain};
 pub use error::{Ack, Kept, PublishError};
+#[cfg(feature = "consume")]
+pub(crate) use fork::{PerProcess, generation as process_generation};
 pub use publisher::Publisher;
 pub use record::{InvalidRecord, Record};
 pub use wait::Interrupt;

@@ -25,6 +25,7 @@ mod event_pages;
 mod expiry;
 mod explain;
 mod faults;
+mod foreign_handlers;
 mod handlers;
 mod http_delivery;
 mod kit_works;

@@ -126,6 +126,7 @@ fn values_are_right_and_wrong_for_both() {
             json!(["hunter2", 7, {}, {"vault": "x"}, {"env": "A", "file": "b"}, ["a"]]),
         ),
         ("kafka.dead_letter_topic", json!(["dead", ""]), json!(["a b", null])),
+        ("kafka.dead_letter_suffix", json!([".dead", "-1", 5]), json!(["", "a b", "/x", null])),
         ("kafka.parked_topic", json!(["parked"]), json!(["a/b", {}])),
         ("kafka.budget.max_events", json!([1, 1_000_000, "500"]), counts.clone()),
         ("kafka.budget.max_events", json!([]), json!([1_000_001])),

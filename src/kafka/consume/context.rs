@@ -53,6 +53,7 @@ impl Context {
         let deadline = Instant::now() + COMMITTED_TIMEOUT;
         let committed =
             if partitions.is_empty() { None } else { initial_offsets::committed(state, consumer, list, deadline) };
+        let mut is_fixed = true;
         let mut starts = initial_offsets::without_commit(state, consumer, &partitions, committed.as_ref(), deadline);
         for (topic, number) in &partitions {
             let commit = committed.as_ref().and_then(|list| commit_in(list, topic, *number));
@@ -60,6 +61,7 @@ impl Context {
                 (Some((offset, note)), _) => (Frontier::new(Some(offset)), Some(offset), note),
                 (None, Some((offset, note))) => {
                     state.report_error(list.set_partition_offset(topic, *number, offset), "Start");
+                    is_fixed &= offset != Offset::End;
                     match offset {
                         Offset::Offset(end) => (Frontier::starting_at(end), Some(end), note),
                         _ => (Frontier::new(None), None, note),
@@ -84,6 +86,9 @@ impl Context {
             _ => consumer.assign(list),
         };
         state.report_error(result, "Assign");
+        if is_fixed {
+            state.assigned.send_replace(true);
+        }
         if !partitions.is_empty() {
             tracing::info!(partitions = partitions.len(), "partitions assigned");
             // librdkafka keeps a partition's pause over its assignments: set it either way.

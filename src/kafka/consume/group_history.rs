@@ -1,7 +1,8 @@
 //! Where a partition begins for which the group has committed nothing, when `auto_offset_reset` is `latest`.
 //!
 //! `latest` is about a new group: it skips what was published before it existed. A partition that was added to the topic
-//! since, and a topic that was deleted and created again, hold only newer records, and are read from their start. Pure.
+//! since, a topic that was made since, and one that was deleted and created again, hold only newer records, and are read from
+//! their start. Pure.
 
 use super::super::anchor::CommitNote;
 
@@ -19,6 +20,8 @@ pub(super) struct GroupHistory {
     pub(super) notes: Vec<CommitNote>,
     /// How many partitions the topic has now.
     pub(super) partitions: i32,
+    /// The topic did not exist when this process began to read.
+    pub(super) was_absent: bool,
 }
 
 impl GroupHistory {
@@ -26,7 +29,7 @@ impl GroupHistory {
     /// commit, what it has now. `None` for commits of a version that did not write it.
     pub(super) fn began_with(&self) -> Option<i32> {
         if self.notes.is_empty() {
-            return Some(self.partitions);
+            return Some(if self.was_absent { 0 } else { self.partitions });
         }
         self.notes.iter().filter_map(|note| note.partitions).min()
     }
@@ -46,12 +49,20 @@ mod tests {
 
     fn group(notes: &[Option<i32>], partitions: i32) -> GroupHistory {
         let notes = notes.iter().map(|partitions| CommitNote { anchor: None, partitions: *partitions }).collect();
-        GroupHistory { notes, partitions }
+        GroupHistory { notes, partitions, was_absent: false }
     }
 
     #[test]
     fn a_new_group_begins_at_the_end() {
         assert_eq!(group(&[], 2).start(1, false), Start::End);
+    }
+
+    #[test]
+    fn a_topic_that_was_made_since_is_read_from_its_start_by_every_replica() {
+        let absent = GroupHistory { was_absent: true, ..group(&[], 2) };
+        assert_eq!(absent.start(0, false), Start::Beginning);
+        let note = absent.began_with();
+        assert_eq!(group(&[note], 2).start(1, false), Start::Beginning, "another replica, which began later");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext},
     error::KafkaResult,
+    metadata::MetadataTopic,
 };
 
 use super::{
@@ -21,6 +22,21 @@ use super::{
 
 /// A topic and the number of a partition.
 pub(super) type TopicPartition = (String, i32);
+
+/// How long a list of all topics may take.
+const TOPICS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// For `latest`: notes which topics do not exist. Lists all of them: a broker that creates topics on request would create those that
+/// are requested by name.
+pub(super) fn note_absent_topics<C: ConsumerContext>(state: &ConsumerState, consumer: &BaseConsumer<C>) {
+    if state.reset != OffsetReset::Latest {
+        return;
+    }
+    let Ok(metadata) = consumer.fetch_metadata(None, TOPICS_TIMEOUT) else { return };
+    let present: HashSet<_> = metadata.topics().iter().map(MetadataTopic::name).collect();
+    let absent = state.topics.iter().filter(|topic| !present.contains(&***topic));
+    state.set_absent(absent.map(ToString::to_string).collect());
+}
 
 /// The topics and partitions of a list.
 pub(super) fn topic_partitions(list: &TopicPartitionList) -> Vec<TopicPartition> {
@@ -58,7 +74,7 @@ pub(super) fn without_commit<C: ConsumerContext>(
         partitions.iter().filter(|(topic, partition)| commit_in(committed, topic, *partition).is_none()).collect();
     let mut ends = [Offset::Beginning, Offset::End].map(|end| (end, TopicPartitionList::new()));
     for topic in uncommitted.iter().map(|(topic, _)| topic).collect::<HashSet<_>>() {
-        let history = match group_history(consumer, topic, deadline) {
+        let history = match group_history(state, consumer, topic, deadline) {
             Ok(history) => history,
             Err(error) => {
                 let advice = "its partitions without a committed offset are read from their oldest record";
@@ -102,6 +118,7 @@ pub(super) fn without_commit<C: ConsumerContext>(
 
 /// What the group has committed on all partitions of a topic.
 fn group_history<C: ConsumerContext>(
+    state: &ConsumerState,
     consumer: &BaseConsumer<C>,
     topic: &str,
     deadline: Instant,
@@ -113,7 +130,7 @@ fn group_history<C: ConsumerContext>(
     all.add_partition_range(topic, 0, partitions - 1);
     let committed = consumer.committed_offsets(all, left(deadline))?;
     let notes = (0..partitions).filter_map(|number| commit_in(&committed, topic, number)).map(|(_, note)| note);
-    Ok(GroupHistory { notes: notes.collect(), partitions })
+    Ok(GroupHistory { notes: notes.collect(), partitions, was_absent: state.was_absent(topic) })
 }
 
 fn left(deadline: Instant) -> Duration {

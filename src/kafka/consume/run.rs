@@ -31,7 +31,7 @@ use super::{
         ticket::Ticket,
     },
     context::Context,
-    gauges, ledger_gate,
+    gauges, initial_offsets, ledger_gate,
     renewal::Renewer,
     requests::{self, partition_list},
     state::ConsumerState,
@@ -96,6 +96,7 @@ impl Loop {
             return Ok(());
         }
         let ledger = self.ledger.take().map(|reader| ledger_gate::start(reader, &self.state)).transpose()?;
+        initial_offsets::note_absent_topics(&self.state, &self.consumer);
         let topics: Vec<&str> = self.state.topics.iter().map(AsRef::as_ref).collect();
         self.state.joining.began();
         self.consumer.subscribe(&topics).map_err(|error| KafkaError::Subscribe {

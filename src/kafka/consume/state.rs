@@ -17,6 +17,7 @@ use rdkafka::{
     consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext},
     error::KafkaResult,
 };
+use tokio::sync::watch;
 
 use super::{
     super::{
@@ -48,6 +49,10 @@ pub(super) struct ConsumerState {
     pub(super) lease: Arc<Lease>,
     pub(super) lease_report: LeaseReport,
     pub(super) joining: Joining,
+    /// The group has answered with an assignment, and where each of its partitions is read from is decided.
+    pub(super) assigned: watch::Sender<bool>,
+    /// Topics that did not exist when the process began to read, for `latest`.
+    absent: Mutex<HashSet<String>>,
     /// `group.protocol` is `consumer`.
     pub(super) next_generation: bool,
     /// How far the parked topics are to be committed.
@@ -90,6 +95,8 @@ impl ConsumerState {
             lease: Arc::new(Lease::new(settings.session_timeout())),
             lease_report: LeaseReport::default(),
             joining: Joining::new(settings),
+            assigned: watch::Sender::new(false),
+            absent: Mutex::default(),
             next_generation: settings.uses_next_generation(),
             parked: Mutex::default(),
             release: Mutex::default(),
@@ -166,6 +173,16 @@ impl ConsumerState {
     pub(super) fn request_log_check(&self) {
         self.log_check_requested.store(true, Ordering::Release);
         self.request_refresh();
+    }
+
+    /// These topics do not exist yet.
+    pub(super) fn set_absent(&self, topics: HashSet<String>) {
+        *self.absent.lock() = topics;
+    }
+
+    /// Whether a topic was made after the process began to read.
+    pub(super) fn was_absent(&self, topic: &str) -> bool {
+        self.absent.lock().contains(topic)
     }
 
     pub(super) fn observed_commit(&self, topic: &Arc<str>, partition: i32) {

@@ -153,6 +153,19 @@ fn a_dead_letter_topic_that_is_read_again_is_refused() {
 }
 
 #[test]
+fn each_topic_has_a_dead_letter_topic_with_the_suffix() {
+    let mut settings = settings();
+    settings.topics = vec!["a".into(), "b".into()];
+    settings.dead_letter_suffix = "-dead.letters".into();
+    assert_eq!(mistakes(&settings), Vec::<String>::new());
+    assert_eq!(["a", "b"].map(|topic| settings.dead_letter_topic(topic)), ["a-dead.letters", "b-dead.letters"]);
+    settings.dead_letter_suffix = "/dead".into();
+    assert!(mistakes(&settings)[0].starts_with("dead_letter_suffix: expected 1 to 249"), "{:?}", mistakes(&settings));
+    settings.dead_letter_suffix = String::new();
+    assert!(mistakes(&settings)[0].contains("would come back for ever"));
+}
+
+#[test]
 fn no_secret_is_ever_shown() {
     let mut settings = settings();
     settings.security.protocol = "SASL_PLAINTEXT".into();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::agents::RetrySpec;
+use crate::agents::{HandlerFailure, RetrySpec};
 
 fn breaker() -> Breaker {
     Breaker::new(Backoff::after(

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 use crate::{
-    agents::{HandlerError, Handling},
+    agents::{HandlerCall, HandlerError, Handling},
     event::{Event, EventType},
     handlers::{HandlerOptions, Handlers, Registration},
     kafka::testing::give_up,
@@ -25,9 +25,9 @@ fn handler(
     answer: impl Fn(Arc<Event>) -> Handling + Send + Sync + 'static,
 ) -> Registration {
     let calls = Arc::clone(calls);
-    let function = Arc::new(move |event: Arc<Event>| {
-        calls.lock().unwrap().push(event.id().to_owned());
-        answer(event)
+    let function = Arc::new(move |call: HandlerCall| {
+        calls.lock().unwrap().push(call.event.id().to_owned());
+        answer(call.event)
     });
     Registration { name: name.to_owned(), event_type: EventType::Completed, function, options }
 }
@@ -147,6 +147,43 @@ async fn a_handler_whose_dependency_is_down_dead_letters_nothing_of_a_backlog() 
     is_down.store(false, Ordering::SeqCst);
     fixture.until("all are delivered", |fixture| fixture.count(Outcome::Delivered) == 100).await;
     assert_eq!(fixture.count(Outcome::DeadLettered), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_dead_letter_topic_a_function_has_the_event_before_its_delivery_ends() {
+    let (calls, letters) = (Calls::default(), Arc::new(Mutex::new(Vec::new())));
+    let (logged, until_logged) = tokio::sync::watch::channel(false);
+    let seen = Arc::clone(&letters);
+    let function: Arc<DeadLetterFunction> = Arc::new(move |letter| {
+        seen.lock().unwrap().push((letter.reason, letter.error, letter.value));
+        let mut until_logged = until_logged.clone();
+        Box::pin(async move { drop(until_logged.wait_for(|logged| *logged).await) })
+    });
+    let lacks = |event: Arc<Event>| match event.id() {
+        "good" => done(),
+        "bad" => error(HandlerError::MissingField("payload.order_id".to_owned())),
+        _ => error(HandlerError::InvalidValue("payload.total".to_owned())),
+    };
+    let plan = Arc::new(Handlers::new(vec![handler("store", options(), &calls, lacks)]).unwrap()).beside(None).unwrap();
+    let sink = Some(DeadLetterSink::Function(function));
+    let folder = tempfile::tempdir().unwrap();
+    let mut fixture = PipelineFixture::start_sending(folder, plan, (None, "parked"), |_, _| None, sink);
+    for id in ["bad", "worse", "good"] {
+        fixture.publish(id, id);
+    }
+    fixture.until("the function has two", |_| letters.lock().unwrap().len() == 2).await;
+    fixture.until("the other is delivered", |fixture| fixture.count(Outcome::Delivered) == 1).await;
+    assert_eq!(fixture.open_offsets(), 2, "nobody has logged them yet");
+    logged.send_replace(true);
+    fixture.until("all have their outcome", |fixture| fixture.open_offsets() == 0).await;
+    assert_eq!(fixture.count(Outcome::DeadLettered), 2);
+    assert_eq!(fixture.ledger.get("bad").unwrap().unwrap().state(), crate::dedup::RecordState::Dead);
+    let letters = letters.lock().unwrap();
+    let mut reasons: Vec<_> = letters.iter().map(|(reason, error, _)| (*reason, error.as_str())).collect();
+    reasons.sort_unstable();
+    assert_eq!(reasons, [("invalid_value", "payload.total"), ("missing_field", "payload.order_id")]);
+    assert!(letters.iter().all(|(.., value)| value.as_ref().is_some_and(|value| value.starts_with(b"{"))));
+    assert!(reasons.iter().all(|(reason, _)| crate::event::Poison::KINDS.contains(reason)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

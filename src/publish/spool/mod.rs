@@ -36,3 +36,13 @@ pub use settings::{ChosenFolder, DEFAULT_MAX_BYTES, FOLDER_VARIABLE, SpoolSettin
 pub use stats::{SpoolStats, Waiting};
 pub(super) use store::MAX_TOGETHER;
 pub use store::Spool;
+
+/// The folder of this name below the state of the user, or why there is none that can be used.
+#[cfg(feature = "consume")]
+pub(crate) fn state_folder(
+    env: &dyn Fn(&str) -> Option<String>,
+    below: &str,
+) -> Result<std::path::PathBuf, Vec<String>> {
+    let (folder, obstacles) = settings::below_state(env, below, &folder::obstacle);
+    folder.ok_or(obstacles)
+}

@@ -56,22 +56,8 @@ pub(super) fn choose(
         let is_on = !folder.is_empty() && !folder.eq_ignore_ascii_case("off");
         return is_on.then(|| ChosenFolder { folder: folder.into(), warning: None });
     }
-    let absolute = |name| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    // Users without a home have one of these.
-    let home = absolute("HOME").filter(|home| home != Path::new("/") && home != Path::new("/nonexistent"));
-    let states = [("XDG_STATE_HOME", absolute("XDG_STATE_HOME")), ("HOME", home.map(|home| home.join(".local/state")))];
-    let mut obstacles = Vec::new();
-    let mut usable = states.into_iter().filter_map(|(name, state)| {
-        let folder = state?.join("workflow-events/spool");
-        match obstacle(&folder) {
-            Some(why) => {
-                obstacles.push(format!("below {name} ({why})"));
-                None
-            }
-            None => Some(folder),
-        }
-    });
-    let folder = usable.next().unwrap_or_else(folder::temporary);
+    let (usable, obstacles) = below_state(env, "workflow-events/spool", obstacle);
+    let folder = usable.unwrap_or_else(folder::temporary);
     let warning = (!obstacles.is_empty()).then(|| {
         format!(
             "the spool cannot be {}: it is {}; set {FOLDER_VARIABLE} to a folder that lasts",
@@ -80,4 +66,28 @@ pub(super) fn choose(
         )
     });
     Some(ChosenFolder { folder, warning })
+}
+
+/// The folder of this name below the state of the user, and why a place that comes first cannot be used.
+pub(super) fn below_state(
+    env: &dyn Fn(&str) -> Option<String>,
+    below: &str,
+    obstacle: &dyn Fn(&Path) -> Option<String>,
+) -> (Option<PathBuf>, Vec<String>) {
+    let absolute = |name| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    // Users without a home have one of these.
+    let home = absolute("HOME").filter(|home| home != Path::new("/") && home != Path::new("/nonexistent"));
+    let states = [("XDG_STATE_HOME", absolute("XDG_STATE_HOME")), ("HOME", home.map(|home| home.join(".local/state")))];
+    let mut obstacles = Vec::new();
+    let mut usable = states.into_iter().filter_map(|(name, state)| {
+        let folder = state?.join(below);
+        match obstacle(&folder) {
+            Some(why) => {
+                obstacles.push(format!("below {name} ({why})"));
+                None
+            }
+            None => Some(folder),
+        }
+    });
+    (usable.next(), obstacles)
 }

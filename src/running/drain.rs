@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
-use super::error::BridgeError;
+use super::error::PartError;
 use crate::{
     dedup::Ledger,
     kafka::{ConsumerHandle, LedgerAppender},
@@ -26,14 +26,14 @@ pub(super) async fn drain(
     ledger: &Ledger,
     appender: Option<LedgerAppender>,
     consumer: ConsumerHandle,
-) -> Result<(), BridgeError> {
+) -> Result<(), PartError> {
     let timeout_ms = u64::try_from(drain_timeout.as_millis()).unwrap_or(u64::MAX);
     info!(timeout_ms, "stopping: waiting for the attempts under way");
     let until = Instant::now() + drain_timeout;
     let attempts_until = until - drain_timeout / CLOSING_SHARE;
     consumer.stop_fetching();
     let finished = if let Ok(ended) = timeout_at(attempts_until, pipeline.ended()).await {
-        ended.map_err(BridgeError::from)
+        ended.map_err(PartError::from)
     } else {
         warn!(
             "attempts are still under way at the end of the drain: the next start looks for their LangGraph runs, \
@@ -79,10 +79,10 @@ pub(super) async fn close_after_error(consumer: ConsumerHandle) {
     }
 }
 
-async fn close(consumer: ConsumerHandle, timeout: Duration) -> Result<(), BridgeError> {
+async fn close(consumer: ConsumerHandle, timeout: Duration) -> Result<(), PartError> {
     let closed = tokio::task::spawn_blocking(move || consumer.close(timeout)).await;
     match closed {
         Ok(closed) => Ok(closed?),
-        Err(error) => Err(BridgeError::Defect(format!("closing the consumer: {error}"))),
+        Err(error) => Err(PartError::Defect(format!("closing the consumer: {error}"))),
     }
 }
