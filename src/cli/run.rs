@@ -39,7 +39,7 @@ impl Run {
                 return fail(Exit::Config, &error);
             }
         };
-        logging::install(config.log_format, "info");
+        let log = logging::install_for_service(config.log_format, "info");
         let runtime = match Runtime::new() {
             Ok(runtime) => runtime,
             Err(error) => return fail(Exit::Unavailable, &format_args!("cannot start threads: {error}")),
@@ -64,6 +64,8 @@ impl Run {
         });
         // Attempts that outlive the drain end with the process.
         runtime.shutdown_background();
+        // The last word is the error.
+        drop(log);
         match result {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(error.exit(), &error),

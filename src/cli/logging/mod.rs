@@ -1,22 +1,38 @@
 //! Log lines on stderr, as text or JSON, filtered by `RUST_LOG`.
 //!
 //! A closed stderr, or one on a full disk, loses lines but stops nothing; the default of tracing-subscriber would panic. A pipe
-//! that nobody reads blocks whoever logs.
+//! that nobody reads blocks whoever logs: a command at once, a service when more than `lines` keeps is not read.
 
 mod json;
+mod lines;
 
 use std::{
     env,
     io::{self, IsTerminal as _},
 };
 
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{EnvFilter, fmt, fmt::MakeWriter};
 
 use super::output;
 use crate::config::LogFormat;
+pub(super) use lines::Log;
 
-/// Installs the logger of the process; a second call changes nothing.
+/// Installs the logger of a command; a second call changes nothing.
 pub(super) fn install(format: LogFormat, default: &str) {
+    install_with(format, default, io::stderr);
+}
+
+/// Installs the logger of a service, whose lines are written by a thread until the result is dropped.
+pub(super) fn install_for_service(format: LogFormat, default: &str) -> Log {
+    let (log, writer) = Log::start();
+    install_with(format, default, writer);
+    log
+}
+
+fn install_with<W>(format: LogFormat, default: &str, writer: W)
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
     let wanted = env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
     let filter = EnvFilter::try_new(if wanted.trim().is_empty() { default } else { &wanted }).unwrap_or_else(|error| {
         output::note(format_args!(
@@ -25,7 +41,7 @@ pub(super) fn install(format: LogFormat, default: &str) {
         ));
         EnvFilter::new(default)
     });
-    let builder = fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
+    let builder = fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
     // It fails only if there is a logger already.
     let _ = match format {
         LogFormat::Text => builder.with_ansi(is_coloured(&|name| env::var(name).ok())).try_init(),
