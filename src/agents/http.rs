@@ -6,16 +6,16 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderName};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue};
 
 use super::{
     AgentSpec, Answer, Class, Clock, Delivery, Failure, FailureKind, HttpSpec, Observation, Request, classify,
     delivery::request_body,
     failure::{clean, excerpt},
     gate::Gate,
-    headers::Headers,
+    headers::{CommonHeaders, Headers},
     sign::signature,
-    wire::{self, Call, Client, Read},
+    wire::{self, Call, Client, Read, Target},
 };
 
 /// The endpoint, connected.
@@ -24,12 +24,15 @@ pub(super) struct Http {
     client: Client,
     clock: Arc<dyn Clock>,
     spec: HttpSpec,
+    to: Arc<Target>,
+    headers: CommonHeaders<HttpSpec>,
     classify: BTreeMap<u16, Class>,
 }
 
 impl Http {
     pub(super) fn new(client: Client, clock: Arc<dyn Clock>, agent: &AgentSpec, spec: &HttpSpec) -> Self {
-        Self { client, clock, spec: spec.clone(), classify: agent.classify.clone() }
+        let (to, headers) = (Target::new(spec.url.clone()), CommonHeaders::new(spec, common));
+        Self { client, clock, spec: spec.clone(), to, headers, classify: agent.classify.clone() }
     }
 
     pub(super) async fn attempt(&self, delivery: &Delivery) -> Answer {
@@ -42,40 +45,35 @@ impl Http {
         let gate = Gate::new(Arc::clone(&self.clock), None);
         let call = Call {
             method: self.spec.method.clone(),
-            url: self.spec.url.clone(),
+            to: Arc::clone(&self.to),
             headers: headers.map,
             body: Some((body, gate)),
             read: Read::OnRefusal,
         };
-        let (observation, status, retry_after, text) = match wire::send(&self.client, call).await {
-            Ok(reply) => {
-                let text = format!("{} {}: {}", reply.asked, reply.answered(), excerpt(&reply.body));
-                (Observation::Status(reply.status), Some(reply.status), reply.retry_after, text)
-            }
-            Err(lost) => (lost.observation, None, None, format!("{} was not answered: {}", lost.asked, lost.text)),
+        let reply = wire::send(&self.client, call).await;
+        let (observation, status, retry_after) = match &reply {
+            Ok(reply) => (Observation::Status(reply.status), Some(reply.status), reply.retry_after),
+            Err(lost) => (lost.observation, None, None),
         };
         let class = classify(Request::Http, observation, &self.classify);
         if class == Class::Accepted {
             return Answer::Accepted { run_id: None, found: false, status };
         }
+        let text = match reply {
+            Ok(reply) => format!("{} {}: {}", reply.asked, reply.answered(), excerpt(&reply.body)),
+            Err(lost) => format!("{} was not answered: {}", lost.asked, lost.text),
+        };
         let reason = clean(&text, &secrets);
         Answer::Failed(Failure { class, status, retry_after, kind: FailureKind::Observed(observation), reason })
     }
 
     fn headers(&self, delivery: &Delivery, body: &[u8], now: i64) -> Result<Headers, String> {
-        let mut headers = Headers::default();
-        headers.add_all(&self.spec.headers).map_err(|error| error.to_string())?;
-        if let Some(auth) = &self.spec.auth {
-            headers.authorize(auth).map_err(|error| error.to_string())?;
-        }
-        headers.set_default(CONTENT_TYPE, "application/json");
-        headers.set_default(ACCEPT, "*/*");
-        headers.set_default(ACCEPT_ENCODING, "identity");
-        headers.hide_query(&self.spec.url);
+        let mut headers = self.headers.get(&self.spec)?;
         let id = delivery.id.to_string();
-        headers.set("idempotency-key", &id);
-        headers.set("webhook-id", &id);
-        headers.set_default(HeaderName::from_static("x-request-id"), &id);
+        let value = HeaderValue::from_str(&id).map_err(|error| error.to_string())?;
+        headers.map.insert("idempotency-key", value.clone());
+        headers.map.insert("webhook-id", value.clone());
+        headers.map.entry("x-request-id").or_insert(value);
         for (name, value) in delivery.trace.headers() {
             headers.set(name, value);
         }
@@ -88,6 +86,20 @@ impl Http {
         }
         Ok(headers)
     }
+}
+
+/// The headers of every request to the endpoint.
+fn common(spec: &HttpSpec) -> Result<Headers, String> {
+    let mut headers = Headers::default();
+    headers.add_all(&spec.headers).map_err(|error| error.to_string())?;
+    if let Some(auth) = &spec.auth {
+        headers.authorize(auth).map_err(|error| error.to_string())?;
+    }
+    headers.set_default(CONTENT_TYPE, "application/json");
+    headers.set_default(ACCEPT, "*/*");
+    headers.set_default(ACCEPT_ENCODING, "identity");
+    headers.hide_query(&spec.url);
+    Ok(headers)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::{
     failure::{causes, clean, excerpt},
     gate::Gate,
     langgraph,
-    wire::{self, Call, Client, Read, Reply, TEXT_LIMIT},
+    wire::{self, Call, Client, Read, Reply, TEXT_LIMIT, Target},
 };
 use crate::probe::Probed;
 
@@ -106,8 +106,8 @@ async fn ask(client: &Client, spec: &LangGraphSpec, mut headers: HeaderMap) -> R
         let search = json!({"graph_id": spec.assistant, "limit": 1}).to_string();
         (Method::POST, Some((search.into(), Gate::new(Arc::new(SystemClock), None))))
     };
-    let url = langgraph::url(&spec.url, path);
-    wire::send(client, Call { method, url, headers, body, read: Read::Whole(TEXT_LIMIT) }).await
+    let to = Target::new(langgraph::url(&spec.url, path));
+    wire::send(client, Call { method, to, headers, body, read: Read::Whole(TEXT_LIMIT) }).await
 }
 
 fn judge(target: &str, spec: &LangGraphSpec, reply: &Reply, clean: impl Fn(&str) -> String) -> Probed {

@@ -5,7 +5,7 @@
 //! nothing that it reports holds the query of a URL or a secret. It does not know what an answer means.
 
 use std::{
-    fmt::Write as _,
+    fmt::{self, Write as _},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -50,13 +50,46 @@ pub(super) enum Read {
     OnRefusal,
 }
 
+/// Where a request goes, made once for all that go there.
+#[derive(Debug)]
+pub(super) struct Target {
+    url: Url,
+    /// The same for the client, or why it cannot be sent.
+    uri: Result<Uri, String>,
+}
+
+impl Target {
+    pub(super) fn new(url: Url) -> Arc<Self> {
+        let uri = url.as_str().parse::<Uri>().map_err(|error| format!("the URL cannot be sent: {error}"));
+        Arc::new(Self { url, uri })
+    }
+}
+
 /// A request.
 pub(super) struct Call {
     pub method: Method,
-    pub url: Url,
+    pub to: Arc<Target>,
     pub headers: HeaderMap,
     pub body: Option<(Bytes, Arc<Gate>)>,
     pub read: Read,
+}
+
+/// A request, for a log: the method and the address.
+pub(super) struct Asked {
+    method: Method,
+    to: Arc<Target>,
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, address(&self.to.url))
+    }
+}
+
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// An answer.
@@ -64,8 +97,7 @@ pub(super) struct Call {
 pub(super) struct Reply {
     pub status: u16,
     pub retry_after: Option<Duration>,
-    /// The request, for a log: the method and the address.
-    pub asked: String,
+    pub asked: Asked,
     /// The target of a redirect, without credentials and query.
     pub location: Option<String>,
     /// What was read of the body: it may be cut off at the limit.
@@ -94,8 +126,7 @@ impl Reply {
 pub(super) struct NoAnswer {
     /// [`Observation::Connect`], [`Observation::Timeout`] or [`Observation::Io`].
     pub observation: Observation,
-    /// The request, for a log: the method and the address.
-    pub asked: String,
+    pub asked: Asked,
     /// The client's error.
     pub text: String,
 }
@@ -115,9 +146,10 @@ pub(super) fn client(spec: &AgentSpec) -> Result<Client, native_tls::Error> {
 /// Sends the request and reads the response as far as `call.read` says.
 pub(super) async fn send(client: &Client, call: Call) -> Result<Reply, NoAnswer> {
     let deadline = Instant::now() + client.timeout;
-    let asked = format!("{} {}", call.method, address(&call.url));
     let gate = call.body.as_ref().map(|(_, gate)| Arc::clone(gate));
-    let mut request = match request(&call) {
+    let read_body = call.read;
+    let asked = Asked { method: call.method.clone(), to: Arc::clone(&call.to) };
+    let mut request = match request(call) {
         Ok(request) => request,
         // Nothing was sent, and nothing will be.
         Err(text) => return Err(NoAnswer { observation: Observation::Connect, asked, text }),
@@ -139,15 +171,15 @@ pub(super) async fn send(client: &Client, call: Call) -> Result<Reply, NoAnswer>
         line.close();
     }
     let status = response.status();
-    let now = jiff::Timestamp::now();
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-    let retry_after = header(RETRY_AFTER).and_then(|value| retry_after(value, now));
+    let retry_after = header(RETRY_AFTER).and_then(|value| retry_after(value, jiff::Timestamp::now()));
     let redirects = status.is_redirection();
-    let location = header(LOCATION).filter(|_| redirects).and_then(|to| call.url.join(to).ok()).map(|to| address(&to));
+    let location =
+        header(LOCATION).filter(|_| redirects).and_then(|to| asked.to.url.join(to).ok()).map(|to| address(&to));
     let coding = header(CONTENT_ENCODING).filter(|coding| !coding.eq_ignore_ascii_case("identity"));
     let coding = coding.map(|coding| format!("[a body in the coding {coding}, not shown]"));
     let mut body = BytesMut::new();
-    match call.read {
+    match read_body {
         Read::Whole(limit) => read(response, &mut body, limit, deadline).await,
         Read::OnRefusal if status.is_success() => {
             // The status is the answer: the body need not be complete.
@@ -161,7 +193,7 @@ pub(super) async fn send(client: &Client, call: Call) -> Result<Reply, NoAnswer>
 
 /// The client has no response. If the server wrote a whole status line, it has answered all the same.
 fn no_response(
-    asked: String,
+    asked: Asked,
     text: String,
     timed_out: bool,
     unsent: bool,
@@ -186,21 +218,20 @@ fn status_line(connection: &CaptureConnection) -> Option<StatusLine> {
     extras.remove()
 }
 
-fn request(call: &Call) -> Result<Request<GatedBody>, String> {
-    let uri: Uri = call.url.as_str().parse().map_err(|error| format!("the URL cannot be sent: {error}"))?;
+fn request(call: Call) -> Result<Request<GatedBody>, String> {
     let mut body = GatedBody::default();
     let mut request = Request::new(());
-    *request.method_mut() = call.method.clone();
-    *request.uri_mut() = uri;
-    *request.headers_mut() = call.headers.clone();
+    *request.uri_mut() = call.to.uri.clone()?;
+    *request.method_mut() = call.method;
+    *request.headers_mut() = call.headers;
     request.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static(USER_AGENT_VALUE));
-    if let Some((bytes, gate)) = &call.body {
+    if let Some((bytes, gate)) = call.body {
         request.headers_mut().insert(CONTENT_LENGTH, bytes.len().into());
         if bytes.is_empty() {
             // The client does not poll an empty body.
             gate.pass().map_err(|closed| closed.to_string())?;
         } else {
-            body.0 = Some((bytes.clone(), Arc::clone(gate)));
+            body.0 = Some((bytes, gate));
         }
     }
     Ok(request.map(|()| body))

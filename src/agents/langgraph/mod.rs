@@ -18,7 +18,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{AgentSpec, Answer, Clock, Delivery, Failure, LangGraphSpec, Observation, gate::Gate, wire::Client};
+use super::{
+    AgentSpec, Answer, Clock, Delivery, Failure, LangGraphSpec, Observation, gate::Gate, headers::CommonHeaders,
+    wire::Client,
+};
 pub(super) use api::url;
 use claim::{Claim, ClaimStep, FailReason, Observed, Timing};
 pub(super) use server::authorized;
@@ -56,8 +59,9 @@ impl DeliveryState {
 impl LangGraph {
     pub(super) fn new(client: Client, clock: Arc<dyn Clock>, agent: &AgentSpec, spec: &LangGraphSpec) -> Self {
         let timing = Timing::new(agent.timeout, spec.max_request_lifetime);
-        let (spec, classify) = (spec.clone(), agent.classify.clone());
-        Self { server: Server { client, clock, spec, classify, traits: ServerTraits::default() }, timing }
+        let (spec, classify, traits) = (spec.clone(), agent.classify.clone(), ServerTraits::default());
+        let headers = CommonHeaders::new(&spec, authorized);
+        Self { server: Server { client, clock, spec, headers, classify, traits }, timing }
     }
 
     pub(super) fn new_delivery(&self) -> DeliveryState {

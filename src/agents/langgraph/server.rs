@@ -23,8 +23,8 @@ use crate::{
         Class, Clock, Delivery, Failure, FailureKind, LangGraphSpec, Observation, Request, classify,
         failure::clean,
         gate::Gate,
-        headers::Headers,
-        wire::{self, Call, Client, NoAnswer, Read, Reply},
+        headers::{CommonHeaders, Headers},
+        wire::{self, Call, Client, NoAnswer, Read, Reply, Target},
     },
     sync::Mutex,
 };
@@ -35,6 +35,7 @@ pub(super) struct Server {
     pub(super) client: Client,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) spec: LangGraphSpec,
+    pub(super) headers: CommonHeaders<LangGraphSpec>,
     pub(super) classify: BTreeMap<u16, Class>,
     pub(super) traits: ServerTraits,
 }
@@ -74,7 +75,7 @@ pub(super) struct Requests<'a> {
 
 impl<'a> Requests<'a> {
     pub(super) fn new(server: &'a Server, delivery: &'a Delivery) -> Result<Self, Failure> {
-        Ok(Self { server, delivery, headers: headers(&server.spec, delivery)? })
+        Ok(Self { server, delivery, headers: headers(server, delivery)? })
     }
 
     /// Sends a request to a path below the server's URL: POST if there is a body.
@@ -101,7 +102,8 @@ impl<'a> Requests<'a> {
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
         }
         let body = body.map(|(value, gate)| (value.to_string().into(), gate));
-        wire::send(&self.server.client, Call { method, url, headers, body, read: Read::Whole(limit) }).await
+        wire::send(&self.server.client, Call { method, to: Target::new(url), headers, body, read: Read::Whole(limit) })
+            .await
     }
 
     /// A text of the server without the secrets of the request.
@@ -153,8 +155,9 @@ impl<'a> Requests<'a> {
     }
 }
 
-fn headers(spec: &LangGraphSpec, delivery: &Delivery) -> Result<Headers, Failure> {
-    let mut headers = authorized(spec).map_err(|error| Failure::of_agent(Observation::Secret, &error))?;
+fn headers(server: &Server, delivery: &Delivery) -> Result<Headers, Failure> {
+    let headers = server.headers.get(&server.spec);
+    let mut headers = headers.map_err(|error| Failure::of_agent(Observation::Secret, &error))?;
     // The server's own log shows it as the request's id.
     headers.set_default(HeaderName::from_static("x-request-id"), &delivery.id.to_string());
     Ok(headers)
