@@ -15,6 +15,9 @@ use super::{
 /// What is read of the ledger topic makes no record larger than this, so that each can be appended to it and read again.
 const MAX_RECORD_BYTES: usize = 256 << 10;
 
+/// So few records are merged by one thread: to start another takes as long.
+const FEW: usize = 64;
+
 /// How far a partition of the ledger topic was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LedgerPosition {
@@ -80,9 +83,16 @@ impl Ledger {
             }
             is_same
         });
+        let summary = if entries.len() <= FEW { self.merge_sorted(&entries) } else { self.merge_by_two(&entries) }?;
+        let key = position_key(partition);
+        self.store().attempt("write a position", |store| store.insert(&key, &position.encode()))?;
+        Ok(summary)
+    }
+
+    /// Two threads, because the store takes writes at the same time and is what takes the time.
+    fn merge_by_two(&self, entries: &[(String, Record)]) -> Result<MergeSummary, LedgerError> {
         let (first, second) = entries.split_at(entries.len() / 2);
-        // Two threads, because the store takes writes at the same time and is what takes the time.
-        let summary = thread::scope(|scope| -> Result<_, LedgerError> {
+        thread::scope(|scope| {
             let other = thread::Builder::new().name("ledger-merge".into());
             let Ok(other) = other.spawn_scoped(scope, || self.merge_sorted(second)) else {
                 return Ok(self.merge_sorted(first)?.and(self.merge_sorted(second)?));
@@ -90,10 +100,7 @@ impl Ledger {
             let own = self.merge_sorted(first);
             let other = other.join().unwrap_or_else(|defect| panic::resume_unwind(defect));
             Ok(own?.and(other?))
-        })?;
-        let key = position_key(partition);
-        self.store().attempt("write a position", |store| store.insert(&key, &position.encode()))?;
-        Ok(summary)
+        })
     }
 
     fn merge_sorted(&self, entries: &[(String, Record)]) -> Result<MergeSummary, LedgerError> {

@@ -38,6 +38,23 @@ fn a_batch_adds_and_merges_and_keeps_its_position() {
     assert_eq!((ledger.position(3), ledger.position(4)), (Some(POSITION), None));
 }
 
+#[test]
+fn a_batch_of_any_size_is_merged_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let mut known = 0;
+    for count in [0, 1, 63, 64, 65, 200] {
+        let ids: Vec<String> = (0..count).map(|n| format!("{n:03}")).collect();
+        let batch = ids.iter().map(|id| (id.clone(), record(&[Delivered]))).collect();
+        let summary = ledger.merge_batch(0, batch, POSITION).unwrap();
+        let added = count - known;
+        assert_eq!(summary, MergeSummary { added, unchanged: known, ..MergeSummary::default() }, "{count} records");
+        assert!(ids.iter().all(|id| ledger.get(id).unwrap().is_some()), "{count} records");
+        known = count;
+    }
+    assert_eq!(ledger.len(), 200);
+}
+
 /// Each is small enough to be read from the topic; their sum would not be.
 #[test]
 fn records_that_add_up_to_a_large_one_are_not_merged() {

@@ -78,6 +78,7 @@ struct Shared {
 struct Context {
     reporting: ReportingContext,
     pending: Arc<Pending>,
+    appends: metrics::Counter,
 }
 
 impl LedgerAppender {
@@ -320,7 +321,7 @@ impl ProducerContext for Context {
             self.pending.refused(refused, Some(&error).filter(|_| !is_purged));
             return;
         }
-        metrics::counter!(telemetry::LEDGER_APPENDS).increment(1);
+        self.appends.increment(1);
         self.pending.acknowledged(sent.partition, sent.bytes);
         sent.append.acknowledge();
     }
@@ -337,7 +338,11 @@ fn producer(
     reporter: &Arc<Reporter>,
     pending: &Arc<Pending>,
 ) -> Result<BaseProducer<Context>, KafkaError> {
-    let context = Context { reporting: ReportingContext(Arc::clone(reporter)), pending: Arc::clone(pending) };
+    let context = Context {
+        reporting: ReportingContext(Arc::clone(reporter)),
+        pending: Arc::clone(pending),
+        appends: metrics::counter!(telemetry::LEDGER_APPENDS),
+    };
     BaseProducer::from_config_and_context(&client::ledger_producer(settings), context)
         .map_err(|error| KafkaError::Client { role: "ledger topic producer", reason: connection::reason(&error) })
 }

@@ -69,6 +69,8 @@ struct Open {
 struct State {
     open: BTreeMap<i32, Open>,
     bytes: u64,
+    /// Threads in [`Pending::wait`]. To wake nobody costs a call of the system, for each record.
+    waiters: usize,
     waiting_since: Option<Instant>,
     refused: VecDeque<Refused>,
     failure: Option<Failure>,
@@ -121,12 +123,14 @@ impl Pending {
         state.bytes -= bytes;
         state.error = None;
         state.waiting_since = (!state.open.is_empty()).then(Instant::now);
-        let room = state.bytes < ROOM;
+        let (room, waiters) = (state.bytes < ROOM, state.waiters);
         drop(state);
         if room {
             self.room.send_if_modified(|room| !std::mem::replace(room, true));
         }
-        self.changed.notify_all();
+        if waiters > 0 {
+            self.changed.notify_all();
+        }
     }
 
     /// Keeps a record to be sent again; without an error it was not refused, but found no place or was taken back.
@@ -164,8 +168,10 @@ impl Pending {
 
     pub(super) fn wait(&self, partitions: Option<&[i32]>, deadline: Instant) -> Result<(), u64> {
         let left = deadline.saturating_duration_since(Instant::now());
-        let state =
-            self.changed.wait_timeout_while(self.state.lock(), left, |state| state.unacknowledged(partitions) > 0);
+        let mut state = self.state.lock();
+        state.waiters += 1;
+        let mut state = self.changed.wait_timeout_while(state, left, |state| state.unacknowledged(partitions) > 0);
+        state.waiters -= 1;
         match state.unacknowledged(partitions) {
             0 => Ok(()),
             open => Err(open),
@@ -217,7 +223,38 @@ fn advice_on(code: Option<Code>, text: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
+
+    #[test]
+    fn who_waits_for_the_records_of_a_partition_is_woken_by_the_last_of_them() {
+        const PATIENCE: Duration = Duration::from_secs(30);
+        let pending = Pending::default();
+        for partition in [1, 1, 2] {
+            pending.open(partition, 10);
+        }
+        assert_eq!(pending.wait(None, Instant::now()), Err(3));
+        thread::scope(|scope| {
+            let waiting = [Some(&[1][..]), None].map(|partitions| {
+                let pending = &pending;
+                scope.spawn(move || pending.wait(partitions, Instant::now() + 2 * PATIENCE))
+            });
+            let began = Instant::now();
+            while pending.state.lock().waiters < 2 {
+                assert!(began.elapsed() < PATIENCE, "{} wait", pending.state.lock().waiters);
+                thread::yield_now();
+            }
+            for partition in [1, 1, 2] {
+                pending.acknowledged(partition, 10);
+            }
+            for waiting in waiting {
+                assert_eq!(waiting.join().unwrap(), Ok(()));
+            }
+            assert!(began.elapsed() < PATIENCE, "nobody was woken");
+        });
+        assert_eq!(pending.state.lock().waiters, 0);
+    }
 
     #[test]
     fn the_partition_without_an_answer_for_longest_is_named_until_nothing_waits() {
