@@ -47,7 +47,8 @@ UNIT_THREADS := $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 2))))
 SERVER_THREADS := $(shell echo $$((3 * $$(nproc 2>/dev/null || echo 2) / 2)))
 
 .PHONY: help demo kafka agent check test test-unit test-kafka test-langgraph test-python test-airflow test-dagster test-aegra test-langgraph-js \
-  faults fuzz parking soak replicas lost-disk lint clippy doc figures bench measure-restarts measure-reloads bench-publish wheel doctor test-setup kafka-jars \
+  faults fuzz parking soak replicas lost-disk lint clippy doc figures counts counts-update bench bench-publish \
+  measure-restarts measure-reloads wheel doctor test-setup kafka-jars \
   langgraph-venv aegra-venv python-venv python-tools airflow-venvs dagster-venv bridge
 
 help: ## Show this
@@ -225,8 +226,18 @@ fuzz: ## Hostile input for SECONDS= (20) per target: events, patterns, routing f
 	RUSTC_WORKSPACE_WRAPPER=$$PWD/tests/fuzz/rustc cargo build --locked --package workflow-bridge-fuzz --features libfuzzer
 	tests/fuzz/run $(SECONDS) $(FUZZ_TARGETS)
 
+# With the build of the tests, so that nothing is compiled but the program that counts. It takes more instructions than a release, and
+# what takes more in a release takes more here.
+counts: ## How many instructions reading, matching and delivering an event take, beside their budgets; needs valgrind
+	@tests/doctor build callgrind
+	cargo test --locked --bench counts
+
+counts-update: ## Write what `make counts` finds as the new budgets
+	@tests/doctor build callgrind
+	cargo test --locked --bench counts -- --update
+
 bench: test-setup ## The figures, in the release profile
-	cargo bench --locked
+	cargo bench --locked --bench bridge
 
 measure-restarts: kafka-jars ## How long nothing is delivered after a crash, a stop or the loss of the broker; needs Java 17 and Maven
 	MEASURE_RESTARTS=1 cargo test --locked --test it restart:: -- --nocapture
@@ -257,7 +268,7 @@ wheel: python-tools ## The Python package, in the release profile, and its alias
 	$$tools/hatchling build -t wheel -d ../../target/wheels
 
 doctor: ## Say what is missing for all of this, and how to get it
-	@tests/doctor build python kafka pythons airflow aegra node
+	@tests/doctor build callgrind python kafka pythons airflow aegra node
 	echo "Nothing is missing."
 
 figures: ## Files, lines, circles, long functions, public items and tests per room

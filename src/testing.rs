@@ -7,6 +7,7 @@ pub mod fuzz;
 #[cfg(test)]
 pub(crate) mod json_schema;
 mod ledger_topic;
+pub mod work;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 

@@ -7,6 +7,7 @@
 //! it.
 
 mod acknowledged;
+mod alone;
 mod anchor;
 mod assignment;
 mod boot_clock;
@@ -43,6 +44,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use alone::PartitionAlone;
 pub(crate) use budget::BudgetSettings;
 pub(crate) use consume::{Consumer, ConsumerHandle, ConsumerStatus, ConsumerView, ReadProgress};
 pub(crate) use dead_letters::{DeadLetter, DeadLetters};
