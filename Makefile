@@ -47,7 +47,7 @@ UNIT_THREADS := $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 2))))
 SERVER_THREADS := $(shell echo $$((3 * $$(nproc 2>/dev/null || echo 2) / 2)))
 
 .PHONY: help demo kafka agent check test test-unit test-kafka test-langgraph test-python test-airflow test-dagster test-aegra test-langgraph-js \
-  faults fuzz parking soak replicas lost-disk lint clippy doc figures counts counts-update bench bench-publish \
+  faults fuzz parking soak replicas lost-disk lint clippy doc figures counts counts-update bench bench-parts bench-publish \
   measure-restarts measure-reloads wheel doctor test-setup kafka-jars \
   langgraph-venv aegra-venv python-venv python-tools airflow-venvs dagster-venv bridge
 
@@ -238,6 +238,10 @@ counts-update: ## Write what `make counts` finds as the new budgets
 
 bench: test-setup ## The figures, in the release profile
 	cargo bench --locked --bench bridge
+
+bench-parts: ## The time of single steps (decode, match, ledger, frontier, render), in the release profile
+	@tests/doctor build
+	cargo bench --locked --bench parts
 
 measure-restarts: kafka-jars ## How long nothing is delivered after a crash, a stop or the loss of the broker; needs Java 17 and Maven
 	MEASURE_RESTARTS=1 cargo test --locked --test it restart:: -- --nocapture
