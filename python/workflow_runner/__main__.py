@@ -33,6 +33,12 @@ class _Parser(argparse.ArgumentParser):
         raise _Usage(f"{self.format_usage()}{message}")
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text[:6]) < 65_536:
+        raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, found {text!r}")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m workflow_runner",
@@ -49,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--prepare-only", action="store_true", help="for whoever runs the services")
     start.add_argument("--dags-folder", metavar="FOLDER", help="Airflow's, when it is not the configured one")
     start.add_argument("--host", default="127.0.0.1", help="where the web interface listens (127.0.0.1)")
-    start.add_argument("--port", type=int, default=8080, help="its port (8080)")
+    start.add_argument("--port", type=_port, default=8080, help="its port (8080)")
     for command in (check, run, start):
         command.add_argument("--runner-config", required=True, metavar="FILE", help="runner.yaml")
     return parser

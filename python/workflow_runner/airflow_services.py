@@ -126,7 +126,7 @@ def _make_pools(pools: Dict[str, int], variables: Dict[str, str], stopping: Stop
 def _kept(before: Optional[Dict[str, str]], schedule: ScheduleConfig, now: str) -> Dict[str, str]:
     """Since when a schedule counts: the first time that it was seen with these times."""
     timing = f"{schedule.cron_fields} {schedule.timezone}" if schedule.cron else f"{schedule.interval_seconds} s"
-    if before is not None and before.get("timing") == timing and before.get("since"):
+    if isinstance(before, dict) and before.get("timing") == timing and before.get("since"):
         return {"timing": timing, "since": before["since"]}
     return {"timing": timing, "since": now}
 

@@ -33,9 +33,15 @@ def name_of(schedule: ScheduleConfig) -> str:
     return re.sub(r"[-.]", "_", schedule.name)
 
 
+def _step_of(name: str) -> str:
+    """The name of a job's one step: names of jobs and of steps are different for Dagster."""
+    return f"run_{name}"
+
+
 def check_names(config: RunnerConfig) -> None:
     """Raises RunnerConfigError when two schedules would have one name, or one that Dagster refuses."""
     taken: Dict[str, str] = {}
+    steps = {_step_of(name_of(schedule)): schedule.name for schedule in config.orchestrator.schedules}
     problems = []
     for schedule in config.orchestrator.schedules:
         name = name_of(schedule)
@@ -48,6 +54,11 @@ def check_names(config: RunnerConfig) -> None:
             problems.append(
                 f"{config.path}: schedule {schedule.name}: Dagster would call it {name_of(schedule)}, as it calls "
                 f"{first}: rename one of them"
+            )
+        elif name in steps:
+            problems.append(
+                f"{config.path}: schedule {schedule.name}: Dagster would take it for the step of {steps[name]}: rename "
+                "one of them"
             )
     if problems:
         raise RunnerConfigError(problems)
@@ -71,16 +82,20 @@ def create_dagster_definitions(config: RunnerConfig) -> Any:
             continue
         try:
             job = job_of(schedule)
+            definition = _job(config, schedule, job)
+            if schedule.interval_seconds is None:
+                schedules.append(_schedule(schedule, definition))
+            else:
+                sensors.append(_sensor(schedule, schedule.interval_seconds, definition))
         except RunnerConfigError as error:
-            log(logging.ERROR, "schedule_config_error", str(error), **about(schedule))
             jobs.append(_placeholder(schedule, error))
             continue
-        definition = _job(config, schedule, job)
+        except Exception as error:
+            # What Dagster refuses of one schedule is to hide no other.
+            message = f"schedule {schedule.name}: no job can be made: {type(error).__name__}: {error}"
+            jobs.append(_placeholder(schedule, RunnerConfigError([message])))
+            continue
         jobs.append(definition)
-        if schedule.interval_seconds is None:
-            schedules.append(_schedule(schedule, definition))
-        else:
-            sensors.append(_sensor(schedule, schedule.interval_seconds, definition))
         log(logging.DEBUG, "dag_created", "the job is made", **about(schedule, job))
     return dagster.Definitions(jobs=jobs, schedules=schedules, sensors=sensors)
 
@@ -122,6 +137,7 @@ def _placeholder(schedule: ScheduleConfig, error: RunnerConfigError) -> Any:
     import dagster
 
     message = str(error)
+    log(logging.ERROR, "schedule_config_error", message, **about(schedule))
 
     def run(context: Any) -> None:
         raise dagster.Failure(message, allow_retries=False)
@@ -138,7 +154,7 @@ def _one_step(schedule: ScheduleConfig, run: Callable[[Any], None], tags: Dict[s
     def compute(context) -> None:  # type: ignore[no-untyped-def]
         run(context)
 
-    step: Any = dagster.op(name=f"run_{name}", out=dagster.Out(dagster.Nothing))(compute)
+    step: Any = dagster.op(name=_step_of(name), out=dagster.Out(dagster.Nothing))(compute)
     graph = dagster.GraphDefinition(name=name, node_defs=[step])
     # One process for a run: what ends it ends the job.
     return graph.to_job(name=name, tags=tags, description=description, executor_def=dagster.in_process_executor)

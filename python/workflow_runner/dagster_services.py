@@ -86,7 +86,7 @@ def _check(path: str, limit: int, expected: str) -> None:
     with open(path, encoding="utf-8") as file:
         try:
             content: Any = yaml.safe_load(file)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise OrchestratorError(f"{path}: expected YAML: {error}") from None
     for name in ("concurrency", "runs", "tag_concurrency_limits"):
         content = content.get(name) if isinstance(content, dict) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class RunnerConfigError(ValueError):
@@ -15,6 +16,10 @@ class RunnerConfigError(ValueError):
         super().__init__("\n".join(problems))
         self.problems = list(problems)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """It may be raised in one process and reported in another."""
+        return type(self), (self.problems,)
+
 
 class JobFailed(RuntimeError):
     """A job has failed in its last attempt, or was ended.
@@ -25,6 +30,10 @@ class JobFailed(RuntimeError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """It is raised in one process, and an executor may report it in another."""
+        return type(self), (*self.args, self.exit_code)
 
 
 class OrchestratorError(RuntimeError):

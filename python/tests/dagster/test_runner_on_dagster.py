@@ -175,6 +175,9 @@ def test_prepare_keeps_a_dagster_yaml_and_says_what_it_lacks(tmp_path: Path) -> 
     assert done.returncode == 69
     assert "expected the limit of a tenant" in done.stderr and "applyLimitPerUniqueValue" in done.stderr
     assert settings.read_text() == "telemetry: {enabled: false}\n"
+    settings.write_bytes(b"telemetry: \xff\n")
+    done = start(config, environment(home))
+    assert done.returncode == 69 and "expected YAML" in done.stderr
     settings.write_text("telemetry: {enabled: false}\n" + written)
     assert start(config, environment(home)).returncode == 0
     without = {name: value for name, value in environment(home).items() if name != "DAGSTER_HOME"}
@@ -182,10 +185,17 @@ def test_prepare_keeps_a_dagster_yaml_and_says_what_it_lacks(tmp_path: Path) -> 
     assert done.returncode == 69 and "DAGSTER_HOME is no absolute path" in done.stderr
 
 
-def test_names_that_are_one_for_dagster_are_a_mistake(tmp_path: Path) -> None:
-    two = {name: ("acme", "true", {"interval_seconds": 5}) for name in ("a-b", "a.b")}
+@pytest.mark.parametrize(
+    ("names", "mistake"),
+    [
+        (("a-b", "a.b"), "schedule a.b: Dagster would call it a_b, as it calls a-b: rename one of them"),
+        (("a-b", "run_a_b"), "schedule run_a_b: Dagster would take it for the step of a-b: rename one of them"),
+    ],
+)
+def test_names_that_are_one_for_dagster_are_a_mistake(tmp_path: Path, names: Tuple[str, str], mistake: str) -> None:
+    two = {name: ("acme", "true", {"interval_seconds": 5}) for name in names}
     config = write_runner(tmp_path / "jobs", "dagster", two)
-    message = f"{config}: schedule a.b: Dagster would call it a_b, as it calls a-b: rename one of them\n"
+    message = f"{config}: {mistake}\n"
     done = start(config, environment(tmp_path / "home"))
     assert (done.returncode, done.stderr.splitlines()[-1] + "\n") == (78, message)
     checked = subprocess.run(
@@ -219,7 +229,7 @@ def test_without_dagster_it_is_69_and_says_how_to_install_it(tmp_path: Path) -> 
 
 
 FAILING = """
-import json, sys
+import dagster, json, sys
 from workflow_runner import RunnerConfig, create_dagster_definitions
 definitions = create_dagster_definitions(RunnerConfig.from_yaml(sys.argv[1]))
 found = {}
@@ -228,7 +238,43 @@ for job in definitions.get_repository_def().get_all_jobs():
     failures = [event.event_specific_data.error.message for event in result.all_events if event.is_step_failure]
     found[job.name] = [result.success, dict(job.tags), job.description, failures]
 print("FOUND " + json.dumps(found))
+
+def starts(schedule):
+    with dagster.build_schedule_context(dagster.DagsterInstance.get()) as context:
+        return len(schedule.evaluate_tick(context).run_requests)
+
+print("TIMES " + json.dumps({
+    each.name: [each.cron_schedule, each.execution_timezone, each.default_status.value, starts(each)]
+    for each in definitions.schedules
+}))
 """
+
+
+#: Dagster refuses a schedule that runner.yaml accepts.
+REFUSING = """
+import dagster
+made = dagster.ScheduleDefinition
+def schedule(**arguments):
+    if arguments["name"] == "refused_schedule":
+        raise dagster.DagsterInvalidDefinitionError("not this one")
+    return made(**arguments)
+dagster.ScheduleDefinition = schedule
+"""
+
+
+def test_what_dagster_refuses_of_one_schedule_hides_no_other(tmp_path: Path, spool: SpoolFolder) -> None:
+    schedules: Schedules = {name: ("acme", "true", {"cron": "@daily"}) for name in ("fine", "refused")}
+    config = write_runner(tmp_path / "jobs", "dagster", schedules)
+    env = environment(tmp_path, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    command = [str(PYTHON), "-c", REFUSING + FAILING, str(config)]
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    line = next((line for line in ran.stdout.splitlines() if line.startswith("FOUND ")), None)
+    assert line is not None, ran.stderr
+    found = json.loads(line[len("FOUND ") :])
+    assert (found["fine"][0], found["refused"][0]) == (True, False)
+    expected = "schedule refused: no job can be made: DagsterInvalidDefinitionError: not this one"
+    assert found["refused"][1:3] == [{"config-error": "true"}, expected]
+    assert [event["workflow_id"] for event in spool.events()] == ["fine"]
 
 
 #: Dagster cannot write a line of a job to its storage.
@@ -255,7 +301,7 @@ def test_lines_that_dagster_refuses_end_no_job(tmp_path: Path, spool: SpoolFolde
 def test_a_failure_and_a_wrong_file_fail_their_own_job_alone(tmp_path: Path, spool: SpoolFolder) -> None:
     schedules: Schedules = {
         "fine": ("acme", "true", {"cron": "@daily", "tags": {"tenant": "other", "team": "sales"}}),
-        "failing": ("acme", "echo it broke >&2; exit 9", {"cron": "@daily"}),
+        "failing": ("acme", "echo it broke >&2; exit 9", {"cron": "0 2 * * *", "timezone": "Europe/Berlin"}),
         "broken": ("acme", "true", {"cron": "@daily"}),
     }
     config = write_runner(tmp_path / "jobs", "dagster", schedules)
@@ -273,5 +319,10 @@ def test_a_failure_and_a_wrong_file_fail_their_own_job_alone(tmp_path: Path, spo
     assert "job failing failed with exit code 9: it broke" in found["failing"][3][0]
     assert found["broken"][0] is False and found["broken"][1]["config-error"] == "true"
     assert "`tenant_id` is missing" in found["broken"][2]
+    times = json.loads(next(line for line in ran.stdout.splitlines() if line.startswith("TIMES "))[len("TIMES ") :])
+    assert times == {
+        "fine_schedule": ["0 0 * * *", "UTC", "RUNNING", 1],
+        "failing_schedule": ["0 2 * * *", "Europe/Berlin", "RUNNING", 1],
+    }
     published = {event["workflow_id"]: event["event_type"] for event in spool.events()}
     assert published == {"fine": "WORKFLOW_COMPLETED", "failing": "WORKFLOW_FAILED"}

@@ -53,6 +53,7 @@ def test_check_reports_every_mistake_of_all_files(jobs: Any) -> None:
     [
         ([], 64, "the following arguments are required: COMMAND"),
         (["run", "--runner-config", "x"], 64, "the following arguments are required: --schedule"),
+        (["start", "orchestrated", "--runner-config", "x", "--port", "70000"], 64, "expected a port from 1 to 65535"),
         (["check", "--runner-config", "/no/such/runner.yaml"], 78, "/no/such/runner.yaml: the file cannot be read"),
     ],
 )

@@ -1,5 +1,6 @@
 """The Python names of runner.yaml and of the retry policy. src/runner/tests.rs has the rules of the files."""
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,15 @@ from typing import Any, Dict
 
 import pytest
 import workflow_runner
-from workflow_runner import JobConfig, RetryConfig, RetryPolicy, RunnerConfig, RunnerConfigError
+from workflow_runner import (
+    JobConfig,
+    JobFailed,
+    RetryConfig,
+    RetryPolicy,
+    RunnerConfig,
+    RunnerConfigError,
+    get_dags_from_config,
+)
 
 
 def test_the_files_become_objects(jobs: Any) -> None:
@@ -95,6 +104,8 @@ def test_a_wrong_file_is_a_value_error_with_every_mistake(tmp_path: Path) -> Non
         "mean `airflow`?",
         f'{path}:5:41: schedule a: `cron`: minute: expected 0 to 59, found "61"',
     ]
+    with pytest.raises(RunnerConfigError, match="expected `dagster` or `airflow`"):
+        get_dags_from_config(path)  # In a DAG file: Airflow shows it as an import error.
     with pytest.raises(RunnerConfigError, match="no.yaml: the file cannot be read: No such file or directory"):
         JobConfig.from_yaml(tmp_path / "no.yaml")
 
@@ -121,6 +132,13 @@ def test_the_policy_decides_as_the_configuration_says() -> None:
 def test_a_wrong_policy_is_a_configuration_error(wrong: Dict[str, Any], message: str) -> None:
     with pytest.raises(RunnerConfigError, match=message):
         RetryPolicy(RetryConfig(**wrong))
+
+
+def test_an_error_is_the_same_in_another_process() -> None:
+    wrong = pickle.loads(pickle.dumps(RunnerConfigError(["a.yaml:1:1: one", "a.yaml:2:1: two"])))
+    assert (wrong.problems, str(wrong)) == (["a.yaml:1:1: one", "a.yaml:2:1: two"], "a.yaml:1:1: one\na.yaml:2:1: two")
+    failed = pickle.loads(pickle.dumps(JobFailed("it failed", 42)))
+    assert (failed.exit_code, str(failed)) == (42, "it failed")
 
 
 def test_the_package_imports_no_orchestrator_and_has_every_public_name() -> None:

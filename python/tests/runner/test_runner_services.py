@@ -94,3 +94,12 @@ def test_airflows_folder_is_no_word_for_dagster(jobs: Any) -> None:
     done = subprocess.run([*command, "--runner-config", str(jobs.path)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 78
     assert "`orchestrator.type` is dagster, and --dags-folder is of Airflow: leave it out" in done.stderr
+
+
+def test_a_runner_that_is_meant_for_single_jobs_starts_no_orchestrator(jobs: Any) -> None:
+    jobs.add("nightly", "true")
+    jobs.path.write_text(jobs.path.read_text().replace('{"runner": {', '{"runner": {"mode": "oneshot", '))
+    command = [sys.executable, "-m", "workflow_runner", "start", "orchestrated", "--runner-config", str(jobs.path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 78
+    assert "`runner.mode` is oneshot: its jobs are run one by one" in done.stderr
