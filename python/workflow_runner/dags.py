@@ -7,14 +7,15 @@ other; each task runs its own job; nothing here asks Airflow's database. Airflow
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from datetime import timedelta
 from typing import Any, Callable, Mapping, Optional
 
-from . import event
+from . import event, locks
 from .config import JobConfig, Path, RunnerConfig, ScheduleConfig, job_of
 from .errors import JobFailed, RunnerConfigError
-from .job import run_job
+from .job import TERMINATED, run_job
 from .log import about, log, output_logger
 
 #: Airflow's limit for a tag.
@@ -73,11 +74,15 @@ def create_task_function(
     def run(**context: Any) -> dict[str, Any]:
         run_id = str(context["run_id"])
         try:
-            result = run_job(config, schedule, job, run_id, _output, stopping.is_set)
+            # A scheduler that was killed starts a task again before the process of before has ended.
+            with locks.slot(
+                _home(), schedule, job, config.orchestrator.concurrency_per_tenant, stopping.is_set
+            ) as free:
+                result = run_job(config, schedule, job, run_id, _output, stopping.is_set) if free else None
         finally:
             stopping.clear()
-        if result.stopped:
-            raise JobFailed(f"job {schedule.name} was ended", result.exit_code)
+        if result is None or result.stopped:
+            raise JobFailed(f"job {schedule.name} was ended", TERMINATED)
         if publish:
             event.publish_result(schedule, job, result, event.AIRFLOW, run_id, context)
         if result.exit_code != 0:
@@ -96,6 +101,11 @@ def create_task_function(
 def pool_of(tenant_id: str) -> str:
     """The name of the pool that limits a tenant's tasks."""
     return f"tenant_{tenant_id}"
+
+
+def _home() -> str:
+    """Airflow's folder, as Airflow finds it."""
+    return os.path.expanduser(os.environ.get("AIRFLOW_HOME", "~/airflow"))
 
 
 def _output(is_error: bool, line: str) -> None:

@@ -169,10 +169,8 @@ class Airflow:
         started: Dict[str, Process] = {}
         try:
             for name in names:
-                log = self.folder / f"{name}.log"
-                command = [str(self.bin / "airflow"), name]
                 # A task that starts before the API server listens is a failed attempt.
-                started[name] = Process("airflow " + name, command, log, self.folder, self.env(**env))
+                started[name] = self._service(name, env)
                 if name == "api-server":
                     poll(300, "the API server answers", self._api_answers, every=0.2)
             yield started
@@ -185,6 +183,24 @@ class Airflow:
             for process in started.values():
                 process.kill()
             self._end_children()
+
+    def replace_scheduler(self, processes: Dict[str, Process], **env: str) -> None:
+        """SIGKILL for the scheduler, and another one, for which an hour has passed since."""
+        processes["scheduler"].kill()
+        database = sqlite3.connect(f"file:{self.home / 'airflow.db'}?mode=rw", uri=True, timeout=60)
+        try:
+            with database:
+                database.execute(
+                    "update job set latest_heartbeat = datetime(latest_heartbeat, '-1 hour') "
+                    "where job_type = 'SchedulerJob' and state = 'running'"
+                )
+        finally:
+            database.close()
+        processes["scheduler"] = self._service("scheduler", env)
+
+    def _service(self, name: str, env: Dict[str, str]) -> Process:
+        log = self.folder / f"{name}.log"
+        return Process("airflow " + name, [str(self.bin / "airflow"), name], log, self.folder, self.env(**env))
 
     def _api_answers(self) -> bool:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v2/version", timeout=30) as answer:

@@ -1,7 +1,8 @@
 """runner.yaml on a real scheduler of each Airflow: pools, times, tenants, jobs that are killed, and the events.
 
 One play for each version, whose acts the tests then look at. Two schedules of the tenant acme and one of globex run all
-the time; one job is killed with its worker, one is cleared while it runs, one file is wrong.
+the time; one job is killed with its worker, one is cleared while it runs, the scheduler of one is killed, one file is
+wrong. What acme has completed goes to a LangGraph server.
 """
 
 import json
@@ -16,36 +17,50 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
-from kit.bridge import Bridge, HttpAgent
-from kit.jobs import BUSY, Schedules, lives, overlap, read_journal, spans, write_runner
+from kit.bridge import Bridge
+from kit.jobs import BUSY, ONCE, Schedules, lives, overlap, parent, read_journal, spans, write_runner
 from kit.poll import poll
 from kit.reader import Kafka
+from langgraph_server import LangGraph
 from real_airflow import Airflow, Ended, wait_for
 
-WITHIN = 900.0
 #: Runs of the tenant acme that are waited for: RUNNER_RUNS=50 for longer.
 RUNS = int(os.environ.get("RUNNER_RUNS", "12"))
+WITHIN = 900.0 + 30 * RUNS
 
-# Waits for ever in its first run, and ends at once when it is started again.
-LONG = "if [ -e $RUNNER_JOB_NAME.pids ]; then exit 0; fi; sleep 1000 & echo $$ $! > p; mv p $RUNNER_JOB_NAME.pids; wait"
+# As ONCE, with its begin and its end in the journal.
+SEEN = (
+    """
+echo "$RUNNER_JOB_NAME begin $(date +%s.%N)" >> journal
+end() { echo "$RUNNER_JOB_NAME end $(date +%s.%N)" >> journal; exit $1; }
+if [ -e $RUNNER_JOB_NAME.pids ]; then end 0; fi
+trap 'sleep 1; end 1' TERM
+"""
+    + ONCE
+)
 
 SCHEDULES: Schedules = {
     "acme-a": ("acme", BUSY.format(2), {"interval_seconds": 5}),
     "acme-b": ("acme", BUSY.format(2), {"interval_seconds": 5, "tags": {"team": "sales"}}),
     "globex": ("globex", BUSY.format(2), {"interval_seconds": 5}),
     "yearly": ("acme", "echo never >> journal", {"cron": "@yearly", "timezone": "Europe/Berlin"}),
-    "killed": ("initech", LONG, {"cron": "0 0 29 2 *"}),
-    "cleared": ("initech", LONG, {"cron": "0 0 29 2 *", "max_concurrent_runs": 2}),
+    "killed": ("initech", ONCE, {"cron": "0 0 29 2 *"}),
+    "cleared": ("initech", ONCE, {"cron": "0 0 29 2 *", "max_concurrent_runs": 2}),
+    "restarted": ("hooli", SEEN, {"cron": "0 0 29 2 *"}),
     "off": ("acme", "true", {"interval_seconds": 5, "enabled": False}),
 }
 
+#: What is triggered, and how its run ends.
+BY_HAND = {"killed": "failed", "cleared": "success", "restarted": "success"}
+
 ROUTING = """
 agents:
-  keeper: {{http: {{url: "{url}/events"}}}}
+  analyst: {{langgraph: {{url: "{url}", assistant: analyst}}}}
 rules:
   - name: acme
     when: {{event_type: [WORKFLOW_COMPLETED], metadata: {{scope: [dag], tenant_id: [acme]}}}}
-    to: [keeper]
+    to: [analyst]
+    input: {{event: "{{{{ event }}}}"}}
 """
 
 
@@ -61,7 +76,7 @@ class Play:
     runs: Dict[str, List[str]]
     survivors: List[int]
     events: List[Dict[str, Any]]
-    delivered: List[str]
+    executions: Dict[str, int]
     task_log: str
     placeholder: Dict[str, Any] = field(default_factory=dict)
 
@@ -82,24 +97,18 @@ def rows(airflow: Airflow, query: str) -> List[Tuple[Any, ...]]:
         database.close()
 
 
-def parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-
-
 @pytest.fixture(scope="module", params=[2, 3], ids=["airflow-2.8.4", "airflow-3.3.2"])
-def play(request: pytest.FixtureRequest, kafka: Kafka) -> Iterator[Play]:
+def play(request: pytest.FixtureRequest, kafka: Kafka, langgraph: LangGraph) -> Iterator[Play]:
     airflow = Airflow(request.param, samples=False)
-    agent = HttpAgent()
     try:
         topic = kafka.topic(f"runner-{airflow.version}")
-        with Bridge(kafka, topic, routing=ROUTING.format(url=agent.url)):
-            yield played(airflow, kafka, topic, agent)
+        with Bridge(kafka, topic, routing=ROUTING.format(url=langgraph.url)):
+            yield played(airflow, kafka, topic, langgraph)
     finally:
-        agent.close()
         airflow.close()
 
 
-def played(airflow: Airflow, kafka: Kafka, topic: str, agent: HttpAgent) -> Play:
+def played(airflow: Airflow, kafka: Kafka, topic: str, langgraph: LangGraph) -> Play:
     config = write_files(airflow.folder / "jobs")
     folder = config.parent
     env = {
@@ -126,24 +135,32 @@ def played(airflow: Airflow, kafka: Kafka, topic: str, agent: HttpAgent) -> Play
         )
         # Not before the start of the schedules: nothing runs then.
         date = datetime.now(timezone.utc).isoformat()
-        for name in ("killed", "cleared"):
+        for name in BY_HAND:
             airflow.trigger(name, "by-hand", date)
-        for name in ("killed", "cleared"):
+
+        def begun(name: str) -> List[int]:
             path = folder / f"{name}.pids"
-            wait_for(WITHIN, f"{name} runs", lambda path=path: path.exists(), processes)  # type: ignore[misc]
-            mine = [int(pid) for pid in path.read_text().split()]
-            pids += mine
-            if name == "killed":
-                os.kill(parent(mine[0]), signal.SIGKILL)
-            else:
-                airflow.run("tasks", "clear", "-y", "cleared")
-        wait_for(
-            WITHIN,
-            "both have ended",
-            lambda: [airflow.state("dag_run", dag_id=name, run_id="by-hand") for name in ("killed", "cleared")],
-            processes,
-            lambda states: states == ["failed", "success"],
-        )
+            wait_for(WITHIN, f"{name} runs", path.exists, processes)
+            mine = [int(pid) for pid in path.read_text().split()[1:]]
+            pids.extend(mine)
+            return mine
+
+        def have_ended(*names: str) -> None:
+            wait_for(
+                WITHIN,
+                f"{names} have ended",
+                lambda: [airflow.state("dag_run", dag_id=name, run_id="by-hand") for name in names],
+                processes,
+                lambda states: states == [BY_HAND[name] for name in names],
+            )
+
+        os.kill(parent(begun("killed")[0]), signal.SIGKILL)
+        begun("cleared")
+        airflow.run("tasks", "clear", "-y", "cleared")
+        have_ended("killed", "cleared")
+        begun("restarted")
+        airflow.replace_scheduler(processes, **env)
+        have_ended("restarted")
         wait_for(
             WITHIN,
             "the jobs of the tenants have run",
@@ -159,16 +176,21 @@ def played(airflow: Airflow, kafka: Kafka, topic: str, agent: HttpAgent) -> Play
             processes,
             lambda seen: "killed" in seen,
         )
+        # While the scheduler runs: what it leaves is ended with it.
+        survivors = poll(60, "the jobs have ended", lambda: [pid for pid in pids if lives(pid)], lambda left: not left)
     airflow.python("-m", "workflow_events", "drain", **env)
     runs: Dict[str, List[str]] = {}
     for name, state in rows(airflow, "select dag_id, state from dag_run order by id"):
         runs.setdefault(name, []).append(state)
     events = kafka.events(topic)
     wanted = {event["event_id"] for event in events if of_acme(event)}
-    poll(60, "the bridge has delivered", lambda: len(agent.received), lambda count: count >= len(wanted), every=0.5)
-    survivors = [pid for pid in pids if lives(pid)]
+
+    def executed() -> Dict[str, int]:
+        return {event_id: count for event_id, count in langgraph.executions().items() if event_id in wanted}
+
+    poll(120, "the agent has run for each", lambda: len(executed()), lambda count: count == len(wanted), every=0.5)
+    poll(120, "no run of the agent is left", langgraph.busy, lambda busy: busy == 0, every=0.5)
     text = (airflow.dags / "workflow_runner_dags.py").read_text()
-    received = [str(body["event_id"]) for body in agent.received]
     task_log = next((airflow.home / "logs" / "dag_id=acme-b").rglob("*.log")).read_text()
     return Play(
         airflow.version,
@@ -179,7 +201,7 @@ def played(airflow: Airflow, kafka: Kafka, topic: str, agent: HttpAgent) -> Play
         runs,
         survivors,
         events,
-        received,
+        executed(),
         task_log,
         placeholder,
     )
@@ -196,7 +218,7 @@ def of_acme(event: Dict[str, Any]) -> bool:
 
 
 def test_prepare_makes_the_pools_and_writes_the_file(play: Play) -> None:
-    assert play.pools == {"tenant_acme": 1, "tenant_globex": 1, "tenant_initech": 1}
+    assert play.pools == {"tenant_acme": 1, "tenant_globex": 1, "tenant_hooli": 1, "tenant_initech": 1}
     assert play.dag_file.startswith("# The Airflow DAGs of a runner.yaml")
     assert "'off'" not in play.dag_file
     kinds = [json.loads(line)["event_type"] for line in play.prepared.text.splitlines() if line.startswith("{")]
@@ -225,11 +247,18 @@ def test_what_a_job_writes_is_in_the_log_of_its_task(play: Play) -> None:
 
 def test_a_new_schedule_waits_for_its_next_time(play: Play) -> None:
     assert "yearly" not in play.runs
-    assert play.runs["killed"] == ["failed"] and play.runs["cleared"] == ["success"], "and what was triggered ran once"
+    found = {name: play.runs[name] for name in BY_HAND}
+    assert found == {name: [state] for name, state in BY_HAND.items()}, "and what was triggered ran once"
 
 
-def test_a_job_leaves_no_process_when_its_worker_is_killed_or_it_is_cleared(play: Play) -> None:
+def test_a_job_leaves_no_process_when_its_worker_is_killed_or_it_is_cleared_or_started_again(play: Play) -> None:
     assert play.survivors == []
+
+
+def test_a_job_that_a_new_scheduler_starts_again_waits_for_its_end(play: Play) -> None:
+    # The process of before hears of it later than the new one is started.
+    first, second = spans(play.journal, "restarted")
+    assert first[1] <= second[0]
 
 
 def test_each_run_is_one_event_with_its_own_job(play: Play) -> None:
@@ -252,17 +281,18 @@ def test_each_run_is_one_event_with_its_own_job(play: Play) -> None:
     assert {"exit_code": 0, "attempts": 1, "tenant_id": "acme"}.items() <= first["payload"]["data"].items()
 
 
-def test_the_run_of_a_killed_worker_is_a_failure_and_a_cleared_one_is_published_once(play: Play) -> None:
+def test_the_run_of_a_killed_worker_is_a_failure_and_one_that_starts_again_is_published_once(play: Play) -> None:
     of_killed = [event for event in play.events if event["workflow_id"] == "killed"]
     assert {event["event_type"] for event in of_killed} == {"WORKFLOW_FAILED"}
-    of_cleared = [event for event in play.events if event["workflow_id"] == "cleared"]
-    assert {event["event_type"] for event in of_cleared} == {"WORKFLOW_COMPLETED"}
+    for name in ("cleared", "restarted"):
+        mine = [event for event in play.events if event["workflow_id"] == name]
+        assert {event["event_type"] for event in mine} == {"WORKFLOW_COMPLETED"}
 
 
 def test_a_rule_on_the_tenant_runs_its_agent_once_for_each_run(play: Play) -> None:
     wanted = {event["event_id"] for event in play.events if of_acme(event)}
     assert len(wanted) >= RUNS
-    assert Counter(play.delivered) == Counter(wanted)
+    assert play.executions == dict.fromkeys(wanted, 1)
 
 
 PROGRAM = """

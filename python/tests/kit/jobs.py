@@ -12,6 +12,14 @@ sleep {}
 echo "$RUNNER_JOB_NAME end $(date +%s.%N)" >> journal
 """
 
+#: Waits for ever in its first run, whose id and processes it writes down, and ends at once when it is started again.
+ONCE = """
+if [ -e $RUNNER_JOB_NAME.pids ]; then exit 0; fi
+sleep 1000 & echo $RUNNER_RUN_ID $$ $! > $RUNNER_JOB_NAME.new
+mv $RUNNER_JOB_NAME.new $RUNNER_JOB_NAME.pids
+wait
+"""
+
 #: The name of a schedule: its tenant, the script of its job, and its further keys.
 Schedules = Mapping[str, Tuple[str, str, Dict[str, Any]]]
 
@@ -61,6 +69,11 @@ def overlap(some: List[Tuple[float, float, str]], others: List[Tuple[float, floa
     return any(
         begin < other_end and other_begin < end for begin, end, _ in some for other_begin, other_end, _ in others
     )
+
+
+def parent(pid: int) -> int:
+    """The process that has started this one."""
+    return int(Path("/proc/{}/stat".format(pid)).read_text().rsplit(")", 1)[1].split()[1])
 
 
 def lives(pid: int) -> bool:
