@@ -1,8 +1,9 @@
 # mypy: disable-error-code="import-not-found"
 """One job of Dagster for each schedule of runner.yaml.
 
-The only module of the package that imports Dagster. Its invariants: a job's file that is wrong makes a job that says so
-and touches no other; each job runs its own file; retries are the runner's, and Dagster makes none.
+With dagster_runs.py the only module of the package that imports Dagster. Its invariants: a job's file that is wrong
+makes a job that says so and touches no other; each job runs its own file; retries are the runner's, and Dagster makes
+none.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import keyword
 import logging
 import re
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from . import event
+from . import dagster_runs, event, locks
 from .config import JobConfig, RunnerConfig, ScheduleConfig, job_of
 from .errors import RunnerConfigError
 from .job import run_job
@@ -76,6 +77,7 @@ def create_dagster_definitions(config: RunnerConfig) -> Any:
     jobs: List[Any] = []
     schedules: List[Any] = []
     sensors: List[Any] = []
+    working: Dict[str, Tuple[ScheduleConfig, JobConfig]] = {}
     for schedule in config.orchestrator.schedules:
         if not schedule.enabled:
             log(logging.DEBUG, "schedule_skipped", "the schedule is disabled", **about(schedule))
@@ -96,7 +98,10 @@ def create_dagster_definitions(config: RunnerConfig) -> Any:
             jobs.append(_placeholder(schedule, RunnerConfigError([message])))
             continue
         jobs.append(definition)
+        working[definition.name] = (schedule, job)
         log(logging.DEBUG, "dag_created", "the job is made", **about(schedule, job))
+    every = {name_of(schedule): schedule for schedule in config.orchestrator.schedules}
+    sensors += dagster_runs.sensors(every, working, [one for one in jobs if one.name in working])
     return dagster.Definitions(jobs=jobs, schedules=schedules, sensors=sensors)
 
 
@@ -115,10 +120,15 @@ def _job(config: RunnerConfig, schedule: ScheduleConfig, job: JobConfig) -> Any:
                     logging.WARNING, "output_lost", f"{line} (Dagster did not take it: {error})", **about(schedule, job)
                 )
 
+        if not dagster_runs.begin(context.instance, run_id):
+            raise RuntimeError(f"run {run_id} had ended before its process began: its job is not started")
         # A cancelled run ends by an exception, and publishes nothing.
-        result = run_job(config, schedule, job, run_id, output)
+        with locks.slot(context.instance.root_directory, schedule, job, config.orchestrator.concurrency_per_tenant):
+            result = run_job(config, schedule, job, run_id, output)
+        has_failed = result.exit_code != 0
+        dagster_runs.note_result(context.instance, run_id, dagster_runs.FAILED if has_failed else dagster_runs.SUCCESS)
         event.publish_result(schedule, job, result, event.DAGSTER, run_id)
-        if result.exit_code != 0:
+        if has_failed:
             raise dagster.Failure(
                 f"job {schedule.name} failed with exit code {result.exit_code}: {result.error_message}",
                 metadata={"exit_code": result.exit_code, "attempts": result.attempts},

@@ -7,17 +7,17 @@ callbacks of its DAG and the listener publish one event; and publishing never ch
 from __future__ import annotations
 
 import functools
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from airflow_integration.callbacks import dag_failure_callback, dag_success_callback
 from airflow_integration.context import CallArgs
 from airflow_integration.event_types import COMPLETED, FAILED
 from airflow_integration.events import publish_dag
 from airflow_integration.payload import ENVIRONMENTS
-from airflow_integration.sending import SendOptions, never_raises
+from airflow_integration.sending import IN_A_DAG_CALLBACK, SendOptions, never_raises
 
 from .config import JobConfig, ScheduleConfig
-from .job import JobResult
+from .job import MESSAGE, JobResult
 
 AIRFLOW, DAGSTER, RUNNER = "AIRFLOW", "DAGSTER", "RUNNER"
 
@@ -35,9 +35,7 @@ def publish_result(
         "status": "failed" if failed else "success",
         "exit_code": result.exit_code,
         "attempts": result.attempts,
-        "job_name": schedule.name,
-        "tenant_id": job.tenant_id,
-        "connector_type": job.connector,
+        **_of_job(schedule, job),
         "execution_time_seconds": result.seconds,
     }
     if failed:
@@ -45,6 +43,27 @@ def publish_result(
     args = CallArgs(dag_id=schedule.name, run_id=run_id, context=context, alone=context is None)
     options = SendOptions(metadata=metadata_of(schedule, job))
     return publish_dag(FAILED if failed else COMPLETED, args, data, options, source=source)
+
+
+@never_raises
+def publish_end(
+    schedule: ScheduleConfig, job: JobConfig, source: str, run_id: str, *, error: Optional[str] = None
+) -> bool:
+    """Publishes the end of a run whose process was killed, under the id that ``publish_result`` gives it. As that.
+
+    error: what the orchestrator says of a failure; None: the job had succeeded.
+    """
+    data: dict[str, Any] = {"status": "success" if error is None else "failed", **_of_job(schedule, job)}
+    if error is not None:
+        data["error_message"] = error[-MESSAGE:]
+    args = CallArgs(dag_id=schedule.name, run_id=run_id, alone=True)
+    # Other runs wait behind this one.
+    options = SendOptions(metadata=metadata_of(schedule, job), timeout=IN_A_DAG_CALLBACK)
+    return publish_dag(COMPLETED if error is None else FAILED, args, data, options, source=source)
+
+
+def _of_job(schedule: ScheduleConfig, job: JobConfig) -> dict[str, Any]:
+    return {"job_name": schedule.name, "tenant_id": job.tenant_id, "connector_type": job.connector}
 
 
 def metadata_of(schedule: ScheduleConfig, job: JobConfig) -> dict[str, Any]:
