@@ -47,9 +47,9 @@ UNIT_THREADS := $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 2))))
 SERVER_THREADS := $(shell echo $$((3 * $$(nproc 2>/dev/null || echo 2) / 2)))
 
 .PHONY: help demo kafka agent check test test-unit test-kafka test-langgraph test-python test-airflow test-dagster test-aegra test-langgraph-js \
-  faults fuzz parking soak replicas lost-disk lint clippy doc figures counts counts-update bench bench-parts bench-publish \
+  faults fuzz parking soak replicas lost-disk lint clippy doc figures counts counts-update bench bench-parts bench-matching bench-publish \
   measure-restarts measure-reloads wheel doctor test-setup kafka-jars \
-  langgraph-venv aegra-venv python-venv python-tools airflow-venvs dagster-venv bridge
+  langgraph-venv aegra-venv python-venv python-tools airflow-venvs dagster-venv event-ruler bridge
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -242,6 +242,19 @@ bench: test-setup ## The figures, in the release profile
 bench-parts: ## The time of single steps (decode, match, ledger, frontier, render), in the release profile
 	@tests/doctor build
 	cargo bench --locked --bench parts
+
+bench-matching: event-ruler ## Reading and matching on one thread, beside event-ruler, in the release profile; needs Java 17 and Maven
+	cargo bench --locked --bench matching
+
+event-ruler:
+	@tests/doctor build kafka
+	pom=benches/matching/pom.xml
+	folder=$(IT)/event-ruler
+	if cmp -s $$pom $$folder/pom.xml; then exit 0; fi
+	echo "Fetching event-ruler into $$folder"
+	rm -rf $$folder
+	mvn -q -B -C -f $$pom dependency:copy-dependencies -DoutputDirectory=$$PWD/$$folder -DincludeScope=runtime
+	cp $$pom $$folder/pom.xml
 
 measure-restarts: kafka-jars ## How long nothing is delivered after a crash, a stop or the loss of the broker; needs Java 17 and Maven
 	MEASURE_RESTARTS=1 cargo test --locked --test it restart:: -- --nocapture

@@ -1,0 +1,205 @@
+//! `make bench-matching`: reading and matching an event on one thread, beside event-ruler.
+//!
+//! Both get the same rules and the same events, and have to find the same matches. The first round of each warms up. The
+//! figures are for comparison within one run; there is no pass or fail. `BENCH_ROUNDS` says how many rounds (5).
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports what it found")]
+
+use std::{
+    env,
+    fmt::Write as _,
+    fs,
+    path::Path,
+    process::{Command, ExitCode, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use workflow_bridge::testing::work::Matcher;
+
+const TYPE: &str = "WORKFLOW_COMPLETED";
+const EVENTS: usize = 2_000;
+const RULES: [usize; 4] = [10, 100, 1_000, 10_000];
+const ROUND: Duration = Duration::from_secs(1);
+/// How long event-ruler may take to build its machine and to match.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A kind of rules: what the `when` of the nth is.
+type Kind = (&'static str, fn(usize) -> Value);
+
+const KINDS: [Kind; 2] = [("exact values", exact), ("prefixes, wildcards, ranges", open)];
+
+/// Each names a workflow of its own.
+fn exact(n: usize) -> Value {
+    json!({"event_type": [TYPE], "workflow_id": [format!("wf-{n}-eu")], "payload": {"data": {"status": ["success"]}}})
+}
+
+/// None has an exact value but the type, which our rules must have.
+fn open(n: usize) -> Value {
+    match n % 3 {
+        0 => json!({"event_type": [TYPE], "workflow_id": [{"prefix": format!("wf-{n}-")}]}),
+        1 => json!({"event_type": [TYPE], "workflow_id": [{"wildcard": format!("wf-{n}-*u")}]}),
+        _ => {
+            json!({"event_type": [TYPE], "payload": {"data": {"rows": [{"numeric": [">=", n * 10, "<", n * 10 + 10]}]}}})
+        }
+    }
+}
+
+/// An event of about 700 bytes: every other one is of a workflow that the rules name.
+fn event(n: usize, rules: usize) -> String {
+    let workflow = if n.is_multiple_of(2) { n % rules } else { 1_000_000 + n };
+    json!({
+        "event_id": format!("0192-{n:012}"), "event_type": TYPE, "timestamp": "2026-01-31T12:00:00Z",
+        "source": "AIRFLOW", "workflow_id": format!("wf-{workflow}-eu"), "workflow_run_id": format!("scheduled-{n:06}"),
+        "payload": {"data": {"status": "success", "rows": workflow * 10 + 5, "note": "x".repeat(330)}},
+        "metadata": {"environment": "prod", "version": "1.0"},
+    })
+    .to_string()
+}
+
+/// What one of them did: how long it took to load the rules, how many matches it found, the events a second of each round.
+struct Figures {
+    loaded: Duration,
+    matches: usize,
+    rates: Vec<f64>,
+}
+
+impl Figures {
+    fn median(&self) -> f64 {
+        let mut rates = self.rates.clone();
+        rates.sort_by(f64::total_cmp);
+        rates.get(rates.len() / 2).copied().unwrap_or_default()
+    }
+
+    fn spread(&self) -> String {
+        let least = self.rates.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = self.rates.iter().copied().fold(0.0, f64::max);
+        format!("{least:.0} to {most:.0}")
+    }
+}
+
+fn ours(folder: &Path, rules: &[Value], events: &[String], rounds: usize) -> Result<Figures, String> {
+    let mut yaml = "agents:\n  audit: {http: {url: 'http://127.0.0.1:9/events'}}\nrules:\n".to_owned();
+    for rule in rules {
+        let _ = writeln!(yaml, "  - {{name: {}, when: {}, to: [audit]}}", rule["name"], rule["when"]);
+    }
+    let routing = folder.join("routing");
+    let written = fs::create_dir_all(&routing).and_then(|()| fs::write(routing.join("rules.yaml"), yaml));
+    written.map_err(|error| format!("{}: {error}", routing.display()))?;
+
+    let began = Instant::now();
+    let matcher = Matcher::load(&routing)?;
+    let loaded = began.elapsed();
+    let mut found = 0;
+    for event in events {
+        found += matcher.deliveries(event.as_bytes())?;
+    }
+    let mut rates = Vec::new();
+    for round in 0..=rounds {
+        let (mut read, began) = (0, Instant::now());
+        while began.elapsed() < ROUND {
+            for event in events {
+                matcher.deliveries(event.as_bytes())?;
+            }
+            read += events.len();
+        }
+        if round > 0 {
+            rates.push(read as f64 / began.elapsed().as_secs_f64());
+        }
+    }
+    Ok(Figures { loaded, matches: found, rates })
+}
+
+/// `None` when it took too long.
+fn event_ruler(folder: &Path, rules: &[Value], events: &[String], rounds: usize) -> Result<Option<Figures>, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (rule_file, event_file) = (folder.join("rules.jsonl"), folder.join("events.jsonl"));
+    let rules: Vec<String> = rules.iter().map(Value::to_string).collect();
+    let written = fs::write(&rule_file, rules.join("\n")).and_then(|()| fs::write(&event_file, events.join("\n")));
+    written.map_err(|error| format!("{}: {error}", folder.display()))?;
+    let output = folder.join("ruler.txt");
+    let file = fs::File::create(&output).map_err(|error| format!("{}: {error}", output.display()))?;
+    let mut java = Command::new("java")
+        .args(["-Xmx6g", "-XX:+UseSerialGC", "-cp"])
+        .arg(root.join("target/it/event-ruler/*"))
+        .arg(root.join("benches/matching/Ruler.java"))
+        .args([&rule_file, &event_file])
+        .args([rounds.to_string(), ROUND.as_millis().to_string()])
+        .stdout(file)
+        .stdin(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("java cannot be run: {error}"))?;
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        match java.try_wait().map_err(|error| format!("java: {error}"))? {
+            Some(status) => break status,
+            None if Instant::now() < deadline => thread::sleep(Duration::from_millis(50)),
+            None => {
+                let ended = java.kill().and_then(|()| java.wait());
+                ended.map_err(|error| format!("java cannot be ended: {error}"))?;
+                return Ok(None);
+            }
+        }
+    };
+    let printed = fs::read_to_string(&output).map_err(|error| format!("{}: {error}", output.display()))?;
+    let numbers = |word: &str| -> Vec<u64> {
+        printed.lines().filter_map(|line| line.strip_prefix(word)?.trim().parse().ok()).collect()
+    };
+    let (loaded, matches, rates) = (numbers("built "), numbers("matches "), numbers("rate "));
+    match (loaded[..].first(), matches[..].first()) {
+        (Some(loaded), Some(matches)) if status.success() && rates.len() == rounds => {
+            let matches = usize::try_from(*matches).unwrap_or(usize::MAX);
+            let rates = rates.iter().map(|rate| *rate as f64).collect();
+            Ok(Some(Figures { loaded: Duration::from_millis(*loaded), matches, rates }))
+        }
+        _ => Err(format!("event-ruler: {status}, and it printed:\n{printed}")),
+    }
+}
+
+fn line(kind: &str, rules: usize, name: &str, figures: &Figures, beside: Option<f64>) {
+    let ratio = beside.map_or(String::new(), |other| format!("{:.1}", figures.median() / other));
+    let loaded = figures.loaded.as_secs_f64();
+    println!(
+        "{kind:<28} {rules:>6} {name:<16} {:>10.0} {ratio:>6} {:>22} {loaded:>9.2} s",
+        figures.median(),
+        figures.spread()
+    );
+}
+
+fn compare() -> Result<(), String> {
+    let rounds = env::var("BENCH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(5);
+    let folder = tempfile::tempdir().map_err(|error| format!("a folder for the rules: {error}"))?;
+    println!("{rounds} rounds of {ROUND:?} after one to warm up, one thread, events of about 700 bytes");
+    println!(
+        "{:<28} {:>6} {:<16} {:>10} {:>6} {:>22} {:>11}",
+        "", "rules", "", "events/s", "ratio", "spread", "to load"
+    );
+    for (kind, when) in KINDS {
+        for count in RULES {
+            let rules: Vec<Value> = (0..count).map(|n| json!({"name": format!("r{n}"), "when": when(n)})).collect();
+            let events: Vec<String> = (0..EVENTS).map(|n| event(n, count)).collect();
+            let ours = ours(folder.path(), &rules, &events, rounds)?;
+            let theirs = event_ruler(folder.path(), &rules, &events, rounds)?;
+            line(kind, count, "workflow-bridge", &ours, theirs.as_ref().map(Figures::median));
+            match theirs {
+                Some(theirs) if theirs.matches != ours.matches => {
+                    return Err(format!("we found {} matches, and event-ruler {}", ours.matches, theirs.matches));
+                }
+                Some(theirs) => line(kind, count, "event-ruler", &theirs, None),
+                None => println!("{kind:<28} {count:>6} event-ruler      not done after {PATIENCE:?}"),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    match compare() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
