@@ -47,7 +47,7 @@ UNIT_THREADS := $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 2))))
 SERVER_THREADS := $(shell echo $$((3 * $$(nproc 2>/dev/null || echo 2) / 2)))
 
 .PHONY: help demo kafka agent check test test-unit test-kafka test-langgraph test-python test-airflow test-dagster test-aegra test-langgraph-js \
-  faults fuzz parking soak replicas lost-disk lint clippy doc figures counts counts-update bench bench-parts bench-matching bench-publish \
+  faults fuzz parking soak replicas lost-disk lint clippy doc figures counts counts-update bench bench-parts bench-matching bench-peers bench-publish \
   measure-restarts measure-reloads wheel doctor test-setup kafka-jars \
   langgraph-venv aegra-venv python-venv python-tools airflow-venvs dagster-venv event-ruler bridge
 
@@ -255,6 +255,16 @@ event-ruler:
 	rm -rf $$folder
 	mvn -q -B -C -f $$pom dependency:copy-dependencies -DoutputDirectory=$$PWD/$$folder -DincludeScope=runtime
 	cp $$pom $$folder/pom.xml
+
+bench-peers: kafka-jars ## The bridge beside kafka-agent-bridge and a loop of aiokafka and aiohttp, in the release profile
+	@tests/doctor build python kafka
+	pins=benches/peers/requirements.txt
+	venv=$(IT)/bench-peers-venv
+	if ! cmp -s $$pins $$venv/requirements.txt; then
+	  echo "Installing the peers into $$venv"
+	  $(call new-venv,$$venv,$$pins)
+	fi
+	cargo bench --locked --bench peers
 
 measure-restarts: kafka-jars ## How long nothing is delivered after a crash, a stop or the loss of the broker; needs Java 17 and Maven
 	MEASURE_RESTARTS=1 cargo test --locked --test it restart:: -- --nocapture

@@ -1,0 +1,240 @@
+//! `make bench-peers`: the bridge beside other programs that send the events of a topic to an HTTP agent, in one run.
+//!
+//! All read the same topic and send to the same agent, which answers at once, with as many requests under way as each can
+//! have. The figures are for comparison within one run; there is no pass or fail, and docs/performance.md says what each of them
+//! guarantees. `BENCH_ROUNDS` says how many rounds (3).
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a benchmark says why it cannot go on"
+)]
+
+#[allow(dead_code, unused_imports, reason = "the kit serves tests")]
+#[path = "../../tests/it/kit/mod.rs"]
+mod kit;
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::Path,
+    process::Command,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use kit::{
+    Bridge, BridgeSetup, HttpAgent, Kafka, PATIENCE, Record, event, kafka, poll, prepared,
+    process::{Log, Process},
+    unique, when,
+};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
+
+/// Events of the topic that is delivered as fast as each can.
+const EVENTS: usize = 50_000;
+/// How long each delivers them.
+const LONGEST: Duration = Duration::from_secs(20);
+const PARTITIONS: i32 = 4;
+const IN_FLIGHT: usize = 64;
+/// Events a second, and for how many seconds, when the latency is measured.
+const PACE: u32 = 200;
+const PACED: usize = 2_000;
+
+const NAMES: [&str; 3] = ["workflow-bridge", "aiokafka-loop", "kafka-agent-bridge"];
+
+/// What reads a topic and sends to an agent. Dropping it kills it.
+enum Peer {
+    Bridge(Box<Bridge>),
+    Python(Process),
+}
+
+impl Peer {
+    fn start(name: &str, kafka: &Kafka, topic: &str, agent: &HttpAgent) -> Self {
+        let url = format!("{}/events", agent.url());
+        if name == "workflow-bridge" {
+            let rules = format!(
+                "agents:
+  audit: {{http: {{url: '{url}'}}, concurrency: {IN_FLIGHT}}}
+rules:
+  - {{name: all, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [audit]}}
+"
+            );
+            return Self::Bridge(Box::new(BridgeSetup::new(kafka, topic).config("{}").routing(&rules).start()));
+        }
+        let mut command = Command::new(prepared("bench-peers-venv/bin/python"));
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/peer.py"));
+        command.args([name, kafka.bootstrap(), topic, &unique("peer"), &url, &IN_FLIGHT.to_string()]);
+        Self::Python(Process::spawn(name, &command, Arc::new(Log::default())))
+    }
+
+    fn pid(&mut self) -> u32 {
+        match self {
+            Self::Bridge(bridge) => bridge.pid(),
+            Self::Python(process) => process.pid(),
+        }
+    }
+
+    /// The seconds of processor time that it has used.
+    fn cpu(&mut self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        // utime and stime, the 14th and 15th of all, in the hundredths of a second that Linux shows to programs.
+        let ticks: u32 = [fields[11], fields[12]].iter().filter_map(|ticks| ticks.parse::<u32>().ok()).sum();
+        f64::from(ticks) / 100.0
+    }
+
+    fn peak_mib(&mut self) -> u64 {
+        let bytes = match self {
+            Self::Bridge(bridge) => bridge.peak_rss_bytes(),
+            Self::Python(process) => process.peak_rss_bytes(),
+        };
+        bytes >> 20
+    }
+
+    /// Panics with the end of its log when it has ended.
+    fn must_run(&mut self) {
+        match self {
+            Self::Bridge(bridge) => assert!(bridge.runs(), "the bridge ended:\n{}", bridge.log().tail(20)),
+            Self::Python(process) => {
+                assert!(process.exit_status().is_none(), "it ended:\n{}", process.log().tail(20));
+            }
+        }
+    }
+}
+
+fn value(id: &str, run: usize) -> String {
+    let event = event(id).run(&format!("run-{run}"));
+    event.data(serde_json::json!({"status": "success", "note": "x".repeat(330)})).json().to_string()
+}
+
+/// What one round saw of a peer.
+#[derive(Clone, Copy)]
+struct Seen {
+    rate: f64,
+    cpu_per_100k: f64,
+    peak_mib: u64,
+    p50_ms: f64,
+    p99_ms: f64,
+}
+
+/// Delivers as fast as it can: events a second, processor seconds for 100,000, and the most that was resident.
+fn throughput(name: &str, kafka: &Kafka, topic: &str) -> (f64, f64, u64) {
+    let agent = HttpAgent::start();
+    agent.keep_bodies(false);
+    let mut peer = Peer::start(name, kafka, topic, &agent);
+    poll(PATIENCE, "a first event is delivered", || {
+        peer.must_run();
+        when(agent.count() > 0, agent.count())
+    });
+    let (started, before, used) = (Instant::now(), agent.count(), peer.cpu());
+    while agent.count() < EVENTS && started.elapsed() < LONGEST {
+        peer.must_run();
+        thread::sleep(Duration::from_millis(5));
+    }
+    let (took, delivered, used) = (started.elapsed(), agent.count() - before, peer.cpu() - used);
+    let delivered = delivered as f64;
+    (delivered / took.as_secs_f64(), used / delivered * 100_000.0, peer.peak_mib())
+}
+
+/// Milliseconds from the publishing of an event to its arrival at the agent: the median and the 99th percentile.
+fn latency(name: &str, kafka: &Kafka) -> (f64, f64) {
+    let topic = kafka.topic("peers-paced", PARTITIONS);
+    let agent = HttpAgent::start();
+    agent.keep_bodies(false);
+    let first = (0..PARTITIONS).map(|partition| {
+        let id = unique("first");
+        Record::new(value(&id, 0)).partition(partition)
+    });
+    kafka.produce_all(&topic, first);
+    let mut peer = Peer::start(name, kafka, &topic, &agent);
+    poll(PATIENCE, "an event of each partition is delivered", || {
+        peer.must_run();
+        when(agent.count() >= PARTITIONS as usize, agent.count())
+    });
+    agent.forget();
+
+    let mut client = kafka.client();
+    let producer: ThreadedProducer<DefaultProducerContext> =
+        client.set("linger.ms", "0").create().expect("a producer can be made");
+    let mut published = HashMap::new();
+    let started = Instant::now();
+    for n in 0..PACED {
+        let due = started + Duration::from_secs(1) / PACE * u32::try_from(n).unwrap_or(u32::MAX);
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        let id = unique("paced");
+        let value = value(&id, n);
+        published.insert(id, Instant::now());
+        let partition = i32::try_from(n).unwrap_or_default() % PARTITIONS;
+        let record = BaseRecord::<(), String>::to(&topic).payload(&value).partition(partition);
+        producer.send(record).map_err(|(error, _)| error).expect("the producer has room");
+    }
+    producer.flush(PATIENCE).expect("the broker takes the events");
+    poll(PATIENCE, "every event is delivered", || {
+        peer.must_run();
+        when(agent.count() >= PACED, agent.count())
+    });
+    let mut took: Vec<f64> = Vec::new();
+    for request in agent.requests() {
+        let since = published.remove(&request.event_id).map(|since| request.at.saturating_duration_since(since));
+        took.extend(since.map(|since| since.as_secs_f64() * 1_000.0));
+    }
+    assert_eq!(took.len(), PACED, "{name}: each event is delivered");
+    took.sort_by(f64::total_cmp);
+    (took[PACED / 2], took[PACED * 99 / 100])
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+fn main() {
+    let rounds = std::env::var("BENCH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3);
+    let kafka = kafka();
+    let topic = kafka.topic("peers", PARTITIONS);
+    let prefix = unique("peers");
+    kafka.produce_all(
+        &topic,
+        (0..EVENTS).map(|n| {
+            let value = value(&format!("{prefix}-{n:07}"), n % 10_000);
+            Record::new(value).partition(i32::try_from(n).unwrap_or_default() % PARTITIONS)
+        }),
+    );
+    let mut seen: Vec<Vec<Seen>> = vec![Vec::new(); NAMES.len()];
+    for _ in 0..rounds {
+        for (name, seen) in NAMES.iter().zip(&mut seen) {
+            let (rate, cpu_per_100k, peak_mib) = throughput(name, kafka, &topic);
+            let (p50_ms, p99_ms) = latency(name, kafka);
+            seen.push(Seen { rate, cpu_per_100k, peak_mib, p50_ms, p99_ms });
+        }
+    }
+    println!(
+        "median of {rounds} rounds; events of about 700 bytes, {PARTITIONS} partitions, up to {IN_FLIGHT} requests under way"
+    );
+    println!(
+        "{:<20} {:>12} {:>6} {:>20} {:>14} {:>9} {:>9} {:>9}",
+        "", "delivered/s", "ratio", "spread", "CPU s per 100k", "peak MiB", "p50 ms", "p99 ms"
+    );
+    let rate = |seen: &[Seen]| median(seen.iter().map(|seen| seen.rate));
+    let ours = rate(&seen[0]);
+    for (name, seen) in NAMES.iter().zip(&seen) {
+        let (least, most) = seen
+            .iter()
+            .fold((f64::INFINITY, 0.0_f64), |(least, most), seen| (least.min(seen.rate), most.max(seen.rate)));
+        println!(
+            "{name:<20} {:>12.0} {:>6.2} {:>20} {:>14.1} {:>9} {:>9.2} {:>9.2}",
+            rate(seen),
+            rate(seen) / ours,
+            format!("{least:.0} to {most:.0}"),
+            median(seen.iter().map(|seen| seen.cpu_per_100k)),
+            seen.iter().map(|seen| seen.peak_mib).max().unwrap_or_default(),
+            median(seen.iter().map(|seen| seen.p50_ms)),
+            median(seen.iter().map(|seen| seen.p99_ms)),
+        );
+    }
+    println!("Latency: from publish to agent at {PACE} events a second.");
+}
