@@ -9,7 +9,7 @@ and connects to nobody.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, Callable, NamedTuple, NoReturn, Optional, Union
 
@@ -30,6 +30,20 @@ _IDEMPOTENT, _NOT_IDEMPOTENT = 1, 6
 #: Given to the client, which needs a valid one. Every record has a topic of its own.
 _TOPIC = "integration-events"
 _MOST = 2**31 - 1
+#: How a client reaches Kafka: the same of the producer and of the consumer.
+_CONNECTION = (
+    "bootstrap_servers",
+    "security_protocol",
+    "sasl_mechanism",
+    "sasl_username",
+    "sasl_password",
+    "ssl_cafile",
+    "ssl_certfile",
+    "ssl_keyfile",
+    "service_name",
+)
+#: Seconds that calls have when the group takes their partition away. It is below the session.
+_DRAIN = 8.0
 
 
 class _Mistake(ValueError):
@@ -41,7 +55,8 @@ class Field(NamedTuple):
 
     read: makes a keyword's value, or a variable's text, a value of the setting. Raises `_Mistake`.
     default: what it is when neither is given.
-    setting: that of the client which checks it and has it.
+    setting: that of the client which checks it and has it: of the producer.
+    consumer_setting: as this, of the consumer.
     takes_none: None is a value, and not the same as absent.
     """
 
@@ -49,6 +64,7 @@ class Field(NamedTuple):
     default: Any = None
     setting: Optional[str] = None
     takes_none: bool = False
+    consumer_setting: Optional[str] = None
 
 
 def _text(value: Any) -> Any:
@@ -175,20 +191,22 @@ FIELDS: dict[str, Field] = {
     "connect_timeout": Field(_seconds("above 0"), 2.0, takes_none=True),
     "publish_timeout": Field(_seconds("from 0"), 10.0, takes_none=True),
     "spool_dir": Field(_spool),
-    "consumer_group_id": Field(_text),
-    "consumer_auto_offset_reset": Field(_choice("earliest", "latest"), "earliest"),
+    "consumer_group_id": Field(_text, consumer_setting="group_id"),
+    "consumer_auto_offset_reset": Field(
+        _choice("earliest", "latest"), "earliest", consumer_setting="auto_offset_reset"
+    ),
     "consumer_enable_auto_commit": Field(_no_auto_commit, False),
-    "consumer_max_poll_records": Field(_number(1), 500),
-    "consumer_session_timeout_ms": Field(_number(1), 45_000),
-    "consumer_heartbeat_interval_ms": Field(_number(1), 3_000),
+    "consumer_max_poll_records": Field(_number(1), 500, consumer_setting="max_poll_records"),
+    "consumer_session_timeout_ms": Field(_number(1), 45_000, consumer_setting="session_timeout_ms"),
+    "consumer_heartbeat_interval_ms": Field(_number(1), 3_000, consumer_setting="heartbeat_interval_ms"),
     "enable_dlq": Field(_switch, True),
-    "dlq_topic_suffix": Field(_suffix, ".dlq"),
+    "dlq_topic_suffix": Field(_suffix, ".dlq", consumer_setting="dlq_topic_suffix"),
     "max_retry_attempts": Field(_number(0), 3),
-    "retry_backoff_ms": Field(_number(0), 500),
-    "retry_backoff_max_ms": Field(_number(0), 60_000),
-    "handler_concurrency": Field(_number(1), 8),
+    "retry_backoff_ms": Field(_number(1), 500),
+    "retry_backoff_max_ms": Field(_number(1), 60_000),
+    "handler_concurrency": Field(_number(1, 10_000), 8),
     "handler_timeout": Field(_seconds("above 0"), None, takes_none=True),
-    "data_dir": Field(_path),
+    "data_dir": Field(_path, consumer_setting="data_dir"),
 }
 
 
@@ -289,6 +307,21 @@ class KafkaConfig:
         absent = {name: "" for name in optional if name not in settings}
         return {**absent, **settings, "connect_timeout": self.connect_timeout, "spool_dir": self.spool_dir}
 
+    def consumer_parameters(self) -> dict[str, Any]:
+        """The settings of the native consumer, without its topics. The environment changes none of them but the default
+        of `data_dir`. Raises KafkaConfigurationError without a group."""
+        if self.consumer_group_id is None:
+            raise KafkaConfigurationError(
+                "a consumer needs a group, and consumers of one group share the events: give consumer_group_id (or the "
+                "variable KAFKA_CONSUMER_GROUP_ID) or service_name (or KAFKA_SERVICE_NAME)",
+                kind="settings",
+            )
+        return _consumer_settings(self.__dict__)
+
+    def handler_options(self) -> _native.HandlerOptions:
+        """The options of each handler, for the native consumer."""
+        return _handler_options(self.__dict__)
+
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a KafkaConfig does not change: make another one with its own {name}")
 
@@ -387,10 +420,22 @@ class _Reading:
                 self._mistakes.append((less, f"expected at most as much as {more}, {found}"))
 
     def _check_by_client(self, values: dict[str, Any]) -> None:
-        names = {field.setting: name for name, field in FIELDS.items() if field.setting is not None}
+        of_producer: dict[Optional[str], str] = {field.setting: name for name, field in FIELDS.items()}
+        self._check(of_producer, lambda: _native.Publisher(**_settings(values)))
+        # A service that only publishes needs neither a group nor a folder.
+        spared = {"group_id": values["consumer_group_id"] or _TOPIC, "topics": [_TOPIC], "home": "/"}
+        of_consumer = {**_consumer_settings(values), **spared}
+        handlers = [("handler", "Event", _handler_options(values))]
+        self._check(_consumer_names(), lambda: _native.Consumer(handlers, **of_consumer))
+
+    def _check(self, names: Mapping[Optional[str], str], make: Callable[[], object]) -> None:
+        """Adds what a client says of settings of which nothing is known to be wrong yet.
+
+        names: ours, by the client's.
+        """
         wrong = {name for name, _ in self._mistakes}
         try:
-            _native.Publisher(**_settings(values))
+            make()
         except _native.SettingsError as error:
             for setting, problem in error.args[0]:
                 name = names.get(setting, setting)
@@ -413,3 +458,44 @@ def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
         if field.setting is not None and value is not None:
             settings[field.setting] = value.get_secret_value() if isinstance(value, SecretStr) else value
     return settings
+
+
+def _consumer_names() -> dict[Optional[str], str]:
+    """The settings by their names in the native consumer."""
+    names: dict[Optional[str], str] = {FIELDS[name].setting: name for name in _CONNECTION}
+    names.update({field.consumer_setting: name for name, field in FIELDS.items() if field.consumer_setting is not None})
+    return {**names, "drain_timeout": "consumer_session_timeout_ms"}
+
+
+def consumer_error(problems: Iterable[tuple[str, str]]) -> KafkaConfigurationError:
+    """What the native consumer says is wrong, under the names of the settings here."""
+    names = _consumer_names()
+    text = "; ".join(f"{names.get(setting, setting)}: {problem}" for setting, problem in problems)
+    return KafkaConfigurationError(f"the consumer cannot be started: {text}", kind="settings")
+
+
+def _consumer_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the native consumer, without those that are absent."""
+    settings: dict[str, Any] = {
+        "client_id": _TOPIC,
+        "drain_timeout": min(_DRAIN, values["consumer_session_timeout_ms"] / 2000),
+        # For the default of `data_dir`.
+        "state_home": os.environ.get("XDG_STATE_HOME"),
+        "home": os.environ.get("HOME"),
+    }
+    for name, field in FIELDS.items():
+        value, setting = values[name], field.setting if name in _CONNECTION else field.consumer_setting
+        if setting is not None and value is not None:
+            settings[setting] = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if not values["enable_dlq"]:
+        settings["dlq_topic_suffix"] = None
+    return settings
+
+
+def _handler_options(values: Mapping[str, Any]) -> _native.HandlerOptions:
+    return {
+        "concurrency": values["handler_concurrency"],
+        "max_retries": values["max_retry_attempts"],
+        "backoff": values["retry_backoff_ms"] / 1000,
+        "backoff_max": values["retry_backoff_max_ms"] / 1000,
+    }

@@ -19,10 +19,11 @@ from workflow_events.interrupts import interrupts
 from workflow_events.text import sound, text_of
 from workflow_events.wire import InvalidEvent, encode_json
 
+from . import tracing
 from .config import KafkaConfig
+from .current import inherited
 from .errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
 from .events import IntegrationEvent
-from .tracing import SendSpan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class KafkaIntegrationEventPublisher:
         self._is_starting = False
         # Until a stop has returned: one that is cancelled can be repeated.
         self._stopping: list[AsyncWorkflowEventProducer] = []
+        tracing.prepare()
 
     @property
     def is_started(self) -> bool:
@@ -130,7 +132,7 @@ class KafkaIntegrationEventPublisher:
         # For each event its record, or the outcome of one that cannot be encoded.
         encoded = [_encoded(event, self.config.service_name) for event in events]
         records = [record for record in encoded if isinstance(record, Record)]
-        spans = [SendSpan(record.topic, record.event_id, record.key) for record in records]
+        spans = [tracing.SendSpan(record.topic, record.event_id, record.key) for record in records]
         for record, span in zip(records, spans):
             record.headers.extend(span.headers())
         sent: list[Outcome] = []
@@ -177,8 +179,11 @@ def _encoded(event: IntegrationEvent, service: Optional[str]) -> Union[Record, O
 def _record(event: IntegrationEvent, service: Optional[str]) -> Record:
     if not isinstance(event, IntegrationEvent):
         raise InvalidEvent(f"expected an IntegrationEvent, found {type(event).__name__}")
+    missing = inherited(event)
     if event.source_service is None and service is not None:
-        event = event.model_copy(update={"source_service": service})
+        missing["source_service"] = service
+    if missing:
+        event = event.model_copy(update=missing)
     topic = check_topic(event.get_topic_name())
     if topic is None:
         raise InvalidEvent(f"{type(event).__name__}.get_topic_name() returned None: expected the name of a topic")

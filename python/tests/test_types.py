@@ -53,7 +53,7 @@ def test_the_stubs_of_the_native_module_have_what_it_has() -> None:
     assert (folder / "py.typed").exists()
     stubs = (folder / "_native.pyi").read_text()
     own = (_native.Publisher, _native.Outcome, _native.PublishBatch, _native.Setting)
-    for kind in (*own, _native.RetryPolicy, _native.JobProcess):
+    for kind in (*own, _native.RetryPolicy, _native.JobProcess, _native.Consumer, _native.Call):
         for name in vars(kind):
             if not name.startswith("_"):
                 assert re.search(rf"def {name}\b", stubs), f"the stubs lack {kind.__name__}.{name}"

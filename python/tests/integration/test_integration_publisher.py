@@ -454,7 +454,7 @@ PROVIDER.add_span_processor(SimpleSpanProcessor(EXPORTER))
 @pytest.fixture
 def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     """The spans of this test: its provider is asked for in place of the global one, which cannot be put back."""
-    monkeypatch.setattr(trace, "get_tracer", lambda name: PROVIDER.get_tracer(name))
+    monkeypatch.setattr(trace, "get_tracer", lambda name, **_: PROVIDER.get_tracer(name))
     EXPORTER.clear()
     return EXPORTER
 

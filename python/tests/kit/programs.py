@@ -72,6 +72,10 @@ class Running(subprocess.Popen):  # type: ignore[type-arg]
         assert self.stdout is not None
         self._printed.extend(self.stdout)
 
+    def printed(self) -> List[str]:
+        """The lines that it has printed so far."""
+        return list(self._printed)
+
     def wait_all(self, within: float) -> bool:
         """Whether it ends in time, and so does everything that it started, which has its pipe."""
         until = time.monotonic() + within

@@ -9,11 +9,15 @@ from integration_events import (
     DomainEvent,
     EventMapper,
     IntegrationEvent,
+    IntegrationEventHandler,
     KafkaConfig,
+    KafkaIntegrationEventConsumer,
     KafkaIntegrationEventPublisher,
     Mediator,
+    Reject,
     Request,
     RequestHandler,
+    RetryLater,
     create_integration_event_mediator,
 )
 from workflow_events import (
@@ -108,6 +112,26 @@ class Creates(RequestHandler[Create, int]):
         return 7
 
 
+class SendWelcome(IntegrationEventHandler):
+    async def handle(self, event: UserCreated) -> None:
+        raise Reject("no address") if not event.email else RetryLater(5, "the mail server is away")
+
+
+def completed(event: WorkflowEvent) -> None:
+    print(event.workflow_id)
+
+
+async def consume() -> bool:
+    consumer = KafkaIntegrationEventConsumer(KafkaConfig(consumer_group_id="emails", handler_timeout=30))
+    consumer.register_handler(UserCreated, SendWelcome(), name="send-welcome")
+    consumer.register_handler_function(EventType.WORKFLOW_COMPLETED, completed)
+    await consumer.start(["integration-events.user_created"])
+    await consumer.stop(timeout=5)
+    async with consumer:
+        await consumer.wait_closed()
+    return consumer.is_started
+
+
 def transform(domain_event: Created) -> Dict[str, Any]:
     return {"email": domain_event.email}
 
@@ -130,3 +154,4 @@ async def integration() -> int:
 if __name__ == "__main__":
     publish(connect())
     asyncio.run(asynchronous())
+    asyncio.run(consume())

@@ -2,9 +2,22 @@
 
 from integration_events import (
     EventMapper,
+    IntegrationEventHandler,
     KafkaConfig,
+    KafkaIntegrationEventConsumer,
     KafkaIntegrationEventPublisher,
+    Reject,
+    RetryLater,
     create_integration_event_mediator,
 )
 
-__all__ = ["EventMapper", "KafkaConfig", "KafkaIntegrationEventPublisher", "create_integration_event_mediator"]
+__all__ = [
+    "EventMapper",
+    "IntegrationEventHandler",
+    "KafkaConfig",
+    "KafkaIntegrationEventConsumer",
+    "KafkaIntegrationEventPublisher",
+    "Reject",
+    "RetryLater",
+    "create_integration_event_mediator",
+]

@@ -1,17 +1,26 @@
-"""The application's lifespan, and the publisher as a dependency."""
+"""The application's lifespan with a publisher and a consumer, and the publisher as a dependency."""
 
 from contextlib import asynccontextmanager
 from typing import Annotated, AsyncIterator
 
 from building_blocks.domain.events import IntegrationEvent
-from building_blocks.infrastructure.messaging import KafkaConfig, KafkaIntegrationEventPublisher
+from building_blocks.infrastructure.messaging import (
+    KafkaConfig,
+    KafkaIntegrationEventConsumer,
+    KafkaIntegrationEventPublisher,
+)
 from fastapi import Depends, FastAPI, Request
 
 config = KafkaConfig()
+topics = ["integration-events.user_created"]
 
 
 class UserCreatedIntegrationEvent(IntegrationEvent):
     email: str
+
+
+async def handle_user_created(event: UserCreatedIntegrationEvent) -> None:
+    print(f"User created: {event.email}")
 
 
 @asynccontextmanager
@@ -20,12 +29,19 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     publisher = KafkaIntegrationEventPublisher(config)
     await publisher.start()
 
+    consumer = KafkaIntegrationEventConsumer(config)
+    # Register handlers...
+    consumer.register_handler_function(UserCreatedIntegrationEvent, handle_user_created)
+    await consumer.start(topics)
+
     app.state.publisher = publisher
+    app.state.consumer = consumer
 
     yield
 
-    # Shutdown
+    # Shutdown: in this order nothing is lost, but a handler that publishes meanwhile fails, and its event comes again.
     await publisher.stop()
+    await consumer.stop()
 
 
 app = FastAPI(lifespan=lifespan)
