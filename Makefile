@@ -47,7 +47,7 @@ UNIT_THREADS := $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 2))))
 SERVER_THREADS := $(shell echo $$((3 * $$(nproc 2>/dev/null || echo 2) / 2)))
 
 .PHONY: help demo kafka agent check test test-unit test-kafka test-langgraph test-python test-airflow test-dagster test-aegra test-langgraph-js \
-  faults fuzz parking soak replicas lost-disk lint clippy doc figures counts counts-update bench bench-parts bench-matching bench-peers bench-publish \
+  faults fuzz parking soak replicas lost-disk lint clippy doc figures counts counts-update bench bench-parts bench-matching bench-peers bench-publish bench-consume \
   measure-restarts measure-reloads wheel doctor test-setup kafka-jars \
   langgraph-venv aegra-venv python-venv python-tools airflow-venvs dagster-venv event-ruler bridge
 
@@ -286,6 +286,21 @@ bench-publish: kafka-jars wheel ## The Python package beside confluent-kafka and
 	  $$venv/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $$wheel
 	fi
 	$$venv/bin/python benches/publish/bench.py
+
+bench-consume: kafka-jars wheel ## The consumer of integration events beside aiokafka and FastStream, on one broker
+	@pins=benches/consume/requirements.txt
+	venv=$(IT)/bench-consume-venv
+	if ! cmp -s $$pins $$venv/requirements.txt; then
+	  echo "Installing the clients to compare with into $$venv"
+	  $(call new-venv,$$venv,$$pins)
+	fi
+	wheel=$$(ls -t target/wheels/workflow_events-*.whl | head -n 1)
+	if command -v uv >/dev/null; then
+	  uv pip install --quiet --python $$venv/bin/python --no-deps --reinstall $$wheel
+	else
+	  $$venv/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $$wheel
+	fi
+	$$venv/bin/python benches/consume/bench.py
 
 wheel: python-tools ## The Python package, in the release profile, and its aliases, into target/wheels
 	@tests/doctor build python
