@@ -8,7 +8,7 @@ use crate::{
     kafka::{
         Consumer, DeadLetters, EmbeddedBroker, KafkaError, KafkaSettings, ParkedTopics, PartitionAlone, Receive as _,
     },
-    pipeline::{CancellationToken, Intake, OutcomeLog, Parts, Pipeline},
+    pipeline::{CancellationToken, DeadLetterSink, Intake, OutcomeLog, Parts, Pipeline},
 };
 
 /// A pipeline with the rules of a folder, and a ledger of its own. Its dead letters would go to an embedded broker.
@@ -41,7 +41,9 @@ impl Delivering {
             plan: Arc::new(load(routing)?),
             ledger: open_ledger(data)?,
             replication: None,
-            dead_letters: DeadLetters::connect(&kafka).map_err(|error| failed(&error))?,
+            dead_letters: DeadLetterSink::Topic(Box::new(
+                DeadLetters::connect(&kafka).map_err(|error| failed(&error))?,
+            )),
             max_events: 1_000,
             max_bytes: 64 << 20,
             limits: Limits::default(),
