@@ -84,7 +84,7 @@ pub(in crate::pipeline) async fn read(
     room: (usize, usize),
 ) -> Result<Option<Result<Fed, ReadError>>, LedgerError> {
     let seen: Arc<Mutex<Seen>> = Arc::default();
-    let visitor = visitor(context, partition, (line, range.found_until), room, Arc::clone(&seen));
+    let visitor = visitor(context, partition, line, room, Arc::clone(&seen));
     let place = (&*partition.topic, partition.number);
     let read = tokio::select! {
         biased;
@@ -130,7 +130,7 @@ fn is_short(read: ReadEnd, range: ReadRange) -> bool {
 fn visitor(
     context: &PipelineContext,
     partition: &SourcePartition,
-    (line, found_until): (&Arc<str>, i64),
+    line: &Arc<str>,
     (room, max_bytes): (usize, usize),
     seen: Arc<Mutex<Seen>>,
 ) -> Box<dyn FnMut(Visited<'_>) -> Visit + Send> {
@@ -145,7 +145,7 @@ fn visitor(
             return Visit::Continue;
         }
         let mut seen = seen.lock();
-        match standing(&ledger, &read, (committed, record.offset < found_until)) {
+        match standing(&ledger, &read, committed) {
             Ok(Standing::Parked) => {}
             Ok(Standing::Ended) => return Visit::Continue,
             Ok(Standing::Forgotten) => {
@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn nothing_is_passed_over_because_the_topic_is_said_to_end_early() {
-        let range = ReadRange { from: 3, until: 9, epoch: 0, found_until: 0 };
+        let range = ReadRange { from: 3, until: 9, epoch: 0 };
         let is_short =
             |next, end| is_short(ReadEnd { next, end, exists: true, source_committed: None, missing: 0 }, range);
         assert!(!is_short(5, 20));

@@ -139,7 +139,6 @@ fn visitor(
     seen: &Arc<Mutex<Seen>>,
 ) -> Box<dyn FnMut(Visited<'_>) -> Visit + Send> {
     let (seen, ledger) = (Arc::clone(seen), context.ledger.clone());
-    let is_first = partition.state.lock().is_untouched();
     let (topic, number) = (Arc::clone(&partition.topic), partition.number);
     Box::new(move |record: Visited<'_>| {
         let mut seen = seen.lock();
@@ -153,7 +152,7 @@ fn visitor(
             return Visit::Continue;
         }
         let head = &read.head;
-        match standing(&ledger, &read, (record.source_committed, is_first)) {
+        match standing(&ledger, &read, record.source_committed) {
             Ok(Standing::Parked) => seen.add(agents.line(head.agent), record.offset, head.parked_ms),
             Ok(Standing::Forgotten) => seen.forgotten += 1,
             Ok(Standing::Ended) => {}

@@ -1,9 +1,7 @@
 //! Which records of a parked topic count.
 //!
 //! A record of a parked topic is no promise: a crash, or an acknowledgement that was lost, may leave more than one of a
-//! delivery, or one of a delivery that went another way. The ledger decides. Of a delivery that it does not call parked, and
-//! whose event is read again, a record counts only if it was found before anything of the partition was attempted: then its
-//! event waits for it, and keeps its place among those of its key. Later its event may be under way.
+//! delivery, or one of a delivery that went another way. The ledger decides.
 
 use std::time::Duration;
 
@@ -18,7 +16,7 @@ use crate::{
 pub(in crate::pipeline) enum Standing {
     /// The delivery has no end yet.
     Parked,
-    /// It has its end, or its event is read again and may be under way.
+    /// It has its end, or its event is read again.
     Ended,
     /// It is so old that the ledger may have forgotten its end.
     Forgotten,
@@ -26,11 +24,11 @@ pub(in crate::pipeline) enum Standing {
 
 /// Looks a record of a parked topic up. `committed` is where its source partition is committed: an event below has its
 /// outcome, so a delivery of it that the ledger does not know of was parked, by a process whose ledger is lost, unless it
-/// is old. Above, the event is read again. `is_first`: nothing of the partition was attempted when the record was found.
+/// is old. Above, the event is read again.
 pub(in crate::pipeline) fn standing(
     ledger: &Ledger,
     record: &ParkedHeaders<'_>,
-    (committed, is_first): (Option<i64>, bool),
+    committed: Option<i64>,
 ) -> Result<Standing, LedgerError> {
     let head = &record.head;
     let status = match ledger.get(head.event_id) {
@@ -52,14 +50,12 @@ pub(in crate::pipeline) fn standing(
         Some(DeliveryStatus::Dead | DeliveryStatus::Delivered) => Standing::Ended,
         None | Some(DeliveryStatus::Planned | DeliveryStatus::Pending) => {
             let age = Duration::from_millis(now_ms().saturating_sub(head.parked_ms));
-            let is_recent = age < ledger.window() / 2;
-            match committed {
-                Some(committed) if record.offset < committed && is_recent => Standing::Parked,
-                Some(committed) if record.offset < committed => Standing::Forgotten,
-                Some(_) if is_first => Standing::Parked,
-                // Offsets may have been deleted, and with them how far the parked topic was delivered.
-                None if is_first && is_recent => Standing::Parked,
-                _ => Standing::Ended,
+            if committed.is_none_or(|committed| record.offset >= committed) {
+                Standing::Ended
+            } else if age < ledger.window() / 2 {
+                Standing::Parked
+            } else {
+                Standing::Forgotten
             }
         }
     })
@@ -104,28 +100,22 @@ mod tests {
         };
         let record = |offset, parked_ms| of(Generation::FIRST, offset, parked_ms);
         let old = now_ms() - u64::try_from(ledger.window().as_millis()).unwrap() / 2 - 1;
-        let look = |offset, parked_ms| standing(&ledger, &record(offset, parked_ms), (Some(7), false)).unwrap();
-        let first = |offset, parked_ms| standing(&ledger, &record(offset, parked_ms), (Some(7), true)).unwrap();
+        let look = |offset, parked_ms| standing(&ledger, &record(offset, parked_ms), Some(7)).unwrap();
         assert_eq!(look(7, now_ms()), Standing::Ended, "the event is read again");
-        assert_eq!(first(7, now_ms()), Standing::Parked, "the event is read again, and waits for it");
-        assert_eq!(first(7, old), Standing::Parked, "what is not committed is not forgotten");
-        assert_eq!((first(6, now_ms()), first(6, old)), (Standing::Parked, Standing::Forgotten));
         assert_eq!(look(6, now_ms()), Standing::Parked, "the ledger was lost");
         assert_eq!(look(6, old), Standing::Forgotten);
-        let uncommitted = |parked_ms, is_first| standing(&ledger, &record(6, parked_ms), (None, is_first)).unwrap();
-        assert_eq!((uncommitted(now_ms(), false), uncommitted(old, true)), (Standing::Ended, Standing::Ended));
-        assert_eq!(uncommitted(now_ms(), true), Standing::Parked);
+        assert_eq!(standing(&ledger, &record(6, now_ms()), None).unwrap(), Standing::Ended);
 
         let plan = [PlannedDelivery { rule: "all".into(), agent: "audit".into() }];
         let mut known = Record::new(1, now_ms(), &plan);
         known.finish("all", "audit", DeliveryStatus::Parked, 2);
         ledger.merge("event", &known).unwrap();
         assert_eq!(look(6, old), Standing::Parked, "one that the ledger knows does not grow old");
-        let redriven = |number: u32| standing(&ledger, &of(number.into(), 6, now_ms()), (Some(7), false)).unwrap();
+        let redriven = |number: u32| standing(&ledger, &of(number.into(), 6, now_ms()), Some(7)).unwrap();
         assert_eq!(redriven(1), Standing::Parked, "the ledger has lost that it was redriven");
         known.finish("all", "audit", DeliveryStatus::Dead, 3);
         ledger.merge("event", &known).unwrap();
-        assert_eq!((look(6, now_ms()), first(7, now_ms())), (Standing::Ended, Standing::Ended));
+        assert_eq!(look(6, now_ms()), Standing::Ended);
         assert_eq!(redriven(1), Standing::Parked, "the ledger has lost that it was redriven");
 
         let mut accepted = Record::new(1, now_ms(), &plan);
@@ -137,7 +127,7 @@ mod tests {
         ledger.merge("event", &accepted).unwrap();
         assert_eq!(redriven(1), Standing::Ended, "it turns out to be accepted before it was redriven");
         let again = Generation { again: 1, number: 0 };
-        let sent_again = || standing(&ledger, &of(again, 6, now_ms()), (Some(7), false)).unwrap();
+        let sent_again = || standing(&ledger, &of(again, 6, now_ms()), Some(7)).unwrap();
         assert_eq!(sent_again(), Standing::Parked, "the ledger has lost that it was sent again");
         accepted.raise("all", "audit", again);
         accepted.finish("all", "audit", DeliveryStatus::Delivered, 5);

@@ -36,8 +36,6 @@ pub(in crate::pipeline) struct ReadRange {
     pub(in crate::pipeline) until: i64,
     /// Which log the offsets are of.
     pub(in crate::pipeline) epoch: u32,
-    /// What stands below was found before anything of the partition was attempted.
-    pub(in crate::pipeline) found_until: i64,
 }
 
 /// What a scan found for one agent.
@@ -80,10 +78,6 @@ pub(in crate::pipeline) struct PartitionParking {
     epoch: u32,
     /// The end of the parked partition, as far as it is known.
     end: i64,
-    /// Nothing of the partition was attempted yet.
-    is_untouched: bool,
-    /// Where the parked partition ended before anything was attempted.
-    found_until: i64,
     lines: HashMap<Arc<str>, Line>,
     /// Fed deliveries of former logs without an end.
     former: HashMap<Arc<str>, usize>,
@@ -100,8 +94,6 @@ impl PartitionParking {
             refused: false,
             epoch: 0,
             end: 0,
-            is_untouched: true,
-            found_until: 0,
             lines: HashMap::new(),
             former: HashMap::new(),
             parking: BTreeMap::new(),
@@ -114,7 +106,6 @@ impl PartitionParking {
     pub(in crate::pipeline) fn reset(&mut self) {
         self.epoch += 1;
         (self.scanning, self.refused, self.end) = (true, false, 0);
-        (self.is_untouched, self.found_until) = (false, 0);
         for (agent, line) in self.lines.drain().filter(|(_, line)| !line.open.is_empty()) {
             *self.former.entry(agent).or_default() += line.open.len();
         }
@@ -126,12 +117,6 @@ impl PartitionParking {
     /// What is parked may not be read, and another scan follows.
     pub(in crate::pipeline) fn refused(&mut self) {
         self.refused = self.scanning;
-        self.is_untouched = false;
-    }
-
-    /// Whether nothing of the partition was attempted yet.
-    pub(in crate::pipeline) fn is_untouched(&self) -> bool {
-        self.is_untouched
     }
 
     /// What is parked, and where the partition ends. Without `may_park` new deliveries wait for what is parked.
@@ -151,9 +136,6 @@ impl PartitionParking {
             line.oldest_ms.get_or_insert(found.oldest_ms);
         }
         self.end = self.end.max(end);
-        if std::mem::take(&mut self.is_untouched) {
-            self.found_until = end;
-        }
     }
 
     pub(in crate::pipeline) fn mode(&self, agent: &str) -> Mode {
@@ -277,7 +259,7 @@ impl PartitionParking {
             return None;
         }
         line.reading = room.max(1);
-        Some(ReadRange { from: line.cursor, until, epoch: self.epoch, found_until: self.found_until })
+        Some(ReadRange { from: line.cursor, until, epoch: self.epoch })
     }
 
     /// These deliveries, with the times at which they were parked, were read and are in their lanes. Below `next` nothing

@@ -1,8 +1,7 @@
 //! Whether each agent had the events of a key in the order of publishing.
 //!
 //! One case has no order, and docs/ledger.md says so: the ledger topic lost that an event is parked, and so did the replica that
-//! had parked it, with its folder, and its parked record was not found at the next assignment. If its offset was not committed yet,
-//! it is read again, behind later ones that are known as parked.
+//! had parked it, with its folder. If its offset was not committed yet, it is read again, behind later ones that are known as parked.
 
 use std::collections::BTreeMap;
 

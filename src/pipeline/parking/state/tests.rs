@@ -69,7 +69,7 @@ fn a_parked_delivery_that_does_not_end_holds_up_no_other() {
     let (name, start) = (agent(0), Instant::now());
     let mut machine = PartitionParking::new();
     machine.scanned([(name.clone(), Found { first: 0, last: 1, count: 2, oldest_ms: 1 })], 2, true);
-    assert_eq!(machine.begin_read(&name, 9), Some(ReadRange { from: 0, until: 2, epoch: 0, found_until: 2 }));
+    assert_eq!(machine.begin_read(&name, 9), Some(ReadRange { from: 0, until: 2, epoch: 0 }));
     machine.fed(&name, (0, 2), [(0, 1), (1, 1)]);
     machine.ended(&name, (0, 1));
     let mode = |machine: &mut PartitionParking, seconds| {
@@ -82,10 +82,7 @@ fn a_parked_delivery_that_does_not_end_holds_up_no_other() {
     for (offset, seconds) in [(2, 20), (3, 30)] {
         let id = machine.begin_parking(&name).unwrap();
         machine.parked(id, offset, 5);
-        assert_eq!(
-            machine.begin_read(&name, 9),
-            Some(ReadRange { from: offset, until: offset + 1, epoch: 0, found_until: 2 })
-        );
+        assert_eq!(machine.begin_read(&name, 9), Some(ReadRange { from: offset, until: offset + 1, epoch: 0 }));
         machine.fed(&name, (0, offset + 1), [(offset, 5)]);
         machine.ended(&name, (0, offset));
         assert_eq!(mode(&mut machine, seconds), Mode::Park);
@@ -127,7 +124,7 @@ fn while_the_parked_topic_is_refused_nothing_is_parked_or_committed_and_nothing_
     assert!(machine.parked(id, 5, 1));
     assert_eq!((machine.mode(&name), machine.begin_parking(&name)), (Mode::Attempt, None));
     machine.scanned([(name.clone(), Found { first: 4, last: 4, count: 1, oldest_ms: 1 })], 5, true);
-    assert_eq!(machine.begin_read(&name, 9), Some(ReadRange { from: 4, until: 6, epoch: 1, found_until: 0 }));
+    assert_eq!(machine.begin_read(&name, 9), Some(ReadRange { from: 4, until: 6, epoch: 1 }));
 }
 
 #[test]
@@ -149,39 +146,11 @@ fn a_topic_that_was_created_again_is_scanned_and_what_was_of_the_former_one_does
     assert_eq!(machine.taken(&name), 0);
     assert!(machine.parked(third, 1, 100));
     assert_eq!((machine.position(), machine.commit()), (Position::Before(0), Some(0)));
-    assert_eq!(machine.begin_read(&name, 9), Some(ReadRange { from: 0, until: 2, epoch: 1, found_until: 0 }));
+    assert_eq!(machine.begin_read(&name, 9), Some(ReadRange { from: 0, until: 2, epoch: 1 }));
     assert!(!machine.fed(&name, (0, 500), [(4, 1)]), "of the former log");
     assert!(machine.fed(&name, (1, 2), [(0, 1), (1, 1)]));
     machine.ended(&name, (0, 0));
     assert_eq!(machine.position(), Position::Before(0), "of the former log");
-}
-
-#[test]
-fn what_was_found_before_any_attempt_is_told_from_what_is_found_later() {
-    let name = agent(0);
-    let found = |first| [(name.clone(), Found { first, last: first, count: 1, oldest_ms: 1 })];
-    let found_until = |machine: &mut PartitionParking| {
-        let read = machine.begin_read(&name, 9).unwrap();
-        machine.read_failed(&name, read.epoch);
-        read.found_until
-    };
-    let mut machine = PartitionParking::new();
-    assert!(machine.is_untouched());
-    machine.scanned(found(3), 5, true);
-    assert!(!machine.is_untouched());
-    assert_eq!(found_until(&mut machine), 5);
-    let id = machine.begin_parking(&name).unwrap();
-    machine.parked(id, 8, 1);
-    assert_eq!(found_until(&mut machine), 5, "a former owner may have written below 8 meanwhile");
-    machine.reset();
-    machine.scanned(found(3), 9, true);
-    assert_eq!(found_until(&mut machine), 0, "events may be under way");
-
-    let mut machine = PartitionParking::new();
-    machine.refused();
-    assert!(!machine.is_untouched(), "deliveries are attempted meanwhile");
-    machine.scanned(found(3), 5, true);
-    assert_eq!(found_until(&mut machine), 0);
 }
 
 #[test]
@@ -211,7 +180,7 @@ fn a_commit_does_not_pass_what_is_being_parked() {
     assert_eq!(machine.position(), Position::Before(7), "the first may stand at 7");
     assert_eq!(machine.begin_read(&name, 9), None, "and the ledger does not call it parked yet");
     machine.parked(first, 7, 101);
-    assert_eq!(machine.begin_read(&name, 9), Some(ReadRange { from: 7, until: 9, epoch: 0, found_until: 7 }));
+    assert_eq!(machine.begin_read(&name, 9), Some(ReadRange { from: 7, until: 9, epoch: 0 }));
     assert_eq!(machine.begin_read(&name, 9), None, "one read at a time");
     assert_eq!(machine.taken(&name), 9, "it may bring as many");
     machine.fed(&name, (0, 9), [(7, 101), (8, 100)]);
@@ -236,11 +205,11 @@ fn a_commit_does_not_pass_what_is_being_parked_for_another_agent() {
     follow(&mut machine, &fast, (true, true));
     let (first, second) = (machine.begin_parking(&slow).unwrap(), machine.begin_parking(&fast).unwrap());
     machine.parked(second, 8, 100);
-    assert_eq!(machine.begin_read(&fast, 9), Some(ReadRange { from: 7, until: 9, epoch: 0, found_until: 7 }));
+    assert_eq!(machine.begin_read(&fast, 9), Some(ReadRange { from: 7, until: 9, epoch: 0 }));
     machine.fed(&fast, (0, 9), [(8, 100)]);
     machine.ended(&fast, (0, 8));
     assert_eq!(machine.position(), Position::Before(7), "the ledger may call the delivery at 7 parked already");
     machine.parked(first, 7, 101);
     assert_eq!(machine.position(), Position::Before(7));
-    assert_eq!(machine.begin_read(&slow, 9), Some(ReadRange { from: 7, until: 8, epoch: 0, found_until: 7 }));
+    assert_eq!(machine.begin_read(&slow, 9), Some(ReadRange { from: 7, until: 8, epoch: 0 }));
 }
