@@ -1,6 +1,6 @@
 //! The pipeline with a ledger topic: what it appends, what offsets wait for, and what other processes write.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::{
     super::{replica::Applier, rewrite::Rewrites},
@@ -257,13 +257,21 @@ async fn a_partition_whose_records_are_not_acknowledged_keeps_up_no_other() {
 /// Its former owner had other rules, and an ambiguous answer that it writes late.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_turns_out_to_have_been_sent_to_a_known_endpoint_is_made_there() {
-    let (former, present) = (Switched::default(), Switched::default());
+    let (asked, accepted) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (requests, has_accepted) = (Arc::clone(&asked), Arc::clone(&accepted));
+    // What keeps the endpoint known has no end before the event.
+    let former = agent_that(move |asked| {
+        requests.fetch_add(1, Ordering::SeqCst);
+        let accepts = asked.event_id() == "event" || has_accepted.load(Ordering::SeqCst);
+        has_accepted.fetch_or(accepts, Ordering::SeqCst);
+        status(if accepts { 200 } else { 503 })
+    });
+    let present = Switched::default();
     let digest = digest_of("event", "run").await;
-    let mut node = Replicated::start(&rules(former.start().await, ""), None);
+    let mut node = Replicated::start(&rules(former.await, ""), None);
     let endpoint = EndpointId::of(&node.fixture.pipeline.rules_view()().agents().next().unwrap().endpoint);
-    // It keeps the endpoint known.
     node.fixture.publish("bound", "other-run");
-    node.fixture.until("its answer was ambiguous", |_| former.requests() > 0).await;
+    node.fixture.until("its answer was ambiguous", |_| asked.load(Ordering::SeqCst) > 0).await;
     // Nothing that the present one answers is ambiguous.
     let refusing = rules(present.start().await, "").replace("10m,", "10m, classify: {503: agent_fault},");
     node.fixture.reload(&refusing);
@@ -272,9 +280,8 @@ async fn what_turns_out_to_have_been_sent_to_a_known_endpoint_is_made_there() {
     let mut record = known(digest, &[("all", "audit")], &[]);
     record.record_sent_to("all", "audit", endpoint.number());
     node.arrives("event", &record);
-    former.up.store(true, Ordering::SeqCst);
     node.fixture.until("both are delivered", |fixture| fixture.count(Outcome::Delivered) == 2).await;
-    assert!(former.accepted().contains(&"event".to_owned()) && present.accepted().is_empty());
+    assert!(accepted.load(Ordering::SeqCst) && present.accepted().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
