@@ -190,6 +190,7 @@ impl Config {
             properties: get.properties(),
             dead_letter_topic: get.optional(keys::DEAD_LETTERS),
             dead_letter_suffix: get.text(keys::DEAD_LETTER_SUFFIX),
+            writes_dead_letters: true,
             parked_topic: get.optional(keys::PARKED_TOPIC),
             budget: BudgetSettings {
                 max_events: get.parsed(keys::MAX_EVENTS, "a whole number such as 10000"),

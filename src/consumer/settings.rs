@@ -3,11 +3,11 @@
 //! Invariant: settings without a mistake make a consumer, and every mistake is reported at once, by the setting's name here. Nothing is
 //! opened and nothing is read but the TLS files.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use super::slot;
 use crate::{
-    connection::{Security, SettingError, bad_topic},
+    connection::{self, Security, SettingError, bad_topic},
     kafka::{BudgetSettings, KafkaSettings},
     pipeline::OutcomeLog,
     publish::spool,
@@ -22,7 +22,7 @@ const PARK_AFTER: Duration = Duration::from_secs(60);
 const MAX_SESSION_MS: u64 = 3_600_000;
 
 /// The settings of a consumer, each with a default but the group and the topics.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// The brokers, `host:port`, comma-separated.
     pub bootstrap_servers: String,
@@ -77,6 +77,23 @@ impl Default for Settings {
             dlq_topic_suffix: Some(kafka.dead_letter_suffix),
             drain_timeout: kafka.drain_timeout,
         }
+    }
+}
+
+impl fmt::Debug for Settings {
+    /// Without the values of properties: some are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("bootstrap_servers", &self.bootstrap_servers)
+            .field("security", &self.security)
+            .field("client_id", &self.client_id)
+            .field("properties", &connection::shown(&self.properties))
+            .field("group_id", &self.group_id)
+            .field("topics", &self.topics)
+            .field("data_dir", &self.data_dir)
+            .field("auto_offset_reset", &self.auto_offset_reset)
+            .field("dlq_topic_suffix", &self.dlq_topic_suffix)
+            .finish_non_exhaustive()
     }
 }
 
@@ -150,6 +167,7 @@ impl Settings {
             auto_offset_reset,
             security: self.security.clone(),
             properties,
+            writes_dead_letters: self.dlq_topic_suffix.is_some(),
             dead_letter_suffix: self.dlq_topic_suffix.clone().unwrap_or(defaults.dead_letter_suffix),
             budget: BudgetSettings { max_events: self.max_poll_records, ..defaults.budget },
             drain_timeout: self.drain_timeout,
@@ -278,6 +296,17 @@ mod tests {
         assert_eq!(suffix[0].0, "dlq_topic_suffix");
         let missing = mistakes(&Settings { home: Some("/home/me".into()), ..Settings::default() });
         assert_eq!(missing.iter().map(|(setting, _)| &**setting).collect::<Vec<_>>(), ["topics", "group_id"]);
+    }
+
+    #[test]
+    fn dead_letters_that_are_off_make_no_topic_a_mistake() {
+        let topics = vec!["a".to_owned(), "a.dlq".to_owned()];
+        let off = Settings { topics: topics.clone(), dlq_topic_suffix: None, ..settings() };
+        assert_eq!(mistakes(&off), []);
+        let on = mistakes(&Settings { topics, ..settings() });
+        assert_eq!(on.iter().map(|(setting, _)| &**setting).collect::<Vec<_>>(), ["topics"], "{on:?}");
+        let empty = mistakes(&Settings { dlq_topic_suffix: Some(String::new()), ..settings() });
+        assert_eq!(empty.iter().map(|(setting, _)| &**setting).collect::<Vec<_>>(), ["dlq_topic_suffix"], "{empty:?}");
     }
 
     #[test]

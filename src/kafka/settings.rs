@@ -35,6 +35,8 @@ pub(crate) struct KafkaSettings {
     pub dead_letter_topic: Option<String>,
     /// See `dead_letter_topic`.
     pub dead_letter_suffix: String,
+    /// Off: no dead letter is written, and no topic for them is named.
+    pub writes_dead_letters: bool,
     /// Where deliveries are parked: the name before that of the source topic; `<group>-parked` when absent.
     pub parked_topic: Option<String>,
     /// What may be in flight.
@@ -80,6 +82,7 @@ impl Default for KafkaSettings {
             properties: BTreeMap::new(),
             dead_letter_topic: None,
             dead_letter_suffix: ".dlq".into(),
+            writes_dead_letters: true,
             parked_topic: None,
             budget: BudgetSettings::default(),
             drain_timeout: Duration::from_secs(8),
@@ -99,6 +102,7 @@ impl fmt::Debug for KafkaSettings {
             .field("properties", &shown(&self.properties))
             .field("dead_letter_topic", &self.dead_letter_topic)
             .field("dead_letter_suffix", &self.dead_letter_suffix)
+            .field("writes_dead_letters", &self.writes_dead_letters)
             .field("parked_topic", &self.parked_topic)
             .field("budget", &self.budget)
             .field("drain_timeout", &self.drain_timeout)

@@ -71,7 +71,8 @@ impl KafkaSettings {
         let is_reported = self.parked_topic.is_none() && is_bad_name(&self.group_id);
         let sources = self.topics.iter().filter(|source| bad_topic(source).is_none());
         for topic in sources.filter(|_| !is_reported).map(|source| self.parked_topic(source)) {
-            let is_read = self.topics.iter().any(|source| *source == topic || self.dead_letter_topic(source) == topic);
+            let is_for_letters = |source| self.writes_dead_letters && self.dead_letter_topic(source) == topic;
+            let is_read = self.topics.iter().any(|source| *source == topic || is_for_letters(source));
             let problem = match bad_topic(&topic) {
                 Some(problem) if self.parked_topic.is_none() => {
                     format!("{problem}, which follows from group_id and the topic: set this to something else")
@@ -92,11 +93,18 @@ impl KafkaSettings {
         if self.topics.is_empty() {
             error("topics", "expected at least one topic, found none".into());
         }
+        let has_no_suffix = self.dead_letter_topic.is_none() && self.dead_letter_suffix.is_empty();
+        if self.writes_dead_letters && has_no_suffix {
+            let problem = "expected at least one character: a dead letter would go to the topic that it comes from, and be read for ever";
+            error("dead_letter_suffix", problem.into());
+        }
         for (index, topic) in self.topics.iter().enumerate() {
             if let Some(problem) = bad_topic(topic) {
                 error(&format!("topics[{index}]"), problem);
             } else if self.topics[..index].contains(topic) {
                 error(&format!("topics[{index}]"), format!("`{topic}` is listed twice"));
+            } else if !self.writes_dead_letters || has_no_suffix {
+                // There are no topics of dead letters, or that is the mistake.
             } else if self.dead_letter_topic(topic) == *topic || self.topics.contains(&self.dead_letter_topic(topic)) {
                 error(
                     &format!("topics[{index}]"),
