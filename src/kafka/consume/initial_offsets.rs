@@ -23,6 +23,9 @@ use super::{
 /// A topic and the number of a partition.
 pub(super) type TopicPartition = (String, i32);
 
+/// The least time for the newest offsets, whatever the requests before them took: `latest` is about them. With the whole time of an
+/// assignment it is below the 2 s within which the loop polls.
+const ENDS_TIMEOUT: Duration = Duration::from_millis(400);
 /// How long a list of all topics may take.
 const TOPICS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -32,7 +35,14 @@ pub(super) fn note_absent_topics<C: ConsumerContext>(state: &ConsumerState, cons
     if state.reset != OffsetReset::Latest {
         return;
     }
-    let Ok(metadata) = consumer.fetch_metadata(None, TOPICS_TIMEOUT) else { return };
+    let metadata = match consumer.fetch_metadata(None, TOPICS_TIMEOUT) {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            let advice = "a topic that does not exist yet begins at its newest record when it is made, because auto_offset_reset is latest: restart once the brokers answer";
+            state.reporter.report_failure("other", advice, "Metadata", &error.to_string());
+            return;
+        }
+    };
     let present: HashSet<_> = metadata.topics().iter().map(MetadataTopic::name).collect();
     let absent = state.topics.iter().filter(|topic| !present.contains(&***topic));
     state.set_absent(absent.map(ToString::to_string).collect());
@@ -72,7 +82,7 @@ pub(super) fn without_commit<C: ConsumerContext>(
     let Some(committed) = committed.filter(|_| state.reset == OffsetReset::Latest) else { return starts };
     let uncommitted: Vec<_> =
         partitions.iter().filter(|(topic, partition)| commit_in(committed, topic, *partition).is_none()).collect();
-    let mut ends = [Offset::Beginning, Offset::End].map(|end| (end, TopicPartitionList::new()));
+    let mut ends = [Offset::End, Offset::Beginning].map(|end| (end, TopicPartitionList::new()));
     for topic in uncommitted.iter().map(|(topic, _)| topic).collect::<HashSet<_>>() {
         let history = match group_history(state, consumer, topic, deadline) {
             Ok(history) => history,
@@ -97,7 +107,8 @@ pub(super) fn without_commit<C: ConsumerContext>(
     }
     // As a number, so that it can be committed at once: a restart must not choose again.
     for (end, list) in ends.into_iter().filter(|(_, list)| list.count() > 0) {
-        let offsets = match fetch_offsets(consumer, list, end, left(deadline)) {
+        let least = if end == Offset::End { ENDS_TIMEOUT } else { Duration::ZERO };
+        let offsets = match fetch_offsets(consumer, list, end, left(deadline).max(least)) {
             Ok(offsets) => offsets,
             Err(error) => {
                 let advice = "reading begins there all the same, but nothing is committed before the first record: a restart before it chooses again";

@@ -265,7 +265,7 @@ impl Loop {
             self.advance(&owned);
             self.state.commit(&self.consumer, &all);
             self.set_gauges(&all);
-            self.state.joining.report();
+            self.state.report_joining(&owned);
             self.state.lease_report.observe((!owned.is_empty()).then(|| self.state.lease.is_valid()));
         }
     }

@@ -231,6 +231,15 @@ impl ConsumerState {
         self.commit_parked(consumer);
     }
 
+    /// Says what the group has answered. An end that no request found when it was assigned is decided once records were read.
+    pub(super) fn report_joining(&self, owned: &[Arc<Partition>]) {
+        self.joining.report();
+        let is_assigned = *self.assigned.borrow();
+        if !is_assigned && !owned.is_empty() && owned.iter().all(|partition| partition.status().position.is_some()) {
+            self.assigned.send_replace(true);
+        }
+    }
+
     /// In a request of its own: a parked topic that was removed must not make the commits of events fail.
     fn commit_parked<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>) {
         let mut list = TopicPartitionList::new();
@@ -275,5 +284,35 @@ impl ConsumerState {
         if let Err(error) = result {
             self.reporter.report_failure("other", "librdkafka continues by itself", request, &error.to_string());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::super::settings::KafkaSettings, *};
+    use crate::kafka::{Ownership, anchor::CommitNote, offsets::Frontier};
+
+    #[test]
+    fn an_end_that_was_not_found_at_first_is_decided_once_records_were_read() {
+        let state = ConsumerState::new(&KafkaSettings::default());
+        let partition = |number, position| {
+            let ownership = Ownership::new(Arc::clone(&state.lease));
+            Arc::new(Partition::new(
+                "a".into(),
+                number,
+                Frontier::new(None),
+                position,
+                CommitNote::default(),
+                ownership,
+            ))
+        };
+        let is_assigned = |owned: &[Arc<Partition>]| {
+            state.report_joining(owned);
+            *state.assigned.borrow()
+        };
+        assert!(!is_assigned(&[]));
+        assert!(!is_assigned(&[partition(0, Some(7)), partition(1, None)]));
+        assert!(is_assigned(&[partition(0, Some(7)), partition(1, Some(0))]));
+        assert!(is_assigned(&[partition(1, None)]), "it stays so");
     }
 }
