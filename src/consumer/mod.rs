@@ -128,6 +128,11 @@ impl Consumer {
     pub fn start(&self) -> Result<RawFd, ConsumerError> {
         self.check_process()?;
         let prepared = self.prepared.lock().take().ok_or(ConsumerError::Used)?;
+        // Nothing runs after an error: it has ended.
+        self.begin(prepared).inspect_err(|_| self.life.end(None))
+    }
+
+    fn begin(&self, prepared: Prepared) -> Result<RawFd, ConsumerError> {
         let descriptor = self.calls.open().map_err(|error| ConsumerError::System(error.to_string()))?;
         let slot = prepared.slot()?;
         notices::subscribe();
@@ -187,7 +192,7 @@ impl Consumer {
     }
 
     /// Begins the stop: no new calls, three quarters of `within` for those under way, the last commit. What is under way then is
-    /// dropped, and comes again. Does not wait. A second stop changes nothing.
+    /// dropped, and comes again. Does not wait. A later stop can only shorten it: then it ends without order when that time is over.
     ///
     /// # Errors
     /// [`ConsumerError::Forked`].
@@ -208,7 +213,7 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        // Without a stop it ends as soon as it can.
+        // It ends as soon as it can, also when a longer stop has begun.
         drop(self.stop(Duration::ZERO));
     }
 }

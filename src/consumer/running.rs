@@ -1,6 +1,7 @@
 //! The threads of a consumer, from their start to their end.
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -9,16 +10,24 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Runtime, sync::watch};
+use tokio::{
+    runtime::Runtime,
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use super::{calls::Calls, error::ConsumerError, passed, settings::DataDir, slot::Slot};
 use crate::{
     handlers::Handlers,
-    running::{self, run_handlers},
+    running::{self, PartError, run_handlers},
 };
 
 /// Of the runtime. Handlers are called elsewhere, and Kafka is polled on a thread of its own.
 const THREADS: usize = 2;
+/// How many folders are tried whose ledger is still open.
+const MAX_FOLDERS: usize = 16;
+/// More than a stop ever takes, so that no time overflows.
+const LONGEST_STOP: Duration = Duration::from_secs(86_400);
 /// How long what is left of the runtime may take to end.
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(1);
 
@@ -40,13 +49,23 @@ pub(super) struct Ended(pub(super) Option<(&'static str, String)>);
 pub(super) struct Life {
     is_assigned: AtomicBool,
     ended: OnceLock<Ended>,
-    /// The time that the stop may take.
-    stopped: watch::Sender<Option<Duration>>,
+    stop: watch::Sender<Option<Stop>>,
+}
+
+/// A stop that has begun.
+#[derive(Debug, Clone, Copy)]
+struct Stop {
+    /// The time that it may take.
+    within: Duration,
+    /// When it is over.
+    at: Instant,
+    /// Sooner than it began with: then it ends without order.
+    is_shortened: bool,
 }
 
 impl Default for Life {
     fn default() -> Self {
-        Self { is_assigned: AtomicBool::new(false), ended: OnceLock::new(), stopped: watch::Sender::new(None) }
+        Self { is_assigned: AtomicBool::new(false), ended: OnceLock::new(), stop: watch::Sender::new(None) }
     }
 }
 
@@ -64,20 +83,48 @@ impl Life {
         let _ = self.ended.set(Ended(error));
     }
 
+    /// Begins the stop, or shortens it.
     pub(super) fn stop(&self, within: Duration) {
-        self.stopped.send_if_modified(|stopped| {
-            let is_first = stopped.is_none();
-            stopped.get_or_insert(within);
-            is_first
+        let within = within.min(LONGEST_STOP);
+        let at = Instant::now() + within;
+        self.stop.send_if_modified(|stop| match stop {
+            None => {
+                *stop = Some(Stop { within, at, is_shortened: false });
+                true
+            }
+            Some(stop) if at < stop.at => {
+                (stop.at, stop.is_shortened) = (at, true);
+                true
+            }
+            Some(_) => false,
         });
     }
 
     /// Resolves when it is to stop.
     async fn until_stopped(&self) -> Duration {
-        let mut stopped = self.stopped.subscribe();
+        let mut stop = self.stop.subscribe();
         // The sender lives here.
-        let within = stopped.wait_for(Option::is_some).await;
-        within.ok().and_then(|within| *within).unwrap_or_default()
+        let begun = stop.wait_for(Option::is_some).await;
+        begun.ok().and_then(|stop| *stop).map(|stop| stop.within).unwrap_or_default()
+    }
+
+    /// Resolves when a stop that was shortened is over.
+    async fn until_cut(&self) {
+        let mut stop = self.stop.subscribe();
+        loop {
+            let shortened = stop.borrow_and_update().filter(|stop| stop.is_shortened);
+            let over = async {
+                match shortened {
+                    Some(stop) => sleep_until(stop.at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = over => return,
+                // The sender lives here.
+                _ = stop.changed() => {}
+            }
+        }
     }
 }
 
@@ -103,9 +150,10 @@ pub(super) fn start(prepared: Prepared, slot: Slot, calls: Arc<Calls>, life: Arc
         .map_err(failed)?;
     let ending = Ending { calls, life };
     let run = move || {
-        let error = run(&prepared, &slot, runtime, &ending);
+        let mut slots = vec![slot];
+        let error = run(&prepared, &mut slots, runtime, &ending);
         // Free before anybody knows of the end.
-        drop(slot);
+        drop(slots);
         ending.life.end(error);
     };
     thread::Builder::new().name("workflow-consumer".into()).spawn(run).map(drop).map_err(failed)
@@ -119,21 +167,82 @@ struct Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        let defect = "the consumer's thread panicked: this is a defect, please report it with the log".to_owned();
-        self.life.end(Some(("defect", defect)));
+        let defect = "the consumer's thread panicked: this is a defect, please report it with the log";
+        // It may be that there is no thread.
+        self.life.end(thread::panicking().then(|| ("defect", defect.to_owned())));
         self.calls.signal();
     }
 }
 
-fn run(prepared: &Prepared, slot: &Slot, runtime: Runtime, ending: &Ending) -> Option<(&'static str, String)> {
-    let settings = running::Settings { data_dir: slot.folder.clone(), ..prepared.settings.clone() };
-    let assigned = || {
-        ending.life.is_assigned.store(true, Ordering::Release);
-        ending.calls.signal();
+/// Takes further slots when the ledger of one is still open, and keeps them all: what ended before without order may need a moment to
+/// leave Kafka, after its slot was free.
+fn run(
+    prepared: &Prepared,
+    slots: &mut Vec<Slot>,
+    runtime: Runtime,
+    ending: &Ending,
+) -> Option<(&'static str, String)> {
+    let error = loop {
+        let folder = slots.last().map(|slot| slot.folder.clone()).unwrap_or_default();
+        let error = runtime.block_on(run_in(prepared, folder, ending)).err();
+        let is_in_use = error.as_ref().is_some_and(PartError::is_of_ledger_in_use);
+        match prepared.data_dir {
+            DataDir::Below(_) if is_in_use && slots.len() < MAX_FOLDERS => match prepared.slot() {
+                Ok(slot) => slots.push(slot),
+                Err(_) => break error,
+            },
+            _ => break error,
+        }
     };
-    let letters = prepared.passes_dead_letters.then(|| passed::function(&ending.calls));
-    let until = ending.life.until_stopped();
-    let result = runtime.block_on(run_handlers(&settings, Arc::clone(&prepared.handlers), letters, assigned, until));
     runtime.shutdown_timeout(SHUTDOWN_WITHIN);
-    result.err().map(|error| (error.part(), error.to_string()))
+    error.map(|error| (error.part(), error.to_string()))
+}
+
+async fn run_in(prepared: &Prepared, data_dir: PathBuf, ending: &Ending) -> Result<(), PartError> {
+    let Ending { calls, life } = ending;
+    let settings = running::Settings { data_dir, ..prepared.settings.clone() };
+    let assigned = || {
+        life.is_assigned.store(true, Ordering::Release);
+        calls.signal();
+    };
+    let letters = prepared.passes_dead_letters.then(|| passed::function(calls));
+    let handlers = Arc::clone(&prepared.handlers);
+    tokio::select! {
+        result = run_handlers(&settings, handlers, letters, assigned, life.until_stopped()) => result,
+        // Dropped, it ends without order.
+        () = life.until_cut() => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_can_be_shortened_and_not_prolonged() {
+        let seconds = Duration::from_secs;
+        let life = Life::default();
+        life.stop(seconds(60));
+        life.stop(seconds(90));
+        assert_eq!(life.until_stopped().await, seconds(60));
+        let mut cut = Box::pin(life.until_cut());
+        assert!(tokio::time::timeout(seconds(100), &mut cut).await.is_err(), "the stop itself has its own end");
+        let life = Life::default();
+        life.stop(Duration::MAX);
+        let mut cut = Box::pin(life.until_cut());
+        assert!(cut.as_mut().now_or_never().is_none());
+        life.stop(seconds(5));
+        assert!(cut.as_mut().now_or_never().is_none());
+        life.stop(Duration::ZERO);
+        tokio::time::timeout(seconds(1), cut).await.expect("at once");
+    }
+
+    #[test]
+    fn a_start_without_a_thread_is_no_panic() {
+        let life = Arc::new(Life::default());
+        drop(Ending { calls: Arc::default(), life: Arc::clone(&life) });
+        assert!(matches!(life.ended(), Some(Ended(None))));
+    }
 }

@@ -1,6 +1,7 @@
 use std::time::Instant;
 
 use super::*;
+use crate::dedup::{Ledger, LedgerOptions};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -100,4 +101,48 @@ fn one_that_is_stopped_before_its_start_has_ended() {
     assert!(!ended(&consumer));
     consumer.stop(Duration::ZERO).unwrap();
     assert!(ended(&consumer) && matches!(consumer.start(), Err(ConsumerError::Used)));
+}
+
+#[test]
+fn one_whose_start_failed_has_ended() {
+    let state = tempfile::tempdir().unwrap();
+    let consumer = Consumer::new(vec![handler("store", "OrderPlaced")], &settings(state.path())).unwrap();
+    std::fs::remove_dir_all(state.path().join("workflow-events")).unwrap_or_default();
+    std::fs::write(state.path().join("workflow-events"), "a file").unwrap();
+    assert!(matches!(consumer.start(), Err(ConsumerError::Data { .. })));
+    assert!(ended(&consumer));
+    assert_eq!(consumer.error().unwrap(), None);
+}
+
+#[test]
+fn a_ledger_that_is_still_open_is_passed_for_the_next_folder() {
+    let state = tempfile::tempdir().unwrap();
+    let consumer = || Consumer::new(vec![handler("store", "OrderPlaced")], &settings(state.path())).unwrap();
+    let root = slot::root(&state.path().join("workflow-events/consumers"), "orders", "127.0.0.1:1");
+    let options = LedgerOptions {
+        group: "orders".into(),
+        window: Duration::from_secs(60),
+        cache_bytes: 16 << 20,
+        flush_delay: Duration::from_millis(1),
+        replace_damaged: true,
+    };
+    // As one that was left behind: its ledger is open, and its slot is free.
+    let (ledger, _) = Ledger::open(&root.join("0"), &options).unwrap();
+    let second = consumer();
+    second.start().unwrap();
+    until("it has another folder", || root.join("1/ledger.txt").is_file() || ended(&second));
+    assert_eq!(second.error().unwrap(), None);
+    second.stop(Duration::ZERO).unwrap();
+    until("it has ended", || ended(&second));
+    assert_eq!(second.error().unwrap(), None);
+    drop(ledger);
+}
+
+#[test]
+fn settings_show_no_property() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = ("ssl.key.password".to_owned(), "hunter2".to_owned());
+    let settings = Settings { properties: [secret].into(), ..settings(folder.path()) };
+    let shown = format!("{settings:?}");
+    assert!(shown.contains("ssl.key.password") && !shown.contains("hunter2"), "{shown}");
 }

@@ -39,6 +39,11 @@ impl PartError {
             Self::Handlers(_) | Self::Agent(_) | Self::Defect(_) => "defect",
         }
     }
+
+    /// Whether somebody has the ledger open.
+    pub(crate) fn is_of_ledger_in_use(&self) -> bool {
+        matches!(self, Self::Open(OpenError::Locked { .. }))
+    }
 }
 
 impl From<KafkaError> for PartError {
