@@ -7,7 +7,7 @@ use std::{os::fd::RawFd, path::PathBuf, time::Duration};
 use pyo3::{
     exceptions::{PyRuntimeError, PyTypeError, PyValueError},
     prelude::*,
-    types::{PyBytes, PyDict},
+    types::{PyBytes, PyDict, PyString},
 };
 use workflow_bridge::{
     connection::Password,
@@ -58,7 +58,7 @@ impl Call {
 }
 
 /// New calls, the tokens of those that were dropped, and notices: a level of `logging`, and a text.
-type Taken = (Vec<Call>, Vec<u64>, Vec<(u8, String)>);
+type Taken = (Vec<Call>, Vec<u64>, Vec<(u8, Py<PyString>)>);
 
 /// A consumer of events. A forked child makes one of its own.
 #[pyclass(frozen, module = "workflow_events._native")]
@@ -97,11 +97,14 @@ impl Consumer {
         py.detach(|| self.inner.start()).map_err(|found| error(&found))
     }
 
-    /// Takes at most `limit` calls, and all else that there is.
+    /// Takes at most `limit` calls, and all else that there is. The next one says that the notices of this one have been logged.
     fn take(&self, py: Python<'_>, limit: usize) -> PyResult<Taken> {
         let taken = py.detach(|| self.inner.take(limit)).map_err(|found| error(&found))?;
+        // The notices first: an event that was passed over is only there.
+        let notices =
+            taken.notices.iter().map(|notice| (level(notice.severity), PyString::new(py, &notice.text).unbind()));
+        let notices = notices.collect();
         let calls = taken.calls.iter().map(|call| Call::new(py, call)).collect();
-        let notices = taken.notices.into_iter().map(|notice| (level(notice.severity), notice.text)).collect();
         Ok((calls, taken.dropped, notices))
     }
 
@@ -131,7 +134,7 @@ impl Consumer {
         self.inner.error().map_err(|found| error(&found))
     }
 
-    /// Begins the stop, which may take `timeout` seconds. Does not wait.
+    /// Begins the stop, which may take `timeout` seconds. Does not wait. A later one can only shorten it.
     fn stop(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
         py.detach(|| self.inner.stop(duration(timeout))).map_err(|found| error(&found))
     }

@@ -209,7 +209,7 @@ class HandlerOptions(TypedDict, total=False):
     max_retries: int
     backoff: float
     backoff_max: float
-    timeout: Optional[float]
+    timeout: Optional[float]  # from when a call is queued: it includes the wait for `take`
     give_up_after: float
 
 @final

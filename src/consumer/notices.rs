@@ -168,7 +168,7 @@ impl Visit for Line {
 }
 
 /// A text without control characters: what an event has must make no line of its own in a log.
-pub(super) fn one_line(text: &str) -> String {
+fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }

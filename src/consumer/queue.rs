@@ -4,7 +4,8 @@
 //! - a token is one call's, and has one verdict at most: it is settled, or dropped, and unknown from then on;
 //! - what is kept is bounded by the calls that the handlers may have at the same time, which the pipeline limits: each token is one
 //!   of those, and a dropped token is reported only if it was taken, until the next `take`;
-//! - whenever there is something to take, the descriptor is readable; nothing here blocks.
+//! - whenever there is something to take, the descriptor is readable; nothing here blocks;
+//! - a notice is of somebody who waits for it: it leaves with them, and whoever took it has it when they take again.
 //!
 //! It does not know what an event is, nor what follows from a verdict.
 
@@ -37,8 +38,10 @@ struct State<C, V, N> {
     waiting: VecDeque<Token>,
     /// Those that were taken, and dropped since.
     dropped: Vec<Token>,
-    /// With what resolves when it was taken.
+    /// With what resolves when whoever took it has it.
     notices: VecDeque<(N, oneshot::Sender<()>)>,
+    /// Of the notices of the latest `take`.
+    handed_over: Vec<oneshot::Sender<()>>,
     /// The descriptor is readable.
     is_signalled: bool,
 }
@@ -74,6 +77,7 @@ impl<C, V, N> Default for Queue<C, V, N> {
             waiting: VecDeque::new(),
             dropped: Vec::new(),
             notices: VecDeque::new(),
+            handed_over: Vec::new(),
             is_signalled: false,
         };
         Self { state: Mutex::new(state), wake: OnceLock::new() }
@@ -94,8 +98,7 @@ impl<C, V, N> Queue<C, V, N> {
 
     fn signal_in(&self, state: &mut State<C, V, N>) {
         if let Some(wake) = self.wake.get().filter(|_| !state.is_signalled) {
-            wake.signal();
-            state.is_signalled = true;
+            state.is_signalled = wake.signal();
         }
     }
 
@@ -111,21 +114,25 @@ impl<C, V, N> Queue<C, V, N> {
         Pending { queue: Arc::clone(self), token, verdict }
     }
 
-    /// Adds a notice, and resolves when it was taken.
+    /// Adds a notice, and resolves when it was taken and there was another `take`: whoever takes does so after having used what the
+    /// last one returned. Dropped before, the notice is not taken any more.
     pub(super) async fn notify(&self, notice: N) {
         let (taken, is_taken) = oneshot::channel();
+        let mut waiting = Notified { queue: self, is_taken };
         {
             let state = &mut *self.state.lock();
             state.notices.push_back((notice, taken));
             self.signal_in(state);
         }
-        // The sender is dropped when it was taken.
-        let _ = is_taken.await;
+        // The sender is dropped then.
+        let _ = (&mut waiting.is_taken).await;
     }
 
-    /// Takes at most `limit` calls, all dropped tokens and all notices. The descriptor stays readable while there is more.
+    /// Takes at most `limit` calls, all dropped tokens and all notices. The descriptor stays readable while there is more, and after
+    /// notices, so that there is a `take` that says that somebody has them.
     pub(super) fn take(&self, limit: usize) -> Taken<C, N> {
         let state = &mut *self.state.lock();
+        state.handed_over.clear();
         if let Some(wake) = self.wake.get() {
             wake.clear();
             state.is_signalled = false;
@@ -137,8 +144,9 @@ impl<C, V, N> Queue<C, V, N> {
             calls.extend(state.calls.get_mut(&token).and_then(|entry| Some((token, entry.call.take()?))));
         }
         let dropped = std::mem::take(&mut state.dropped);
-        let notices = state.notices.drain(..).map(|(notice, _)| notice).collect();
-        if !state.waiting.is_empty() {
+        let (notices, handed_over) = state.notices.drain(..).unzip();
+        state.handed_over = handed_over;
+        if !state.waiting.is_empty() || !state.handed_over.is_empty() {
             self.signal_in(state);
         }
         Taken { calls, dropped, notices }
@@ -164,6 +172,19 @@ impl<C, V, N> Queue<C, V, N> {
             state.dropped.push(token);
             self.signal_in(state);
         }
+    }
+}
+
+/// Somebody who waits until a notice was taken.
+struct Notified<'a, C, V, N> {
+    queue: &'a Queue<C, V, N>,
+    is_taken: oneshot::Receiver<()>,
+}
+
+impl<C, V, N> Drop for Notified<'_, C, V, N> {
+    fn drop(&mut self) {
+        self.is_taken.close();
+        self.queue.state.lock().notices.retain(|(_, taken)| !taken.is_closed());
     }
 }
 

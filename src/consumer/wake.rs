@@ -35,15 +35,32 @@ impl Wake {
         self.watched.try_clone()
     }
 
-    /// Makes it readable.
-    pub(super) fn signal(&self) {
-        // Full: it is readable already.
-        let _ = (&self.written).write(&[1]);
+    /// Makes it readable. False when it could not.
+    pub(super) fn signal(&self) -> bool {
+        match (&self.written).write(&[1]) {
+            Ok(written) => written > 0,
+            // Full: it is readable already.
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        }
     }
 
     /// Makes it unreadable until the next signal.
     pub(super) fn clear(&self) {
         let mut bytes = [0; 64];
         while (&self.watched).read(&mut bytes).is_ok_and(|read| read == bytes.len()) {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_made_it_readable_counts_as_a_signal() {
+        let wake = Wake::new().unwrap();
+        while (&wake.written).write(&[1; 4096]).is_ok() {}
+        assert!(wake.signal(), "full: it is readable");
+        wake.written.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(!wake.signal());
     }
 }

@@ -205,7 +205,7 @@ fn without_dead_letters_an_event_is_passed_over_when_its_notice_was_taken() {
     let data = Scratch::new("foreign");
     let settings = Settings { dlq_topic_suffix: None, ..settings(&[&topic], &data) };
     kafka().produce(&topic, record("bad", "Happened"));
-    kafka().produce(&topic, Record::new("no\njson"));
+    kafka().produce(&topic, Record::new("no\njson\\").header("x y", "a=b"));
     kafka().produce(&topic, record("good", "Happened"));
     let running = Running::start(vec![handler("note", "Happened")], &settings);
     let calls = running.settle(2, |call| match call.event_id() {
@@ -221,13 +221,16 @@ fn without_dead_letters_an_event_is_passed_over_when_its_notice_was_taken() {
         note(running.0.take(64).expect("ours").notices);
         when(critical().len() >= 2, critical())
     });
+    // It says that what was taken is in the log.
+    note(running.0.take(64).expect("ours").notices);
     kafka().wait_committed(&settings.group_id, &topic, PATIENCE);
     let told = critical();
     let published = record("bad", "Happened").value.expect("it has one");
     let whole = format!("value={}", String::from_utf8_lossy(&published));
     let bad = told.iter().find(|text| text.contains("event_id=bad")).expect("it is told");
     assert!(bad.contains("handler=note calls=1 reason=refused error=no order") && bad.ends_with(&whole), "{bad}");
-    assert!(told.iter().any(|text| text.contains("reason=not_json") && text.ends_with("value=no\\njson")), "{told:?}");
+    let whole = " header:x\\x20y=a\\x3db value=no\\njson\\\\";
+    assert!(told.iter().any(|text| text.contains("reason=not_json") && text.ends_with(whole)), "{told:?}");
     running.stop();
     assert!(!kafka().topic_exists(&format!("{topic}.dlq")));
 }
@@ -256,4 +259,26 @@ fn a_call_that_a_stop_drops_is_reported_and_comes_again() {
     assert_eq!(calls[0].event_id(), "slow");
     kafka().wait_committed(&settings.group_id, &topic, PATIENCE);
     again.stop();
+}
+
+#[test]
+fn a_stop_that_is_shortened_does_not_wait_for_a_call_and_the_next_start_need_not_either() {
+    let topic = kafka().topic("shortened", 1);
+    let state = Scratch::new("foreign");
+    let settings = settings(&[&topic], &state);
+    // A folder that is found: the one before may have its ledger open for a moment.
+    let path = state.to_str().expect("a text").to_owned();
+    let settings = Settings { data_dir: None, state_home: Some(path), ..settings };
+    kafka().produce(&topic, record("slow", "Happened"));
+    for _ in 0..2 {
+        let running = Running::start(vec![handler("note", "Happened")], &settings);
+        poll(PATIENCE, "it is called", || {
+            let taken = running.0.take(64).expect("ours");
+            taken.calls.first().map(Call::token).ok_or(())
+        });
+        running.0.stop(Duration::from_secs(3_600)).expect("ours");
+        running.0.stop(Duration::ZERO).expect("ours");
+        poll(PATIENCE, "it has ended", || when(running.0.has_ended().expect("ours"), ()));
+        assert_eq!(running.0.error().expect("ours"), None);
+    }
 }

@@ -82,13 +82,27 @@ fn the_descriptor_is_readable_while_there_is_something_to_take() {
 }
 
 #[tokio::test]
-async fn a_notice_has_been_taken_when_it_resolves() {
+async fn a_notice_resolves_when_whoever_took_it_takes_again() {
     let queue = opened();
     let mut notified = Box::pin(queue.notify("dead".to_owned()));
     assert!(notified.as_mut().now_or_never().is_none());
     assert!(is_readable(&queue));
     assert_eq!(queue.take(0).notices, ["dead"]);
+    assert!(notified.as_mut().now_or_never().is_none(), "whoever took it may not have used it yet");
+    assert!(is_readable(&queue), "there is to be another take");
+    assert!(queue.take(0).notices.is_empty() && !is_readable(&queue));
     notified.await;
+}
+
+#[tokio::test]
+async fn a_notice_that_nobody_waits_for_any_more_is_not_taken() {
+    let queue = opened();
+    let [mut first, mut second] = ["first", "second"].map(|notice| Box::pin(queue.notify(notice.to_owned())));
+    assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+    drop(first);
+    assert_eq!(queue.take(0).notices, ["second"]);
+    drop(second);
+    assert!(queue.take(0).notices.is_empty());
 }
 
 #[derive(Debug, Clone)]
