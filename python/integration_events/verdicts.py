@@ -7,6 +7,7 @@ in at most 1 KiB. Values that pydantic refused are in no text: they are the cont
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import NamedTuple, Optional
 
 from pydantic import ValidationError
@@ -49,7 +50,8 @@ class Verdict(NamedTuple):
     """What the native consumer is told about a call.
 
     word: `done`, `retry`, `later`, `reject`, `invalid_value` or `missing_field`.
-    error_type: of the exception; None when there was none that is a failure.
+    error_type: the class of the exception, `timeout`, `no_thread`, or the word of a record that is no event of the
+        class; None when nothing is wrong.
     """
 
     word: str
@@ -59,6 +61,13 @@ class Verdict(NamedTuple):
 
 
 DONE = Verdict("done")
+#: No thread was free for a plain function: it was not called, so it has not failed.
+NO_THREAD = Verdict(
+    "later",
+    "it was not called, because no thread is free: calls that were given up keep theirs until they return",
+    1.0,
+    "no_thread",
+)
 #: Somebody else than the consumer cancelled the call: the event comes again, and nothing has failed.
 CANCELLED = Verdict("later", "the call was cancelled", 1.0)
 
@@ -81,13 +90,43 @@ def timed_out(limit: float) -> Verdict:
     return Verdict("retry", f"the call took longer than handler_timeout, {limit:g} s", error_type="timeout")
 
 
-def not_of_class(error: ValueError, name: str) -> Verdict:
-    """A record is no event of its handler's class: the fields that are wrong, without their values."""
+def unreadable(error: BaseException) -> Verdict:
+    """What an exception means that cannot be looked at."""
+    name = type_name(error)
+    return Verdict("retry", f"{_short(name)[:200]}, whose text cannot be read", error_type=name)
+
+
+def refused_values(error: BaseException) -> bool:
+    """Whether the text of a traceback would have values that pydantic refused: those of an event, as a rule."""
+    left: list[Optional[BaseException]] = [error]
+    seen: set[int] = set()
+    while left:
+        found = left.pop()
+        if found is None or id(found) in seen:
+            continue
+        if isinstance(found, ValidationError):
+            return True
+        seen.add(id(found))
+        # An ExceptionGroup has `exceptions`.
+        left += [found.__cause__, found.__context__, *_group(found)]
+    return False
+
+
+def _group(error: BaseException) -> list[BaseException]:
+    found = getattr(error, "exceptions", ())
+    return [one for one in found if isinstance(one, BaseException)] if isinstance(found, (tuple, list)) else []
+
+
+def not_of_class(error: ValueError, name: str, names: Collection[str] = ()) -> Verdict:
+    """A record is no event of its handler's class: the fields that are wrong, without their values.
+
+    names: of all fields of the class, and of those within them.
+    """
     word = "invalid_value"
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         word = "missing_field" if first["type"] == "missing" else word
-    return Verdict(word, _short(f"it is no {name}: {_described(error)}"), error_type=word)
+    return Verdict(word, _short(f"it is no {name}: {_described(error, names)}"), error_type=word)
 
 
 def error_text(error: BaseException) -> str:
@@ -104,10 +143,10 @@ def error_text(error: BaseException) -> str:
     return _short("; caused by ".join(texts))
 
 
-def _described(error: BaseException) -> str:
+def _described(error: BaseException, names: Collection[str] = ()) -> str:
     if isinstance(error, ValidationError):
         wrong = error.errors(include_url=False, include_context=False, include_input=False)
-        fields = [f"{_path(one['loc'])}: {_expected(one['type'], one['msg'])}" for one in wrong[:_MOST]]
+        fields = [f"{_path(one['loc'], names)}: {_expected(one['type'], one['msg'])}" for one in wrong[:_MOST]]
         more = f"; and {len(wrong) - _MOST} more" if len(wrong) > _MOST else ""
         return "; ".join(fields) + more
     if isinstance(error, asyncio.CancelledError):
@@ -115,8 +154,18 @@ def _described(error: BaseException) -> str:
     return text_of(error)
 
 
-def _path(location: tuple[object, ...]) -> str:
-    return ".".join(str(part) for part in location)[:200] or "the event"
+def _path(location: tuple[object, ...], names: Collection[str]) -> str:
+    """Where a value is, as far as the names are those of fields: the key of a mapping is a value, too.
+
+    names: of fields. Without them, the first part is taken for one.
+    """
+    parts: list[str] = []
+    for part in location:
+        if not (isinstance(part, int) or part in names or not (names or parts)):
+            parts.append("...")
+            break
+        parts.append(str(part))
+    return ".".join(parts)[:200] or "the event"
 
 
 def _expected(kind: str, message: str) -> str:

@@ -67,10 +67,15 @@ def coroutine_function(function: _Function) -> _Function:
 
 
 class Threads:
-    """A pool of daemon threads. It runs the oldest work first."""
+    """A pool of daemon threads. It runs the oldest work first.
 
-    def __init__(self, most: int) -> None:
+    or_caller: when not even one thread can be started, the caller of `submit` runs the work. Else `submit` raises
+        RuntimeError then, and the work may still run when a later one has got a thread.
+    """
+
+    def __init__(self, most: int, *, or_caller: bool = True) -> None:
         self._most = most
+        self._or_caller = or_caller
         self._count = 0
         self._work: SimpleQueue[Optional[Callable[[], None]]] = SimpleQueue()
 
@@ -83,8 +88,11 @@ class Threads:
                 threading.Thread(target=_serve, args=(self._work,), name=name, daemon=True).start()
             except RuntimeError:  # The limit of threads is reached, or the interpreter is exiting.
                 self._count -= 1
-                if self._count == 0:
-                    work()
+                if self._count > 0:
+                    return
+                if not self._or_caller:
+                    raise
+                work()
 
     def end(self) -> None:
         """Ends the threads when they have done the work that was submitted before."""

@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from logging import Handler, Logger, LogRecord
-    from typing import Optional
+    from typing import Optional, Union
 
     from ._native import Outcome
 
@@ -51,7 +51,9 @@ def get_logger() -> Logger:
     return _logger
 
 
-def log(level: int, text: str, *about: object, exc_info: bool = False, logger: Optional[Logger] = None) -> None:
+def log(
+    level: int, text: str, *about: object, exc_info: Union[bool, BaseException] = False, logger: Optional[Logger] = None
+) -> None:
     """One line in the log. Raises nothing that a handler or a filter raises."""
     try:
         (logger or get_logger()).log(level, text, *about, exc_info=exc_info, stacklevel=2)

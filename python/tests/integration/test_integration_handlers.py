@@ -2,7 +2,7 @@
 
 import functools
 import json
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Literal, Optional
 
 import pytest
 from integration_events import (
@@ -39,6 +39,22 @@ class Scattered(IntegrationEvent):
 
     def get_topic_name(self) -> str:
         return f"events.{self.tenant}"
+
+
+class OfOneType(IntegrationEvent):
+    event_type: Literal["noted.v3"]  # type: ignore[assignment]
+
+    def get_topic_name(self) -> str:
+        return f"events.{self.event_type}"
+
+
+class OfTypes(IntegrationEvent):
+    event_type: Literal["noted.v4", "noted.v5"]  # type: ignore[assignment]
+
+
+class OfAggregates(IntegrationEvent):
+    def get_topic_name(self) -> str:
+        return f"events.{self.aggregate_type}"
 
 
 class Handles(IntegrationEventHandler):
@@ -91,6 +107,11 @@ def test_a_name_is_that_of_the_class_or_function_or_the_given_one() -> None:
         (lambda used: used.register_handler_function(Noted, Handles()), TypeError, "expected a function"),
         (lambda used: used.register_handler_function("Noted", note_soon), TypeError, "a class of IntegrationEvent"),
         (lambda used: used.register_handler_function(Handles, note_soon), TypeError, "a class of IntegrationEvent"),
+        (
+            lambda used: used.register_handler_function(OfTypes, note_soon),
+            TypeError,
+            "OfTypes.* give the field a default",
+        ),
     ],
 )
 def test_a_wrong_registration_says_what_is_wrong(register: Callable[[Any], None], error: type, message: str) -> None:
@@ -114,9 +135,15 @@ def test_the_topics_are_those_of_the_types() -> None:
     for wrong in ([], ["no topic"], [None], [7]):
         with pytest.raises(ValueError, match="topic"):
             used._topics(wrong)  # type: ignore[arg-type]
-    used.register_handler_function(Scattered, note_soon, name="scattered")
-    with pytest.raises(ValueError, match="the topic of Scattered depends on the event .* give the topics to start"):
-        used._topics(None)
+    for kind in (Scattered, OfAggregates):
+        used = consumer()
+        used.register_handler_function(kind, note_soon)
+        match = f"the topic of {kind.__name__} depends on the event .* give the topics to start"
+        with pytest.raises(ValueError, match=match):
+            used._topics(None)
+    used = consumer()
+    used.register_handler_function(OfOneType, note_soon)
+    assert used._topics(None) == ["events.noted.v3"] and used._handlers["note_soon"].event_type == "noted.v3"
 
 
 def test_a_consumer_needs_a_group() -> None:
@@ -124,8 +151,8 @@ def test_a_consumer_needs_a_group() -> None:
         KafkaConfigurationError, match="give consumer_group_id .*KAFKA_CONSUMER_GROUP_ID.* or service_name"
     ):
         KafkaIntegrationEventConsumer(KafkaConfig())
-    assert KafkaIntegrationEventConsumer(KafkaConfig(service_name="a"))._parameters["group_id"] == "a"
-    assert KafkaIntegrationEventConsumer(KafkaConfig(consumer_group_id="b"))._parameters["group_id"] == "b"
+    assert KafkaIntegrationEventConsumer(KafkaConfig(service_name="a"))._group == "a"
+    assert KafkaIntegrationEventConsumer(KafkaConfig(consumer_group_id="b"))._group == "b"
 
 
 def test_the_settings_of_the_consumer_reach_the_client_which_checks_them() -> None:
@@ -199,6 +226,32 @@ def test_a_record_that_is_no_event_of_the_class_names_the_field_and_not_the_valu
         assert caught.value.verdict.word == "invalid_value", value[:20]
     with pytest.raises(NotOfClass, match="it is no WorkflowEvent: "):
         handled(EventType.WORKFLOW_FAILED).read(b'{"event_id": "1"}')
+
+
+def test_a_key_of_a_mapping_is_a_value_too() -> None:
+    class Address(BaseModel):
+        street: str
+
+    class Sent(IntegrationEvent):
+        model_config = {"extra": "forbid"}
+        to: Dict[str, int] = {}
+        addresses: List[Address] = []
+        home: Optional[Address] = Field(default=None, alias="homeAddress")
+
+    secret = "alice@example.com"
+    for payload, text in (
+        ({"to": {secret: "x"}}, "to....: not valid (int_parsing)"),
+        ({"addresses": [{}]}, "addresses.0.street: Field required"),
+        ({"homeAddress": {"street": 7}}, "homeAddress.street: Input should be a valid string"),
+        ({secret: 7}, "...: not valid (extra_forbidden)"),
+    ):
+        with pytest.raises(NotOfClass) as caught:
+            handled(Sent).read(json.dumps({"payload": payload}).encode())
+        assert caught.value.verdict.text == f"it is no Sent: {text}"
+    # Of an exception in a handler the class is not known: only its own fields are named.
+    with pytest.raises(ValidationError) as refused:
+        Sent.model_validate({"to": {secret: "x"}, "addresses": [{}]})
+    assert error_text(refused.value).endswith("to....: not valid (int_parsing); addresses.0....: Field required")
 
 
 def test_the_text_of_an_exception_has_its_type_its_message_and_its_causes() -> None:
