@@ -3,6 +3,10 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     thread,
 };
 
@@ -59,7 +63,8 @@ fn read_and_match(rule_count: usize, times: usize) -> Result<(), String> {
 
 /// One after the other, through the intake, the rules, the ledger, an HTTP agent and the flush, on one thread.
 fn deliver(times: usize) -> Result<(), String> {
-    let agent = agent().map_err(|error| format!("an agent on 127.0.0.1: {error}"))?;
+    let requests = Arc::new(AtomicUsize::new(0));
+    let agent = agent(&requests).map_err(|error| format!("an agent on 127.0.0.1: {error}"))?;
     let folder = folder_with(&format!(
         "agents:\n  audit: {{http: {{url: 'http://{agent}/events'}}}}\nrules:\n  - {{name: all, when: {{event_type: [WORKFLOW_COMPLETED]}}, to: [audit]}}\n"
     ))?;
@@ -67,23 +72,29 @@ fn deliver(times: usize) -> Result<(), String> {
     let runtime = runtime.map_err(|error| format!("a runtime: {error}"))?;
     let _inside = runtime.enter();
     let mut delivering = Delivering::start(&folder.path().join("routing"), &folder.path().join("data"))?;
-    each(&events(WARM_UP + times), |event| runtime.block_on(delivering.deliver(event)))
+    each(&events(WARM_UP + times), |event| runtime.block_on(delivering.deliver(event)))?;
+    match requests.load(SeqCst) {
+        found if found == WARM_UP + times => Ok(()),
+        found => Err(format!("expected {} requests, found {found}", WARM_UP + times)),
+    }
 }
 
 /// An agent that accepts everything, on threads of its own.
-fn agent() -> std::io::Result<SocketAddr> {
+fn agent(requests: &Arc<AtomicUsize>) -> std::io::Result<SocketAddr> {
+    let requests = Arc::clone(requests);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            thread::spawn(move || answer(&stream));
+            let requests = Arc::clone(&requests);
+            thread::spawn(move || answer(&stream, &requests));
         }
     });
     Ok(address)
 }
 
 /// Answers the requests of one connection until it is closed.
-fn answer(stream: &TcpStream) -> std::io::Result<()> {
+fn answer(stream: &TcpStream, requests: &AtomicUsize) -> std::io::Result<()> {
     let (mut reader, mut writer) = (BufReader::new(stream), stream);
     loop {
         let mut length = 0;
@@ -101,6 +112,7 @@ fn answer(stream: &TcpStream) -> std::io::Result<()> {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
+        requests.fetch_add(1, SeqCst);
         writer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")?;
     }
 }
