@@ -244,12 +244,15 @@ fn a_call_that_a_stop_drops_is_reported_and_comes_again() {
     let running = Running::start(vec![handler("note", "Happened")], &settings);
     let token = poll(PATIENCE, "it is called", || {
         let taken = running.0.take(64).expect("ours");
+        note(taken.notices);
         taken.calls.first().map(Call::token).ok_or(())
     });
     running.0.stop(Duration::from_secs(1)).expect("ours");
     let mut dropped = Vec::new();
     poll(PATIENCE, "the call was dropped", || {
-        dropped.extend(running.0.take(64).expect("ours").dropped);
+        let taken = running.0.take(64).expect("ours");
+        note(taken.notices);
+        dropped.extend(taken.dropped);
         when(!dropped.is_empty() && running.0.has_ended().expect("ours"), dropped.clone())
     });
     assert_eq!(dropped, [token]);
@@ -274,6 +277,7 @@ fn a_stop_that_is_shortened_does_not_wait_for_a_call_and_the_next_start_need_not
         let running = Running::start(vec![handler("note", "Happened")], &settings);
         poll(PATIENCE, "it is called", || {
             let taken = running.0.take(64).expect("ours");
+            note(taken.notices);
             taken.calls.first().map(Call::token).ok_or(())
         });
         running.0.stop(Duration::from_secs(3_600)).expect("ours");
