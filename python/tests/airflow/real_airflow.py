@@ -67,6 +67,8 @@ class Airflow:
         }
         clean.update(
             AIRFLOW_HOME=str(self.home),
+            # A process that sets its title would overwrite the environment that it is found by in the end.
+            SPT_NOENV="1",
             # How long a process waits for another's lock of the database: 5 s by default, which a slow disk exceeds.
             AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{self.home / 'airflow.db'}?timeout=60",
             AIRFLOW__CORE__LOAD_EXAMPLES="False",
