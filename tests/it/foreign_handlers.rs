@@ -242,7 +242,7 @@ fn a_call_that_a_stop_drops_is_reported_and_comes_again() {
     let settings = settings(&[&topic], &data);
     kafka().produce(&topic, record("slow", "Happened"));
     let running = Running::start(vec![handler("note", "Happened")], &settings);
-    let token = poll(PATIENCE, "it is called", || {
+    let called = poll(PATIENCE, "it is called", || {
         let taken = running.0.take(64).expect("ours");
         note(taken.notices);
         taken.calls.first().map(Call::token).ok_or(())
@@ -255,8 +255,8 @@ fn a_call_that_a_stop_drops_is_reported_and_comes_again() {
         dropped.extend(taken.dropped);
         when(!dropped.is_empty() && running.0.has_ended().expect("ours"), dropped.clone())
     });
-    assert_eq!(dropped, [token]);
-    assert!(!running.0.settle(token, Ok(())).expect("ours"), "too late");
+    assert_eq!(dropped, [called]);
+    assert!(!running.0.settle(called, Ok(())).expect("ours"), "too late");
     let again = Running::start(vec![handler("note", "Happened")], &settings);
     let calls = again.settle(1, |_| Ok(()));
     assert_eq!(calls[0].event_id(), "slow");
