@@ -1,7 +1,8 @@
 //! `make bench`: the bridge beside its ceilings, in one run on the same machine.
 //!
-//! Reading: events that no rule matches through the whole path, beside a bare consumer that only reads. Delivering: events to
-//! a local HTTP agent with the ledger on, beside the same HTTP client that posts the same bodies with no Kafka.
+//! Reading: events that no rule matches through the whole path, beside a bare consumer that only reads, and one that parses
+//! each event with serde_json and compares a field. Delivering: events to a local HTTP agent with the ledger on, beside the
+//! same HTTP client that posts the same bodies with no Kafka. Then what a bridge takes to start, and to do nothing.
 //! The figures are for comparison within one run; there is no pass or fail. `BENCH_ROUNDS` says how many rounds (5).
 
 #![expect(
@@ -17,13 +18,16 @@
 mod kit;
 
 use std::{
+    fs,
+    hint::black_box,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
 use kit::{Bridge, BridgeSetup, HttpAgent, Kafka, Record, block_on, event, kafka, poll, unique, when};
 use rdkafka::{
-    Offset, TopicPartitionList,
+    Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
 };
 use tokio::sync::Semaphore;
@@ -32,6 +36,11 @@ const UNMATCHED: usize = 1_000_000;
 const DELIVERED: usize = 50_000;
 const PARTITIONS: i32 = 4;
 const IN_FLIGHT: usize = 64;
+/// How long a bridge may settle, and how long it is then measured while it does nothing.
+const IDLE_AFTER: Duration = Duration::from_secs(10);
+const IDLE_FOR: Duration = Duration::from_secs(60);
+/// The ceilings of reading, before the rows of the bridge.
+const ALONE: usize = 2;
 
 /// Events of about 700 bytes.
 fn produce(kafka: &Kafka, topic: &str, count: usize, event_type: &str) {
@@ -66,8 +75,8 @@ fn rate(count: usize, time: Duration) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / time.as_secs_f64()
 }
 
-/// Reads the whole topic and does nothing with it.
-fn bare_consumer(kafka: &Kafka, topic: &str) -> f64 {
+/// Reads the whole topic, and does `each` with the value of each record.
+fn consumer_alone(kafka: &Kafka, topic: &str, each: impl Fn(&[u8])) -> f64 {
     let consumer: BaseConsumer = kafka
         .client()
         .set("group.id", unique("bare"))
@@ -83,15 +92,24 @@ fn bare_consumer(kafka: &Kafka, topic: &str) -> f64 {
     let (mut read, mut started) = (0, Instant::now());
     while read < UNMATCHED {
         match consumer.poll(Duration::from_secs(30)) {
-            Some(Ok(_)) => read += 1,
-            Some(Err(error)) => panic!("the bare consumer: {error}"),
-            None => panic!("the bare consumer read {read} of {UNMATCHED} and then nothing for 30 s"),
+            Some(Ok(record)) => {
+                each(record.payload().expect("an event"));
+                read += 1;
+            }
+            Some(Err(error)) => panic!("the consumer: {error}"),
+            None => panic!("the consumer read {read} of {UNMATCHED} and then nothing for 30 s"),
         }
         if read == 1 {
             started = Instant::now();
         }
     }
     rate(read, started.elapsed())
+}
+
+/// One rule, as a program of ten lines would have it.
+fn parse_and_compare(value: &[u8]) {
+    let event: serde_json::Value = serde_json::from_slice(value).expect("JSON");
+    assert!(black_box(&event)["event_type"] != "WORKFLOW_COMPLETED");
 }
 
 fn unmatched_through_the_bridge(kafka: &Kafka, topic: &str, settings: &str) -> (f64, u64) {
@@ -127,6 +145,54 @@ fn delivered_by_the_bridge(kafka: &Kafka, topic: &str, settings: &str) -> (f64, 
     let peak = bridge.peak_rss_bytes() >> 20;
     bridge.stop();
     (rate(DELIVERED, last - first), peak)
+}
+
+/// Milliseconds from before the process is made until an event that waits in the topic is at the agent: for a new group,
+/// which has to create its ledger topic, and for one that was stopped.
+fn started_until_delivered(kafka: &Kafka) -> [f64; 2] {
+    let topic = kafka.topic("bench-start", 1);
+    let agent = HttpAgent::start();
+    let mut stopped: Option<Bridge> = None;
+    [(); 2].map(|()| {
+        let event = event(&unique("first")).run("run").event_type("WORKFLOW_COMPLETED");
+        kafka.produce(&topic, Record::new(event.json().to_string()));
+        agent.forget();
+        let started = Instant::now();
+        let mut bridge = match stopped.take() {
+            None => bridge(kafka, &topic, &agent, "{}"),
+            Some(mut bridge) => {
+                bridge.start_again();
+                bridge
+            }
+        };
+        let delivered = || agent.accepted().first().map(|request| request.at).ok_or_else(|| agent.count());
+        let first = poll(Duration::from_secs(60), "the event was delivered", delivered);
+        kafka.wait_committed(bridge.group(), &topic, Duration::from_secs(60));
+        bridge.stop();
+        stopped = Some(bridge);
+        (first - started).as_secs_f64() * 1_000.0
+    })
+}
+
+/// Of a bridge with one rule and nothing to read: MiB that are resident, and the share of a processor that it takes.
+fn idle(kafka: &Kafka) -> (u64, f64) {
+    let topic = kafka.topic("bench-idle", PARTITIONS);
+    let agent = HttpAgent::start();
+    let mut bridge = bridge(kafka, &topic, &agent, "{}");
+    let cpu = |bridge: &mut Bridge| {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", bridge.pid())).expect("it runs");
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        // utime and stime, in the hundredths of a second that Linux shows to programs.
+        let ticks: u32 = [fields[11], fields[12]].iter().filter_map(|ticks| ticks.parse::<u32>().ok()).sum();
+        f64::from(ticks) / 100.0
+    };
+    thread::sleep(IDLE_AFTER);
+    let (started, before) = (Instant::now(), cpu(&mut bridge));
+    thread::sleep(IDLE_FOR);
+    let share = (cpu(&mut bridge) - before) / started.elapsed().as_secs_f64();
+    let resident = bridge.rss_bytes() >> 20;
+    bridge.stop();
+    (resident, share)
 }
 
 /// The same client, as many requests under way, no Kafka and no ledger.
@@ -210,7 +276,7 @@ fn main() {
     produce(kafka, &matched, DELIVERED, "WORKFLOW_COMPLETED");
     let bodies: Vec<_> = kafka.read_all(&matched).into_iter().filter_map(|record| record.value).collect();
 
-    let mut reading: Vec<Row> = (0..=READING.len()).map(|_| Row::default()).collect();
+    let mut reading: Vec<Row> = (0..ALONE + READING.len()).map(|_| Row::default()).collect();
     let mut delivering: Vec<Row> = (0..=DELIVERING.len()).map(|_| Row::default()).collect();
     // Every row once in each round, so that what the machine does meanwhile is shared. The first round warms up.
     for round in 0..=rounds {
@@ -219,8 +285,11 @@ fn main() {
                 row.add(name, seen);
             }
         };
-        add(&mut reading[0], "reading: a bare consumer, nothing done".into(), (bare_consumer(kafka, &unmatched), 0));
-        for ((name, settings), row) in READING.iter().zip(&mut reading[1..]) {
+        let alone = consumer_alone(kafka, &unmatched, |_| {});
+        add(&mut reading[0], "reading: a bare consumer, nothing done".into(), (alone, 0));
+        let alone = consumer_alone(kafka, &unmatched, parse_and_compare);
+        add(&mut reading[1], "reading: a bare consumer, serde_json, one comparison".into(), (alone, 0));
+        for ((name, settings), row) in READING.iter().zip(&mut reading[ALONE..]) {
             let seen = unmatched_through_the_bridge(kafka, &unmatched, settings);
             add(row, format!("reading: unmatched events through the bridge{name}"), seen);
         }
@@ -239,4 +308,15 @@ fn main() {
             row.print(ceiling);
         }
     }
+    let mut starts = [Row::default(), Row::default()];
+    for _ in 0..rounds {
+        for (row, took) in starts.iter_mut().zip(started_until_delivered(kafka)) {
+            row.add(String::new(), (took, 0));
+        }
+    }
+    let [new, again] = starts.map(|row| row.median());
+    println!("start to first delivery: {new:.0} ms for a new group, {again:.0} ms after a stop, medians of {rounds}");
+    let (resident, share) = idle(kafka);
+    let seconds = IDLE_FOR.as_secs();
+    println!("idle for {seconds} s: {resident} MiB resident, {:.2} % of a processor", share * 100.0);
 }
