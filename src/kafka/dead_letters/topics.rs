@@ -40,7 +40,11 @@ impl DeadLetterTopics {
 
     /// The broker says that the topic does not exist: check again before the next dead letter.
     pub(super) async fn forget(&self, topic: &str) {
-        self.known.lock().await.remove(topic);
+        let mut topics = self.known.lock().await;
+        // One that could not be created is not asked for sooner because of it.
+        if topics.get(topic).is_some_and(Option::is_none) {
+            topics.remove(topic);
+        }
     }
 
     /// Creates the dead-letter topic when it is absent and our user may: with the source's partitions, the cluster's
