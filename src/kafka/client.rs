@@ -3,7 +3,7 @@
 //! Owns which librdkafka property the bridge sets and why. A property of the user's wins over a
 //! default here; those that must not be overridden are refused by the settings' validation.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use rdkafka::{
     ClientConfig,
@@ -129,6 +129,12 @@ fn with_properties(mut config: ClientConfig, settings: &KafkaSettings) -> Client
         config.set(name, value);
     }
     config
+}
+
+/// Drops a client on a thread of its own, because that takes a tenth of a second or more. `None` without another thread:
+/// then it has been dropped.
+pub(super) fn end<T: Send + 'static>(client: T) -> Option<thread::JoinHandle<()>> {
+    thread::Builder::new().name("kafka-client-end".into()).spawn(move || drop(client)).ok()
 }
 
 /// Whether a consumer and a producer can be made of the settings. Connects to no broker.

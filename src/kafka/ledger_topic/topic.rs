@@ -30,7 +30,7 @@ use super::{
     },
     settings::LedgerTopicSettings,
 };
-use crate::{connection, throttle::Throttle};
+use crate::{connection, sync::Mutex, throttle::Throttle};
 pub(in crate::kafka) use config::{Finding, check, wanted};
 
 const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
@@ -46,12 +46,20 @@ pub(super) struct LedgerTopic {
     ledger: LedgerTopicSettings,
     reporter: Arc<Reporter>,
     throttle: Throttle<()>,
+    /// The clients that end. They are waited for: librdkafka must not be at work when the process ends.
+    ending: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
 impl LedgerTopic {
     pub(super) fn new(settings: &KafkaSettings, ledger: &LedgerTopicSettings) -> Self {
         let reporter = Arc::new(Reporter::new("ledger topic"));
-        Self { settings: settings.clone(), ledger: ledger.clone(), reporter, throttle: Throttle::every(LOG_EVERY) }
+        Self {
+            settings: settings.clone(),
+            ledger: ledger.clone(),
+            reporter,
+            throttle: Throttle::every(LOG_EVERY),
+            ending: Mutex::default(),
+        }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -230,6 +238,8 @@ impl LedgerTopic {
     fn probe(&self) -> Result<(), KafkaError> {
         let mut config = client::producer(&self.settings);
         config.set("message.timeout.ms", PROBE_TIMEOUT.as_millis().to_string());
+        // An idempotent producer sends nothing in its first half second, and this record may well be there twice.
+        config.set("enable.idempotence", "false").remove("enable.gapless.guarantee");
         let context = ReportingContext(Arc::clone(&self.reporter));
         let producer: FutureProducer<ReportingContext> = FutureProducer::from_config_and_context(&config, context)
             .map_err(|error| KafkaError::Client {
@@ -237,8 +247,9 @@ impl LedgerTopic {
                 reason: connection::reason(&error),
             })?;
         let record = FutureRecord::<(), ()>::to(&self.ledger.topic).partition(0);
-        let sent = block_on(async { producer.send(record, PROBE_TIMEOUT).await })?;
-        match sent {
+        let sent = block_on(async { producer.send(record, PROBE_TIMEOUT).await });
+        self.end(producer);
+        match sent? {
             Ok(_) => Ok(()),
             Err((error, _)) if refused::is_refusal(error.rdkafka_error_code()) => Err(self.refused(
                 format!("it cannot be written: {}", connection::reason(&error)),
@@ -259,7 +270,24 @@ impl LedgerTopic {
         let context = ReportingContext(Arc::clone(&self.reporter));
         let admin = AdminClient::from_config_and_context(&client::producer(&self.settings), context)
             .map_err(|error| KafkaError::Client { role: "ledger topic client", reason: connection::reason(&error) })?;
-        block_on(request(&admin))
+        let answer = block_on(request(&admin));
+        self.end(admin);
+        answer
+    }
+
+    fn end<T: Send + 'static>(&self, client: T) {
+        let mut ending = self.ending.lock();
+        ending.retain(|thread| !thread.is_finished());
+        ending.extend(client::end(client));
+    }
+}
+
+impl Drop for LedgerTopic {
+    fn drop(&mut self) {
+        for thread in self.ending.lock().drain(..) {
+            // It has nothing that could panic, and no answer to give.
+            drop(thread.join());
+        }
     }
 }
 
