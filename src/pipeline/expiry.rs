@@ -19,13 +19,14 @@ use crate::{
 /// How long a step takes, and how many records it checks between two readings of the clock.
 const STEP: Duration = Duration::from_millis(2);
 const CHUNK: usize = 64;
-/// How often committed records are forgotten while no pass is made.
+/// How often committed records are forgotten while no pass is made, and whether a pass may begin is looked up.
 const FORGET: Duration = Duration::from_secs(1);
 /// The rest between two passes when the ledger topic had no room for all that it lost.
 const REFILL_REST: Duration = Duration::from_secs(1);
 /// How often that is doubled at most.
 const LONGEST_REFILL_REST: u32 = 5;
-/// How long to wait while nothing may leave.
+/// How long to wait before the first step, while the ledger topic has not taken all that it is to get again, and in a pass
+/// while nothing may leave.
 const IDLE: Duration = Duration::from_millis(100);
 /// The shortest and the longest rest between two passes; in between it is a hundredth of the window.
 const REST: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(600));
@@ -96,7 +97,8 @@ impl Expiry {
         }
         let refill_clock = || self.refilling.then(|| context.refill_clock());
         let Some((clock, progress)) = context.expiry_clock().or_else(refill_clock) else {
-            self.due = began + IDLE;
+            // A pass that has begun soon goes on.
+            self.due = began + if self.cursor.is_some() { IDLE } else { FORGET };
             return Ok(());
         };
         self.pass(context, in_flight, clock, &progress, began)

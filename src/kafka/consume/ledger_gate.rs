@@ -6,14 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 
 use super::{
     super::{
         error::KafkaError,
         ledger_topic::{Following, Reader},
     },
-    requests::partition_list,
     state::ConsumerState,
 };
 
@@ -44,7 +43,7 @@ pub(super) fn open<C: ConsumerContext>(consumer: &BaseConsumer<C>, state: &Consu
     let mut opened = state.owned();
     opened.retain(|partition| partition.open_after_ledger() && !partition.is_held());
     if fetches && !opened.is_empty() {
-        state.report_error(consumer.resume(&partition_list(&opened)), "Resume");
+        state.resume(consumer, &opened);
     }
 }
 

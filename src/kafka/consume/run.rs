@@ -2,7 +2,7 @@
 //!
 //! When the budget is used up the loop first waits for room, without polling, for at most 1.5 s in all since a poll last
 //! came back empty. Then it pauses every partition and polls on, so that rebalances and heartbeats are served. (A pause
-//! costs librdkafka's queue and 0.8 s at its end, so it pays to wait out a short one.) It resumes when 20 % of the budget
+//! costs librdkafka's queue and a request to each leader at its end, so it pays to wait out a short one.) It resumes when 20 % of the budget
 //! are free or, after 2 s, when there is any room at all: a stalled agent may hold nine tenths for ever, and the others
 //! must have the last one. A partition whose span is at its cap is paused alone.
 
@@ -119,9 +119,6 @@ impl Loop {
         let Some(topic) = self.state.topics.first().cloned() else { return Ok(false) };
         while !self.state.is_closing() {
             self.state.polled(Instant::now());
-            if let Some(Err(error)) = self.consumer.poll(POLL) {
-                self.check_fatal(&error)?;
-            }
             if self.consumer.fetch_metadata(Some(&topic), METADATA_TIMEOUT).is_ok() {
                 // A proxy in front of Kafka may not name its cluster.
                 let cluster =
@@ -132,6 +129,9 @@ impl Loop {
                 self.state.set_cluster_id(&cluster);
                 metrics::gauge!(telemetry::KAFKA_REACHABLE).set(1.0);
                 return Ok(true);
+            }
+            if let Some(Err(error)) = self.consumer.poll(POLL) {
+                self.check_fatal(&error)?;
             }
         }
         Ok(false)
@@ -235,7 +235,7 @@ impl Loop {
         self.waited = Duration::ZERO;
         self.state.paused.store(false, Ordering::Release);
         let free: Vec<_> = self.state.owned().into_iter().filter(|partition| !partition.is_held()).collect();
-        self.state.report_error(self.consumer.resume(&partition_list(&free)), "Resume");
+        self.state.resume(&self.consumer, &free);
         tracing::debug!(partitions = free.len(), "fetching resumed");
     }
 
@@ -323,8 +323,8 @@ impl Loop {
             tracing::info!(topic = %partition.topic(), partition = partition.number(), "partition resumed");
         }
         if self.paused_since.is_none() {
-            let free = free.iter().filter(|partition| !partition.is_held());
-            self.state.report_error(self.consumer.resume(&partition_list(free)), "Resume");
+            let free: Vec<_> = free.into_iter().filter(|partition| !partition.is_held()).collect();
+            self.state.resume(&self.consumer, &free);
         }
     }
 

@@ -33,6 +33,7 @@ use super::{
     joining::Joining,
     lease_report::LeaseReport,
     parked::ParkedCommits,
+    requests::partition_list,
     revocation::Revocation,
 };
 use crate::sync::{Condvar, Mutex};
@@ -197,6 +198,14 @@ impl ConsumerState {
         access(&mut self.fetch_errors.lock())
     }
 
+    /// Fetches these partitions again. librdkafka's thread of a broker that had nothing to fetch does not notice that: it
+    /// sleeps for up to a second, unless it has a request to send. The refresh makes one to each leader (later, when the
+    /// thread that makes it waits for another answer).
+    pub(super) fn resume<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>, partitions: &[Arc<Partition>]) {
+        self.report_error(consumer.resume(&partition_list(partitions)), "Resume");
+        self.request_refresh();
+    }
+
     pub(super) fn request_refresh(&self) {
         *self.refresh_requested.lock() = true;
         self.refresh.notify_all();
@@ -314,5 +323,14 @@ mod tests {
         assert!(!is_assigned(&[partition(0, Some(7)), partition(1, None)]));
         assert!(is_assigned(&[partition(0, Some(7)), partition(1, Some(0))]));
         assert!(is_assigned(&[partition(1, None)]), "it stays so");
+    }
+
+    #[test]
+    fn partitions_that_are_fetched_again_wake_whoever_makes_requests_to_their_leaders() {
+        let state = ConsumerState::new(&KafkaSettings::default());
+        let consumer: BaseConsumer = rdkafka::ClientConfig::new().create().unwrap();
+        assert!(!state.wait_for_refresh(Duration::ZERO));
+        state.resume(&consumer, &[]);
+        assert!(state.wait_for_refresh(Duration::ZERO));
     }
 }

@@ -1,7 +1,7 @@
 //! The watermark thread: it makes the requests that block, so that the loop does not have to.
 //!
-//! Every second, while a commit is under way: the committed offsets. Every 2 s, and right after an assignment: the high
-//! watermarks for the lag, the low ones for records that Kafka dropped before they were read, whether a topic without
+//! Every second, while a commit is under way: the committed offsets. Every 2 s, and right after an assignment and a
+//! resume (`ConsumerState::resume` says why): the high watermarks for the lag, the low ones for records that Kafka dropped before they were read, whether a topic without
 //! partitions exists at all, and which errors are resolved. Every 10 s: whether each log is still the one that was read, and
 //! whether a group without a ledger topic has other members.
 
@@ -43,6 +43,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(1_250);
 /// The cluster counts as unreachable after so many failed probes in a row: with the times above, some 5 s after the last
 /// connection broke, or 8 s after the brokers stopped answering.
 const UNREACHABLE_AFTER: u32 = 2;
+/// The shortest time from one refresh to the next, however often one is requested.
+const REST: Duration = Duration::from_millis(20);
 const PROBE_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// An error that was repeated within this time is not resolved.
 const RESOLVED_AFTER: Duration = Duration::from_secs(3);
@@ -68,7 +70,8 @@ pub(super) fn spawn(
                 watermarks.step();
                 let wait = if watermarks.unanswered == 1 { PROBE_AGAIN_AFTER } else { COMMITTED_EVERY };
                 if watermarks.state.wait_for_refresh(wait) {
-                    watermarks.refreshed = None;
+                    let refreshed = watermarks.refreshed.take();
+                    thread::sleep(refreshed.map_or(Duration::ZERO, |last| REST.saturating_sub(last.elapsed())));
                 }
             }
         })

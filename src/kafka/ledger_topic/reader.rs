@@ -37,7 +37,12 @@ use crate::{
 };
 use followed::{AtEnd, Followed, Received};
 
+/// How long to wait for a record that is urgent.
 const POLL: Duration = Duration::from_millis(50);
+/// How often to look for records while none does. A change of the assignment ends the wait.
+const FOLLOW: Duration = Duration::from_millis(200);
+/// How long after an assignment what a former owner wrote late is looked for without such waits.
+const FORMER_OWNER: Duration = Duration::from_secs(30);
 /// Records between two looks at the clock.
 const RUN: usize = 1_024;
 /// Records wait at most so long to be applied.
@@ -119,14 +124,25 @@ impl Reader {
         while !self.following.is_closed() {
             self.change_assignment();
             if self.followed.is_empty() {
-                self.following.wait(POLL * 4);
+                self.following.wait(FOLLOW);
                 continue;
             }
             let now = Instant::now();
             self.open_due(now);
-            self.read(now);
+            let is_urgent = self.is_urgent(now);
+            let is_drained = self.read(now, if is_urgent { POLL } else { Duration::ZERO });
             self.look(now);
+            if is_drained && !is_urgent {
+                self.following.wait(FOLLOW);
+            }
         }
+    }
+
+    /// Whether records are to be applied as soon as they come.
+    fn is_urgent(&self, now: Instant) -> bool {
+        self.followed.values().any(|followed| {
+            followed.is_waited_for() || followed.is_closed() || followed.was_assigned_within(FORMER_OWNER, now)
+        })
     }
 
     fn change_assignment(&mut self) {
@@ -150,26 +166,30 @@ impl Reader {
         }
     }
 
-    /// Reads what is there.
-    fn read(&mut self, now: Instant) {
+    /// Reads what is there, or comes within this time. True when nothing is left.
+    fn read(&mut self, now: Instant, wait: Duration) -> bool {
         let waiting: usize = self.followed.values().map(Followed::batch_bytes).sum();
         if waiting >= MAX_WAITING_BYTES || now.duration_since(self.applied_at) >= APPLY_AFTER {
             self.apply_all();
         }
         for _ in 0..RUN {
-            match self.poll(now) {
+            match self.poll(now, wait) {
                 Next::Poll => {}
                 Next::Apply(number) => self.apply_one(number),
                 Next::BeginAnother(number, low) => self.begin_another(number, low),
                 Next::Close(number) => self.close(number),
                 Next::Failed(error) => self.failed(&error, now),
-                Next::Idle => return self.apply_all(),
+                Next::Idle => {
+                    self.apply_all();
+                    return true;
+                }
             }
         }
+        false
     }
 
-    fn poll(&mut self, now: Instant) -> Next {
-        match self.consumer.poll(POLL) {
+    fn poll(&mut self, now: Instant, wait: Duration) -> Next {
+        match self.consumer.poll(wait) {
             None => Next::Idle,
             Some(Ok(message)) => {
                 let number = message.partition();

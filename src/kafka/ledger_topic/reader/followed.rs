@@ -126,6 +126,11 @@ impl Followed {
         self.owners.push(Owner { partition, from: self.applied.offset, end: None, caught_up: false, since: now });
     }
 
+    /// Whether a source partition has been assigned in this time.
+    pub(super) fn was_assigned_within(&self, time: Duration, now: Instant) -> bool {
+        self.owners.iter().any(|owner| now.saturating_duration_since(owner.since) < time)
+    }
+
     /// Whether another source partition still needs it.
     pub(super) fn remove(&mut self, partition: &Arc<Partition>) -> bool {
         self.owners.retain(|owner| !Arc::ptr_eq(&owner.partition, partition));
