@@ -304,7 +304,7 @@ bench-consume: kafka-jars wheel ## The consumer of integration events beside aio
 
 wheel: python-tools ## The Python package, in the release profile, and its aliases, into target/wheels
 	@tests/doctor build python
-	PATH=$$PWD/$(PYTHON_TOOLS)/bin:$$PATH maturin build --locked --release --manifest-path python/Cargo.toml --out target/wheels
+	PATH=$$PWD/$(PYTHON_TOOLS)/bin:$$PATH maturin build --locked --release --compression-level 9 --manifest-path python/Cargo.toml --out target/wheels
 	tools=$$PWD/$(PYTHON_TOOLS)/bin
 	cd python/aliases
 	$$tools/hatchling build -t wheel -d ../../target/wheels
