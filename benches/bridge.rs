@@ -18,7 +18,6 @@
 mod kit;
 
 use std::{
-    fs,
     hint::black_box,
     sync::Arc,
     thread,
@@ -179,17 +178,10 @@ fn idle(kafka: &Kafka) -> (u64, f64) {
     let topic = kafka.topic("bench-idle", PARTITIONS);
     let agent = HttpAgent::start();
     let mut bridge = bridge(kafka, &topic, &agent, "{}");
-    let cpu = |bridge: &mut Bridge| {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", bridge.pid())).expect("it runs");
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        // utime and stime, in the hundredths of a second that Linux shows to programs.
-        let ticks: u32 = [fields[11], fields[12]].iter().filter_map(|ticks| ticks.parse::<u32>().ok()).sum();
-        f64::from(ticks) / 100.0
-    };
     thread::sleep(IDLE_AFTER);
-    let (started, before) = (Instant::now(), cpu(&mut bridge));
+    let (started, before) = (Instant::now(), bridge.cpu_seconds());
     thread::sleep(IDLE_FOR);
-    let share = (cpu(&mut bridge) - before) / started.elapsed().as_secs_f64();
+    let share = (bridge.cpu_seconds() - before) / started.elapsed().as_secs_f64();
     let resident = bridge.rss_bytes() >> 20;
     bridge.stop();
     (resident, share)

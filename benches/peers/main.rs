@@ -18,7 +18,6 @@ mod kit;
 
 use std::{
     collections::HashMap,
-    fs,
     path::Path,
     process::Command,
     sync::Arc,
@@ -70,20 +69,12 @@ rules:
         Self::Python(Process::spawn(name, &command, Arc::new(Log::default())))
     }
 
-    fn pid(&mut self) -> u32 {
-        match self {
-            Self::Bridge(bridge) => bridge.pid(),
-            Self::Python(process) => process.pid(),
-        }
-    }
-
     /// The seconds of processor time that it has used.
     fn cpu(&mut self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        // utime and stime, the 14th and 15th of all, in the hundredths of a second that Linux shows to programs.
-        let ticks: u32 = [fields[11], fields[12]].iter().filter_map(|ticks| ticks.parse::<u32>().ok()).sum();
-        f64::from(ticks) / 100.0
+        match self {
+            Self::Bridge(bridge) => bridge.cpu_seconds(),
+            Self::Python(process) => process.cpu_seconds(),
+        }
     }
 
     fn peak_mib(&mut self) -> u64 {

@@ -124,6 +124,15 @@ pub(super) fn ledger_producer(settings: &KafkaSettings) -> ClientConfig {
     config
 }
 
+/// The configuration of the producer of the one record that finds out whether our user may write. An idempotent producer
+/// sends nothing in its first half second, and this record may well be there twice.
+pub(super) fn probing_producer(settings: &KafkaSettings, timeout: Duration) -> ClientConfig {
+    let mut config = producer(settings);
+    config.set("message.timeout.ms", timeout.as_millis().to_string());
+    config.set("enable.idempotence", "false").remove("enable.gapless.guarantee");
+    config
+}
+
 fn with_properties(mut config: ClientConfig, settings: &KafkaSettings) -> ClientConfig {
     for (name, value) in &settings.properties {
         config.set(name, value);
@@ -147,4 +156,19 @@ pub(super) fn probe(settings: &KafkaSettings) -> Result<(), String> {
     BaseProducer::<DefaultProducerContext>::from_config_and_context(&producer(settings), DefaultProducerContext)
         .map(drop)
         .map_err(|error| reason(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_probe_can_be_made_of_whatever_settings_the_producer_can() {
+        let mut settings = KafkaSettings::default();
+        settings.properties.insert("enable.gapless.guarantee".into(), "true".into());
+        probe(&settings).unwrap();
+        let config = probing_producer(&settings, Duration::from_secs(5));
+        assert_eq!(config.get("enable.idempotence"), Some("false"));
+        BaseProducer::<DefaultProducerContext>::from_config_and_context(&config, DefaultProducerContext).unwrap();
+    }
 }

@@ -2,9 +2,9 @@
 //!
 //! When the budget is used up the loop first waits for room, without polling, for at most 1.5 s in all since a poll last
 //! came back empty. Then it pauses every partition and polls on, so that rebalances and heartbeats are served. (A pause
-//! costs librdkafka's queue and a request to each leader at its end, so it pays to wait out a short one.) It resumes when 20 % of the budget
-//! are free or, after 2 s, when there is any room at all: a stalled agent may hold nine tenths for ever, and the others
-//! must have the last one. A partition whose span is at its cap is paused alone.
+//! costs librdkafka's queue and a request to each leader at its end, so it pays to wait out a short one.) It resumes when
+//! 20 % of the budget are free or, after 2 s, when there is any room at all: a stalled agent may hold nine tenths for ever,
+//! and the others must have the last one. A partition whose span is at its cap is paused alone.
 
 use std::{
     sync::{Arc, atomic::Ordering},

@@ -1,9 +1,9 @@
 //! The watermark thread: it makes the requests that block, so that the loop does not have to.
 //!
 //! Every second, while a commit is under way: the committed offsets. Every 2 s, and right after an assignment and a
-//! resume (`ConsumerState::resume` says why): the high watermarks for the lag, the low ones for records that Kafka dropped before they were read, whether a topic without
-//! partitions exists at all, and which errors are resolved. Every 10 s: whether each log is still the one that was read, and
-//! whether a group without a ledger topic has other members.
+//! resume (`ConsumerState::resume` says why): the high watermarks for the lag, the low ones for records that Kafka dropped
+//! before they were read, whether a topic without partitions exists at all, and which errors are resolved. Every 10 s:
+//! whether each log is still the one that was read, and whether a group without a ledger topic has other members.
 
 use std::{
     sync::{Arc, atomic::Ordering},

@@ -119,3 +119,20 @@ fn options() -> AdminOptions {
     let timeout = if cfg!(test) { ADMIN_TIMEOUT / 10 } else { ADMIN_TIMEOUT };
     AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_what_existed_is_forgotten_when_a_write_says_that_it_does_not() {
+        let reporter = Arc::new(Reporter::new("dead letters"));
+        let topics = DeadLetterTopics::new(&KafkaSettings::default(), &reporter).unwrap();
+        let failed = Some(Instant::now());
+        topics.known.lock().await.extend([("existed".to_owned(), None), ("failed".to_owned(), failed)]);
+        for topic in ["existed", "failed", "unknown"] {
+            topics.forget(topic).await;
+        }
+        assert_eq!(*topics.known.lock().await, HashMap::from([("failed".to_owned(), failed)]));
+    }
+}

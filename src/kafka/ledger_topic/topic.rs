@@ -236,10 +236,7 @@ impl LedgerTopic {
 
     /// Writes one record without a key and a value, which readers skip, to find out whether our user may write.
     fn probe(&self) -> Result<(), KafkaError> {
-        let mut config = client::producer(&self.settings);
-        config.set("message.timeout.ms", PROBE_TIMEOUT.as_millis().to_string());
-        // An idempotent producer sends nothing in its first half second, and this record may well be there twice.
-        config.set("enable.idempotence", "false").remove("enable.gapless.guarantee");
+        let config = client::probing_producer(&self.settings, PROBE_TIMEOUT);
         let context = ReportingContext(Arc::clone(&self.reporter));
         let producer: FutureProducer<ReportingContext> = FutureProducer::from_config_and_context(&config, context)
             .map_err(|error| KafkaError::Client {

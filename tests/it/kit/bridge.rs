@@ -253,6 +253,11 @@ impl Bridge {
         self.process().peak_rss_bytes()
     }
 
+    /// The processor time that this process of it has used, in seconds.
+    pub fn cpu_seconds(&mut self) -> f64 {
+        self.process().cpu_seconds()
+    }
+
     /// `http://host:port` of the admin address.
     pub fn admin(&self) -> &str {
         &self.admin
