@@ -256,13 +256,25 @@ event-ruler:
 	mvn -q -B -C -f $$pom dependency:copy-dependencies -DoutputDirectory=$$PWD/$$folder -DincludeScope=runtime
 	cp $$pom $$folder/pom.xml
 
-bench-peers: kafka-jars ## The bridge beside kafka-agent-bridge and a loop of aiokafka and aiohttp, in the release profile
+bench-peers: kafka-jars ## The bridge beside kafka-agent-bridge, a loop of aiokafka and aiohttp, and Bento where Go is installed
 	@tests/doctor build python kafka
 	pins=benches/peers/requirements.txt
 	venv=$(IT)/bench-peers-venv
 	if ! cmp -s $$pins $$venv/requirements.txt; then
 	  echo "Installing the peers into $$venv"
 	  $(call new-venv,$$venv,$$pins)
+	fi
+	bento=$(IT)/bench-peers-bento
+	inputs=$$(cd benches/peers/bento && sha256sum main.go go.mod go.sum)
+	if [ "$$inputs" != "$$(cat $$bento/inputs.sum 2>/dev/null)" ]; then
+	  rm -rf $$bento
+	  if missing=$$(tests/doctor go 2>&1); then
+	    echo "Building Bento into $$bento"
+	    go build -C benches/peers/bento -trimpath -buildvcs=false -o $$PWD/$$bento/bento .
+	    echo "$$inputs" >$$bento/inputs.sum
+	  else
+	    echo "Bento is left out; $$missing"
+	  fi
 	fi
 	cargo bench --locked --bench peers
 
@@ -310,7 +322,7 @@ wheel: python-tools ## The Python package, in the release profile, and its alias
 	$$tools/hatchling build -t wheel -d ../../target/wheels
 
 doctor: ## Say what is missing for all of this, and how to get it
-	@tests/doctor build callgrind python kafka pythons airflow aegra node
+	@tests/doctor build callgrind python kafka pythons airflow aegra node go
 	echo "Nothing is missing."
 
 figures: ## Files, lines, circles, long functions, public items and tests per room

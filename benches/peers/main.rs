@@ -2,7 +2,7 @@
 //!
 //! All read the same topic and send to the same agent, which answers at once, with as many requests under way as each can
 //! have. The figures are for comparison within one run; there is no pass or fail, and docs/performance.md says what each of them
-//! guarantees. `BENCH_ROUNDS` says how many rounds (3).
+//! guarantees. Bento has a row when `make bench-peers` could build it. `BENCH_ROUNDS` says how many rounds (3).
 
 #![expect(
     clippy::expect_used,
@@ -18,7 +18,7 @@ mod kit;
 
 use std::{
     collections::HashMap,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::Arc,
     thread,
@@ -42,18 +42,25 @@ const IN_FLIGHT: usize = 64;
 const PACE: u32 = 200;
 const PACED: usize = 2_000;
 
-const NAMES: [&str; 3] = ["workflow-bridge", "aiokafka-loop", "kafka-agent-bridge"];
+const BRIDGE: &str = "workflow-bridge";
+const BENTO: &str = "bento";
+const NAMES: [&str; 4] = [BRIDGE, BENTO, "aiokafka-loop", "kafka-agent-bridge"];
+
+/// The program of `benches/peers/bento`, which needs Go to be built.
+fn bento() -> PathBuf {
+    prepared("bench-peers-bento/bento")
+}
 
 /// What reads a topic and sends to an agent. Dropping it kills it.
 enum Peer {
     Bridge(Box<Bridge>),
-    Python(Process),
+    Other(Process),
 }
 
 impl Peer {
     fn start(name: &str, kafka: &Kafka, topic: &str, agent: &HttpAgent) -> Self {
         let url = format!("{}/events", agent.url());
-        if name == "workflow-bridge" {
+        if name == BRIDGE {
             let rules = format!(
                 "agents:
   audit: {{http: {{url: '{url}'}}, concurrency: {IN_FLIGHT}}}
@@ -63,24 +70,34 @@ rules:
             );
             return Self::Bridge(Box::new(BridgeSetup::new(kafka, topic).config("{}").routing(&rules).start()));
         }
-        let mut command = Command::new(prepared("bench-peers-venv/bin/python"));
-        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/peer.py"));
-        command.args([name, kafka.bootstrap(), topic, &unique("peer"), &url, &IN_FLIGHT.to_string()]);
-        Self::Python(Process::spawn(name, &command, Arc::new(Log::default())))
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers");
+        let (group, in_flight) = (unique("peer"), IN_FLIGHT.to_string());
+        let mut command;
+        if name == BENTO {
+            command = Command::new(bento());
+            command.arg("-c").arg(folder.join("bento/bento.yaml"));
+            command.envs([("KAFKA_SERVERS", kafka.bootstrap()), ("TOPIC", topic), ("GROUP", &group)]);
+            command.envs([("URL", &url), ("IN_FLIGHT", &in_flight)]);
+        } else {
+            command = Command::new(prepared("bench-peers-venv/bin/python"));
+            command.arg(folder.join("peer.py"));
+            command.args([name, kafka.bootstrap(), topic, &group, &url, &in_flight]);
+        }
+        Self::Other(Process::spawn(name, &command, Arc::new(Log::default())))
     }
 
     /// The seconds of processor time that it has used.
     fn cpu(&mut self) -> f64 {
         match self {
             Self::Bridge(bridge) => bridge.cpu_seconds(),
-            Self::Python(process) => process.cpu_seconds(),
+            Self::Other(process) => process.cpu_seconds(),
         }
     }
 
     fn peak_mib(&mut self) -> u64 {
         let bytes = match self {
             Self::Bridge(bridge) => bridge.peak_rss_bytes(),
-            Self::Python(process) => process.peak_rss_bytes(),
+            Self::Other(process) => process.peak_rss_bytes(),
         };
         bytes >> 20
     }
@@ -89,7 +106,7 @@ rules:
     fn must_run(&mut self) {
         match self {
             Self::Bridge(bridge) => assert!(bridge.runs(), "the bridge ended:\n{}", bridge.log().tail(20)),
-            Self::Python(process) => {
+            Self::Other(process) => {
                 assert!(process.exit_status().is_none(), "it ended:\n{}", process.log().tail(20));
             }
         }
@@ -195,9 +212,10 @@ fn main() {
             Record::new(value).partition(i32::try_from(n).unwrap_or_default() % PARTITIONS)
         }),
     );
-    let mut seen: Vec<Vec<Seen>> = vec![Vec::new(); NAMES.len()];
+    let names: Vec<&str> = NAMES.into_iter().filter(|name| *name != BENTO || bento().exists()).collect();
+    let mut seen: Vec<Vec<Seen>> = vec![Vec::new(); names.len()];
     for _ in 0..rounds {
-        for (name, seen) in NAMES.iter().zip(&mut seen) {
+        for (name, seen) in names.iter().zip(&mut seen) {
             let (rate, cpu_per_100k, peak_mib) = throughput(name, kafka, &topic);
             let (p50_ms, p99_ms) = latency(name, kafka);
             seen.push(Seen { rate, cpu_per_100k, peak_mib, p50_ms, p99_ms });
@@ -212,7 +230,7 @@ fn main() {
     );
     let rate = |seen: &[Seen]| median(seen.iter().map(|seen| seen.rate));
     let ours = rate(&seen[0]);
-    for (name, seen) in NAMES.iter().zip(&seen) {
+    for (name, seen) in names.iter().zip(&seen) {
         let (least, most) = seen
             .iter()
             .fold((f64::INFINITY, 0.0_f64), |(least, most), seen| (least.min(seen.rate), most.max(seen.rate)));
