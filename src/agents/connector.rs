@@ -29,8 +29,9 @@ use super::{AgentSpec, Endpoint, Tls, status_line::StatusLine};
 /// Under the 5 s after which uvicorn closes an idle connection, so that a post meets none that is
 /// being closed.
 const IDLE: Duration = Duration::from_millis(3500);
-/// hyper reads no head above some 400 KB; this many headers fit into it.
-const MAX_HEADERS: usize = 4096;
+/// hyper initializes its table of headers, 64 bytes for each that it may have, for every response that it reads. A response
+/// with more of them is known by its status line alone.
+const MAX_HEADERS: usize = 256;
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// What an agent's connections are made with. Proxy variables of the environment are ignored: a proxy can hold a request and
