@@ -37,10 +37,10 @@ pub(super) fn consumer(settings: &KafkaSettings) -> ClientConfig {
     config.set("auto.offset.reset", "earliest");
     // The default of 1 s would idle whenever the loop is faster than the broker.
     config.set("fetch.queue.backoff.ms", "10");
-    // librdkafka's queue takes memory of this process: 16 MiB of records, and at most so many small ones for each
-    // partition.
-    config.set("queued.max.messages.kbytes", "16384").set("queued.min.messages", "20000");
-    config.set("fetch.max.bytes", "16777216");
+    // librdkafka's queue takes memory of this process: 8 MiB of records, and at most so many small ones for each
+    // partition; an answer of the broker that is being read takes as much.
+    config.set("queued.max.messages.kbytes", "8192").set("queued.min.messages", "10000");
+    config.set("fetch.max.bytes", "8388608");
     if !settings.uses_next_generation() {
         config.set("partition.assignment.strategy", "cooperative-sticky");
         // After a crash the group waits for the former member this long: librdkafka's 45 s would be an outage.
