@@ -38,6 +38,9 @@ pub(crate) trait Plan: Send + Sync {
     /// Whether a body is built for this delivery, rather than the event sent as it was published.
     fn builds_body(&self, rule: &str, agent: &str) -> bool;
 
+    /// Whether the delivery needs more of the event than its envelope and its text.
+    fn reads_document(&self, rule: &str, agent: &str) -> bool;
+
     /// Whether what the delivery sends is rendered from the event, which may take a while.
     fn has_templates(&self, rule: &str, agent: &str) -> bool;
 

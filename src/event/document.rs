@@ -32,7 +32,6 @@ impl FieldSet {
     }
 
     /// What is left of a document, by definition.
-    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn of(&self, document: &Value) -> Value {
         match document {
             Value::Array(items) => items.iter().map(|item| self.of(item)).collect(),

@@ -49,7 +49,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// For a publisher, which reads its own events.
+    /// For a publisher, which reads its own events, and for a text that was read within its limits before.
     pub(super) const NONE: Self = Self { record: usize::MAX, decoded: usize::MAX };
 
     /// Limits for records of at most `max_record_bytes`, where all events together may take `memory` bytes.

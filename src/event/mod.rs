@@ -17,6 +17,7 @@ mod generation;
 mod hints;
 mod ids;
 mod integration;
+mod lazy;
 mod limits;
 mod memory;
 mod model;

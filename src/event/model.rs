@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{
     dialect::Dialect,
+    lazy::Document,
     memory,
     names::{EventType, Source},
 };
@@ -23,13 +24,13 @@ pub struct Event {
     pub(super) timestamp: Timestamp,
     pub(super) workflow_id: Box<str>,
     pub(super) workflow_run_id: Box<str>,
-    pub(super) document: Value,
+    pub(super) document: Document,
     pub(super) dialect: Dialect,
 }
 
 impl PartialEq for Event {
     fn eq(&self, other: &Self) -> bool {
-        self.document == other.document
+        self.document() == other.document()
     }
 }
 
@@ -69,9 +70,9 @@ impl Event {
     }
 
     /// The whole event as a JSON object in the canonical spelling, unknown fields included. Patterns
-    /// and templates read it.
+    /// and templates read it. Of an event of which the bridge needed no more than the envelope, the first call decodes it.
     pub fn document(&self) -> &Value {
-        &self.document
+        self.document.get()
     }
 
     /// The format that it was read from.
@@ -87,12 +88,24 @@ impl Event {
     /// The native wire format, whatever the event was read from: one JSON object in UTF-8, the fields
     /// of [`FIELDS`](Self::FIELDS) first.
     pub fn encode(&self) -> Vec<u8> {
-        self.document.to_string().into_bytes()
+        self.document().to_string().into_bytes()
     }
 
     /// About how much memory the document takes, in bytes.
     pub fn document_bytes(&self) -> usize {
-        memory::document_bytes(&self.document)
+        memory::document_bytes(self.document())
+    }
+
+    /// Whether the document is in memory.
+    #[cfg(feature = "consume")]
+    pub(crate) fn is_decoded(&self) -> bool {
+        self.document.is_decoded()
+    }
+
+    /// `traceparent` and `tracestate` of its metadata, where they are texts.
+    #[cfg(feature = "consume")]
+    pub(crate) fn trace(&self) -> [Option<&str>; 2] {
+        self.document.trace()
     }
 
     /// The length of [`encode`](Self::encode), without building it.
@@ -110,7 +123,7 @@ impl Event {
         }
         let mut counter = Counter(0);
         // Neither a document with string keys nor this writer can fail.
-        let _ = serde_json::to_writer(&mut counter, &self.document);
+        let _ = serde_json::to_writer(&mut counter, self.document());
         counter.0
     }
 }

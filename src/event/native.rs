@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::{
     dialect::Dialect,
     fields::{non_empty, section, text, time},
+    lazy::Document,
     model::{Event, MAX_EVENT_ID_BYTES},
     names::{EventType, Source},
     poison::Poison,
@@ -45,13 +46,17 @@ pub(super) fn event(mut fields: Map<String, Value>, dialect: Dialect) -> Result<
         timestamp,
         workflow_id: workflow_id.into(),
         workflow_run_id: workflow_run_id.into(),
-        document: Value::Object(document),
+        document: Document::Decoded(Value::Object(document)),
         dialect,
     })
 }
 
 /// Whether a text may be an `event_id`.
 pub(crate) fn check_event_id(id: &str) -> Result<(), Poison> {
+    let is_plain = id.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if is_plain && (1..=MAX_EVENT_ID_BYTES).contains(&id.len()) {
+        return Ok(());
+    }
     let reason = if id.is_empty() {
         "is empty".to_owned()
     } else if id.len() > MAX_EVENT_ID_BYTES {

@@ -1,7 +1,7 @@
 //! Reads only what is asked for of an event: its envelope, and the fields that patterns name.
 //!
-//! Most records match no rule, and of those nothing else is needed. One pass over the record validates it as the decoder
-//! does and builds nothing but the fields of a [`FieldSet`].
+//! Most records match no rule, or go to their agents as they were published: nothing else is needed of those. One pass over the
+//! record validates it as the decoder does and builds nothing but the fields of a [`FieldSet`] and the trace of the metadata.
 //!
 //! Invariant: what is projected decodes too, to an event with the same envelope, and no pattern that reads only those
 //! fields tells the two documents apart. Anything unusual is `None` and goes to the decoder: other dialects, and everything
@@ -9,27 +9,36 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
+#[cfg(feature = "consume")]
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::{
     cloudevents,
     document::{FieldSet, Part, Skipped, Text},
     fields::time,
+    lazy::{TRACE, Trace},
     limits::Limits,
     names::{EventType, Source},
     native::check_event_id,
     parse::BYTE_ORDER_MARK,
     raw::Raw,
 };
+#[cfg(feature = "consume")]
+use super::{dialect::Dialect, lazy::Document, model::Event};
 
 /// An event of which only some fields were read.
 #[derive(Debug)]
 pub(crate) struct Projected {
-    id: String,
+    id: Box<str>,
     event_type: EventType,
-    workflow_id: String,
-    workflow_run_id: String,
+    source: Source,
+    timestamp: Timestamp,
+    workflow_id: Box<str>,
+    workflow_run_id: Box<str>,
+    trace: Trace<Box<str>>,
     document: Value,
 }
 
@@ -57,6 +66,22 @@ impl Projected {
     /// The fields that were asked for, where the event has them. Others are missing, or an empty text.
     pub(crate) fn document(&self) -> &Value {
         &self.document
+    }
+
+    /// The event, whose document is decoded when somebody asks for it. `text` is the record's value without a byte order
+    /// mark.
+    #[cfg(feature = "consume")]
+    pub(crate) fn into_event(self, text: Bytes) -> Event {
+        Event {
+            id: self.id,
+            event_type: self.event_type,
+            source: self.source,
+            timestamp: self.timestamp,
+            workflow_id: self.workflow_id,
+            workflow_run_id: self.workflow_run_id,
+            document: Document::of_text(text, self.trace),
+            dialect: Dialect::Native,
+        }
     }
 }
 
@@ -86,14 +111,18 @@ fn is_plain(record: &Raw<'_>) -> bool {
 
 /// The names of the texts of the envelope, in the order of [`Envelope::texts`].
 const TEXTS: [&str; 6] = ["event_id", "event_type", "timestamp", "source", "workflow_id", "workflow_run_id"];
-/// The names of its objects, in the order of [`Envelope::sections`].
-const SECTIONS: [&str; 2] = ["payload", "metadata"];
+/// The names of its objects.
+const PAYLOAD: &str = "payload";
+const METADATA: &str = "metadata";
 
 /// The top level of a native event. The last field of a name counts.
 #[derive(Default)]
 struct Envelope<'de> {
     texts: [Option<Cow<'de, str>>; 6],
-    sections: [Option<Value>; 2],
+    payload: Option<Map<String, Value>>,
+    metadata: Option<Map<String, Value>>,
+    /// The trace in the metadata.
+    trace: Option<Trace<Box<str>>>,
     others: Map<String, Value>,
 }
 
@@ -107,7 +136,6 @@ impl Envelope<'_> {
         let timestamp = time(&timestamp?, "timestamp").ok()?;
         let source = Source::read(&non_empty(source)?);
         let (workflow_id, workflow_run_id) = (non_empty(workflow_id)?, non_empty(workflow_run_id)?);
-        let [payload, metadata] = self.sections;
 
         let mut document = self.others;
         let mut insert = |name: &str, value: &dyn Fn() -> Value| {
@@ -122,20 +150,24 @@ impl Envelope<'_> {
         insert("source", &|| source.as_str().into());
         insert("workflow_id", &|| workflow_id.as_ref().into());
         insert("workflow_run_id", &|| workflow_run_id.as_ref().into());
-        for (name, section) in SECTIONS.into_iter().zip([payload, metadata]) {
-            let Some(asked) = fields.get(name) else { continue };
-            let section = section.unwrap_or_else(|| {
-                let data = (name == "payload" && asked.get("data").is_some())
-                    .then(|| ("data".to_owned(), Value::Object(Map::new())));
-                Value::Object(data.into_iter().collect())
+        if let Some(asked) = fields.get(PAYLOAD) {
+            let payload = self.payload.unwrap_or_else(|| {
+                let data = asked.get("data").is_some().then(|| ("data".to_owned(), Value::Object(Map::new())));
+                data.into_iter().collect()
             });
-            document.insert(name.to_owned(), section);
+            document.insert(PAYLOAD.to_owned(), Value::Object(payload));
+        }
+        if fields.get(METADATA).is_some() {
+            document.insert(METADATA.to_owned(), Value::Object(self.metadata.unwrap_or_default()));
         }
         Some(Projected {
-            id: id.into_owned(),
+            id: id.into(),
             event_type,
-            workflow_id: workflow_id.into_owned(),
-            workflow_run_id: workflow_run_id.into_owned(),
+            source,
+            timestamp,
+            workflow_id: workflow_id.into(),
+            workflow_run_id: workflow_run_id.into(),
+            trace: self.trace.unwrap_or_default(),
             document: Value::Object(document),
         })
     }
@@ -159,12 +191,15 @@ impl<'de> Visitor<'de> for EnvelopeVisitor<'_> {
             let asked = self.fields.get(&name);
             if let Some(at) = TEXTS.iter().position(|text| *text == name) {
                 envelope.texts[at] = map.next_value::<Option<Text<'de>>>()?.map(|Text(text)| text);
-            } else if let Some(at) = SECTIONS.iter().position(|section| *section == name) {
-                envelope.sections[at] = match map.next_value_seed(Part(Some(asked.unwrap_or(&nothing))))? {
+            } else if name == PAYLOAD {
+                envelope.payload = match map.next_value_seed(Part(Some(asked.unwrap_or(&nothing))))? {
                     Value::Null => None,
-                    Value::Object(section) => Some(Value::Object(section)),
+                    Value::Object(payload) => Some(payload),
                     _ => return Err(A::Error::custom("not an object")),
                 };
+            } else if name == METADATA {
+                let metadata = map.next_value_seed(Metadata { fields: asked.unwrap_or(&nothing) })?;
+                (envelope.metadata, envelope.trace) = metadata.unzip();
             } else if let Some(asked) = asked {
                 let value = map.next_value_seed(Part(Some(asked)))?;
                 envelope.others.insert(name.into_owned(), value);
@@ -173,5 +208,50 @@ impl<'de> Visitor<'de> for EnvelopeVisitor<'_> {
             }
         }
         Ok(envelope)
+    }
+}
+
+/// Reads the metadata: the fields that are asked for, and the trace. `None` is `null`.
+struct Metadata<'f> {
+    fields: &'f FieldSet,
+}
+
+impl<'de> DeserializeSeed<'de> for Metadata<'_> {
+    type Value = Option<(Map<String, Value>, Trace<Box<str>>)>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Metadata<'_> {
+    type Value = Option<(Map<String, Value>, Trace<Box<str>>)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut metadata, mut trace) = (Map::new(), Trace::default());
+        while let Some(Text(name)) = map.next_key()? {
+            let asked = self.fields.get(&name);
+            if let Some(at) = TRACE.iter().position(|text| *text == name) {
+                let value = map.next_value_seed(Part(None))?;
+                trace[at] = value.as_str().map(Into::into);
+                if let Some(asked) = asked {
+                    metadata.insert(name.into_owned(), asked.of(&value));
+                }
+            } else if let Some(asked) = asked {
+                let value = map.next_value_seed(Part(Some(asked)))?;
+                metadata.insert(name.into_owned(), value);
+            } else {
+                map.next_value_seed(Skipped)?;
+            }
+        }
+        Ok(Some((metadata, trace)))
     }
 }

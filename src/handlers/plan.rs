@@ -92,6 +92,12 @@ impl Plan for WithHandlers {
         self.rest.as_ref().is_some_and(|rest| rest.builds_body(rule, agent))
     }
 
+    fn reads_document(&self, rule: &str, agent: &str) -> bool {
+        // A function may ask for all of an event.
+        self.handlers.agents.contains_key(agent)
+            || self.rest.as_ref().is_some_and(|rest| rest.reads_document(rule, agent))
+    }
+
     fn has_templates(&self, rule: &str, agent: &str) -> bool {
         self.rest.as_ref().is_some_and(|rest| rest.has_templates(rule, agent))
     }

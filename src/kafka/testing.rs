@@ -64,6 +64,25 @@ pub(crate) fn owned_ticket(ownership: &Arc<Ownership>, observer: impl FnOnce(boo
     Ticket::new(partition, Frontier::new(None).receive(0), 0, budget.charge(0), Arc::clone(ownership))
 }
 
+/// A budget, to see what is charged.
+pub(crate) struct TestBudget(Arc<Budget>);
+
+impl TestBudget {
+    pub(crate) fn new() -> Self {
+        Self(Budget::new(BudgetSettings::default()))
+    }
+
+    /// A ticket that is charged to it.
+    pub(crate) fn ticket(&self, ownership: &Arc<Ownership>) -> Ticket {
+        let partition = Arc::new(Observed(Mutex::new(Some(|_| {}))));
+        Ticket::new(partition, Frontier::new(None).receive(0), 0, self.0.charge(0), Arc::clone(ownership))
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.usage().bytes
+    }
+}
+
 /// An assignment without a lease.
 pub(crate) fn owned() -> Arc<Ownership> {
     Ownership::new(Arc::new(Lease::new(Duration::from_secs(45))))

@@ -112,7 +112,7 @@ impl<'a> Attempts<'a> {
             planned,
             rule,
             runtime,
-            policy: Policy::new(&runtime.spec, delivery_id(state, planned)),
+            policy: Policy::new(&runtime.spec, || delivery_id(state, planned)),
             backoff: Backoff::after(&runtime.spec.retry, failed_attempts),
             session: runtime.agent.session(),
             line,
@@ -151,7 +151,8 @@ impl<'a> Attempts<'a> {
                     let last = self.runtime.last_failure();
                     (self.decide(Happened::Overdue { last: last.as_ref() }), None)
                 }
-                Acquired::Permit(permit) => match self.attempt(permit).await {
+                // Boxed, so that a delivery that waits does not reserve the state of an attempt.
+                Acquired::Permit(permit) => match Box::pin(self.attempt(permit)).await {
                     Ok(attempt) => (self.decide(attempt.happened()), Some(attempt)),
                     Err(NotMade::DeadLetter(cause)) => return Ok(AttemptsEnd::DeadLetter(cause, None)),
                     Err(NotMade::Stopped) => return Ok(AttemptsEnd::Abandoned),
@@ -271,11 +272,10 @@ impl<'a> Attempts<'a> {
                 () = replication.room() => {}
             }
         }
-        let id = delivery_id(self.state, self.planned);
         let exclusive = tokio::select! {
             biased;
             () = self.stopped() => return Err(NotMade::Stopped),
-            exclusive = self.context.under_way.enter(id) => exclusive,
+            exclusive = self.context.under_way.enter(delivery.id) => exclusive,
         };
         // Last, so that as little as possible lies between the check and the request.
         let guard = begin_attempt(&self.context.shutdown, self.state.ownership()).await.ok_or(NotMade::Stopped)?;

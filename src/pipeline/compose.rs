@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{cause::Cause, context::PipelineContext, event_state::EventState, render::RenderFailed, rules::Planned};
+use super::{
+    cause::Cause, context::PipelineContext, event_state::EventState, late, render::RenderFailed, rules::Planned,
+};
 use crate::{
     agents::{Delivery, RunSettings, TraceContext, published},
     event::DeliveryId,
@@ -23,7 +25,11 @@ pub(super) async fn compose(
     planned: &Planned,
 ) -> Result<Delivery, Cause> {
     let (event, received) = (&state.event, &state.received);
-    let (body, settings) = render(context, state, planned).await?;
+    let (body, settings) = if late::is_needed(event, planned) {
+        late::render(context, state, planned).await?
+    } else {
+        render(context, state, planned).await?
+    };
     Ok(Delivery {
         id: delivery_id(state, planned),
         rule: Arc::clone(&planned.rule),
@@ -64,12 +70,12 @@ async fn render(
 
 /// The trace that the record belongs to: its headers, in any letter case, or the extension attributes of a CloudEvent.
 fn trace(state: &EventState) -> TraceContext {
-    let metadata = &state.event.document()["metadata"];
     let header = |name: &str| -> Vec<&str> {
         let values = state.received.headers.iter().filter(|(found, _)| found.eq_ignore_ascii_case(name));
         // An invalid value counts as an empty one, so a valid one after it is not used.
         values.filter_map(|(_, value)| Some(std::str::from_utf8(value.as_deref()?).unwrap_or_default())).collect()
     };
-    let attributes = TraceContext::read(metadata["traceparent"].as_str(), metadata["tracestate"].as_str(), None);
+    let [parent, tracestate] = state.event.trace();
+    let attributes = TraceContext::read(parent, tracestate, None);
     TraceContext::read(header("traceparent"), header("tracestate"), header("baggage")).or(attributes)
 }

@@ -101,6 +101,8 @@ pub(super) struct EventState {
     open: AtomicUsize,
     /// One of them ended without its end in the ledger.
     abandoned: AtomicBool,
+    /// See [`charge_late_body`](Self::charge_late_body).
+    has_late_body: AtomicBool,
     /// When its delivery was parked, ms since 1970, if it was read back from a parked topic for this one.
     parked_ms: Option<u64>,
 }
@@ -130,6 +132,7 @@ impl EventState {
             acks,
             open: AtomicUsize::new(deliveries),
             abandoned: AtomicBool::new(false),
+            has_late_body: AtomicBool::new(false),
             parked_ms: None,
         }
     }
@@ -301,6 +304,18 @@ impl EventState {
         }
         self.open.store(rest.len(), Ordering::Release);
         rest
+    }
+
+    /// Charges a body that is built of a document of this size, for rules that came into force since: once, because an event that
+    /// is attempted again is charged already.
+    pub(super) fn charge_late_body(&self, document: u64) {
+        if self.has_late_body.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let cost = cost::body(document, self.received.value.as_ref().map_or(0, |value| value.len() as u64));
+        if let Some(ticket) = &mut *self.ticket.lock() {
+            ticket.charge(cost);
+        }
     }
 
     /// The appends to the ledger topic that the event's offset waits for.

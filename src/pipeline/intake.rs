@@ -45,7 +45,13 @@ enum Read {
     /// An event that no rule matches, and that the ledger does not know.
     Unmatched(Projected),
     /// An event, its deliveries (rule, agent), and the redrive that it asks for.
-    Event(Event, Vec<(Arc<str>, Arc<str>)>, Option<Result<RedriveRequest, BadRedrive>>),
+    Event(Content, Vec<(Arc<str>, Arc<str>)>, Option<Result<RedriveRequest, BadRedrive>>),
+}
+
+/// An event as far as its deliveries need it.
+enum Content {
+    Envelope(Projected),
+    Decoded(Event),
 }
 
 /// Unknown event types that are logged, once each.
@@ -75,8 +81,8 @@ impl Intake {
         }
     }
 
-    /// Reads a record. Its size is checked before anything of it is copied or parsed. What no rule matches is never decoded
-    /// as a whole.
+    /// Reads a record. Its size is checked before anything of it is copied or parsed. What no rule matches, and what is sent as
+    /// it was published, is not decoded as a whole.
     fn read(&self, record: &Incoming<'_>) -> Result<Read, Poison> {
         self.limits.check(&record.size())?;
         let headers: Vec<_> = record.headers.iter().collect();
@@ -88,9 +94,17 @@ impl Intake {
             {
                 Ok(Read::Unmatched(projected))
             }
-            Reading::Projected(_, plan) => Ok(Read::Event(self.limits.decode(raw)?, plan, redrive)),
-            Reading::Decoded(event, plan) => Ok(Read::Event(event, plan, redrive)),
+            Reading::Projected(projected, plan) if redrive.is_none() && self.is_sent_as_published(&plan) => {
+                Ok(Read::Event(Content::Envelope(projected), plan, None))
+            }
+            Reading::Projected(_, plan) => Ok(Read::Event(Content::Decoded(self.limits.decode(raw)?), plan, redrive)),
+            Reading::Decoded(event, plan) => Ok(Read::Event(Content::Decoded(event), plan, redrive)),
         }
+    }
+
+    /// Whether no delivery needs more than the envelope and the text.
+    fn is_sent_as_published(&self, plan: &[(Arc<str>, Arc<str>)]) -> bool {
+        !plan.is_empty() && !plan.iter().any(|(rule, agent)| self.rules.rules.plan.reads_document(rule, agent))
     }
 
     /// An event that no rule matches may still be partly delivered by rules that are gone.
@@ -131,8 +145,8 @@ impl Receive for Intake {
             // A time in the future must not disable the guard of the expiry.
             self.context.newest_record_ms.fetch_max(ms.min(now_ms()), Ordering::Relaxed);
         }
-        let (event, plan, redrive) = match self.read(&record) {
-            Ok(Read::Event(event, plan, redrive)) => (event, plan, redrive),
+        let (content, plan, redrive) = match self.read(&record) {
+            Ok(Read::Event(content, plan, redrive)) => (content, plan, redrive),
             Ok(Read::Unmatched(event)) => {
                 return self.unmatched(&(&event).into(), &record.origin, record.ticket);
             }
@@ -142,17 +156,26 @@ impl Receive for Intake {
                 return self.send(Message::Poison(Box::new(Poisoned { received, ticket, poison })));
             }
         };
-        let cost = EventCost::of(&event, &record);
+        if let Content::Decoded(event) = &content
+            && plan.is_empty()
+            && redrive.is_none()
+            && !self.is_known(event.id())
+        {
+            return self.unmatched(&event.into(), &record.origin, record.ticket);
+        }
+        let copy = record.copy_cost();
+        let (received, mut ticket) = into_owned(record);
+        let event = match content {
+            Content::Envelope(projected) => projected.into_event(received.text()),
+            Content::Decoded(event) => event,
+        };
+        let cost = EventCost::of(&event, received.value.as_deref(), copy);
         let plans = &self.rules.rules.plan;
         let deliveries: u64 = plan.iter().map(|(rule, agent)| cost.delivery(plans.builds_body(rule, agent))).sum();
-        if plan.is_empty() && redrive.is_none() && !self.is_known(event.id()) {
-            return self.unmatched(&(&event).into(), &record.origin, record.ticket);
-        }
-        record.ticket.charge(cost.event() + deliveries);
+        ticket.charge(cost.event() + deliveries);
 
         // Before anything is decided: its ledger record must stay until the event is committed.
-        self.context.uncommitted.received(&record.origin, event.id());
-        let (received, ticket) = into_owned(record);
+        self.context.uncommitted.received(&received.origin, event.id());
         let (event, version) = (Arc::new(event), Arc::clone(&self.rules.version));
         self.send(Message::Arrival(Box::new(Arrival { event, received, ticket, version, plan, redrive })));
     }

@@ -47,6 +47,7 @@ mod instruments;
 mod intake;
 mod known_event;
 mod lanes;
+mod late;
 mod limiter;
 mod missing;
 mod next_step;

@@ -79,7 +79,7 @@ pub(super) struct Policy<'a> {
 }
 
 impl<'a> Policy<'a> {
-    pub(super) fn new(spec: &'a AgentSpec, id: DeliveryId) -> Self {
+    pub(super) fn new(spec: &'a AgentSpec, id: impl FnOnce() -> DeliveryId) -> Self {
         // A request may be in flight for `max_request_lifetime`, another process's for two time-outs more, and the search
         // itself takes some.
         let search_time = spec
@@ -89,7 +89,7 @@ impl<'a> Policy<'a> {
         let of_handler = spec.endpoint.is_handler();
         Self {
             retry: &spec.retry,
-            thread: search_time.map(|_| id),
+            thread: search_time.map(|_| id()),
             search_time: search_time.unwrap_or_default(),
             max_attempts: if of_handler { GiveUpReason::MaxRetries } else { GiveUpReason::MaxAttempts },
         }

@@ -27,7 +27,7 @@ pub(super) struct AgentRuntime {
     pub(super) limiter: Arc<AgentLimiter>,
     /// Its address, without credentials, query and fragment.
     pub(super) url: String,
-    /// Locked while a template is rendered: one at a time for each agent, so that none fills the queue.
+    /// Locked while a template is rendered or an event decoded: one at a time for each agent, so that none fills the queue.
     pub(super) rendering: tokio::sync::Mutex<()>,
     pub(super) instruments: Arc<AgentInstruments>,
     long_calls: LongCalls,

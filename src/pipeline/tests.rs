@@ -17,7 +17,7 @@ use crate::{
     event::Origin,
     kafka::{
         Consumer, DeadLetters, EmbeddedBroker, Headers, Incoming, KafkaSettings, Ownership, Receive,
-        testing::{owned, owned_ticket},
+        testing::{TestBudget, owned, owned_ticket},
     },
     routing::{LoadOptions, Routing},
 };
@@ -238,6 +238,38 @@ async fn one_key_is_delivered_in_order_although_attempts_fail() {
             .collect();
         assert!(received.is_sorted(), "run {run}: {received:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_is_charged_where_an_agent_needs_it() {
+    let agent = agent(SampleOptions { refuse_first: u32::MAX, ..SampleOptions::default() }).await;
+    let published = rules(agent.addr(), "");
+    let with_body = published.replace("to: [", "body: {whole: '{{ event }}'}, to: [");
+    let langgraph =
+        published.replace("http: {", "langgraph: {assistant: a, max_request_lifetime: 20m, ").replace("/events", "");
+    let mut event = event("one", "run");
+    event["payload"] = json!({"data": {"numbers": vec![0; 10_000]}});
+    let value = event.to_string();
+    let document = crate::event::decode(value.as_bytes()).unwrap().document_bytes() as u64;
+    assert!(document > 10 * value.len() as u64, "{document}");
+    let mut charged = Vec::new();
+    for rules in [&published, &with_body, &langgraph] {
+        let mut fixture = PipelineFixture::start(rules);
+        let budget = TestBudget::new();
+        fixture.intake.receive(Incoming {
+            origin: Origin { topic: "events".into(), partition: 0, offset: 0 },
+            key: None,
+            value: Some(value.as_bytes()),
+            headers: Headers::default(),
+            timestamp_ms: Some(1),
+            ticket: budget.ticket(&fixture.ownership),
+        });
+        charged.push(budget.bytes());
+        fixture.shutdown.cancel();
+        fixture.until("the charge is refunded", |_| budget.bytes() == 0).await;
+    }
+    assert!(charged[0] < document && charged[0] > 2 * value.len() as u64, "{charged:?}, document {document}");
+    assert!(charged[1..].iter().all(|charged| *charged > 3 * document), "{charged:?}, document {document}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,6 +44,10 @@ impl Plan for Routing {
         })
     }
 
+    fn reads_document(&self, rule: &str, agent: &str) -> bool {
+        Plan::builds_body(self, rule, agent)
+    }
+
     fn has_templates(&self, rule: &str, agent: &str) -> bool {
         let (Some(rule), Some(spec)) = (Self::rule(self, rule), self.agent(agent)) else { return false };
         match &spec.endpoint {

@@ -101,12 +101,12 @@ fn records_of_48_mb_and_of_99999_headers_are_dead_letters_and_memory_stays_bound
 }
 
 /// Publishes a backlog that the agents do not take; the resident memory when the budget is used up.
-fn held(name: &str, agents: &[String], records: impl IntoIterator<Item = Record>) -> u64 {
+fn held(name: &str, rules: &str, records: impl IntoIterator<Item = Record>) -> u64 {
     let topic = kafka().topic("held", 1);
     let count = kafka().produce_all(&topic, records).len();
     // What is parked, on a machine that needs long for the backlog, would not be held.
     let config = format!("{LONG_SESSION}park_after: off\n");
-    let mut bridge = BridgeSetup::new(kafka(), &topic).config(&config).routing(&routing(agents)).start();
+    let mut bridge = BridgeSetup::new(kafka(), &topic).config(&config).routing(rules).start();
     let idle = bridge.rss_bytes();
     let events = wait_paused(&bridge);
     let (peak, charged) = (bridge.peak_rss_bytes(), bridge.metric("in_flight_bytes", &[]));
@@ -134,7 +134,7 @@ fn wait_paused(bridge: &Bridge) -> u64 {
 fn the_budget_holds_for_ten_agents_that_are_down() {
     let agents = vec![DOWN.to_owned(); 10];
     let records = (0..20_000).map(|number| event(&format!("{}-{number}", unique("ten"))).record());
-    let peak = held("ten agents down", &agents, records);
+    let peak = held("ten agents down", &routing(&agents), records);
     assert!(peak < 200 * MIB, "peak {} MiB", peak / MIB);
 }
 
@@ -143,18 +143,20 @@ fn the_budget_holds_for_many_headers_small_numbers_and_large_bodies() {
     let agent = HttpAgent::start();
     agent.reply(Reply::Hang);
     agent.keep_bodies(false);
-    let agents = [agent.url()];
+    let as_published = routing(&[agent.url()]);
+    let with_body = as_published.replace("to: [", "body: {whole: '{{ event }}'}, to: [");
     let headers = (0..3_000).map(|_| {
         let record = event(&unique("headers")).record();
         (0..900).fold(record, |record, number| record.header(&format!("h{number}"), ""))
     });
-    let numbers = (0..100).map(|_| event(&unique("numbers")).data(json!(vec![0; 150_000])).record());
+    let numbers = || (0..100).map(|_| event(&unique("numbers")).data(json!(vec![0; 150_000])).record());
     let text = "x".repeat(900_000);
     let bodies = (0..200).map(|_| event(&unique("body")).data(json!({"text": text})).record());
     let found = [
-        held("900 headers each", &agents, headers),
-        held("150,000 numbers each", &agents, numbers),
-        held("1 MB bodies", &agents, bodies),
+        held("900 headers each", &as_published, headers),
+        held("150,000 numbers each", &as_published, numbers()),
+        held("150,000 numbers each, in a body", &with_body, numbers()),
+        held("1 MB bodies", &as_published, bodies),
     ];
     assert!(found.iter().all(|peak| *peak < 250 * MIB), "peaks {:?} MiB", found.map(|peak| peak / MIB));
 }

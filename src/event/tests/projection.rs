@@ -7,7 +7,7 @@ use super::{
     native,
     records::{OwnedRecord, any_record, field_name},
 };
-use crate::event::{FieldSet, Limits, Projected};
+use crate::event::{BYTE_ORDER_MARK, Event, FieldSet, Limits, Projected};
 
 fn fields(paths: &[&[&str]]) -> FieldSet {
     let mut fields = FieldSet::default();
@@ -29,6 +29,29 @@ fn assert_projected(text: &str, paths: &[&[&str]], expected: &Value) {
     let decoded = crate::event::decode(text.as_bytes()).unwrap();
     assert_eq!(projected.document(), &fields(paths).of(decoded.document()));
     assert_eq!((projected.id(), projected.event_type()), (decoded.id(), decoded.event_type()));
+    assert_same_event(&projected.into_event(text.trim_start_matches('\u{feff}').to_owned().into()), &decoded);
+}
+
+/// One whose document is decoded later, and the one that the decoder makes at once.
+#[track_caller]
+fn assert_same_event(event: &Event, decoded: &Event) {
+    let envelope = |event: &Event| {
+        (
+            event.id().to_owned(),
+            event.event_type().clone(),
+            event.source().clone(),
+            event.timestamp(),
+            event.key(),
+            event.dialect(),
+        )
+    };
+    assert_eq!(envelope(event), envelope(decoded));
+    assert!(!event.is_decoded(), "{event:?}");
+    assert_eq!(event.trace(), decoded.trace());
+    assert!(!event.is_decoded(), "its trace needs no document");
+    assert_eq!(event.document(), decoded.document());
+    assert!(event.is_decoded());
+    assert_eq!(event.trace(), decoded.trace());
 }
 
 proptest! {
@@ -49,6 +72,40 @@ proptest! {
             prop_assert_eq!(projected.id(), decoded.id());
             prop_assert_eq!(projected.event_type(), decoded.event_type());
             prop_assert_eq!(projected.document(), &fields.of(decoded.document()));
+            let text = record.value.unwrap_or_default();
+            let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text).to_owned();
+            assert_same_event(&projected.into_event(text.into()), decoded);
+        }
+    }
+}
+
+#[test]
+fn the_trace_is_that_of_the_last_metadata_whatever_is_asked_for() {
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for (metadata, expected) in [
+        (json!({"traceparent": parent, "tracestate": "a=1"}).to_string(), [Some(parent), Some("a=1")]),
+        (json!({"traceparent": {"x": [1, "y"]}, "tracestate": 7, "team": "core"}).to_string(), [None, None]),
+        (
+            format!("{{\"tracestate\": \"a=1\"}}, \"metadata\": {{\"trace\\u0070arent\": \"{parent}\"}}"),
+            [Some(parent), None],
+        ),
+        ("{\"traceparent\": \"a\", \"traceparent\": null}".to_owned(), [None, None]),
+        ("{\"traceparent\": \"a\"}, \"metadata\": null".to_owned(), [None, None]),
+        ("null".to_owned(), [None, None]),
+    ] {
+        let mut event = native();
+        event["metadata"] = "HERE".into();
+        let text = event.to_string().replace("\"HERE\"", &metadata);
+        let decoded = crate::event::decode(text.as_bytes()).unwrap();
+        assert_eq!(decoded.trace(), expected, "{text}");
+        for paths in [
+            &[][..],
+            &[&["metadata"][..]],
+            &[&["metadata", "traceparent"][..]],
+            &[&["metadata", "traceparent", "x"][..]],
+        ] {
+            let asked = fields(paths);
+            assert_projected(&text, paths, &asked.of(decoded.document()));
         }
     }
 }

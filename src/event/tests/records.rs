@@ -122,6 +122,8 @@ pub(super) fn field_name() -> impl Strategy<Value = String> {
         "taskid",
         "mapindex",
         "environment",
+        "traceparent",
+        "tracestate",
         "eventType",
         "eventTime",
         "run",

@@ -200,7 +200,7 @@ fn fed(
     let (parked_ms, rule, agent) = (head.parked_ms, Arc::clone(&head.rule), Arc::clone(&head.agent));
     let event = match decode(context, &received, &size) {
         Ok(event) => {
-            let cost = EventCost::of_copy(&event, received.value.as_deref(), size.bytes() as u64);
+            let cost = EventCost::of(&event, received.value.as_deref(), size.bytes() as u64);
             // By the rules in force: those that planned it were forgotten when its event had its outcome.
             let in_force = context.rules.now();
             let planned = in_force.find(&rule, &head.agent);
