@@ -222,8 +222,10 @@ fn posted_by_the_client_alone(bodies: Vec<Vec<u8>>) -> f64 {
 
 /// What is measured of the bridge while it reads, and while it delivers: a name, and a bridge.yaml.
 const READING: [(&str, &str); 2] = [("", "{}"), (", each logged", "log_outcomes: all")];
-const DELIVERING: [(&str, &str); 4] = [
+const DELIVERING: [(&str, &str); 6] = [
     ("ledger topic and log of outcomes: the defaults", "{}"),
+    ("at most 2,000 events in flight", "kafka: {budget: {max_events: 2000}}"),
+    ("20 ms for a batch of the ledger topic", "kafka: {properties: {linger.ms: '20'}}"),
     ("no log of outcomes", "log_outcomes: none"),
     ("no ledger topic", "dedup: {ledger_topic: 'off'}"),
     ("neither", "{log_outcomes: none, dedup: {ledger_topic: 'off'}}"),
