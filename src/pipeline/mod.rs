@@ -11,7 +11,7 @@
 //! | `deliver`, `attempts`, `attempt`, `wait` | one delivery: its attempts, and its end |
 //! | `next_step` | what happens after an attempt (pure) |
 //! | `retry` | backoff, `give_up_after` and `max_attempts` (pure) |
-//! | `compose`, `render` | build the request of an attempt |
+//! | `compose`, `late`, `render` | build the request of an attempt |
 //! | `dead_letter`, `dead_letter_sink`, `cause` | write a dead letter, where to, and its texts |
 //! | `outcome`, `outcome_log` | what became of an event: the labels, the log |
 //! | `parking` | deliveries to an agent that is down wait in a topic of their own |

@@ -1,4 +1,4 @@
-//! The threads that render templates, and decode what is decoded for an attempt.
+//! The threads that render templates, and decode events of which an attempt needs the document.
 //!
 //! A render is bounded in work and memory (see `routing`), but may still take most of a second, and
 //! the threads of the runtime serve `/healthz` and every other delivery. An agent has one render in the queue at a

@@ -75,7 +75,7 @@ impl Fields {
             self.text.push(b':');
             serde_json::to_writer(&mut self.text, &value)
         };
-        // Neither a text or a number nor a vector can fail.
+        // A text or a number is written to a vector without fail.
         if write().is_ok() {
             self.parts.push((name, begin..self.text.len()));
         }

@@ -7,6 +7,7 @@ use super::{
 use crate::dedup::{DeliveryStatus, PlannedDelivery, Record};
 
 mod arrived;
+mod late;
 
 impl PipelineFixture {
     fn load(&self, rules: &str) -> Arc<Routing> {
@@ -208,9 +209,9 @@ async fn what_waits_under_a_name_that_is_gone_outlives_any_number_of_reloads() {
     assert_eq!(fixture.count(Outcome::Delivered), 8, "none is a dead letter");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_has_not_had_its_turn_outlives_the_withdrawal_of_its_rules_and_the_removal_of_its_rule() {
-    let agent = agent(SampleOptions { refuse_first: u32::MAX, ..SampleOptions::default() }).await;
+/// Two events of one key that were received under rules without a body, and six more, each under rules with another one. The rules
+/// of the first two are withdrawn. `body` has `N` for the number of the rules.
+async fn withdrawn(agent: &SampleAgent, body: &str) -> PipelineFixture {
     let address = agent.addr();
     let mut fixture = PipelineFixture::start(&rules(address, ""));
     fixture.publish("first", "run");
@@ -218,65 +219,23 @@ async fn what_has_not_had_its_turn_outlives_the_withdrawal_of_its_rules_and_the_
     fixture.publish("behind", "run");
     for n in 0..6 {
         let id = format!("{n}");
-        fixture.reload(&rules(address, "").replace("to: [audit]}", &format!("body: {{version: {n}}}, to: [audit]}}")));
-        fixture.publish(&id, &id);
-        fixture.until_attempted(&id).await;
-    }
-    assert!(fixture.pipeline.rules().former() <= 4, "the rules of the first two are withdrawn");
-    fixture.reload(&rules(address, "").replace("name: all", "name: other"));
-    let _agent = repair(&mut fixture, agent).await;
-    fixture.until("every event has its outcome", |fixture| fixture.open_offsets() == 0).await;
-    assert_eq!(fixture.count(Outcome::Delivered), 8, "none is a dead letter");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_to_be_sent_as_it_was_published_is_decoded_for_a_template_that_came_into_force_since() {
-    let agent = agent(SampleOptions { refuse_first: u32::MAX, ..SampleOptions::default() }).await;
-    let address = agent.addr();
-    let mut fixture = PipelineFixture::start(&rules(address, ""));
-    fixture.publish("first", "run");
-    fixture.until_attempted("first").await;
-    fixture.publish("behind", "run");
-    for n in 0..6 {
-        let id = format!("{n}");
-        let body = format!("body: {{version: {n}, whole: '{{{{ event }}}}'}}, to: [audit]}}");
+        let body = format!("body: {}, to: [audit]}}", body.replace('N', &id));
         fixture.reload(&rules(address, "").replace("to: [audit]}", &body));
         fixture.publish(&id, &id);
         fixture.until_attempted(&id).await;
     }
     assert!(fixture.pipeline.rules().former() <= 4, "the rules of the first two are withdrawn");
-    let agent = repair(&mut fixture, agent).await;
-    fixture.until("every event has its outcome", |fixture| fixture.open_offsets() == 0).await;
-    assert_eq!(fixture.count(Outcome::Delivered), 8, "none is a dead letter");
-    let bodies = agent.received().into_iter().map(|request| serde_json::from_slice::<serde_json::Value>(&request.body));
-    let bodies: Vec<_> = bodies.map(Result::unwrap).collect();
-    for id in ["first", "behind"] {
-        let body = bodies.iter().find(|body| body["whole"]["event_id"] == id);
-        let body = body.unwrap_or_else(|| panic!("no body was built for `{id}`: {bodies:?}"));
-        assert!(body["version"].is_u64() && body["whole"]["workflow_run_id"] == "run", "{body}");
-    }
+    fixture
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_to_be_sent_as_it_was_published_is_the_input_of_a_run_by_rules_that_came_into_force_since() {
-    let down = agent(SampleOptions::default()).await;
-    let nowhere = down.addr();
-    drop(down);
-    let agent = agent(SampleOptions::default()).await;
-    let mut fixture = PipelineFixture::start(&rules(nowhere, ""));
-    fixture.publish("first", "run");
-    fixture.until("the breaker is open", |fixture| fixture.pipeline.agents()[0].breaker != BreakerState::Closed).await;
-    let graph = format!(
-        "langgraph: {{url: 'http://{}', assistant: analyst, max_request_lifetime: 2s}}, timeout: 1s",
-        agent.addr()
-    );
-    let http = format!("http: {{url: 'http://{nowhere}/events'}}, timeout: 10m");
-    fixture.reload(&rules(nowhere, "").replace(&http, &graph));
-    fixture.until("it is delivered", |fixture| fixture.count(Outcome::Delivered) == 1).await;
-    let input = agent.runs()[0]["input"].clone();
-    let whole = crate::event::decode(event("first", "run").to_string().as_bytes()).unwrap();
-    assert_eq!(&input["event"], whole.document(), "{input}");
-    assert_eq!(input["messages"][0]["content"], whole.document().to_string());
+async fn what_has_not_had_its_turn_outlives_the_withdrawal_of_its_rules_and_the_removal_of_its_rule() {
+    let agent = agent(SampleOptions { refuse_first: u32::MAX, ..SampleOptions::default() }).await;
+    let mut fixture = withdrawn(&agent, "{version: N}").await;
+    fixture.reload(&rules(agent.addr(), "").replace("name: all", "name: other"));
+    let _agent = repair(&mut fixture, agent).await;
+    fixture.until("every event has its outcome", |fixture| fixture.open_offsets() == 0).await;
+    assert_eq!(fixture.count(Outcome::Delivered), 8, "none is a dead letter");
 }
 
 #[tokio::test(flavor = "multi_thread")]
