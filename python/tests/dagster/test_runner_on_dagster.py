@@ -1,7 +1,7 @@
 """runner.yaml on a real Dagster: `start orchestrated`, tenants, runs that are cancelled or killed, the events, the end.
 
 One play, whose acts the tests then look at. The process of one run is killed; then everything is, while jobs run, and
-started again.
+started again. It is stopped in order, and started once more, to publish what the stop has interrupted.
 """
 
 import json
@@ -15,10 +15,22 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Set, Tuple
 
 import pytest
-from kit.jobs import BUSY, ONCE, Schedules, lives, overlap, parent, processes_with, read_journal, spans, write_runner
+from kit.jobs import (
+    BUSY,
+    ONCE,
+    Schedules,
+    lives,
+    overlap,
+    parent,
+    processes_with,
+    read_journal,
+    read_runs,
+    spans,
+    write_runner,
+)
 from kit.poll import poll
 from kit.process import Process, Scratch, free_port, prepared
 from kit.reader import Kafka
@@ -42,14 +54,18 @@ SCHEDULES: Schedules = {
 }
 
 
+#: The schedule and the id of a run.
+Runs = Set[Tuple[str, str]]
+
+
 @dataclass
 class Play:
     """What was seen of it."""
 
     journal: List[Tuple[str, str, float]]
-    lines_before_the_kill: int
+    begun: Runs
+    ended: Runs
     events: List[Dict[str, Any]]
-    events_before_the_kill: int
     cancelled: str
     killed: Dict[str, str]
     survivors: List[int]
@@ -132,7 +148,7 @@ def played(folder: Path, kafka: Kafka) -> Play:
     finally:
         kill_all(home)
         first.kill()
-    lines, events = cut(jobs), len(kafka.events(topic))
+    cut(jobs)
     (jobs / "long.pids").unlink()
     process = Process("the runner", command, folder / "log", folder, env)
     try:
@@ -156,11 +172,26 @@ def played(folder: Path, kafka: Kafka) -> Play:
         process.signal(signal.SIGTERM)
         status = process.wait(120)
     left = poll(60, "everything has ended", lambda: processes_with("DAGSTER_HOME", home), lambda left: not left)
-    drained = subprocess.run([str(PYTHON), "-m", "workflow_events", "drain"], env=env, timeout=180)
-    assert drained.returncode == 0
     log = [json.loads(line) for line in process.lines() if line.startswith("{")]
-    every = kafka.events(topic)
-    return Play(read_journal(jobs), lines, every, events, cancelled, killed, survivors, log, status, left)
+    journal, runs, ended = read_journal(jobs), read_runs(jobs, "begun"), read_runs(jobs, "ended")
+    drain(env)
+    last = Process("the runner", command, folder / "log", folder, env)
+    try:
+
+        def unpublished() -> Runs:
+            return runs - {(name, run) for name, _, run in published()}
+
+        wait_for(last, "each run that has begun is published", unpublished, lambda left: not left)
+    finally:
+        last.signal(signal.SIGTERM)
+        last.wait(120)
+    drain(env)
+    return Play(journal, runs, ended, kafka.events(topic), cancelled, killed, survivors, log, status, left)
+
+
+def drain(env: Dict[str, str]) -> None:
+    done = subprocess.run([str(PYTHON), "-m", "workflow_events", "drain"], env=env, timeout=180)
+    assert done.returncode == 0
 
 
 def kill_all(home: Path) -> None:
@@ -180,14 +211,13 @@ def last_of(journal: List[Tuple[str, str, float]], tenant: str) -> str:
     return next((what for name, what, _ in reversed(journal) if name.startswith(tenant)), "")
 
 
-def cut(jobs: Path) -> int:
-    """Writes into the journal that the jobs which ran have ended: how many lines it has then."""
+def cut(jobs: Path) -> None:
+    """Writes into the journal that the jobs which ran have ended."""
     running = {name: what for name, what, _ in read_journal(jobs)}
     with (jobs / "journal").open("a") as file:
         for name, what in running.items():
             if what == "begin":
                 file.write(f"{name} end {time.time()}\n")
-    return len(read_journal(jobs))
 
 
 def test_two_jobs_of_one_tenant_never_run_at_once_and_those_of_two_tenants_do(play: Play) -> None:
@@ -199,21 +229,23 @@ def test_two_jobs_of_one_tenant_never_run_at_once_and_those_of_two_tenants_do(pl
 
 
 def test_each_run_is_one_event_with_its_own_job(play: Play) -> None:
-    by_run: Dict[Tuple[str, str], List[str]] = {}
+    found: Dict[Tuple[str, str], Set[Tuple[str, str]]] = {}
     for event in play.events:
-        by_run.setdefault((event["workflow_id"], event["workflow_run_id"]), []).append(event["event_id"])
-    assert all(len(set(ids)) == 1 for ids in by_run.values()), by_run
-    since = play.events[play.events_before_the_kill :]
-    published = Counter(event["workflow_id"] for event in since if event["event_type"] == "WORKFLOW_COMPLETED")
-    ended = Counter(name for name, what, _ in play.journal[play.lines_before_the_kill :] if what == "end")
-    for name in ("acme-a", "acme.b", "globex"):
-        assert published[name] >= ended[name], (published, ended)
+        run = (event["workflow_id"], event["workflow_run_id"])
+        found.setdefault(run, set()).add((event["event_id"], event["event_type"]))
+    assert all(len(each) == 1 for each in found.values()), found
+    assert play.begun <= set(found)
+    completed = {run for run, each in found.items() if next(iter(each))[1] == "WORKFLOW_COMPLETED"}
+    assert play.begun & completed <= play.ended
+    # Each of both stops may interrupt one run of a tenant after its job has ended and before Dagster knows how.
+    interrupted = Counter(SCHEDULES[name][0] for name, _ in play.ended - completed)
+    assert max(interrupted.values(), default=0) <= 2, interrupted
     event = next(event for event in play.events if event["workflow_id"] == "acme.b")
     assert event["source"] == "DAGSTER"
     expected = {"scope": "dag", "tenant_id": "acme", "connector_type": "stripe", "tags": {"team": "sales"}}
     assert expected.items() <= event["metadata"].items()
-    completed = next(event for event in since if (event["workflow_id"], event["event_type"]) == _COMPLETED)
-    assert {"exit_code": 0, "attempts": 1, "job_name": "acme.b"}.items() <= completed["payload"]["data"].items()
+    data = [one["payload"]["data"] for one in play.events if (one["workflow_id"], one["event_type"]) == _COMPLETED]
+    assert {"exit_code": 0, "attempts": 1, "job_name": "acme.b"}.items() <= data[0].items()
 
 
 _COMPLETED = ("acme.b", "WORKFLOW_COMPLETED")

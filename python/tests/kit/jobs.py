@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Set, Tuple
 
 #: Appends a line when it begins and when it ends; `>>` of one line is one write. ``{}`` is how many seconds it takes.
+#: Its run is in the file `begun` before the first line, and in `ended` before the second one.
 BUSY = """
 echo "$RUNNER_JOB_NAME works for $RUNNER_TENANT_ID"
+echo "$RUNNER_JOB_NAME $RUNNER_RUN_ID" >> begun
 echo "$RUNNER_JOB_NAME begin $(date +%s.%N)" >> journal
 sleep {}
+echo "$RUNNER_JOB_NAME $RUNNER_RUN_ID" >> ended
 echo "$RUNNER_JOB_NAME end $(date +%s.%N)" >> journal
 """
 
@@ -47,6 +50,12 @@ def read_journal(folder: Path) -> List[Tuple[str, str, float]]:
     path = folder / "journal"
     lines = path.read_text().splitlines() if path.exists() else []
     return [(name, what, float(at)) for name, what, at in (line.split() for line in lines)]
+
+
+def read_runs(folder: Path, file: str) -> Set[Tuple[str, str]]:
+    """The runs in ``begun`` or ``ended``: the schedule and the id of the run."""
+    lines = (folder / file).read_text().splitlines()
+    return {(name, run) for name, run in (line.split() for line in lines)}
 
 
 def spans(journal: List[Tuple[str, str, float]], *names: str) -> List[Tuple[float, float, str]]:
