@@ -12,6 +12,7 @@ use super::{
     commit::Committer,
     error::{LedgerError, OpenError},
     fail_stop::FailStopStore,
+    filter::IdFilter,
     folder,
     header::Header,
     keys::{HEADER_KEY, record_key},
@@ -65,15 +66,17 @@ impl fmt::Debug for Ledger {
 struct OpenLedger {
     committer: Committer,
     store: Arc<FailStopStore>,
+    /// Has the ids of all records.
+    ids: IdFilter,
     window: Duration,
     header: Mutex<Header>,
     losses: Mutex<Arc<Losses>>,
 }
 
 impl Ledger {
-    /// A handle on a store that was opened for this ledger.
+    /// A handle on a store that was opened for this ledger, and the filter of its ids.
     pub(super) fn new(
-        store: FailStopStore,
+        (store, ids): (FailStopStore, IdFilter),
         header: Header,
         losses: Losses,
         options: &LedgerOptions,
@@ -82,7 +85,7 @@ impl Ledger {
         let flushed = Arc::clone(&store);
         let committer = Committer::start(options.flush_delay, move || flushed.flush())?;
         let (header, losses) = (Mutex::new(header), Mutex::new(Arc::new(losses)));
-        let open = OpenLedger { committer, store, window: options.window, header, losses };
+        let open = OpenLedger { committer, store, ids, window: options.window, header, losses };
         Ok(Self { open: Arc::new(open) })
     }
 
@@ -117,6 +120,9 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::CorruptRecord`] when the record cannot be decoded; else the ledger's failure.
     pub(crate) fn get(&self, event_id: &str) -> Result<Option<Record>, LedgerError> {
+        if self.open.ids.is_absent(event_id.as_bytes()) {
+            return self.store().check().map(|()| None);
+        }
         let key = record_key(event_id);
         let Some(bytes) = self.store().attempt("read a record", |store| store.get(&key))? else { return Ok(None) };
         self.decode(event_id, &bytes).map(Some)
@@ -134,6 +140,7 @@ impl Ledger {
     /// As [`merge`](Self::merge), with what it changed. A record that would become larger than `most` bytes stays as it is.
     pub(super) fn add(&self, event_id: &str, record: &Record, most: usize) -> Result<(Record, Change), LedgerError> {
         let key = record_key(event_id);
+        self.open.ids.add(event_id.as_bytes());
         // Most events are new: the first write is tried without a read, and says what is there if it fails.
         let mut known: Option<Vec<u8>> = None;
         loop {
@@ -188,6 +195,7 @@ impl Ledger {
     /// Replaces an event's record by one that cannot be decoded.
     #[cfg(test)]
     pub(crate) fn spoil(&self, event_id: &str) {
+        self.open.ids.add(event_id.as_bytes());
         let spoil = |store: &Store| store.insert(&record_key(event_id), b"\x09rubbish");
         if self.store().attempt("spoil a record", spoil).unwrap() {
             self.store().count_added();

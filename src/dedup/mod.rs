@@ -16,6 +16,7 @@ mod entry;
 mod error;
 mod expire;
 mod fail_stop;
+mod filter;
 mod folder;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;

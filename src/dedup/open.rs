@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::{
     error::OpenError,
     fail_stop::FailStopStore,
+    filter::IdFilter,
     folder::{self, LOCK_PATIENCE, LOCK_RETRY, MovedAside},
     header::{FORMAT, FORMAT_1, Header, HeaderError},
     keys::{HEADER_KEY, RECORDS_END},
@@ -19,6 +20,9 @@ use crate::telemetry;
 
 /// How many entries one step of the count at open reads.
 const COUNT_STEP: usize = 4096;
+
+/// The largest filter of ids is this part of the cache, which it is beside.
+const FILTER_PART: u64 = 8;
 
 /// What was in the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,11 +81,13 @@ impl Ledger {
             folder::mark(dir)?;
         }
 
-        let records = count(&store).map_err(failed)?;
+        let ids = IdFilter::new(options.cache_bytes / FILTER_PART);
+        let records = count(&store, &ids).map_err(failed)?;
         let losses = Losses::read(&store).map_err(failed)?;
         folder::reopen(dir, records)?;
         let store = FailStopStore::new(dir, store, records);
-        let ledger = Self::new(store, header, losses, options).map_err(|error| OpenError::from_io(dir, &error))?;
+        let ledger =
+            Self::new((store, ids), header, losses, options).map_err(|error| OpenError::from_io(dir, &error))?;
         Ok((ledger, Opened { recovered, records, replaced: None }))
     }
 }
@@ -136,12 +142,15 @@ fn read_header(dir: &Path, group: &str, bytes: &[u8]) -> Result<(Header, u8), Op
     Ok((header, format))
 }
 
-/// Counts the records by reading all of them, which also finds damage before the first event does.
-fn count(store: &Store) -> Result<u64, StoreError> {
+/// Counts the records by reading all of them, which also finds damage before the first event does; and adds their ids.
+fn count(store: &Store, ids: &IdFilter) -> Result<u64, StoreError> {
     let mut records = 0;
     let mut after = HEADER_KEY.to_vec();
     loop {
-        let scanned = store.scan(&after.clone(), RECORDS_END, COUNT_STEP, &mut |key, _| after = key.to_vec())?;
+        let scanned = store.scan(&after.clone(), RECORDS_END, COUNT_STEP, &mut |key, _| {
+            ids.add(key.get(1..).unwrap_or_default());
+            after = key.to_vec();
+        })?;
         records += scanned as u64;
         if scanned < COUNT_STEP {
             return Ok(records);

@@ -187,7 +187,7 @@ fn an_unreadable_record_is_left_alone_and_the_scan_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path());
     ledger.merge("a", &record(&[Delivered])).unwrap();
-    ledger.store().attempt("test", |store| store.insert(b"\x01b", b"\x01rubbish")).unwrap();
+    ledger.spoil("b");
     ledger.merge("c", &record(&[Delivered])).unwrap();
     let step = ledger.expire_step(None, at(u64::MAX), &rules(&nothing), 512).unwrap();
     assert_eq!((step.scanned, step.expired, step.unreadable), (3, 2, 1));

@@ -57,6 +57,7 @@ async fn the_first_failure_is_for_good_and_for_every_call() {
     assert_eq!(ledger.store().fail("flush", StoreError::Corrupt("late".into())), first);
 
     assert_eq!(ledger.get("event").unwrap_err(), first);
+    assert_eq!(ledger.get("absent").unwrap_err(), first);
     assert_eq!(ledger.merge("event", &record(&[Pending])).unwrap_err(), first);
     assert_eq!(ledger.durable().await.unwrap_err(), first);
     assert_eq!(ledger.flush_blocking().unwrap_err(), first);
