@@ -21,12 +21,13 @@ use super::{
     retry::Backoff,
     rules::Planned,
     runtime::AgentRuntime,
+    start_queue::StartSlot,
     under_way::Exclusive,
     wait::{begin_attempt, pause, released, stopped, until_zero},
 };
 use crate::{
     agents::{Answer, Class, EndpointId, Session},
-    dedup::{LedgerError, RunRecord},
+    dedup::LedgerError,
     kafka::AttemptGuard,
 };
 
@@ -67,13 +68,14 @@ pub(super) struct Attempts<'a> {
     /// The delivery's number in the order of arrival. `None` once an attempt of this process failed, or a handler asked for a
     /// later call: it is probed after the others then. One that searches for its run keeps it.
     arrival_number: Option<u64>,
+    pub(super) slot: &'a StartSlot,
     tried_since: Option<Instant>,
     search: Option<Search>,
     /// When the agent first rejected the event in a way that the breaker attributed to the agent.
     rejected_at: Option<Instant>,
     /// While an attempt is under way, or its end is not in the ledger yet.
     exclusive: Option<Exclusive<'a>>,
-    _counted: CountedDelivery<'a>,
+    _counted: CountedDelivery,
 }
 
 /// Why an attempt was not made.
@@ -101,11 +103,12 @@ impl<'a> Attempts<'a> {
         context: &'a PipelineContext,
         state: &'a EventState,
         planned: &'a Planned,
-        number: u64,
         line: Option<&'a Line>,
+        slot: &'a StartSlot,
     ) -> Self {
         let Planned { rule, runtime, .. } = planned;
         let (failed_attempts, _) = state.progress(rule, &runtime.spec.name);
+        slot.release_elsewhere(&runtime.limiter);
         Self {
             context,
             state,
@@ -117,7 +120,8 @@ impl<'a> Attempts<'a> {
             session: runtime.agent.session(),
             line,
             park_from: None,
-            arrival_number: Some(number),
+            arrival_number: Some(slot.number()),
+            slot,
             tried_since: None,
             search: None,
             rejected_at: None,
@@ -259,6 +263,7 @@ impl<'a> Attempts<'a> {
 
     /// Makes one attempt, and reports its result to the breaker. The permit is returned before the ledger is written.
     async fn attempt(&mut self, permit: Option<Permit<'a>>) -> Result<Attempt, NotMade> {
+        self.slot.release();
         // Built for this attempt and dropped with it: a waiting delivery keeps no body in memory.
         let delivery = tokio::select! {
             biased;
@@ -299,20 +304,6 @@ impl<'a> Attempts<'a> {
         let agent_at_fault = self.report_to_breaker(&answer, began);
         drop(permit);
         Ok(Attempt { answer, number, agent_at_fault, guard })
-    }
-
-    /// Keeps what explains the delivery later: the run that accepted it, or the failure.
-    fn note(&self, answer: &Answer) {
-        let (rule, agent) = (self.rule, &self.runtime.spec.name);
-        match answer {
-            Answer::Accepted { run_id, .. } => {
-                if let Some(thread) = self.policy.thread {
-                    self.state.note_run(rule, agent, RunRecord::new(&thread.to_string(), run_id.as_deref()));
-                }
-            }
-            Answer::Failed(failure) => self.state.note_failure(rule, agent, failure.class.as_str(), failure.status),
-            Answer::Wait(_) | Answer::Ended => {}
-        }
     }
 
     /// True when the answer is a rejection that the breaker attributes to the agent.

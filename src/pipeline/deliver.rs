@@ -23,6 +23,7 @@ use super::{
         turn::{Line, ParkEnd, Turn, count, park},
     },
     rules::{Gone, Planned},
+    start_queue::StartSlot,
     wait::{begin_attempt, stopped},
 };
 use crate::{
@@ -44,13 +45,13 @@ pub(super) enum DeliveryEnd {
     Abandoned,
 }
 
-/// Takes one delivery to its end and records the end, durably. `number` is its position in the order of arrival.
+/// Takes one delivery to its end and records the end, durably.
 pub(super) async fn deliver(
     context: &PipelineContext,
     state: &EventState,
     (rule, agent): (&Arc<str>, &Arc<str>),
     parkable: Option<&Arc<SourcePartition>>,
-    number: u64,
+    slot: StartSlot,
 ) -> Result<DeliveryEnd, LedgerError> {
     if state.is_fed() && !state.is_open(context, rule, agent)? {
         // Another record of the same delivery came before.
@@ -61,12 +62,12 @@ pub(super) async fn deliver(
     loop {
         let this = match planned.take() {
             Some(planned) => Ok(planned),
-            None => match plan(context, state, (rule, agent)).await {
+            None => match plan(context, state, (rule, agent), &slot).await {
                 Some(planned) => planned,
                 None => return Ok(DeliveryEnd::Abandoned),
             },
         };
-        match deliver_as(context, state, (rule, agent), this.as_ref(), line.as_ref(), number).await? {
+        match deliver_as(context, state, (rule, agent), this.as_ref(), line.as_ref(), &slot).await? {
             Ok(end) => return Ok(end),
             Err(next) => planned = next,
         }
@@ -79,6 +80,7 @@ async fn plan(
     context: &PipelineContext,
     state: &EventState,
     (rule, agent): (&Arc<str>, &Arc<str>),
+    slot: &StartSlot,
 ) -> Option<Result<Planned, Cause>> {
     let mut in_force = context.rules.subscribe();
     let began = Instant::now();
@@ -86,10 +88,14 @@ async fn plan(
     loop {
         in_force.mark_unchanged();
         let sent_to = state.sent_to(rule, agent);
-        let instead = match context.rules.planned(&state.version, (rule, agent), sent_to) {
+        let gone = match context.rules.planned(&state.version, (rule, agent), sent_to) {
             Ok(planned) => return Some(Ok(planned)),
-            Err(Gone::Plan) => return Some(Err(Cause::plan_gone(rule, agent))),
-            Err(Gone::Endpoint(instead)) => instead,
+            Err(gone) => gone,
+        };
+        slot.release();
+        let instead = match gone {
+            Gone::Plan => return Some(Err(Cause::plan_gone(rule, agent))),
+            Gone::Endpoint(instead) => instead,
         };
         if waits.is_none() {
             waits = Some(context.rules.missing.count(agent));
@@ -123,10 +129,10 @@ async fn deliver_as(
     (rule, agent): (&Arc<str>, &Arc<str>),
     planned: Result<&Planned, &Cause>,
     line: Option<&Line>,
-    number: u64,
+    slot: &StartSlot,
 ) -> Result<Result<DeliveryEnd, Option<Planned>>, LedgerError> {
     // Kept until the end is in the ledger: until then no other attempt of the delivery begins.
-    let mut attempts = planned.map(|planned| Attempts::new(context, state, planned, number, line));
+    let mut attempts = planned.map(|planned| Attempts::new(context, state, planned, line, slot));
     let end = match (&mut attempts, line) {
         (Ok(attempts), Some(line)) => live(context, state, (rule, agent), attempts, line).await?,
         (Ok(attempts), None) => attempts.run().await?,
@@ -208,8 +214,11 @@ async fn live(
             () = stopped(&context.shutdown, state.ownership()) => return Ok(AttemptsEnd::Abandoned),
             next = attempts.moves() => return Ok(AttemptsEnd::Moved(next)),
             turn = line.turn() => turn,
+            // Last: it has to wait for its turn.
+            () = async { attempts.slot.release() }, if attempts.slot.counts() => continue,
         };
         if let Turn::Park(being_parked) = turn {
+            attempts.slot.release();
             let parked = if attempts.is_at_former_endpoint() {
                 ParkEnd::Refused { until: being_parked.not_before(agent), fits: false }
             } else {

@@ -6,6 +6,7 @@
 
 mod parked;
 mod redrive;
+mod start;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -20,15 +21,16 @@ use super::{
     cause::Cause,
     context::PipelineContext,
     dead_letter::dead_letter,
-    deliver::{DeliveryEnd, deliver},
+    deliver::DeliveryEnd,
     error::PipelineError,
     event_state::{Arrival, EventState, Message, Poisoned, Received},
     expiry::Expiry,
     lanes::{LaneKey, Lanes, Queued},
     outcome::{CompletedEvent, Outcome},
     outcome_log::Subject,
-    parking::follow::{Follower, ParkingDone, Work, commit},
+    parking::follow::{Follower, ParkingDone, commit},
     recent::Ended,
+    start_queue::StartQueue,
     wait::begin_attempt,
 };
 use crate::{
@@ -75,9 +77,9 @@ pub(super) struct Dispatcher {
     report: mpsc::Sender<Result<Done, PipelineError>>,
     in_flight: InFlightRegistry<Box<Arrival>>,
     lanes: Lanes,
+    /// Deliveries that have not begun: the first of their lanes.
+    starts: StartQueue<(LaneKey, Queued)>,
     running: usize,
-    /// Deliveries that were started, ever.
-    started: u64,
     expiry: Expiry,
     follower: Follower,
 }
@@ -92,8 +94,8 @@ impl Dispatcher {
             report,
             in_flight: InFlightRegistry::default(),
             lanes: Lanes::default(),
+            starts: StartQueue::default(),
             running: 0,
-            started: 0,
             expiry: Expiry::new(Instant::now()),
             follower: Follower::new(Instant::now()),
         }
@@ -102,7 +104,7 @@ impl Dispatcher {
     /// Runs until the pipeline is shut down and every attempt in flight has ended, or the ledger fails.
     pub(super) async fn run(mut self) -> Result<(), PipelineError> {
         let context = Arc::clone(&self.context);
-        let shutdown = context.shutdown.clone();
+        let (shutdown, room) = (context.shutdown.clone(), self.starts.room());
         let mut open = true;
         loop {
             let running = !shutdown.is_cancelled();
@@ -117,6 +119,7 @@ impl Dispatcher {
                 () = sleep_until(self.follower.due()), if running => self.follow(),
                 Some(done) = self.done.recv() => self.done(done?)?,
                 () = shutdown.cancelled(), if running => {}
+                () = room.notified(), if running => self.start_ready(),
                 () = context.parking.woken(), if running => self.follow(),
                 message = self.messages.recv(), if open && running => match message {
                     Some(Message::Arrival(arrival)) => self.arrive(arrival)?,
@@ -199,40 +202,6 @@ impl Dispatcher {
 
     fn append_known(&self, arrival: &Arrival, known: Option<&Record>) -> Acks {
         self.context.append_known(arrival.received.origin.partition, arrival.event.id(), known)
-    }
-
-    /// Queues what remains of an event in its lanes.
-    fn enqueue(&mut self, arrival: Arrival, record: Record, plan: &[PlannedDelivery], merged: u64, acks: Acks) {
-        let mut remaining = record.remaining(plan);
-        remaining.extend(Self::parked_from_here(&arrival, &record));
-        let state = Arc::new(EventState::new(arrival, record, remaining.len(), merged, acks));
-        self.queue(&state, remaining);
-    }
-
-    /// Queues deliveries of an event that was just read in their lanes: (rule, agent).
-    fn queue(&mut self, state: &Arc<EventState>, deliveries: Vec<(Arc<str>, Arc<str>)>) {
-        let key: Arc<str> = state.event.key().into();
-        let (partition, is_new) = self.context.parking.partition(&state.received.origin, state.ownership());
-        if is_new {
-            self.begin(Work::Scan { partition: Arc::clone(&partition) });
-        }
-        for (rule, agent) in deliveries {
-            let lane = LaneKey::new(&state.received.origin, &key, agent, false);
-            self.push(lane, (Arc::clone(state), rule, Some(Arc::clone(&partition))));
-        }
-    }
-
-    /// Starts the delivery at the head of a lane.
-    fn start(&mut self, lane: LaneKey, Queued { state, rule, parkable, pending }: Queued) {
-        let context = Arc::clone(&self.context);
-        // Taken here, because tasks begin in any order.
-        let number = self.started;
-        self.started += 1;
-        self.spawn(async move {
-            let end = deliver(&context, &state, (&rule, &lane.agent), parkable.as_ref(), number).await?;
-            drop(pending);
-            Ok(Done::Delivery { lane, state, end })
-        });
     }
 
     fn spawn(&mut self, work: impl Future<Output = Result<Done, LedgerError>> + Send + 'static) {

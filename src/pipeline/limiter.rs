@@ -43,13 +43,13 @@ pub(super) struct AgentLimiter {
     /// The agent of this name has another endpoint, or there is none: the metric is not this one's.
     retired: AtomicBool,
     /// Deliveries whose attempts are made here.
-    deliveries: AtomicUsize,
+    deliveries: Arc<AtomicUsize>,
 }
 
 /// A delivery that waits for the endpoint or is in flight, until it is dropped.
-pub(super) struct CountedDelivery<'a>(&'a AtomicUsize);
+pub(super) struct CountedDelivery(Arc<AtomicUsize>);
 
-impl Drop for CountedDelivery<'_> {
+impl Drop for CountedDelivery {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -73,7 +73,7 @@ impl AgentLimiter {
             open: watch::Sender::new(false),
             spec: watch::Sender::new(Arc::clone(spec)),
             retired: AtomicBool::new(true),
-            deliveries: AtomicUsize::new(0),
+            deliveries: Arc::default(),
         }
     }
 
@@ -121,9 +121,9 @@ impl AgentLimiter {
     }
 
     /// Counts a delivery until the result is dropped.
-    pub(super) fn count_delivery(&self) -> CountedDelivery<'_> {
+    pub(super) fn count_delivery(&self) -> CountedDelivery {
         self.deliveries.fetch_add(1, Ordering::Relaxed);
-        CountedDelivery(&self.deliveries)
+        CountedDelivery(Arc::clone(&self.deliveries))
     }
 
     /// How many deliveries wait for the endpoint or are in flight: the first of each lane.
@@ -133,6 +133,16 @@ impl AgentLimiter {
 
     pub(super) fn breaker_state(&self) -> BreakerState {
         self.breaker.lock().state(Instant::now())
+    }
+
+    /// The name of its agent.
+    pub(super) fn agent(&self) -> &Arc<str> {
+        &self.agent
+    }
+
+    /// Whether the breaker is open or half-open.
+    pub(super) fn is_open(&self) -> bool {
+        *self.open.borrow()
     }
 
     /// Resolves when the breaker is open or half-open.
@@ -253,5 +263,7 @@ impl AgentLimiter {
     }
 }
 
+#[cfg(test)]
+pub(super) mod testing;
 #[cfg(test)]
 mod tests;

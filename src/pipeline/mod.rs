@@ -7,7 +7,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `intake` | decode and route a record |
-//! | `dispatch`, `lanes` | look an event up in the ledger, queue its deliveries, complete it |
+//! | `dispatch`, `lanes`, `start_queue` | look an event up in the ledger, queue its deliveries, complete it |
 //! | `deliver`, `attempts`, `attempt`, `wait` | one delivery: its attempts, and its end |
 //! | `next_step` | what happens after an attempt (pure) |
 //! | `retry` | backoff, `give_up_after` and `max_attempts` (pure) |
@@ -66,6 +66,7 @@ mod retry;
 mod rewrite;
 mod rules;
 mod runtime;
+mod start_queue;
 mod uncommitted;
 mod under_way;
 mod wait;

@@ -30,6 +30,7 @@ mod recorded;
 mod redrive;
 mod reload;
 mod replicated;
+mod waiting;
 
 /// Parking that the topic refused once, because its broker stood still, is tried again after 30 s.
 const DEADLINE: Duration = Duration::from_secs(180);

@@ -1,4 +1,4 @@
-//! What is logged and measured of attempts.
+//! What is logged, measured and kept of attempts.
 
 use std::time::Duration;
 
@@ -12,9 +12,23 @@ use super::{
     },
     Attempts,
 };
-use crate::agents::Answer;
+use crate::{agents::Answer, dedup::RunRecord};
 
 impl Attempts<'_> {
+    /// Keeps what explains the delivery later: the run that accepted it, or the failure.
+    pub(super) fn note(&self, answer: &Answer) {
+        let (rule, agent) = (self.rule, &self.runtime.spec.name);
+        match answer {
+            Answer::Accepted { run_id, .. } => {
+                if let Some(thread) = self.policy.thread {
+                    self.state.note_run(rule, agent, RunRecord::new(&thread.to_string(), run_id.as_deref()));
+                }
+            }
+            Answer::Failed(failure) => self.state.note_failure(rule, agent, failure.class.as_str(), failure.status),
+            Answer::Wait(_) | Answer::Ended => {}
+        }
+    }
+
     pub(super) fn accepted(&self, attempt: Option<&Attempt>) {
         let Some(Attempt { answer: Answer::Accepted { run_id, found, .. }, number: attempt, .. }) = attempt else {
             return;

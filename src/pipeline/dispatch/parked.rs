@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{
     super::{
-        event_state::{Arrival, EventState},
-        lanes::{LaneKey, Queued},
+        event_state::Arrival,
+        lanes::LaneKey,
         parking::{
             SourcePartition,
             feed::{Fed, FedEvent, dead_letter_unreadable, read},
@@ -25,6 +25,7 @@ impl Dispatcher {
         match done {
             ParkingDone::Scanned { partition, scanned: Some(scanned) } => {
                 self.context.parking.scanned(&partition, scanned);
+                self.start_ready();
             }
             ParkingDone::Prepared { partition, existed: true } => partition.scan_anew(),
             ParkingDone::Read { partition, agent, read: Some(Ok(fed)), .. } => self.feed(&partition, &agent, fed),
@@ -69,6 +70,8 @@ impl Dispatcher {
         for work in self.follower.follow(&self.context) {
             self.begin(work);
         }
+        // A breaker may have opened, a partition be given up or no longer held back.
+        self.start_ready();
     }
 
     pub(super) fn begin(&mut self, work: Work) {
@@ -98,19 +101,6 @@ impl Dispatcher {
                 let (epoch, read) = (range.epoch, read(&context, &partition, &agent, range, (room, bytes)).await?);
                 Ok(Done::Parking(ParkingDone::Read { partition, agent, epoch, read }))
             }),
-        }
-    }
-
-    /// Queues a delivery of a rule in its lane, and starts it when it is the first. It may be parked in the assignment.
-    pub(super) fn push(
-        &mut self,
-        lane: LaneKey,
-        (state, rule, parkable): (Arc<EventState>, Arc<str>, Option<Arc<SourcePartition>>),
-    ) {
-        let pending = self.context.rules.pending(&lane.agent).map(Arc::new);
-        let queued = Queued { state, rule, parkable, pending };
-        if let Some(first) = self.lanes.push(lane.clone(), queued) {
-            self.start(lane, first);
         }
     }
 

@@ -1,34 +1,5 @@
-use super::*;
-use crate::agents::{Endpoint, HttpSpec, Rate, RetrySpec};
-
-fn spec_of(limiter: &AgentLimiter) -> Arc<AgentSpec> {
-    Arc::clone(&limiter.spec.borrow())
-}
-
-fn limiter(concurrency: usize, rate: Option<Rate>) -> AgentLimiter {
-    AgentLimiter::new(&Arc::new(AgentSpec {
-        name: "a".into(),
-        endpoint: Endpoint::Http(HttpSpec {
-            url: reqwest::Url::parse("http://127.0.0.1:1/").unwrap(),
-            server: None,
-            method: reqwest::Method::POST,
-            headers: Vec::new(),
-            auth: None,
-            tls: None,
-            sign: None,
-        }),
-        concurrency,
-        rate,
-        timeout: Duration::from_secs(1),
-        retry: RetrySpec {
-            initial: Duration::from_millis(100),
-            max: Duration::from_secs(1),
-            give_up_after: Duration::from_secs(60),
-            max_attempts: None,
-        },
-        classify: std::collections::BTreeMap::new(),
-    }))
-}
+use super::{testing::limiter, *};
+use crate::agents::{Endpoint, Rate, RetrySpec};
 
 async fn acquires(limiter: &AgentLimiter) -> bool {
     tokio::time::timeout(Duration::from_millis(1), limiter.acquire(Some(0))).await.is_ok()
@@ -47,7 +18,7 @@ async fn no_more_attempts_than_the_concurrency() {
 #[tokio::test(start_paused = true)]
 async fn while_the_breaker_is_open_one_probe_at_a_time_is_sent() {
     let limiter = limiter(8, None);
-    limiter.report(&spec_of(&limiter), &AttemptResult::Permanent, None, "401");
+    limiter.report(&limiter.spec(), &AttemptResult::Permanent, None, "401");
     assert!(!acquires(&limiter).await, "not before the probe is due");
     let probe = limiter.acquire(Some(0)).await;
     assert!(probe.is_some());
@@ -58,7 +29,7 @@ async fn while_the_breaker_is_open_one_probe_at_a_time_is_sent() {
 #[tokio::test(start_paused = true)]
 async fn a_breaker_that_closes_wakes_every_waiter() {
     let limiter = Arc::new(limiter(8, None));
-    limiter.report(&spec_of(&limiter), &AttemptResult::Permanent, Some(Duration::from_secs(3_000)), "401");
+    limiter.report(&limiter.spec(), &AttemptResult::Permanent, Some(Duration::from_secs(3_000)), "401");
     let waiters: Vec<_> = (0..5)
         .map(|n| {
             let limiter = Arc::clone(&limiter);
@@ -75,7 +46,7 @@ async fn a_breaker_that_closes_wakes_every_waiter() {
         },
         0,
     ));
-    limiter.report(&spec_of(&limiter), &AttemptResult::Success { began: Instant::now() }, None, "");
+    limiter.report(&limiter.spec(), &AttemptResult::Success { began: Instant::now() }, None, "");
     for waiter in waiters {
         assert!(tokio::time::timeout(Duration::from_secs(1), waiter).await.unwrap().unwrap());
     }
@@ -87,13 +58,13 @@ async fn an_untried_delivery_overtakes_one_that_was_rejected_before() {
     let mut before = None;
     for n in 0..40 {
         let result = AttemptResult::Rejected { event_id: &n.to_string(), status: 400, before };
-        if limiter.report(&spec_of(&limiter), &result, None, "400") {
+        if limiter.report(&limiter.spec(), &result, None, "400") {
             before.get_or_insert(Instant::now());
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
     let result = AttemptResult::Rejected { event_id: "40", status: 400, before };
-    limiter.report(&spec_of(&limiter), &result, None, "400");
+    limiter.report(&limiter.spec(), &result, None, "400");
     let limiter = Arc::new(limiter);
     let start = Instant::now();
     let again = tokio::spawn({
@@ -129,11 +100,11 @@ fn changed(spec: &AgentSpec) -> Arc<AgentSpec> {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_of_former_settings_leaves_the_breaker_as_it_is() {
     let limiter = limiter(8, None);
-    let former = spec_of(&limiter);
+    let former = limiter.spec();
     limiter.follow(&changed(&former));
     limiter.report(&former, &AttemptResult::Permanent, Some(Duration::from_secs(9)), "401");
     assert!(acquires(&limiter).await);
-    limiter.report(&spec_of(&limiter), &AttemptResult::Permanent, None, "401");
+    limiter.report(&limiter.spec(), &AttemptResult::Permanent, None, "401");
     assert!(!acquires(&limiter).await);
     limiter.report(&former, &AttemptResult::Success { began: Instant::now() }, None, "");
     assert!(acquires(&limiter).await, "an acceptance proves that the endpoint works");
@@ -146,7 +117,7 @@ async fn a_refusal_of_former_settings_leaves_the_breaker_as_it_is() {
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_a_distant_probe_sends_it_at_once_with_other_settings() {
     let limiter = Arc::new(limiter(8, None));
-    let former = spec_of(&limiter);
+    let former = limiter.spec();
     limiter.breaker.lock().set_backoff(Backoff::after(
         &RetrySpec { initial: Duration::from_secs(3_000), max: Duration::from_secs(3_000), ..former.retry.clone() },
         0,

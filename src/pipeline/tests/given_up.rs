@@ -10,7 +10,7 @@ use crate::kafka::testing::{Held, TestLease, give_up, leased};
 
 impl PipelineFixture {
     /// The tickets that were dropped.
-    fn dropped(&self) -> usize {
+    pub(super) fn dropped(&self) -> usize {
         self.settled.lock().unwrap().iter().filter(|(_, completed)| !completed).count()
     }
 
