@@ -138,6 +138,7 @@ async fn deliver_as(
         (Ok(attempts), None) => attempts.run().await?,
         (Err(cause), _) => AttemptsEnd::DeadLetter(cause.clone(), None),
     };
+    slot.release();
     let (status, guard) = match end {
         AttemptsEnd::Delivered(guard) => (DeliveryStatus::Delivered, guard),
         AttemptsEnd::DeadLetter(cause, guard) => match dead(context, state, (rule, agent), &cause, guard).await? {

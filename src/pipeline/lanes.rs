@@ -32,8 +32,8 @@ impl LaneKey {
 pub(super) struct Queued {
     pub(super) state: Arc<EventState>,
     pub(super) rule: Arc<str>,
-    /// The assignment in which it may be parked. `None` for one that was read from the parked topic.
-    pub(super) parkable: Option<Arc<SourcePartition>>,
+    /// The assignment in which it was read, or read back from the parked topic.
+    pub(super) partition: Arc<SourcePartition>,
     /// Counts it while it waits or is made.
     pub(super) pending: Option<Arc<PendingDelivery>>,
 }

@@ -289,13 +289,6 @@ impl SourcePartition {
         self.modes.send_replace(());
     }
 
-    fn scanned(&self, found: impl IntoIterator<Item = (Arc<str>, Found)>, (end, exists): (i64, bool), may_park: bool) {
-        self.state.lock().scanned(found, end, may_park);
-        self.is_absent.store(!exists, Ordering::Release);
-        self.modes.send_replace(());
-        self.ends.send_replace(());
-    }
-
     pub(super) fn begin_read(&self, agent: &str, room: usize) -> Option<ReadRange> {
         self.state.lock().begin_read(agent, room)
     }

@@ -1,8 +1,8 @@
-//! Which deliveries begin. One that was just read waits here as a small entry, and becomes a task (of about 4 KiB) when few others of its
+//! Which deliveries begin. One waits here as a small entry, and becomes a task (of about 4 KiB) when few others of its
 //! endpoint wait for a permit: most of those that are read ahead wait for long.
 //!
-//! Invariants: what waits here for an endpoint begins in the order in which it came, but for partitions that are held back; a delivery that has
-//! begun and waits for anything but a permit of its endpoint keeps none from beginning.
+//! Invariants: deliveries that are to be attempted at an endpoint begin in the order in which they came, whether they were just read or read
+//! back from the parked topic, but for partitions that are held back; what waits for anything but a permit of its endpoint keeps none from beginning.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -27,6 +27,19 @@ const BEGIN_AT: usize = MOST_WAITING / 2;
 pub(super) struct Place {
     pub(super) limiter: Arc<AgentLimiter>,
     pub(super) partition: Arc<SourcePartition>,
+    /// It was read back from the parked topic.
+    pub(super) is_fed: bool,
+}
+
+/// What has to be there before a delivery begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    /// It is to be attempted: few may wait for a permit.
+    Room,
+    /// Its partition is held back.
+    Turn,
+    /// It is parked, or ends at once.
+    Nothing,
 }
 
 /// Of a delivery that has begun. Until it is released or dropped, the delivery counts as one that waits for a permit.
@@ -61,9 +74,10 @@ struct Endpoint<T> {
     queues: Vec<PartitionQueue<T>>,
 }
 
-/// The deliveries of one partition to one endpoint, if there are any.
+/// The deliveries of one partition to one endpoint that were just read, or those that were read back.
 struct PartitionQueue<T> {
     partition: Arc<SourcePartition>,
+    is_fed: bool,
     entries: VecDeque<Entry<T>>,
 }
 
@@ -85,27 +99,26 @@ impl<T> StartQueue<T> {
     pub(super) fn admit(&mut self, delivery: T, place: Option<Place>) -> Option<(T, StartSlot)> {
         let number = self.admitted;
         self.admitted += 1;
-        // What was given up ends when it begins.
-        let place = place.filter(|place| !place.partition.ownership.is_given_up());
-        let Some(Place { limiter, partition }) = place else { return Some((delivery, StartSlot::new(number, None))) };
+        let needed =
+            place.as_ref().map_or(Needs::Nothing, |place| needs(&place.limiter, &place.partition, place.is_fed));
+        let Some(Place { limiter, partition, is_fed }) = place.filter(|_| needed != Needs::Nothing) else {
+            return Some((delivery, StartSlot::new(number, None)));
+        };
         let key = Arc::as_ptr(&limiter).addr();
         if !self.endpoints.contains_key(&key) {
             self.endpoints.retain(|_, endpoint| !endpoint.is_idle());
         }
         let endpoint = self.endpoints.entry(key).or_insert_with(|| Endpoint::new(limiter, &self.room));
-        if endpoint.is_free()
-            && !endpoint.is_held(&partition)
-            && !endpoint.queues.iter().any(|queue| !endpoint.is_held(&queue.partition))
-        {
+        if needed == Needs::Room && endpoint.is_free() && !endpoint.has_next() {
             return Some((delivery, endpoint.slot(number)));
         }
         let entry = Entry { delivery, number, _counted: endpoint.limiter.count_delivery() };
-        endpoint.push(partition, entry);
+        endpoint.push((partition, is_fed), entry);
         None
     }
 
     /// Notified when permits were granted, so that [`ready`](Self::ready) has more. Nobody notifies of its other causes: a breaker opens, or a
-    /// partition is given up or no longer held back.
+    /// partition is given up, parked, or no longer held back.
     pub(super) fn room(&self) -> Arc<Notify> {
         Arc::clone(&self.room)
     }
@@ -114,7 +127,6 @@ impl<T> StartQueue<T> {
     pub(super) fn ready(&mut self) -> Vec<(T, StartSlot)> {
         let mut ready = Vec::new();
         for endpoint in self.endpoints.values_mut() {
-            endpoint.end_given_up(&mut ready);
             endpoint.begin(&mut ready);
             endpoint.queues.retain(|queue| !queue.entries.is_empty());
         }
@@ -138,9 +150,9 @@ impl<T> Endpoint<T> {
         self.queues.is_empty() && self.waiting.count.load(Ordering::Acquire) == 0
     }
 
-    /// Whether a delivery of the partition would wait for its turn.
-    fn is_held(&self, partition: &SourcePartition) -> bool {
-        partition.mode(self.limiter.agent()) == Mode::Hold
+    /// Whether one waits for room.
+    fn has_next(&self) -> bool {
+        self.queues.iter().any(|queue| queue.needs(&self.limiter) == Needs::Room)
     }
 
     fn slot(&self, number: u64) -> StartSlot {
@@ -148,30 +160,46 @@ impl<T> Endpoint<T> {
         StartSlot::new(number, Some(Arc::clone(&self.waiting)))
     }
 
-    fn push(&mut self, partition: Arc<SourcePartition>, entry: Entry<T>) {
-        match self.queues.iter_mut().find(|queue| Arc::ptr_eq(&queue.partition, &partition)) {
+    fn push(&mut self, (partition, is_fed): (Arc<SourcePartition>, bool), entry: Entry<T>) {
+        let is_own =
+            |queue: &&mut PartitionQueue<T>| Arc::ptr_eq(&queue.partition, &partition) && queue.is_fed == is_fed;
+        match self.queues.iter_mut().find(is_own) {
             Some(queue) => queue.entries.push_back(entry),
-            None => self.queues.push(PartitionQueue { partition, entries: [entry].into() }),
-        }
-    }
-
-    fn end_given_up(&mut self, ready: &mut Vec<(T, StartSlot)>) {
-        for queue in self.queues.iter_mut().filter(|queue| queue.partition.ownership.is_given_up()) {
-            ready.extend(queue.entries.drain(..).map(|entry| (entry.delivery, StartSlot::new(entry.number, None))));
+            None => self.queues.push(PartitionQueue { partition, is_fed, entries: [entry].into() }),
         }
     }
 
     fn begin(&mut self, ready: &mut Vec<(T, StartSlot)>) {
-        // Looked up once: it takes a lock.
-        let held: Vec<bool> = self.queues.iter().map(|queue| self.is_held(&queue.partition)).collect();
+        // Looked up once for each queue: it takes a lock.
+        let needed: Vec<Needs> = self.queues.iter().map(|queue| queue.needs(&self.limiter)).collect();
+        for (queue, _) in self.queues.iter_mut().zip(&needed).filter(|(_, needs)| **needs == Needs::Nothing) {
+            ready.extend(queue.entries.drain(..).map(|entry| (entry.delivery, StartSlot::new(entry.number, None))));
+        }
         while self.is_free() {
-            let queues = self.queues.iter_mut().zip(&held).filter_map(|(queue, held)| (!held).then_some(queue));
-            let first = queues
-                .filter_map(|queue| Some((queue.entries.front()?.number, queue)))
-                .min_by_key(|(number, _)| *number);
+            let queues = self.queues.iter_mut().zip(&needed).filter(|(_, needs)| **needs == Needs::Room);
+            let firsts = queues.filter_map(|(queue, _)| Some((queue.entries.front()?.number, queue)));
+            let first = firsts.min_by_key(|(number, _)| *number);
             let Some(entry) = first.and_then(|(_, queue)| queue.entries.pop_front()) else { return };
             ready.push((entry.delivery, self.slot(entry.number)));
         }
+    }
+}
+
+impl<T> PartitionQueue<T> {
+    fn needs(&self, limiter: &AgentLimiter) -> Needs {
+        needs(limiter, &self.partition, self.is_fed)
+    }
+}
+
+fn needs(limiter: &AgentLimiter, partition: &SourcePartition, is_fed: bool) -> Needs {
+    if partition.ownership.is_given_up() {
+        return Needs::Nothing;
+    }
+    match partition.mode(limiter.agent()) {
+        _ if is_fed => Needs::Room,
+        Mode::Attempt => Needs::Room,
+        Mode::Hold => Needs::Turn,
+        Mode::Park => Needs::Nothing,
     }
 }
 

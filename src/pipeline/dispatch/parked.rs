@@ -70,7 +70,7 @@ impl Dispatcher {
         for work in self.follower.follow(&self.context) {
             self.begin(work);
         }
-        // A breaker may have opened, a partition be given up or no longer held back.
+        // A breaker may have opened, a partition be given up, parked or no longer held back.
         self.start_ready();
     }
 
@@ -105,7 +105,7 @@ impl Dispatcher {
     }
 
     /// Queues what was read back, in the order of the parked topic.
-    fn feed(&mut self, partition: &SourcePartition, agent: &Arc<str>, fed: Fed) {
+    fn feed(&mut self, partition: &Arc<SourcePartition>, agent: &Arc<str>, fed: Fed) {
         let offsets = fed.deliveries.iter().map(|fed| (fed.offset, fed.parked_ms));
         if !partition.fed(agent, (fed.epoch, fed.next), offsets) {
             return;
@@ -115,7 +115,7 @@ impl Dispatcher {
                 FedEvent::Readable(state) => {
                     let key: Arc<str> = state.event.key().into();
                     let lane = LaneKey::new(&state.received.origin, &key, delivery.agent, true);
-                    self.push(lane, (state, delivery.rule, None));
+                    self.push(lane, (state, delivery.rule, Arc::clone(partition)));
                 }
                 FedEvent::Unreadable(unreadable) => {
                     let context = Arc::clone(&self.context);

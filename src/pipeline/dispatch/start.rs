@@ -42,18 +42,18 @@ impl Dispatcher {
         }
         for (rule, agent) in deliveries {
             let lane = LaneKey::new(&state.received.origin, &key, agent, false);
-            self.push(lane, (Arc::clone(state), rule, Some(Arc::clone(&partition))));
+            self.push(lane, (Arc::clone(state), rule, Arc::clone(&partition)));
         }
     }
 
-    /// Queues a delivery of a rule in its lane, and starts it when it is the first. It may be parked in the assignment.
+    /// Queues a delivery of a rule in its lane, and starts it when it is the first.
     pub(super) fn push(
         &mut self,
         lane: LaneKey,
-        (state, rule, parkable): (Arc<EventState>, Arc<str>, Option<Arc<SourcePartition>>),
+        (state, rule, partition): (Arc<EventState>, Arc<str>, Arc<SourcePartition>),
     ) {
         let pending = self.context.rules.pending(&lane.agent).map(Arc::new);
-        let queued = Queued { state, rule, parkable, pending };
+        let queued = Queued { state, rule, partition, pending };
         if let Some(first) = self.lanes.push(lane.clone(), queued) {
             self.start(lane, first);
         }
@@ -75,23 +75,26 @@ impl Dispatcher {
     }
 
     fn begin_delivery(&mut self, ((lane, queued), slot): ((LaneKey, Queued), StartSlot)) {
-        let Queued { state, rule, parkable, pending } = queued;
+        let Queued { state, rule, partition, pending } = queued;
         let context = Arc::clone(&self.context);
         self.spawn(async move {
-            let end = deliver(&context, &state, (&rule, &lane.agent), parkable.as_ref(), slot).await?;
+            let parkable = (!state.is_fed()).then_some(&partition);
+            let end = deliver(&context, &state, (&rule, &lane.agent), parkable, slot).await?;
             drop(pending);
             Ok(Done::Delivery { lane, state, end })
         });
     }
 }
 
-/// Where a delivery waits to begin. Nowhere, if it was read back from the parked topic, of which few are at a time, or is made elsewhere than its
-/// rules say.
+/// Where a delivery waits to begin. Nowhere, if it is made at another endpoint than that of its rules, or is no longer made.
 fn place_of(lane: &LaneKey, queued: &Queued) -> Option<Place> {
-    let rules = queued.state.version.rules().rules;
-    let runtime = rules.agents.get(&lane.agent)?;
-    let sent_to = queued.state.sent_to(&queued.rule, &lane.agent);
-    let is_here = sent_to.is_none_or(|sent_to| sent_to == runtime.endpoint.number());
-    let partition = queued.parkable.clone().filter(|_| is_here)?;
-    Some(Place { limiter: Arc::clone(&runtime.limiter), partition })
+    let Queued { state, rule, partition, .. } = queued;
+    let rules = state.version.rules().rules;
+    let (_, runtime) = (rules.plan.rule(rule, &lane.agent)?, rules.agents.get(&lane.agent)?);
+    let is_here = |sent_to| sent_to == runtime.endpoint.number();
+    state.sent_to(rule, &lane.agent).is_none_or(is_here).then(|| Place {
+        limiter: Arc::clone(&runtime.limiter),
+        partition: Arc::clone(partition),
+        is_fed: state.is_fed(),
+    })
 }

@@ -1,8 +1,8 @@
-//! Agents that are added while the bridge runs.
+//! What a scan found of a partition, and agents that are added while the bridge runs.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
-use super::{Parking, SourcePartition, lost::Lost, names::GONE, scan::Scanned};
+use super::{Found, Parking, SourcePartition, lost::Lost, names::GONE, scan::Scanned};
 
 impl Parking {
     /// There are these agents too. Names stay when their agents are gone. What is parked for agents that were gone is looked up
@@ -31,5 +31,20 @@ impl Parking {
         }
         drop(names);
         self.wake();
+    }
+}
+
+impl SourcePartition {
+    /// What is parked of it, where its parked partition ends and whether there is one.
+    pub(in crate::pipeline) fn scanned(
+        &self,
+        found: impl IntoIterator<Item = (Arc<str>, Found)>,
+        (end, exists): (i64, bool),
+        may_park: bool,
+    ) {
+        self.state.lock().scanned(found, end, may_park);
+        self.is_absent.store(!exists, Ordering::Release);
+        self.modes.send_replace(());
+        self.ends.send_replace(());
     }
 }

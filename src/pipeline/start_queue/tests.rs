@@ -36,12 +36,16 @@ impl World {
     /// A partition whose deliveries are attempted.
     fn free(&self, number: i32) -> (Arc<SourcePartition>, Arc<Ownership>) {
         let (partition, ownership) = self.held(number);
-        partition.refused();
+        release(&partition);
         (partition, ownership)
     }
 
     fn admit(&mut self, delivery: u32, partition: &Arc<SourcePartition>) -> Option<StartSlot> {
-        let place = Place { limiter: Arc::clone(&self.endpoint), partition: Arc::clone(partition) };
+        self.admit_as(false, delivery, partition)
+    }
+
+    fn admit_as(&mut self, is_fed: bool, delivery: u32, partition: &Arc<SourcePartition>) -> Option<StartSlot> {
+        let place = Place { limiter: Arc::clone(&self.endpoint), partition: Arc::clone(partition), is_fed };
         self.queue.admit(delivery, Some(place)).map(|(_, slot)| slot)
     }
 
@@ -53,6 +57,16 @@ impl World {
     fn ready(&mut self) -> (Vec<u32>, Vec<StartSlot>) {
         self.queue.ready().into_iter().unzip()
     }
+}
+
+/// Nothing is parked of the partition.
+fn release(partition: &SourcePartition) {
+    partition.scanned([], (0, true), true);
+}
+
+/// Deliveries to the agent are parked from now on.
+fn park(partition: &SourcePartition) {
+    partition.follow_breaker(&"a".into(), (true, true), true);
 }
 
 #[tokio::test]
@@ -98,8 +112,41 @@ fn a_partition_that_is_held_back_keeps_no_other_from_beginning() {
     let slot = world.admit(3, &free);
     assert!(slot.is_some(), "at once");
     assert!(world.ready().0.is_empty());
-    held.refused();
+    let mut slots = world.fill(&free);
+    assert_eq!(slots.len(), 127);
+    drop(slots.drain(..10));
+    assert_eq!(world.ready().0, [127], "it passes those of the other partition");
+    release(&held);
     assert_eq!(world.ready().0, [1, 2]);
+}
+
+#[test]
+fn what_is_parked_begins_at_once_and_takes_no_room() {
+    let mut world = World::new();
+    let (free, parked) = (world.free(0).0, world.free(1).0);
+    let _slots = world.fill(&free);
+    assert!(world.admit(1_001, &parked).is_none());
+    park(&parked);
+    let at_once = world.admit(1_002, &parked).expect("it begins");
+    assert!(!at_once.counts());
+    let (ready, slots) = world.ready();
+    assert_eq!((ready, slots[0].counts()), (vec![1_001], false));
+    assert!(world.admit_as(true, 1_003, &parked).is_none(), "what is read back is attempted");
+}
+
+#[test]
+fn what_was_read_back_has_its_turn_among_the_others() {
+    let mut world = World::new();
+    let (first, second) = (world.free(0).0, world.free(1).0);
+    park(&first);
+    let slots = world.fill(&second);
+    for delivery in 1_000..1_010 {
+        assert!(world.admit_as(true, delivery, &first).is_none());
+        assert!(world.admit(2_000 + delivery, &second).is_none());
+    }
+    drop(slots);
+    let expected: Vec<u32> = (1_000..1_010).flat_map(|delivery| [delivery, 2_000 + delivery]).collect();
+    assert_eq!(world.ready().0[1..], expected);
 }
 
 #[test]
