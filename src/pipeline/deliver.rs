@@ -138,7 +138,10 @@ async fn deliver_as(
         (Ok(attempts), None) => attempts.run().await?,
         (Err(cause), _) => AttemptsEnd::DeadLetter(cause.clone(), None),
     };
-    slot.release();
+    // One that moves may wait for a permit of the same endpoint.
+    if !matches!(end, AttemptsEnd::Moved(_)) {
+        slot.release();
+    }
     let (status, guard) = match end {
         AttemptsEnd::Delivered(guard) => (DeliveryStatus::Delivered, guard),
         AttemptsEnd::DeadLetter(cause, guard) => match dead(context, state, (rule, agent), &cause, guard).await? {

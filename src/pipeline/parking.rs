@@ -14,7 +14,7 @@
 //! | `state` | when deliveries are attempted, parked or held back (pure, with a model) |
 //! | `turn` | what a live delivery does when it has its turn |
 //! | `room`, `fed_bytes` | how much is read back at once: deliveries and memory |
-//! | `names`, `added` | which line a delivery is in; agents that are added |
+//! | `names`, `added` | which line a delivery is in; what a scan found, agents that are added |
 //! | `known`, `lost` | for which agents anything may be parked |
 //! | `standing` | which records of a parked topic count |
 //! | `scan`, `feed` | what is parked, and reading it back |

@@ -61,7 +61,7 @@ impl Dispatcher {
 
     /// The delivery is the first of its lane: it begins now, or when few others wait for a permit of its endpoint.
     pub(super) fn start(&mut self, lane: LaneKey, queued: Queued) {
-        let place = place_of(&lane, &queued);
+        let place = self.place_of(&lane, &queued);
         if let Some(begun) = self.starts.admit((lane, queued), place) {
             self.begin_delivery(begun);
         }
@@ -84,17 +84,13 @@ impl Dispatcher {
             Ok(Done::Delivery { lane, state, end })
         });
     }
-}
 
-/// Where a delivery waits to begin. Nowhere, if it is made at another endpoint than that of its rules, or is no longer made.
-fn place_of(lane: &LaneKey, queued: &Queued) -> Option<Place> {
-    let Queued { state, rule, partition, .. } = queued;
-    let rules = state.version.rules().rules;
-    let (_, runtime) = (rules.plan.rule(rule, &lane.agent)?, rules.agents.get(&lane.agent)?);
-    let is_here = |sent_to| sent_to == runtime.endpoint.number();
-    state.sent_to(rule, &lane.agent).is_none_or(is_here).then(|| Place {
-        limiter: Arc::clone(&runtime.limiter),
-        partition: Arc::clone(partition),
-        is_fed: state.is_fed(),
-    })
+    /// Where a delivery waits to begin: at the endpoint that it would be made at now. Nowhere, if there is none.
+    fn place_of(&self, lane: &LaneKey, queued: &Queued) -> Option<Place> {
+        let Queued { state, rule, partition, .. } = queued;
+        let sent_to = state.sent_to(rule, &lane.agent);
+        let planned = self.context.rules.planned(&state.version, (rule, &lane.agent), sent_to).ok()?;
+        let (limiter, partition) = (Arc::clone(&planned.runtime.limiter), Arc::clone(partition));
+        Some(Place { limiter, partition, is_fed: state.is_fed() })
+    }
 }

@@ -1,6 +1,9 @@
 //! Many deliveries that wait for one agent.
 
-use std::{num::NonZeroU64, sync::atomic::Ordering};
+use std::{
+    num::NonZeroU64,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
 use super::{
     answers::{agent_that, status},
@@ -147,6 +150,38 @@ async fn all_of_them_are_parked() {
     accepted.sort();
     accepted.dedup();
     assert_eq!((accepted.len(), agent.accepted().len()), (MANY, MANY), "each once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_that_are_read_back_are_no_tasks_either() {
+    let (agent, accepted) = (Busy::default(), Arc::new(AtomicUsize::new(0)));
+    let (up, answers, seen) = (Arc::new(AtomicBool::new(false)), agent.clone(), Arc::clone(&accepted));
+    let is_up = Arc::clone(&up);
+    let addr = agent_that(move |_| {
+        if !is_up.load(Ordering::SeqCst) {
+            return status(503);
+        }
+        // Enough to be taken for one that works.
+        if seen.fetch_add(1, Ordering::SeqCst) >= 100 {
+            answers.held.wait();
+        }
+        status(200)
+    })
+    .await;
+    let mut fixture = PipelineFixture::parking(&rules(addr, ""), Some(Duration::from_millis(300)));
+    let before = tasks();
+    for n in 0..MANY {
+        fixture.publish(&n.to_string(), &n.to_string());
+    }
+    fixture.until("every event has its outcome", |fixture| fixture.open_offsets() == 0).await;
+    up.store(true, Ordering::SeqCst);
+    let read_back = |fixture: &PipelineFixture| fixture.pipeline.agents()[0].parked_in_flight;
+    fixture.until("all others were read back", |fixture| read_back(fixture) == MANY - 100).await;
+    let more = tasks().saturating_sub(before);
+    assert!(more < MANY / 3, "{more} tasks for {} deliveries", MANY - 100);
+    agent.held.release();
+    fixture.until("nothing is pending", |fixture| waiting(fixture) == 0).await;
+    assert_eq!(accepted.load(Ordering::SeqCst), MANY, "each once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
