@@ -168,6 +168,14 @@ def played(airflow: Airflow, kafka: Kafka, topic: str, langgraph: LangGraph) -> 
             processes,
             lambda seen: seen["acme-a"] + seen["acme-b"] >= RUNS and seen["globex"] >= 4,
         )
+        # A job ends before its run is published, and one that a new scheduler has started again has ended twice.
+        wait_for(
+            WITHIN,
+            "the runs of acme are published",
+            lambda: len({event["event_id"] for event in kafka.events(topic) if of_acme(event)}),
+            processes,
+            lambda count: count >= RUNS,
+        )
         placeholder = dict(zip(("description", "tag"), rows(airflow, _PLACEHOLDER)[0]))
         wait_for(
             WITHIN,
