@@ -112,7 +112,8 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] ^= flip;
         if let Ok(read) = decode(&bytes) {
-            prop_assert_ne!(read, record);
+            // The first byte is the format, and another one may have the same bytes for a record with few fields.
+            prop_assert!(at == 0 || read != record, "{:?} at {}", read, at);
         }
     }
 
