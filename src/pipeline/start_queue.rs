@@ -1,5 +1,5 @@
-//! Which deliveries begin. One waits here as a small entry, and becomes a task (of about 4 KiB) when few others of its
-//! endpoint wait for a permit: most of those that are read ahead wait for long.
+//! Which deliveries begin. A delivery waits here as a small entry, and becomes a task (of about 4 KiB) when few others of its endpoint wait
+//! for a permit: most of those that are read ahead wait for long.
 //!
 //! Invariants: deliveries that are to be attempted at an endpoint begin in the order in which they came, whether they were just read or read
 //! back from the parked topic, but for partitions that are held back; what waits for anything but a permit of its endpoint keeps none from beginning.
@@ -195,8 +195,11 @@ fn needs(limiter: &AgentLimiter, partition: &SourcePartition, is_fed: bool) -> N
     if partition.ownership.is_given_up() {
         return Needs::Nothing;
     }
+    if is_fed {
+        // Whatever its partition does with new ones.
+        return Needs::Room;
+    }
     match partition.mode(limiter.agent()) {
-        _ if is_fed => Needs::Room,
         Mode::Attempt => Needs::Room,
         Mode::Hold => Needs::Turn,
         Mode::Park => Needs::Nothing,
@@ -230,7 +233,7 @@ impl StartSlot {
         }
     }
 
-    /// The same if it waits for a permit of another endpoint than it was admitted for.
+    /// Releases it if the delivery waits for a permit of another endpoint than the one that it was admitted for.
     pub(super) fn release_elsewhere(&self, limiter: &AgentLimiter) {
         if self.waiting.as_ref().is_some_and(|waiting| waiting.limiter != std::ptr::from_ref(limiter).addr()) {
             self.release();
