@@ -281,7 +281,7 @@ bench-peers: kafka-jars ## The bridge beside kafka-agent-bridge, a loop of aioka
 measure-restarts: kafka-jars ## How long nothing is delivered after a crash, a stop or the loss of the broker; needs Java 17 and Maven
 	MEASURE_RESTARTS=1 cargo test --locked --test it restart:: -- --nocapture
 
-measure-reloads: kafka-jars ## The latency of deliveries while 10,000 rules are loaded again and again; needs Java 17 and Maven
+measure-reloads: kafka-jars ## The latency of deliveries while 100,000 rules (`RULES`) are loaded again and again; needs Java 17 and Maven
 	MEASURE_RELOADS=1 cargo test --release --locked --test it reload::the_latency -- --nocapture
 
 bench-publish: kafka-jars wheel ## The Python package beside confluent-kafka and kafka-python, on one broker

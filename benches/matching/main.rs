@@ -20,10 +20,14 @@ use workflow_bridge::testing::work::Matcher;
 
 const TYPE: &str = "WORKFLOW_COMPLETED";
 const EVENTS: usize = 2_000;
-const RULES: [usize; 4] = [10, 100, 1_000, 10_000];
+const RULES: [usize; 5] = [10, 100, 1_000, 10_000, 100_000];
 const ROUND: Duration = Duration::from_secs(1);
 /// How long event-ruler may take to build its machine and to match.
 const PATIENCE: Duration = Duration::from_secs(180);
+
+// That of the program.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// A kind of rules: what the `when` of the nth is.
 type Kind = (&'static str, fn(usize) -> Value);
@@ -58,9 +62,12 @@ fn event(n: usize, rules: usize) -> String {
     .to_string()
 }
 
-/// What one of them did: how long it took to load the rules, how many matches it found, the events a second of each round.
+/// What one of them did: how long it took to load the rules and how much memory at most, how many matches it found, the events
+/// a second of each round.
 struct Figures {
     loaded: Duration,
+    /// In MiB; ours alone.
+    memory: Option<u64>,
     matches: usize,
     rates: Vec<f64>,
 }
@@ -79,7 +86,12 @@ impl Figures {
     }
 }
 
-fn ours(folder: &Path, rules: &[Value], events: &[String], rounds: usize) -> Result<Figures, String> {
+fn ours(
+    folder: &Path,
+    rules: impl Iterator<Item = Value>,
+    events: &[String],
+    rounds: usize,
+) -> Result<Figures, String> {
     let mut yaml = "agents:\n  audit: {http: {url: 'http://127.0.0.1:9/events'}}\nrules:\n".to_owned();
     for rule in rules {
         let _ = writeln!(yaml, "  - {{name: {}, when: {}, to: [audit]}}", rule["name"], rule["when"]);
@@ -88,9 +100,13 @@ fn ours(folder: &Path, rules: &[Value], events: &[String], rounds: usize) -> Res
     let written = fs::create_dir_all(&routing).and_then(|()| fs::write(routing.join("rules.yaml"), yaml));
     written.map_err(|error| format!("{}: {error}", routing.display()))?;
 
+    // Forgets the largest memory so far.
+    fs::write("/proc/self/clear_refs", "5").map_err(|error| format!("/proc/self/clear_refs: {error}"))?;
+    let before = memory("VmRSS:")?;
     let began = Instant::now();
     let matcher = Matcher::load(&routing)?;
     let loaded = began.elapsed();
+    let memory = memory("VmHWM:")?.saturating_sub(before);
     let mut found = 0;
     for event in events {
         found += matcher.deliveries(event.as_bytes())?;
@@ -108,14 +124,27 @@ fn ours(folder: &Path, rules: &[Value], events: &[String], rounds: usize) -> Res
             rates.push(read as f64 / began.elapsed().as_secs_f64());
         }
     }
-    Ok(Figures { loaded, matches: found, rates })
+    Ok(Figures { loaded, memory: Some(memory), matches: found, rates })
+}
+
+/// A line of what the system says of this process, in MiB.
+fn memory(name: &str) -> Result<u64, String> {
+    let status = fs::read_to_string("/proc/self/status").map_err(|error| format!("/proc/self/status: {error}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.map(|kib| kib / 1024).ok_or_else(|| format!("/proc/self/status has no {name}"))
 }
 
 /// `None` when it took too long.
-fn event_ruler(folder: &Path, rules: &[Value], events: &[String], rounds: usize) -> Result<Option<Figures>, String> {
+fn event_ruler(
+    folder: &Path,
+    rules: impl Iterator<Item = Value>,
+    events: &[String],
+    rounds: usize,
+) -> Result<Option<Figures>, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (rule_file, event_file) = (folder.join("rules.jsonl"), folder.join("events.jsonl"));
-    let rules: Vec<String> = rules.iter().map(Value::to_string).collect();
+    let rules: Vec<String> = rules.map(|rule| rule.to_string()).collect();
     let written = fs::write(&rule_file, rules.join("\n")).and_then(|()| fs::write(&event_file, events.join("\n")));
     written.map_err(|error| format!("{}: {error}", folder.display()))?;
     let output = folder.join("ruler.txt");
@@ -151,7 +180,7 @@ fn event_ruler(folder: &Path, rules: &[Value], events: &[String], rounds: usize)
         (Some(loaded), Some(matches)) if status.success() && rates.len() == rounds => {
             let matches = usize::try_from(*matches).unwrap_or(usize::MAX);
             let rates = rates.iter().map(|rate| *rate as f64).collect();
-            Ok(Some(Figures { loaded: Duration::from_millis(*loaded), matches, rates }))
+            Ok(Some(Figures { loaded: Duration::from_millis(*loaded), memory: None, matches, rates }))
         }
         _ => Err(format!("event-ruler: {status}, and it printed:\n{printed}")),
     }
@@ -160,8 +189,9 @@ fn event_ruler(folder: &Path, rules: &[Value], events: &[String], rounds: usize)
 fn line(kind: &str, rules: usize, name: &str, figures: &Figures, beside: Option<f64>) {
     let ratio = beside.map_or(String::new(), |other| format!("{:.1}", figures.median() / other));
     let loaded = figures.loaded.as_secs_f64();
+    let memory = figures.memory.map_or(String::new(), |memory| memory.to_string());
     println!(
-        "{kind:<28} {rules:>6} {name:<16} {:>10.0} {ratio:>6} {:>22} {loaded:>9.2} s",
+        "{kind:<28} {rules:>6} {name:<16} {:>10.0} {ratio:>6} {:>22} {loaded:>9.2} s {memory:>8}",
         figures.median(),
         figures.spread()
     );
@@ -172,15 +202,15 @@ fn compare() -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|error| format!("a folder for the rules: {error}"))?;
     println!("{rounds} rounds of {ROUND:?} after one to warm up, one thread, events of about 700 bytes");
     println!(
-        "{:<28} {:>6} {:<16} {:>10} {:>6} {:>22} {:>11}",
-        "", "rules", "", "events/s", "ratio", "spread", "to load"
+        "{:<28} {:>6} {:<16} {:>10} {:>6} {:>22} {:>11} {:>8}",
+        "", "rules", "", "events/s", "ratio", "spread", "to load", "MiB"
     );
     for (kind, when) in KINDS {
         for count in RULES {
-            let rules: Vec<Value> = (0..count).map(|n| json!({"name": format!("r{n}"), "when": when(n)})).collect();
+            let rule = move |n: usize| json!({"name": format!("r{n}"), "when": when(n)});
             let events: Vec<String> = (0..EVENTS).map(|n| event(n, count)).collect();
-            let ours = ours(folder.path(), &rules, &events, rounds)?;
-            let theirs = event_ruler(folder.path(), &rules, &events, rounds)?;
+            let ours = ours(folder.path(), (0..count).map(rule), &events, rounds)?;
+            let theirs = event_ruler(folder.path(), (0..count).map(rule), &events, rounds)?;
             line(kind, count, "workflow-bridge", &ours, theirs.as_ref().map(Figures::median));
             match theirs {
                 Some(theirs) if theirs.matches != ours.matches => {

@@ -2,12 +2,15 @@
 //!
 //! Owns a thread of low priority, which looks at the folder and compiles it, so that a large folder delays no delivery. Invariants: a
 //! folder is loaded only when two successive looks saw the same, and what is compiled is what was seen; a folder with a mistake changes
-//! nothing but what the pages, the metrics and the log say.
+//! nothing but what the pages, the metrics and the log say; rules are freed where they were compiled, because those of a large folder
+//! take as long as hundreds of deliveries.
 
+mod former;
 mod looks;
 mod report;
 
 use std::{
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Arc, mpsc},
@@ -20,6 +23,7 @@ use tracing::{error, warn};
 
 pub(super) use self::report::Outcome;
 use self::{
+    former::Former,
     looks::{Looks, Verdict},
     report::Report,
 };
@@ -43,6 +47,8 @@ const READ_EVERY: Duration = Duration::from_secs(60);
 const COUNT_FOR: Duration = Duration::from_secs(2);
 /// Reloads that may wait for one that is under way.
 const MAX_WAITING: usize = 16;
+/// How often former rules are looked at that somebody still used.
+const FREE_EVERY: Duration = Duration::from_secs(5);
 /// Below the threads that deliver.
 const NICENESS: i32 = 10;
 
@@ -106,6 +112,7 @@ impl Reloader {
             watched,
             rules: rules.clone(),
             routing,
+            former: Former::new(),
             report: Arc::clone(&report),
         };
         let started = thread::Builder::new().name("routing".into()).spawn(move || worker.run(&asked));
@@ -144,6 +151,7 @@ struct Worker {
     watched: Watched,
     rules: RulesHandle,
     routing: Arc<Routing>,
+    former: Former<Routing>,
     looks: Looks<Fingerprint>,
     /// As of before the last time that the files were read.
     stamp: Option<Stamp>,
@@ -156,9 +164,12 @@ impl Worker {
         if let Err(error) = rustix::process::nice(NICENESS) {
             warn!(%error, "the routing folder is compiled at the priority of deliveries");
         }
+        let mut looked = Instant::now();
         loop {
-            let next = match self.watched.every {
-                Some(every) => requests.recv_timeout(every),
+            let to_free = self.former.free().then_some(FREE_EVERY);
+            let to_look = self.watched.every.map(|every| every.saturating_sub(looked.elapsed()));
+            let next = match to_look.into_iter().chain(to_free).min() {
+                Some(wait) => requests.recv_timeout(wait),
                 None => requests.recv().map_err(Into::into),
             };
             match next {
@@ -169,7 +180,12 @@ impl Worker {
                         let _ = answer.try_send(outcome);
                     }
                 }
-                Err(mpsc::RecvTimeoutError::Timeout) => self.look(),
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    if self.watched.every.is_some_and(|every| looked.elapsed() >= every) {
+                        self.look();
+                        looked = Instant::now();
+                    }
+                }
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -256,7 +272,7 @@ impl Worker {
         }
         self.looks.loaded(fingerprint);
         let outcome = self.report.lock().loaded((&routing, fingerprint), (changes, open), began.elapsed());
-        self.routing = routing;
+        self.former.push(mem::replace(&mut self.routing, routing));
         Ok(outcome)
     }
 

@@ -24,6 +24,9 @@ const STUCK_AFTER: Duration = Duration::from_secs(15);
 /// How long the ledger topic may take to acknowledge a record.
 const LATE_ACK: Duration = Duration::from_secs(5);
 
+/// The most rules that the status lists: a folder may have a hundred times as many, and the answer is made in memory.
+const MAX_RULES: usize = 1_000;
+
 /// See the module.
 pub(super) struct Overview {
     pub(super) consumer: ConsumerView,
@@ -152,10 +155,11 @@ impl View for Overview {
                 "append_error": self.appender.as_ref().and_then(|appender| appender.status().error),
             },
             "routing": self.reloader.as_ref().map(Reloader::json),
-            "rules": plan.rules().map(|(rule, agents)| json!({
+            "rules": plan.rules().take(MAX_RULES).map(|(rule, agents)| json!({
                 "rule": &**rule,
                 "to": agents.iter().map(|agent| &**agent).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
+            "rules_left_out": plan.rules().skip(MAX_RULES).count(),
         })
     }
 }

@@ -101,6 +101,15 @@ impl Cause {
         Self::new(DeadLetterReason::IdConflict, error, None)
     }
 
+    /// The rules ask for so many deliveries of the event, and at most `limit` are made.
+    pub(super) fn too_many_deliveries(found: usize, limit: usize) -> Self {
+        let error = format!(
+            "the rules ask for {found} deliveries of this event, and at most {limit} of one event are made: let fewer rules match it, \
+             and redrive this dead letter"
+        );
+        Self::new(DeadLetterReason::TooManyDeliveries, error, None)
+    }
+
     /// The event's ledger record cannot be read.
     pub(super) fn ledger_record(error: &LedgerError) -> Self {
         Self::new(DeadLetterReason::LedgerRecord, error.to_string(), None)

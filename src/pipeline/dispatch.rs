@@ -39,6 +39,9 @@ use crate::{
     kafka::{Acks, AttemptGuard, Ticket},
 };
 
+/// The most deliveries of one event: whenever one of them ends, a record of all is written.
+const MAX_DELIVERIES: usize = 1_000;
+
 /// What a task reports when it is done.
 enum Done {
     Delivery {
@@ -177,6 +180,10 @@ impl Dispatcher {
             }
         };
         match decision {
+            Decision::Fresh(record) | Decision::Resume(record) if record.deliveries().len() > MAX_DELIVERIES => {
+                let cause = Cause::too_many_deliveries(record.deliveries().len(), MAX_DELIVERIES);
+                self.dead_letter_event(arrival, cause);
+            }
             Decision::Fresh(record) => self.enqueue(arrival, record, &plan, merged, Acks::new()),
             Decision::Resume(record) => {
                 let acks = self.append_known(&arrival, known.as_ref());

@@ -59,6 +59,8 @@ labels! {
         PlanGone = "plan_gone",
         /// Its `event_id` was used before for another event.
         IdConflict = "id_conflict",
+        /// The rules ask for more deliveries of it than are made of one event.
+        TooManyDeliveries = "too_many_deliveries",
         /// Its ledger record cannot be read.
         LedgerRecord = "ledger_record",
         /// It was published to make a delivery again, and that is not made.

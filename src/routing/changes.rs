@@ -1,7 +1,7 @@
 //! What is different between two loads of the routing folder, by names: a delivery is known by its rule and its agent.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -67,17 +67,17 @@ fn agents(before: &Routing, after: &Routing) -> NameChanges {
 fn rules(before: &Routing, after: &Routing, agents: &NameChanges) -> NameChanges {
     let renamed: BTreeMap<&str, &Arc<str>> = agents.renamed.iter().map(|(from, to)| (&**from, to)).collect();
     let removed: Vec<_> = before.rules().filter(|rule| after.rule(rule.name()).is_none()).collect();
-    // By what they send and to whom, the first name last.
-    let mut added: HashMap<Sends, Vec<&Arc<str>>> = HashMap::new();
+    // By what they send and to whom.
+    let mut added: HashMap<Sends, VecDeque<&Arc<str>>> = HashMap::new();
     for rule in after.rules().filter(|rule| before.rule(rule.name()).is_none()) {
         let to = rule.agents().iter().map(Arc::clone).collect();
-        added.entry((rule.content(), to)).or_default().insert(0, rule.name());
+        added.entry((rule.content(), to)).or_default().push_back(rule.name());
     }
     let mut changes = NameChanges::default();
     for rule in removed {
         let now = |agent: &Arc<str>| renamed.get(&**agent).map_or_else(|| Arc::clone(agent), |now| Arc::clone(now));
         let names = added.get_mut(&(rule.content(), rule.agents().iter().map(now).collect()));
-        changes.add(rule.name(), names.and_then(Vec::pop).map(Arc::clone));
+        changes.add(rule.name(), names.and_then(VecDeque::pop_front).map(Arc::clone));
     }
     changes.added = added.into_values().flatten().map(Arc::clone).collect();
     changes.added.sort();

@@ -1,7 +1,7 @@
 //! Loads a folder of files into agents and rules. All files are read, then all mistakes are reported.
 
 use std::{
-    collections::{BTreeMap, btree_map},
+    collections::{BTreeMap, HashSet, btree_map},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -21,14 +21,14 @@ use super::{
 };
 use crate::{
     files::NotUtf8,
-    yaml::{self, Expansion, Node, Position},
+    yaml::{self, Data, Expansion, Node, Position},
 };
 
 /// The most agents of a folder: each has a connection pool.
 const MAX_AGENTS: usize = 1_000;
 
 /// The most rules of a folder.
-const MAX_RULES: usize = 20_000;
+const MAX_RULES: usize = 100_000;
 
 const ADVICE: &str = "put a file such as rules.yaml into it, with `agents:` and `rules:`";
 
@@ -94,7 +94,7 @@ impl Routing {
         mut inventory: Inventory,
         options: &LoadOptions,
     ) -> Result<Self, Problems> {
-        let sections: Vec<_> = files.iter_mut().map(sections).collect();
+        let mut sections: Vec<_> = files.iter_mut().map(sections).collect();
 
         let mut templates = Compiler::new();
         let mut agents = BTreeMap::new();
@@ -109,6 +109,14 @@ impl Routing {
             let declared = agent::read(section, &mut context);
             unique("agent", declared, |agent| (Arc::clone(&agent.name), agent.at), &mut agents, &mut file.report);
         }
+        let listed = sections.iter().map(Sections::rules_listed).sum();
+        let too_many = too_many(folder, agents.len(), listed);
+        if !too_many.is_empty() {
+            (inventory.rules, inventory.agents) = (listed, agents.len());
+            let (mut problems, warnings) = reported(files);
+            problems.extend(too_many);
+            return Err(Problems::new(problems, warnings).of(inventory));
+        }
         let kinds = agents.iter().map(|(name, (agent, ..))| (Arc::clone(name), agent.kind)).collect();
 
         let mut event_types = EventTypes::default();
@@ -118,8 +126,8 @@ impl Routing {
         }
         let names = rule::Names { agents: &kinds, event_types: &event_types };
         let mut rules = BTreeMap::new();
-        for (file, Sections { rules: section, .. }) in files.iter_mut().zip(&sections) {
-            let Some(section) = section else { continue };
+        for (file, Sections { rules: section, .. }) in files.iter_mut().zip(&mut sections) {
+            let Some(section) = section.take() else { continue };
             let drafts = rule::read(section, &names, &mut templates, &mut file.report);
             unique("rule", drafts, |rule| (Arc::clone(&rule.name), rule.at), &mut rules, &mut file.report);
         }
@@ -133,7 +141,7 @@ impl Routing {
 }
 
 /// What is declared, and its position: for the message if it is declared again.
-type Named<T> = BTreeMap<Arc<str>, (T, PathBuf, Option<Position>)>;
+type Named<T> = BTreeMap<Arc<str>, (T, Arc<Path>, Option<Position>)>;
 
 fn finish(
     folder: &Path,
@@ -142,33 +150,22 @@ fn finish(
     rules: Named<Draft>,
     templates: Compiler,
 ) -> Result<Routing, Problems> {
-    let mut problems = Vec::new();
-    let mut warnings = Vec::new();
-    for file in files {
-        problems.extend(file.report.problems);
-        warnings.extend(file.report.warnings);
-    }
+    let (problems, mut warnings) = reported(files);
     if problems.is_empty() && rules.is_empty() {
         let message = "expected at least one rule, found none: add `rules:` to a file of the folder, else every event is unmatched";
         return Err(Problems::folder(folder, message.into()));
     }
+    let used: HashSet<&str> = rules.values().flat_map(|(rule, ..)| &rule.uses).map(AsRef::as_ref).collect();
     for (name, (_, file, position)) in &agents {
-        if !rules.values().any(|(rule, ..)| rule.uses.contains(name.as_ref())) {
+        if !used.contains(name.as_ref()) {
             warnings.push(Problem {
-                file: file.as_path().into(),
+                file: Arc::clone(file),
                 position: *position,
                 message: format!("no rule sends to the agent `{name}`: name it in a rule's `to`, or take it out"),
             });
         }
     }
     warnings.extend(repeated(&rules));
-    for (what, found, limit) in [("agents", agents.len(), MAX_AGENTS), ("rules", rules.len(), MAX_RULES)] {
-        if found > limit {
-            let message =
-                format!("expected at most {limit} {what}, found {found}: run several bridges, each with a part");
-            problems.extend(Problems::folder(folder, message).iter().cloned());
-        }
-    }
     if !problems.is_empty() {
         return Err(Problems::new(problems, warnings));
     }
@@ -185,9 +182,30 @@ fn finish(
     Ok(Routing { agents: specs, templates, router, warnings, event_types, inventory })
 }
 
+/// What was reported of the files: the problems, and the warnings.
+fn reported(files: Vec<File>) -> (Vec<Problem>, Vec<Problem>) {
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+    for file in files {
+        problems.extend(file.report.problems);
+        warnings.extend(file.report.warnings);
+    }
+    (problems, warnings)
+}
+
+/// Problems of a folder that has more than it may.
+fn too_many(folder: &Path, agents: usize, rules: usize) -> Vec<Problem> {
+    let limits = [("agents", agents, MAX_AGENTS), ("rules", rules, MAX_RULES)];
+    let exceeded = limits.into_iter().filter(|(_, found, limit)| found > limit);
+    let problem = |(what, found, limit)| {
+        let message = format!("expected at most {limit} {what}, found {found}: run several bridges, each with a part");
+        Problem { file: folder.into(), position: None, message }
+    };
+    exceeded.map(problem).collect()
+}
+
 /// Rules that send the same events to the same agent as another one.
 fn repeated(rules: &Named<Draft>) -> Vec<Problem> {
-    let mut first: BTreeMap<(&str, &str), (&str, &PathBuf, Option<Position>)> = BTreeMap::new();
+    let mut first: BTreeMap<(&str, &str), (&str, &Path, Option<Position>)> = BTreeMap::new();
     let mut found = Vec::new();
     for (name, (rule, file, position)) in rules {
         let Some(sends) = &rule.sends else { continue };
@@ -201,7 +219,7 @@ fn repeated(rules: &Named<Draft>) -> Vec<Problem> {
                     let place =
                         format!("{}{}", other_file.display(), at.map(|at| format!(":{at}")).unwrap_or_default());
                     found.push(Problem {
-                        file: file.as_path().into(),
+                        file: Arc::clone(file),
                         position: *position,
                         message: format!(
                             "rule `{name}` has the pattern of rule `{other}` ({place}), and both send to `{agent}`: it gets each of \
@@ -227,7 +245,7 @@ fn unique<T>(
         let (name, at) = key(&item);
         match all.entry(name) {
             btree_map::Entry::Vacant(entry) => {
-                entry.insert((item, report.file().to_owned(), at));
+                entry.insert((item, Arc::clone(report.file()), at));
             }
             btree_map::Entry::Occupied(entry) => {
                 let (_, file, first) = entry.get();
@@ -274,6 +292,16 @@ struct Sections {
     event_types: Option<Node>,
 }
 
+impl Sections {
+    /// How many rules the file lists, right or wrong.
+    fn rules_listed(&self) -> usize {
+        match self.rules.as_ref().map(|rules| &rules.data) {
+            Some(Data::List(items)) => items.len(),
+            _ => 0,
+        }
+    }
+}
+
 fn sections(file: &mut File) -> Sections {
     let report = &mut file.report;
     let root = match file.root.take() {
@@ -285,8 +313,21 @@ fn sections(file: &mut File) -> Sections {
         None => return Sections::default(),
     };
     let Some(mut fields) = Fields::open(&root, "file", report) else { return Sections::default() };
-    let mut take = |key| fields.take(key).map(|entry| entry.value.clone());
-    let sections = Sections { agents: take("agents"), rules: take("rules"), event_types: take("event_types") };
+    for key in ["agents", "rules", "event_types"] {
+        fields.take(key);
+    }
     fields.finish(report);
+    let mut sections = Sections::default();
+    if let Data::Map(entries) = root.data {
+        for entry in entries {
+            match entry.key.as_str() {
+                "agents" => sections.agents = Some(entry.value),
+                "rules" => sections.rules = Some(entry.value),
+                "event_types" => sections.event_types = Some(entry.value),
+                // It was reported.
+                _ => {}
+            }
+        }
+    }
     sections
 }

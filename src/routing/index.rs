@@ -9,6 +9,7 @@ mod choose;
 mod contained;
 mod found;
 mod keyed;
+mod lists;
 mod ranges;
 
 use std::collections::HashMap;
@@ -16,15 +17,16 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::pattern::{Key, Pattern};
+use choose::{Chosen, Frequency};
 use found::Found;
 use keyed::Keyed;
+use lists::Lists;
 
 /// From the values of an event to the rules that it may match.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     root: Node,
-    /// The rules of each key, ascending.
-    lists: Vec<Vec<usize>>,
+    lists: Lists,
     /// The rules that are found by no key: those that may match an event that lacks every field that they name.
     rest: Vec<usize>,
 }
@@ -38,19 +40,23 @@ struct Node {
 
 impl Index {
     /// An index of these patterns; the number of a rule is its place among them.
-    pub(super) fn new<'a>(patterns: impl Iterator<Item = &'a Pattern>) -> Self {
-        let chosen = choose::choose(patterns);
-        let mut lists: Vec<Vec<usize>> = Vec::new();
+    pub(super) fn new<'a>(patterns: impl Iterator<Item = &'a Pattern> + Clone) -> Self {
+        let frequency = Frequency::of(patterns.clone());
+        let (mut members, mut lists, mut rest) = (Vec::new(), 0, Vec::new());
         let mut places: HashMap<Vec<&str>, HashMap<Key<'_>, usize>> = HashMap::new();
-        for (rule, anchors) in chosen.found {
-            let keys = places.entry(anchors.path).or_default();
-            for key in anchors.keys {
-                let list = *keys.entry(key).or_insert_with(|| {
-                    lists.push(Vec::new());
-                    lists.len() - 1
-                });
-                if lists[list].last() != Some(&rule) {
-                    lists[list].push(rule);
+        for (rule, pattern) in patterns.enumerate() {
+            let Some(chosen) = frequency.choose(pattern) else {
+                rest.push(rule);
+                continue;
+            };
+            for Chosen { path, keys } in chosen {
+                let places = places.entry(path).or_default();
+                for key in keys {
+                    let list = *places.entry(key).or_insert_with(|| {
+                        lists += 1;
+                        lists - 1
+                    });
+                    members.push((list, rule));
                 }
             }
         }
@@ -58,7 +64,7 @@ impl Index {
         for (path, keys) in places {
             root.at(&path).keyed = Some(Keyed::new(keys));
         }
-        Self { root, lists, rest: chosen.rest }
+        Self { root, lists: Lists::new(lists, members), rest }
     }
 
     /// The rules that an event may match, ascending.
@@ -67,7 +73,7 @@ impl Index {
         self.root.visit(document, &mut found);
         let found = found.into_lists();
         let mut rules: Vec<usize> =
-            found.iter().flat_map(|list| &self.lists[*list]).chain(&self.rest).copied().collect();
+            found.iter().flat_map(|list| self.lists.get(*list)).chain(&self.rest).copied().collect();
         rules.sort_unstable();
         rules.dedup();
         rules

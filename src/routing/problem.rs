@@ -105,7 +105,7 @@ impl Report {
         Self { file: file.into(), problems: Vec::new(), warnings: Vec::new() }
     }
 
-    pub(super) fn file(&self) -> &Path {
+    pub(super) fn file(&self) -> &Arc<Path> {
         &self.file
     }
 

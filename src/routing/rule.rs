@@ -103,7 +103,7 @@ pub(super) struct Draft {
     pub(super) name: Arc<str>,
     pub(super) at: Option<Position>,
     /// The agents that the rule names, whether they exist or not.
-    pub(super) uses: BTreeSet<String>,
+    pub(super) uses: Box<[Arc<str>]>,
     /// Its pattern and its templates, as a text that is the same for each order of the fields.
     pub(super) sends: Option<String>,
     parts: Option<Parts>,
@@ -137,16 +137,16 @@ pub(super) struct Names<'f> {
     pub(super) event_types: &'f EventTypes,
 }
 
-/// Reads the list of rules.
-pub(super) fn read(node: &Node, names: &Names<'_>, templates: &mut Compiler, report: &mut Report) -> Vec<Draft> {
-    let Data::List(items) = &node.data else {
+/// Reads the list of rules. Each item is freed when its rule is read: together they take as much memory as the rules.
+pub(super) fn read(node: Node, names: &Names<'_>, templates: &mut Compiler, report: &mut Report) -> Vec<Draft> {
+    let Data::List(items) = node.data else {
         report.error(
             node.at,
             format!("rules: expected a list of rules, found {}: begin with `- name: ...`", node.found_type()),
         );
         return Vec::new();
     };
-    items.iter().filter_map(|item| rule(item, names, templates, report)).collect()
+    items.into_iter().filter_map(|item| rule(&item, names, templates, report)).collect()
 }
 
 fn rule(node: &Node, known: &Names<'_>, templates: &mut Compiler, report: &mut Report) -> Option<Draft> {
@@ -197,29 +197,25 @@ fn rule(node: &Node, known: &Names<'_>, templates: &mut Compiler, report: &mut R
     };
     let (input, body) = (template(input), template(body));
 
-    let targets = targets.unwrap_or_default();
-    let agents: Box<[_]> = targets
-        .iter()
-        .filter_map(|name| agents.get_key_value(name.as_str()).map(|(name, _)| Arc::clone(name)))
-        .collect();
-    let parts =
-        pattern.filter(|_| report.problems.len() == before).map(|pattern| Parts { agents, pattern, input, body });
+    let uses: Box<[_]> = targets.unwrap_or_default().into();
+    let correct = pattern.filter(|_| report.problems.len() == before);
+    let parts = correct.map(|pattern| Parts { agents: uses.clone(), pattern, input, body });
     // A rule without a name was reported above.
     let name = name.filter(|entry| entry.value.text().is_some())?;
-    Some(Draft { name: label.into(), at: name.value.at, uses: targets.into_iter().collect(), sends, parts })
+    Some(Draft { name: label.into(), at: name.value.at, uses, sends, parts })
 }
 
 /// Refuses a template for a kind of agent that the rule does not send to.
 fn refuse_unused_templates(
     rule: &str,
     templates: [(Option<&Entry>, EndpointKind, &str); 2],
-    targets: Option<&[String]>,
+    targets: Option<&[Arc<str>]>,
     agents: &AgentKinds,
     report: &mut Report,
 ) {
     for (entry, kind, kind_name) in templates {
         let (Some(entry), Some(targets)) = (entry, targets) else { continue };
-        let mut kinds = targets.iter().map(|name| agents.get(name.as_str()).copied().flatten());
+        let mut kinds = targets.iter().map(|name| agents.get(name).copied().flatten());
         if !targets.is_empty() && kinds.all(|other| other.is_some_and(|other| other != kind)) {
             let message = format!("`{}` is for {kind_name} agents, and the rule sends to none", entry.key);
             report.error(entry.at, format!("rule `{rule}`: {message}: take it out, or use the other key"));
@@ -248,7 +244,7 @@ fn check_description(rule: &str, entry: &Entry, report: &mut Report) {
     }
 }
 
-fn targets(rule: &str, node: &Node, agents: &AgentKinds, report: &mut Report) -> Vec<String> {
+fn targets(rule: &str, node: &Node, agents: &AgentKinds, report: &mut Report) -> Vec<Arc<str>> {
     let what = format!("rule `{rule}`, to");
     let items = match &node.data {
         Data::List(items) if !items.is_empty() => items,
@@ -260,17 +256,18 @@ fn targets(rule: &str, node: &Node, agents: &AgentKinds, report: &mut Report) ->
             return Vec::new();
         }
     };
-    let mut targets: Vec<String> = Vec::with_capacity(items.len());
+    let mut targets: Vec<Arc<str>> = Vec::with_capacity(items.len());
     for item in items {
         let Some(name) = item.text() else {
             report.error(item.at, format!("{what}: expected the name of an agent, found {}", item.found()));
             continue;
         };
-        if targets.iter().any(|other| other == name) {
+        if targets.iter().any(|other| **other == *name) {
             report.error(item.at, format!("{what}: the agent `{name}` stands here twice: keep one"));
             continue;
         }
-        if !agents.contains_key(name) {
+        let known = agents.get_key_value(name).map(|(name, _)| Arc::clone(name));
+        if known.is_none() {
             let close = suggestion(name, agents.keys().map(AsRef::as_ref));
             let stop = if close.is_empty() { "." } else { "" };
             let message = format!("there is no agent {}{close}", quoted(name));
@@ -279,7 +276,7 @@ fn targets(rule: &str, node: &Node, agents: &AgentKinds, report: &mut Report) ->
                 format!("{what}: {message}{stop} Declare it under `agents:` in any file of the folder"),
             );
         }
-        targets.push(name.to_owned());
+        targets.push(known.unwrap_or_else(|| name.into()));
     }
     targets
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::event::{self, Event};
 
+mod large;
 mod right;
 mod wrong;
 
@@ -287,14 +288,14 @@ fn files_beyond_the_limits_are_refused_quickly_and_with_the_limit() {
     assert!(refused().contains("a.yaml:6:") && refused().contains("in all files together"), "{}", refused());
 
     let agents: Vec<_> = (0..1_001).map(|n| format!("  a{n}: {{http: {{url: 'http://h/'}}}}\n")).collect();
-    let rules: Vec<_> = (0..20_001)
+    let rules: Vec<_> = (0..100_001)
         .map(|n| format!("  - {{name: r{n}, when: {{event_type: [WORKFLOW_FAILED]}}, to: [a0]}}\n"))
         .collect();
     let (agents, rules) = (agents.concat(), rules.concat());
     write(&format!("agents:\n{agents}rules:\n{rules}"));
     let text = refused();
     assert!(
-        text.contains("at most 1000 agents, found 1001") && text.contains("at most 20000 rules, found 20001"),
+        text.contains("at most 1000 agents, found 1001") && text.contains("at most 100000 rules, found 100001"),
         "{text}"
     );
     let took = cpu_time().saturating_sub(began);

@@ -105,6 +105,7 @@ impl Map {
                 self.entries.push(entry);
             }
         }
+        self.entries.shrink_to_fit();
         Data::Map(self.entries)
     }
 
@@ -207,7 +208,11 @@ impl Builder<'_> {
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let (anchor, node) = match self.stack.pop() {
-                    Some(Frame::List { at, anchor, items }) => (anchor, Node { at: Some(at), data: Data::List(items) }),
+                    Some(Frame::List { at, anchor, mut items }) => {
+                        // Room for three more in each list of one would be most of the tree.
+                        items.shrink_to_fit();
+                        (anchor, Node { at: Some(at), data: Data::List(items) })
+                    }
                     Some(Frame::Map(map)) => (map.anchor, Node { at: Some(map.at), data: map.finish() }),
                     None => return Err(Stop),
                 };

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, hash_map},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{Case, Expected, event};
@@ -103,7 +104,7 @@ impl Reader<'_> {
         if self.report.problems.len() > before {
             return None;
         }
-        Some(Case { name: name?, file: self.report.file().into(), at: node.at, record: record?, expected })
+        Some(Case { name: name?, file: Arc::clone(self.report.file()), at: node.at, record: record?, expected })
     }
 
     fn name(&mut self, entry: &Entry) -> Option<String> {

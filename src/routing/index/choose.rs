@@ -10,38 +10,25 @@ pub(super) struct Chosen<'a> {
     pub(super) keys: Vec<Key<'a>>,
 }
 
-/// What each rule is found by.
-pub(super) struct Choice<'a> {
-    /// A rule's number and one of its alternatives; rules ascend.
-    pub(super) found: Vec<(usize, Chosen<'a>)>,
-    /// The rules that may match an event without any field that they name.
-    pub(super) rest: Vec<usize>,
-}
-
 /// How many alternatives of all rules each key at each path leads to.
-#[derive(Default)]
-struct Frequency<'a>(HashMap<Vec<&'a str>, HashMap<Key<'a>, usize>>);
-
-/// Chooses for each alternative the field whose keys lead to the fewest rules and are the rarest among events.
-pub(super) fn choose<'a>(patterns: impl Iterator<Item = &'a Pattern>) -> Choice<'a> {
-    let anchors: Vec<Vec<Vec<Anchor<'a>>>> = patterns.map(Pattern::anchors).collect();
-    let mut frequency = Frequency::default();
-    for anchor in anchors.iter().flatten().flatten() {
-        frequency.count(&anchor.path, &anchor.keys);
-    }
-    let mut choice = Choice { found: Vec::new(), rest: Vec::new() };
-    for (rule, alternatives) in anchors.into_iter().enumerate() {
-        let chosen: Option<Vec<Chosen<'a>>> =
-            alternatives.into_iter().map(|fields| frequency.best_field(fields)).collect();
-        match chosen {
-            Some(chosen) => choice.found.extend(chosen.into_iter().map(|chosen| (rule, chosen))),
-            None => choice.rest.push(rule),
-        }
-    }
-    choice
-}
+pub(super) struct Frequency<'a>(HashMap<Vec<&'a str>, HashMap<Key<'a>, usize>>);
 
 impl<'a> Frequency<'a> {
+    /// That of these patterns.
+    pub(super) fn of(patterns: impl Iterator<Item = &'a Pattern>) -> Self {
+        let mut frequency = Self(HashMap::new());
+        for anchor in patterns.flat_map(Pattern::anchors).flatten() {
+            frequency.count(&anchor.path, &anchor.keys);
+        }
+        frequency
+    }
+
+    /// Chooses for each alternative of a pattern the field whose keys lead to the fewest rules and are the rarest among events.
+    /// `None` for one that may match an event without any field that it names.
+    pub(super) fn choose(&self, pattern: &'a Pattern) -> Option<Vec<Chosen<'a>>> {
+        pattern.anchors().into_iter().map(|fields| self.best_field(fields)).collect()
+    }
+
     fn count(&mut self, path: &[&'a str], keys: &Keys<'a>) {
         let counts = match self.0.get_mut(path) {
             Some(counts) => counts,

@@ -17,7 +17,7 @@ impl Ranges {
     pub(super) fn new(ranges: &[(&Range, usize)]) -> Self {
         let ends = ranges.iter().flat_map(|(range, _)| [range.lower, range.upper]).flatten();
         let mut bounds: Vec<Exact> = ends.map(|bound| bound.value).collect();
-        bounds.sort_by(|a, b| a.compare(*b));
+        bounds.sort_unstable();
         bounds.dedup();
         let places = 2 * bounds.len() + 1;
         let mut tree = Self { bounds, nodes: vec![Vec::new(); 2 * places] };
@@ -31,7 +31,7 @@ impl Ranges {
 
     /// The place of a number: odd for a bound, even between two.
     fn place(&self, number: Exact) -> usize {
-        match self.bounds.binary_search_by(|bound| bound.compare(number)) {
+        match self.bounds.binary_search(&number) {
             Ok(at) => 2 * at + 1,
             Err(before) => 2 * before,
         }

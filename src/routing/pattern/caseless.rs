@@ -3,25 +3,12 @@
 /// A text that is compared case-insensitively.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Caseless {
-    /// The spellings of each character; none is a prefix or a suffix of another.
-    characters: Vec<Vec<String>>,
+    text: Box<str>,
 }
 
 impl Caseless {
     pub(super) fn new(text: &str) -> Self {
-        let characters = text
-            .chars()
-            .map(|c| {
-                let mut ways = vec![c.to_string()];
-                for way in [c.to_lowercase().collect::<String>(), c.to_uppercase().collect()] {
-                    if !ways.contains(&way) {
-                        ways.push(way);
-                    }
-                }
-                ways
-            })
-            .collect();
-        Self { characters }
+        Self { text: text.into() }
     }
 
     pub(super) fn equals(&self, text: &str) -> bool {
@@ -33,37 +20,41 @@ impl Caseless {
     }
 
     pub(super) fn ends(&self, text: &str) -> bool {
-        self.characters
-            .iter()
-            .rev()
-            .try_fold(text, |rest, ways| ways.iter().find_map(|way| rest.strip_suffix(way.as_str())))
-            .is_some()
+        self.text.chars().rev().try_fold(text, without_last).is_some()
     }
 
     /// The text in lower case, if all of it is ASCII. Then each of its spellings is ASCII too.
     pub(super) fn ascii(&self) -> Option<String> {
-        let text = self.ascii_affix(true);
-        (text.len() == self.characters.len()).then_some(text)
+        self.text.is_ascii().then(|| self.text.to_ascii_lowercase())
     }
 
     /// The ASCII characters that it begins or ends with, in lower case.
     pub(super) fn ascii_affix(&self, at_start: bool) -> String {
-        let written = self.characters.iter().filter_map(|ways| ways.first());
-        let ascii = |way: &&String| way.is_ascii();
-        let affix: String = if at_start {
-            written.take_while(ascii).map(String::as_str).collect()
-        } else {
-            let count = written.rev().take_while(ascii).count();
-            let rest = self.characters.iter().skip(self.characters.len() - count);
-            rest.filter_map(|ways| ways.first()).map(String::as_str).collect()
-        };
-        affix.to_ascii_lowercase()
+        let is_other = |c: char| !c.is_ascii();
+        let affix = if at_start { self.text.split(is_other).next() } else { self.text.rsplit(is_other).next() };
+        affix.unwrap_or_default().to_ascii_lowercase()
     }
 
     /// The rest of `text` after this text as a prefix.
     fn after<'t>(&self, text: &'t str) -> Option<&'t str> {
-        self.characters.iter().try_fold(text, |rest, ways| ways.iter().find_map(|way| rest.strip_prefix(way.as_str())))
+        self.text.chars().try_fold(text, without_first)
     }
+}
+
+// A character has at most three spellings. None begins or ends another, so the one that fits first is the only one.
+
+/// A text without this character, in any spelling, at its beginning.
+fn without_first(text: &str, c: char) -> Option<&str> {
+    text.strip_prefix(c)
+        .or_else(|| c.to_lowercase().try_fold(text, |rest, c| rest.strip_prefix(c)))
+        .or_else(|| c.to_uppercase().try_fold(text, |rest, c| rest.strip_prefix(c)))
+}
+
+/// A text without this character, in any spelling, at its end.
+fn without_last(text: &str, c: char) -> Option<&str> {
+    text.strip_suffix(c)
+        .or_else(|| c.to_lowercase().rev().try_fold(text, |rest, c| rest.strip_suffix(c)))
+        .or_else(|| c.to_uppercase().rev().try_fold(text, |rest, c| rest.strip_suffix(c)))
 }
 
 #[cfg(test)]
@@ -73,7 +64,9 @@ mod tests {
     #[test]
     fn no_way_to_write_a_character_begins_or_ends_another() {
         for c in '\0'..=char::MAX {
-            let ways = &Caseless::new(&c.to_string()).characters[0];
+            let mut ways = vec![c.to_string(), c.to_lowercase().collect(), c.to_uppercase().collect()];
+            ways.sort();
+            ways.dedup();
             for (index, one) in ways.iter().enumerate() {
                 for other in ways.iter().skip(index + 1) {
                     let apart = !one.starts_with(other) && !other.starts_with(one);
@@ -91,5 +84,6 @@ mod tests {
         assert!(Caseless::new("EvEnT").starts("eventbridge"));
         assert!(Caseless::new(".PnG").ends("a.png"));
         assert!(Caseless::new("ǅ").equals("ǅ"));
+        assert!(Caseless::new("aß").ends("gRASS") && !Caseless::new("aß").ends("gRAS"));
     }
 }

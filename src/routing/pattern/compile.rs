@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use super::{
     error::{PatternFault, PatternReason},
-    leaf::Leaf,
+    leaf::{Alternatives, Leaf},
     operator,
     scope::{PathStep, Scope},
 };
@@ -100,11 +100,11 @@ fn field(entry: &Entry, scope: &mut Scope<'_>) -> Option<FieldSyntax> {
             return None;
         }
         Data::List(items) => {
-            let mut leaf = Leaf { source: source(items), ..Leaf::default() };
+            let mut alternatives = Alternatives::default();
             for (index, item) in items.iter().enumerate() {
-                scope.within(PathStep::Item(index), |scope| operator::alternative(item, &mut leaf, scope));
+                scope.within(PathStep::Item(index), |scope| operator::alternative(item, &mut alternatives, scope));
             }
-            Body::Leaf(Arc::new(leaf))
+            Body::Leaf(Arc::new(alternatives.finish(source(items))))
         }
         _ => {
             scope.fault(

@@ -19,10 +19,33 @@ const MAX_COMBINATIONS: usize = 1_000;
 const MAX_EXPANDED_FIELDS: usize = 200_000;
 
 /// A field of one alternative: the condition on its own value, and those on its fields.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Field {
     pub(super) test: Option<Arc<Leaf>>,
-    pub(super) children: BTreeMap<Arc<str>, Field>,
+    /// By name. A folder has several for each rule: a map would take ten times the memory.
+    pub(super) children: Box<[(Arc<str>, Field)]>,
+}
+
+impl Field {
+    /// The field of that name.
+    pub(super) fn child(&self, name: &str) -> Option<&Self> {
+        let at = self.children.binary_search_by(|(key, _)| (**key).cmp(name)).ok()?;
+        self.children.get(at).map(|(_, child)| child)
+    }
+}
+
+/// A field that others are still added to.
+#[derive(Clone, Default)]
+struct Growing {
+    test: Option<Arc<Leaf>>,
+    children: BTreeMap<Arc<str>, Growing>,
+}
+
+impl Growing {
+    fn finish(self) -> Field {
+        let children = self.children.into_iter().map(|(key, child)| (key, child.finish()));
+        Field { test: self.test, children: children.collect() }
+    }
 }
 
 /// The alternatives of a pattern.
@@ -32,10 +55,11 @@ pub(super) fn expand(syntax: &Syntax) -> Result<Vec<Field>, Vec<PatternFault>> {
     if !faults.is_empty() {
         return Err(faults);
     }
-    object(syntax).map_err(|TooMany| {
+    let alternatives = object(syntax).map_err(|TooMany| {
         let reason = PatternReason::TooManyCombinations { limit: MAX_COMBINATIONS };
         vec![PatternFault { path: String::new(), position: None, reason }]
-    })
+    })?;
+    Ok(alternatives.into_iter().map(Growing::finish).collect())
 }
 
 type Constrained<'a> = BTreeMap<Vec<&'a str>, &'a FieldSyntax>;
@@ -70,16 +94,16 @@ fn constrained<'a>(syntax: &'a Syntax, prefix: &[&'a str], faults: &mut Vec<Patt
 /// More alternatives, or larger ones, than are allowed.
 struct TooMany;
 
-fn object(syntax: &Syntax) -> Result<Vec<Field>, TooMany> {
-    let mut alternatives = vec![Field::default()];
+fn object(syntax: &Syntax) -> Result<Vec<Growing>, TooMany> {
+    let mut alternatives = vec![Growing::default()];
     for (key, field) in &syntax.fields {
         let choices = match &field.body {
-            Body::Leaf(leaf) => vec![Field { test: Some(Arc::clone(leaf)), children: BTreeMap::new() }],
+            Body::Leaf(leaf) => vec![Growing { test: Some(Arc::clone(leaf)), children: BTreeMap::new() }],
             Body::Object(inner) => object(inner)?,
         };
         let choices: Vec<_> = choices
             .into_iter()
-            .map(|field| Field { test: None, children: BTreeMap::from([(Arc::clone(key), field)]) })
+            .map(|field| Growing { test: None, children: BTreeMap::from([(Arc::clone(key), field)]) })
             .collect();
         alternatives = product(alternatives, &choices)?;
     }
@@ -97,26 +121,26 @@ fn object(syntax: &Syntax) -> Result<Vec<Field>, TooMany> {
 }
 
 /// Joins each of `left` with each of `right`.
-fn product(left: Vec<Field>, right: &[Field]) -> Result<Vec<Field>, TooMany> {
+fn product(left: Vec<Growing>, right: &[Growing]) -> Result<Vec<Growing>, TooMany> {
     if left.len() * right.len() > MAX_COMBINATIONS {
         return Err(TooMany);
     }
     if let ([_], [only]) = (left.as_slice(), right) {
         return Ok(left.into_iter().map(|field| join(field, only)).collect());
     }
-    let fields = |list: &[Field]| list.iter().map(size).sum::<usize>();
+    let fields = |list: &[Growing]| list.iter().map(size).sum::<usize>();
     if fields(&left) * right.len() + fields(right) * left.len() > MAX_EXPANDED_FIELDS {
         return Err(TooMany);
     }
     Ok(left.iter().flat_map(|one| right.iter().map(|other| join(one.clone(), other))).collect())
 }
 
-fn size(field: &Field) -> usize {
+fn size(field: &Growing) -> usize {
     1 + field.children.values().map(size).sum::<usize>()
 }
 
 /// Joins two parts of one alternative. No path has a test in both: that was refused before.
-fn join(mut into: Field, from: &Field) -> Field {
+fn join(mut into: Growing, from: &Growing) -> Growing {
     if into.test.is_none() {
         into.test.clone_from(&from.test);
     }

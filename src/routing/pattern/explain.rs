@@ -3,7 +3,7 @@
 //! A condition is judged by the evaluator itself, alone, so that no verdict differs. Of a pattern with `$or` one alternative
 //! is shown: one that matches, or the nearest.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -153,10 +153,8 @@ pub(super) fn holds_somewhere(leaf: &Leaf, path: &[Arc<str>], value: &Value) -> 
 
 /// One condition as a pattern of its own.
 fn alone(leaf: &Arc<Leaf>, path: &[Arc<str>]) -> Field {
-    let condition = Field { test: Some(Arc::clone(leaf)), children: BTreeMap::new() };
-    path.iter()
-        .rev()
-        .fold(condition, |inner, key| Field { test: None, children: BTreeMap::from([(Arc::clone(key), inner)]) })
+    let condition = Field { test: Some(Arc::clone(leaf)), children: Box::default() };
+    path.iter().rev().fold(condition, |inner, key| Field { test: None, children: Box::new([(Arc::clone(key), inner)]) })
 }
 
 pub(super) fn shown(path: &[Arc<str>]) -> String {

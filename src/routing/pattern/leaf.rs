@@ -1,34 +1,69 @@
 //! The condition on a field's own value: the alternatives of one list, by type, so that a long list costs one lookup.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::net::IpAddr;
 
 use serde_json::Value;
 
 use super::{
     caseless::Caseless,
     number::{Exact, Range},
+    set::Set,
     wildcard::Wildcard,
 };
 
 /// The alternatives of one list. A scalar matches when any of them does.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Leaf {
     /// `{"exists": false}`
     pub(super) absent: bool,
     /// `{"exists": true}`
     pub(super) present: bool,
     /// `true` and `false`, and `None` for `null`.
-    pub(super) constants: Vec<Option<bool>>,
-    pub(super) texts: HashSet<Box<str>>,
+    pub(super) constants: Box<[Option<bool>]>,
+    pub(super) texts: Set<Box<str>>,
     /// Exact strings that are addresses: compared as addresses, in any spelling.
-    pub(super) addresses: HashSet<IpAddr>,
-    pub(super) numbers: HashSet<Exact>,
+    pub(super) addresses: Set<IpAddr>,
+    pub(super) numbers: Set<Exact>,
+    pub(super) ranges: Box<[Range]>,
+    pub(super) networks: Box<[Network]>,
+    pub(super) tests: Box<[TextTest]>,
+    pub(super) anything_but: Box<[AnythingBut]>,
+    /// The list as it was written, as JSON, for messages; a long one is shortened.
+    pub(super) source: Box<str>,
+}
+
+/// The alternatives of a list while it is read.
+#[derive(Debug, Default)]
+pub(super) struct Alternatives {
+    pub(super) absent: bool,
+    pub(super) present: bool,
+    pub(super) constants: Vec<Option<bool>>,
+    pub(super) texts: Vec<Box<str>>,
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) numbers: Vec<Exact>,
     pub(super) ranges: Vec<Range>,
     pub(super) networks: Vec<Network>,
     pub(super) tests: Vec<TextTest>,
     pub(super) anything_but: Vec<AnythingBut>,
-    /// The list as it was written, as JSON, for messages; a long one is shortened.
-    pub(super) source: Box<str>,
+}
+
+impl Alternatives {
+    /// The whole list, with its source.
+    pub(super) fn finish(self, source: Box<str>) -> Leaf {
+        Leaf {
+            absent: self.absent,
+            present: self.present,
+            constants: self.constants.into(),
+            texts: self.texts.into(),
+            addresses: self.addresses.into(),
+            numbers: self.numbers.into(),
+            ranges: self.ranges.into(),
+            networks: self.networks.into(),
+            tests: self.tests.into(),
+            anything_but: self.anything_but.into(),
+            source,
+        }
+    }
 }
 
 /// A test of a string.
@@ -58,8 +93,8 @@ impl TextTest {
 /// Any scalar but these. A scalar of another type differs from all of them.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum AnythingBut {
-    Texts(HashSet<Box<str>>),
-    Numbers(HashSet<Exact>),
+    Texts(Set<Box<str>>),
+    Numbers(Set<Exact>),
     Tests(Vec<TextTest>),
 }
 

@@ -19,6 +19,7 @@ mod leaf;
 mod number;
 mod operator;
 mod scope;
+mod set;
 mod wildcard;
 
 #[cfg(any(test, feature = "fuzzing"))]
@@ -84,7 +85,7 @@ impl Pattern {
 
     /// Whether every alternative constrains this top-level field.
     pub(super) fn always_names(&self, field: &str) -> bool {
-        self.branches.iter().all(|branch| branch.children.get(field).is_some_and(|field| field.test.is_some()))
+        self.branches.iter().all(|branch| branch.child(field).is_some_and(|field| field.test.is_some()))
     }
 
     /// Adds the fields that matching reads.

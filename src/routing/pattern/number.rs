@@ -38,19 +38,27 @@ impl Exact {
         }
     }
 
-    pub(in crate::routing) fn compare(self, other: Self) -> Ordering {
-        match (self, other) {
-            (Self::Whole(a), Self::Whole(b)) => a.cmp(&b),
-            // One of them has a fraction or is huge, so rounding the other does not make them equal.
-            (a, b) => a.to_f64().total_cmp(&b.to_f64()),
-        }
-    }
-
     fn to_f64(self) -> f64 {
         match self {
             Self::Whole(value) => value as f64,
             Self::Other(bits) => f64::from_bits(bits),
         }
+    }
+}
+
+impl Ord for Exact {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Whole(a), Self::Whole(b)) => a.cmp(b),
+            // One of them has a fraction or is huge, so rounding the other does not make them equal.
+            (a, b) => a.to_f64().total_cmp(&b.to_f64()),
+        }
+    }
+}
+
+impl PartialOrd for Exact {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -72,7 +80,7 @@ impl Range {
     pub(super) fn contains(&self, value: Exact) -> bool {
         let within = |bound: Option<Bound>, side: Ordering| {
             bound.is_none_or(|bound| {
-                let order = value.compare(bound.value);
+                let order = value.cmp(&bound.value);
                 order == side || (bound.inclusive && order == Ordering::Equal)
             })
         };
@@ -104,17 +112,17 @@ mod tests {
     proptest! {
         #[test]
         fn order_agrees_with_f64_where_f64_is_exact(a in -1e15..1e15f64, b in -1e15..1e15f64) {
-            prop_assert_eq!(Exact::of_f64(a).compare(Exact::of_f64(b)), a.partial_cmp(&b).unwrap());
+            prop_assert_eq!(Exact::of_f64(a).cmp(&Exact::of_f64(b)), a.partial_cmp(&b).unwrap());
         }
 
         #[test]
         fn order_of_integers_is_exact(a: i64, b: i64) {
-            prop_assert_eq!(Exact::Whole(a.into()).compare(Exact::Whole(b.into())), a.cmp(&b));
+            prop_assert_eq!(Exact::Whole(a.into()).cmp(&Exact::Whole(b.into())), a.cmp(&b));
         }
 
         #[test]
         fn a_whole_number_and_a_fraction_compare_as_their_values(a in -1_000_000i64..1_000_000, b in -1e6..1e6f64) {
-            prop_assert_eq!(Exact::Whole(a.into()).compare(Exact::of_f64(b)), (a as f64).partial_cmp(&b).unwrap());
+            prop_assert_eq!(Exact::Whole(a.into()).cmp(&Exact::of_f64(b)), (a as f64).partial_cmp(&b).unwrap());
         }
     }
 }

@@ -1,11 +1,9 @@
 //! Compiles the values and operators of one list.
 
-use std::{cmp::Ordering, collections::HashSet};
-
 use super::{
     caseless::Caseless,
     error::PatternReason,
-    leaf::{AnythingBut, Leaf, Network, TextTest},
+    leaf::{Alternatives, AnythingBut, Network, TextTest},
     number::{Bound, Exact, Range},
     scope::{PathStep, Scope},
     wildcard::Wildcard,
@@ -23,16 +21,16 @@ pub(super) fn is_operator(word: &str) -> bool {
 }
 
 /// Adds one item of a list to the alternatives.
-pub(super) fn alternative(node: &Node, leaf: &mut Leaf, scope: &mut Scope<'_>) {
+pub(super) fn alternative(node: &Node, alternatives: &mut Alternatives, scope: &mut Scope<'_>) {
     match &node.data {
-        Data::Null => constant(leaf, None),
-        Data::Bool(value) => constant(leaf, Some(*value)),
-        Data::Number(number) => drop(leaf.numbers.insert(Exact::of(number))),
+        Data::Null => constant(alternatives, None),
+        Data::Bool(value) => constant(alternatives, Some(*value)),
+        Data::Number(number) => alternatives.numbers.push(Exact::of(number)),
         Data::Text(text) => {
             if let Ok(address) = text.parse() {
-                leaf.addresses.insert(address);
+                alternatives.addresses.push(address);
             } else {
-                leaf.texts.insert(text.as_str().into());
+                alternatives.texts.push(text.as_str().into());
             }
         }
         Data::List(_) => {
@@ -41,7 +39,7 @@ pub(super) fn alternative(node: &Node, leaf: &mut Leaf, scope: &mut Scope<'_>) {
         }
         Data::Map(entries) => {
             if let [entry] = entries.as_slice() {
-                scope.within(PathStep::Key(&entry.key), |scope| operator(entry, leaf, scope));
+                scope.within(PathStep::Key(&entry.key), |scope| operator(entry, alternatives, scope));
             } else {
                 let advice = "one operator to an object; the objects of a list are alternatives";
                 let found = if entries.is_empty() { "none".to_owned() } else { format!("{} of them", entries.len()) };
@@ -52,36 +50,36 @@ pub(super) fn alternative(node: &Node, leaf: &mut Leaf, scope: &mut Scope<'_>) {
     }
 }
 
-fn constant(leaf: &mut Leaf, value: Option<bool>) {
-    if !leaf.constants.contains(&value) {
-        leaf.constants.push(value);
+fn constant(alternatives: &mut Alternatives, value: Option<bool>) {
+    if !alternatives.constants.contains(&value) {
+        alternatives.constants.push(value);
     }
 }
 
-fn operator(entry: &Entry, leaf: &mut Leaf, scope: &mut Scope<'_>) {
+fn operator(entry: &Entry, alternatives: &mut Alternatives, scope: &mut Scope<'_>) {
     let node = &entry.value;
     match entry.key.as_str() {
-        "exactly" => leaf.texts.extend(text(node, "exactly", scope).map(Into::into)),
-        "prefix" | "suffix" | "wildcard" | "equals-ignore-case" => leaf.tests.extend(text_test(entry, scope)),
+        "exactly" => alternatives.texts.extend(text(node, "exactly", scope).map(Into::into)),
+        "prefix" | "suffix" | "wildcard" | "equals-ignore-case" => alternatives.tests.extend(text_test(entry, scope)),
         "cidr" => {
             if let Some(text) = text(node, "cidr", scope) {
                 match Network::parse(text) {
-                    Ok(network) => leaf.networks.push(network),
+                    Ok(network) => alternatives.networks.push(network),
                     Err(reason) => invalid(node, "cidr", reason, scope),
                 }
             }
         }
         "exists" => match node.data {
-            Data::Bool(true) => leaf.present = true,
-            Data::Bool(false) => leaf.absent = true,
+            Data::Bool(true) => alternatives.present = true,
+            Data::Bool(false) => alternatives.absent = true,
             _ => unexpected(node, "true or false", "true asks for the field, false for its absence", scope),
         },
         "numeric" => match range(node) {
-            Ok(Numeric::Equal(number)) => drop(leaf.numbers.insert(number)),
-            Ok(Numeric::Range(range)) => leaf.ranges.push(range),
+            Ok(Numeric::Equal(number)) => alternatives.numbers.push(number),
+            Ok(Numeric::Range(range)) => alternatives.ranges.push(range),
             Err(reason) => invalid(node, "numeric", reason, scope),
         },
-        "anything-but" => leaf.anything_but.extend(anything_but(node, scope)),
+        "anything-but" => alternatives.anything_but.extend(anything_but(node, scope)),
         other => {
             let reason = PatternReason::UnknownOperator {
                 found: quoted(other),
@@ -146,12 +144,11 @@ fn anything_but(node: &Node, scope: &mut Scope<'_>) -> Option<AnythingBut> {
 }
 
 fn plain_list(items: &[Node], scope: &mut Scope<'_>) -> Option<AnythingBut> {
-    let mut texts = HashSet::new();
-    let mut numbers = HashSet::new();
+    let (mut texts, mut numbers) = (Vec::new(), Vec::new());
     for item in items {
         match &item.data {
-            Data::Text(text) => drop(texts.insert(text.as_str().into())),
-            Data::Number(number) => drop(numbers.insert(Exact::of(number))),
+            Data::Text(text) => texts.push(Box::from(text.as_str())),
+            Data::Number(number) => numbers.push(Exact::of(number)),
             _ => {
                 unexpected(item, "a string or a number", "anything-but knows no other values", scope);
                 return None;
@@ -163,7 +160,7 @@ fn plain_list(items: &[Node], scope: &mut Scope<'_>) -> Option<AnythingBut> {
             return None;
         }
     }
-    Some(if texts.is_empty() { AnythingBut::Numbers(numbers) } else { AnythingBut::Texts(texts) })
+    Some(if texts.is_empty() { AnythingBut::Numbers(numbers.into()) } else { AnythingBut::Texts(texts.into()) })
 }
 
 /// The operand of an operator below `anything-but`: one text or several.
@@ -216,7 +213,7 @@ fn range(node: &Node) -> Result<Numeric, String> {
         ["="] => Ok(Numeric::Equal(pairs[0].1)),
         [">" | ">="] => Ok(Numeric::Range(Range { lower: Some(bound(0)), upper: None })),
         ["<" | "<="] => Ok(Numeric::Range(Range { lower: None, upper: Some(bound(0)) })),
-        [">" | ">=", "<" | "<="] if pairs[0].1.compare(pairs[1].1) == Ordering::Less => {
+        [">" | ">=", "<" | "<="] if pairs[0].1 < pairs[1].1 => {
             Ok(Numeric::Range(Range { lower: Some(bound(0)), upper: Some(bound(1)) }))
         }
         [">" | ">=", "<" | "<="] => Err("the lower bound is not below the upper one: no number matches".into()),

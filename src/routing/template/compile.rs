@@ -1,7 +1,10 @@
 //! Compiles a tree of a routing file into a template: literals, expressions and texts. Reports the mistakes that can be
 //! found without an event.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 use serde_json::{Value, json};
@@ -29,7 +32,8 @@ const MAX_LEAVES: usize = 2_000;
 /// Compiles the templates of a folder into one engine.
 pub(in crate::routing) struct Compiler {
     engine: Environment<'static>,
-    count: usize,
+    /// Under which name it holds each source: rules that write the same text share the template.
+    names: HashMap<String, Arc<str>>,
     sample: Option<Arc<Event>>,
 }
 
@@ -51,7 +55,7 @@ impl Compiler {
         let mut engine = engine::engine();
         // While checking, only what is wrong for every event counts.
         engine.set_undefined_behavior(UndefinedBehavior::Chainable);
-        Self { engine, count: 0, sample: sample() }
+        Self { engine, names: HashMap::new(), sample: sample() }
     }
 
     /// The engine that holds every template, ready to render.
@@ -145,14 +149,14 @@ impl Compiler {
             Some(inner) => inner.map(|inner| format!("{{% set {CAUGHT} = ({inner}) %}}")),
             None => guard::template(marked),
         };
-        let name = format!("t{}", self.count);
-        self.count += 1;
         let has_variables = marked.has_variables();
-        match source {
-            Ok(source) => match self.engine.add_template_owned(name.clone(), source) {
-                Ok(()) => self.check(&name, has_variables, at, scope),
-                Err(error) => scope.no_template(at, text, &engine::explain(&error, has_variables)),
-            },
+        let mut name = Arc::default();
+        match source.map(|source| self.add(source)) {
+            Ok(Ok(added)) => {
+                self.check(&added, has_variables, at, scope);
+                name = added;
+            }
+            Ok(Err(error)) => scope.no_template(at, text, &engine::explain(&error, has_variables)),
             // The parser has seen marks only, and no values.
             Err(guard::Refused::Syntax(error)) => {
                 scope.no_template(at, text, &marked.written(&engine::explain(&error, false)));
@@ -165,6 +169,17 @@ impl Compiler {
         }
         let leaf = Leaf { path: scope.path.as_str().into(), source: text.into(), has_variables, name };
         if is_single { Piece::Expression(leaf) } else { Piece::Text(leaf) }
+    }
+
+    /// The name of the template with this source.
+    fn add(&mut self, source: String) -> Result<Arc<str>, Error> {
+        if let Some(name) = self.names.get(&source) {
+            return Ok(Arc::clone(name));
+        }
+        let name: Arc<str> = format!("t{}", self.names.len()).into();
+        self.engine.add_template_owned(name.to_string(), source.clone())?;
+        self.names.insert(source, Arc::clone(&name));
+        Ok(name)
     }
 
     /// What is wrong with a template whatever the event: unknown names, filters, tests, functions.

@@ -45,7 +45,7 @@ pub(super) struct Leaf {
     /// Whether a value of a variable stands in it, which what the engine says could repeat.
     pub(super) has_variables: bool,
     /// The name under which the engine holds it.
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
 }
 
 impl Piece {

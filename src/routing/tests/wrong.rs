@@ -1,6 +1,6 @@
 //! Fifty wrong folders: every problem with its place, and no other.
 
-use super::load_with;
+use super::{assert_problems, load_with, problems};
 
 /// An agent, on the first line.
 const AGENT: &str = "agents: {a: {http: {url: 'http://h/'}}}\n";
@@ -250,4 +250,20 @@ fn difference(files: &[(&str, &str)], expected: &[&str]) -> Option<String> {
 #[track_caller]
 fn assert_none(differences: &[String]) {
     assert!(differences.is_empty(), "{} folders\n{}", differences.len(), differences.join("\n"));
+}
+
+#[test]
+fn a_template_that_two_rules_have_is_checked_for_each() {
+    let rule = |name: &str, more: &str| {
+        format!(
+            "  - {{name: {name}, when: {{event_type: [WORKFLOW_COMPLETED]{more}}}, to: [a], body: {{x: '{{{{ team }}}}'}}}}\n"
+        )
+    };
+    let text = format!(
+        "agents: {{a: {{http: {{url: 'http://h/'}}}}}}\nrules:\n{}{}",
+        rule("names-it", ", team: [data]"),
+        rule("does-not", "")
+    );
+    let found = problems(&text);
+    assert_problems(&found, &["a.yaml:4:83: rule `does-not`, body.x: unknown name `team`"]);
 }
