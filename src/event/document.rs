@@ -1,4 +1,4 @@
-//! Reads a JSON text as a document: whole, only some fields of it, or not at all.
+//! Reads a JSON text as a document: whole, or not at all; `asked` reads some fields of it.
 //!
 //! Invariant: the three accept the same texts, and a name is only a name. `serde_json`'s own reader of a `Value` treats an
 //! object with a certain name in it, which it uses inside, as JSON within a string: the memory of that is not measured, and
@@ -27,16 +27,31 @@ impl FieldSet {
         }
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&Self> {
-        self.fields.get(name)
+    /// Nothing.
+    pub(super) const fn new() -> Self {
+        Self { has_value: false, fields: BTreeMap::new() }
+    }
+
+    /// What is asked for of a field, with the field's name.
+    pub(super) fn named(&self, name: &str) -> Option<(&str, &Self)> {
+        self.fields.get_key_value(name).map(|(name, inside)| (&**name, inside))
+    }
+
+    /// The fields that are asked for, by name.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Self)> {
+        self.fields.iter().map(|(name, inside)| (&**name, inside))
     }
 
     /// What is left of a document, by definition.
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn of(&self, document: &Value) -> Value {
         match document {
             Value::Array(items) => items.iter().map(|item| self.of(item)).collect(),
             Value::Object(object) => Value::Object(
-                object.iter().filter_map(|(name, value)| Some((name.clone(), self.get(name)?.of(value)))).collect(),
+                object
+                    .iter()
+                    .filter_map(|(name, value)| Some((name.clone(), self.fields.get(name.as_str())?.of(value))))
+                    .collect(),
             ),
             Value::String(_) if !self.has_value => Value::String(String::new()),
             other => other.clone(),
@@ -69,11 +84,11 @@ impl<'de> serde::Deserialize<'de> for Text<'de> {
     }
 }
 
-/// Builds the fields of a value that are asked for; `None` asks for everything.
+/// Builds a whole value.
 #[derive(Clone, Copy)]
-pub(super) struct Part<'f>(pub(super) Option<&'f FieldSet>);
+pub(super) struct Whole;
 
-impl<'de> DeserializeSeed<'de> for Part<'_> {
+impl<'de> DeserializeSeed<'de> for Whole {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -81,7 +96,7 @@ impl<'de> DeserializeSeed<'de> for Part<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Part<'_> {
+impl<'de> Visitor<'de> for Whole {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -110,9 +125,7 @@ impl<'de> Visitor<'de> for Part<'_> {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        // One that nobody compares takes no memory.
-        let is_asked = self.0.is_none_or(|fields| fields.has_value);
-        Ok(Value::String(if is_asked { text.to_owned() } else { String::new() }))
+        Ok(Value::String(text.to_owned()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
@@ -126,12 +139,7 @@ impl<'de> Visitor<'de> for Part<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(Text(name)) = map.next_key()? {
-            let asked = self.0.map_or(Some(None), |fields| fields.get(&name).map(Some));
-            let Some(asked) = asked else {
-                map.next_value_seed(Skipped)?;
-                continue;
-            };
-            let value = map.next_value_seed(Self(asked))?;
+            let value = map.next_value_seed(self)?;
             object.insert(name.into_owned(), value);
         }
         Ok(Value::Object(object))

@@ -6,6 +6,7 @@
 //! spelling. It knows nothing of Kafka's client, of rules or of agents.
 
 mod airflow;
+mod asked;
 mod base64;
 mod canonical;
 mod cloudevents;
@@ -26,12 +27,14 @@ mod native;
 mod openlineage;
 mod parse;
 mod poison;
-#[cfg_attr(not(feature = "service"), expect(dead_code, reason = "without rules nothing is matched"))]
+#[cfg_attr(not(feature = "consume"), expect(dead_code, reason = "without a consumer nothing is matched"))]
 mod projection;
 mod raw;
 #[cfg(feature = "consume")]
 #[cfg_attr(not(feature = "service"), expect(dead_code, reason = "handlers ask for no redrive"))]
 mod redrive;
+#[cfg_attr(not(feature = "service"), expect(dead_code, reason = "without rules nothing is matched"))]
+mod tree;
 
 #[cfg(test)]
 mod tests;
@@ -56,3 +59,5 @@ pub use raw::Raw;
 pub(crate) use raw::{RECORDED_MS, recorded_ms};
 #[cfg(feature = "consume")]
 pub(crate) use redrive::{BadRedrive, MAX_NAME_BYTES, RedriveRequest};
+#[cfg(feature = "service")]
+pub(crate) use tree::{Scalar, Shape, Tree};

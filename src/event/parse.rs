@@ -4,7 +4,7 @@ use serde::de::DeserializeSeed as _;
 use serde_json::{Map, Value};
 
 use super::{
-    document::Part,
+    document::Whole,
     hints,
     limits::{Limits, TextError},
     poison::Poison,
@@ -41,7 +41,7 @@ pub(super) fn object(bytes: &[u8], limits: &Limits) -> Result<Map<String, Value>
 pub(super) fn json(text: &[u8], limits: &Limits) -> Result<Value, TextError> {
     limits.check_text(text)?;
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let document = Part(None).deserialize(&mut reader).and_then(|document| reader.end().map(|()| document));
+    let document = Whole.deserialize(&mut reader).and_then(|document| reader.end().map(|()| document));
     document.map_err(TextError::NotJson)
 }
 

@@ -13,11 +13,11 @@ use std::{borrow::Cow, fmt};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
-use serde_json::{Map, Value};
 
 use super::{
+    asked::{Asked, AskedFields, AskedOf},
     cloudevents,
-    document::{FieldSet, Part, Skipped, Text},
+    document::{FieldSet, Skipped, Text, Whole},
     fields::time,
     lazy::{TRACE, Trace},
     limits::Limits,
@@ -39,7 +39,6 @@ pub(crate) struct Projected {
     workflow_id: Box<str>,
     workflow_run_id: Box<str>,
     trace: Trace<Box<str>>,
-    document: Value,
 }
 
 impl Projected {
@@ -63,11 +62,6 @@ impl Projected {
         &self.workflow_run_id
     }
 
-    /// The fields that were asked for, where the event has them. Others are missing, or an empty text.
-    pub(crate) fn document(&self) -> &Value {
-        &self.document
-    }
-
     /// The event, whose document is decoded when somebody asks for it. `text` is the record's value without a byte order
     /// mark.
     #[cfg(feature = "consume")]
@@ -86,9 +80,9 @@ impl Projected {
 }
 
 impl Limits {
-    /// Reads these fields of a native event. `None` says nothing about the record: it is to be decoded.
-    /// [`check`](Self::check) comes first.
-    pub(crate) fn project(&self, record: &Raw<'_>, fields: &FieldSet) -> Option<Projected> {
+    /// Reads a native event, and these fields of it, where it has them: others are missing, or an empty text. `None` says nothing
+    /// about the record: it is to be decoded. [`check`](Self::check) comes first.
+    pub(crate) fn project<'a>(&self, record: &Raw<'a>, fields: &'a FieldSet) -> Option<(Projected, Asked<'a>)> {
         if !is_plain(record) {
             return None;
         }
@@ -115,96 +109,114 @@ const TEXTS: [&str; 6] = ["event_id", "event_type", "timestamp", "source", "work
 const PAYLOAD: &str = "payload";
 const METADATA: &str = "metadata";
 
+/// What is asked for of an object that nobody asks for.
+static NOTHING: FieldSet = FieldSet::new();
+
 /// The top level of a native event. The last field of a name counts.
 #[derive(Default)]
-struct Envelope<'de> {
-    texts: [Option<Cow<'de, str>>; 6],
-    payload: Option<Map<String, Value>>,
-    metadata: Option<Map<String, Value>>,
+struct Envelope<'a> {
+    texts: [Option<Cow<'a, str>>; 6],
+    payload: Option<Asked<'a>>,
+    metadata: Option<Asked<'a>>,
     /// The trace in the metadata.
     trace: Option<Trace<Box<str>>>,
-    others: Map<String, Value>,
+    others: Vec<(&'a str, Asked<'a>)>,
 }
 
-impl Envelope<'_> {
-    fn project(self, fields: &FieldSet) -> Option<Projected> {
+impl<'a> Envelope<'a> {
+    fn project(self, fields: &'a FieldSet) -> Option<(Projected, Asked<'a>)> {
         let [id, event_type, timestamp, source, workflow_id, workflow_run_id] = self.texts;
         let id = id?;
         check_event_id(&id).ok()?;
         let non_empty = |text: Option<_>| text.filter(|text: &Cow<'_, str>| !text.trim().is_empty());
-        let event_type = EventType::read(&non_empty(event_type)?);
+        let type_text = non_empty(event_type)?;
+        let event_type = EventType::read(&type_text);
         let timestamp = time(&timestamp?, "timestamp").ok()?;
-        let source = Source::read(&non_empty(source)?);
+        let source_text = non_empty(source)?;
+        let source = Source::read(&source_text);
         let (workflow_id, workflow_run_id) = (non_empty(workflow_id)?, non_empty(workflow_run_id)?);
-
-        let mut document = self.others;
-        let mut insert = |name: &str, value: &dyn Fn() -> Value| {
-            if let Some(asked) = fields.get(name) {
-                let value = if asked.has_value { value() } else { Value::String(String::new()) };
-                document.insert(name.to_owned(), value);
-            }
-        };
-        insert("event_id", &|| id.as_ref().into());
-        insert("event_type", &|| event_type.as_str().into());
-        insert("timestamp", &|| timestamp.to_string().into());
-        insert("source", &|| source.as_str().into());
-        insert("workflow_id", &|| workflow_id.as_ref().into());
-        insert("workflow_run_id", &|| workflow_run_id.as_ref().into());
-        if let Some(asked) = fields.get(PAYLOAD) {
-            let payload = self.payload.unwrap_or_else(|| {
-                let data = asked.get("data").is_some().then(|| ("data".to_owned(), Value::Object(Map::new())));
-                data.into_iter().collect()
-            });
-            document.insert(PAYLOAD.to_owned(), Value::Object(payload));
-        }
-        if fields.get(METADATA).is_some() {
-            document.insert(METADATA.to_owned(), Value::Object(self.metadata.unwrap_or_default()));
-        }
-        Some(Projected {
-            id: id.into(),
+        let projected = Projected {
+            id: id.as_ref().into(),
+            workflow_id: workflow_id.as_ref().into(),
+            workflow_run_id: workflow_run_id.as_ref().into(),
+            trace: self.trace.unwrap_or_default(),
             event_type,
             source,
             timestamp,
-            workflow_id: workflow_id.into(),
-            workflow_run_id: workflow_run_id.into(),
-            trace: self.trace.unwrap_or_default(),
-            document: Value::Object(document),
-        })
+        };
+
+        let mut document = self.others;
+        let (mut payload, mut metadata) = (self.payload, self.metadata);
+        for (name, asked) in fields.iter() {
+            let text = match name {
+                "event_id" => id.clone(),
+                "event_type" => canonical(&type_text, projected.event_type.as_str()),
+                "timestamp" => timestamp.to_string().into(),
+                "source" => canonical(&source_text, projected.source.as_str()),
+                "workflow_id" => workflow_id.clone(),
+                "workflow_run_id" => workflow_run_id.clone(),
+                PAYLOAD => {
+                    document.push((name, payload.take().unwrap_or_else(|| no_payload(asked))));
+                    continue;
+                }
+                METADATA => {
+                    let nothing = || Asked::Object(AskedFields::default());
+                    document.push((name, metadata.take().unwrap_or_else(nothing)));
+                    continue;
+                }
+                _ => continue,
+            };
+            document.push((name, Asked::Text(if asked.has_value { text } else { Cow::default() })));
+        }
+        Some((projected, Asked::Object(AskedFields::new(document))))
     }
+}
+
+/// The canonical spelling of a name: mostly the one that was published.
+fn canonical<'a>(published: &Cow<'a, str>, canonical: &str) -> Cow<'a, str> {
+    if published == canonical { published.clone() } else { canonical.to_owned().into() }
+}
+
+/// The payload of an event without one.
+fn no_payload(asked: &FieldSet) -> Asked<'_> {
+    let data = asked.named("data").map(|(name, _)| (name, Asked::Object(AskedFields::default())));
+    Asked::Object(AskedFields::new(data.into_iter().collect()))
 }
 
 struct EnvelopeVisitor<'f> {
     fields: &'f FieldSet,
 }
 
-impl<'de> Visitor<'de> for EnvelopeVisitor<'_> {
-    type Value = Envelope<'de>;
+impl<'a, 'de: 'a> Visitor<'de> for EnvelopeVisitor<'a> {
+    type Value = Envelope<'a>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a native event")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'de>, A::Error> {
-        let nothing = FieldSet::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'a>, A::Error> {
         let mut envelope = Envelope::default();
         while let Some(Text(name)) = map.next_key()? {
-            let asked = self.fields.get(&name);
             if let Some(at) = TEXTS.iter().position(|text| *text == name) {
                 envelope.texts[at] = map.next_value::<Option<Text<'de>>>()?.map(|Text(text)| text);
-            } else if name == PAYLOAD {
-                envelope.payload = match map.next_value_seed(Part(Some(asked.unwrap_or(&nothing))))? {
-                    Value::Null => None,
-                    Value::Object(payload) => Some(payload),
-                    _ => return Err(A::Error::custom("not an object")),
-                };
-            } else if name == METADATA {
-                let metadata = map.next_value_seed(Metadata { fields: asked.unwrap_or(&nothing) })?;
-                (envelope.metadata, envelope.trace) = metadata.unzip();
-            } else if let Some(asked) = asked {
-                let value = map.next_value_seed(Part(Some(asked)))?;
-                envelope.others.insert(name.into_owned(), value);
-            } else {
-                map.next_value_seed(Skipped)?;
+                continue;
+            }
+            let asked = self.fields.named(&name);
+            match (&*name, asked) {
+                (PAYLOAD, asked) => {
+                    envelope.payload =
+                        match map.next_value_seed(AskedOf(asked.map_or(&NOTHING, |(_, inside)| inside)))? {
+                            Asked::Null => None,
+                            payload @ Asked::Object(_) => Some(payload),
+                            _ => return Err(A::Error::custom("not an object")),
+                        };
+                }
+                (METADATA, asked) => {
+                    let fields = asked.map_or(&NOTHING, |(_, inside)| inside);
+                    (envelope.metadata, envelope.trace) = map.next_value_seed(Metadata { fields })?.unzip();
+                }
+                (_, Some((name, inside))) => envelope.others.push((name, map.next_value_seed(AskedOf(inside))?)),
+                (_, None) => map.next_value_seed(Skipped)?,
             }
         }
         Ok(envelope)
@@ -216,16 +228,16 @@ struct Metadata<'f> {
     fields: &'f FieldSet,
 }
 
-impl<'de> DeserializeSeed<'de> for Metadata<'_> {
-    type Value = Option<(Map<String, Value>, Trace<Box<str>>)>;
+impl<'a, 'de: 'a> DeserializeSeed<'de> for Metadata<'a> {
+    type Value = Option<(Asked<'a>, Trace<Box<str>>)>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Metadata<'_> {
-    type Value = Option<(Map<String, Value>, Trace<Box<str>>)>;
+impl<'a, 'de: 'a> Visitor<'de> for Metadata<'a> {
+    type Value = Option<(Asked<'a>, Trace<Box<str>>)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
@@ -236,22 +248,19 @@ impl<'de> Visitor<'de> for Metadata<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let (mut metadata, mut trace) = (Map::new(), Trace::default());
+        let (mut metadata, mut trace) = (Vec::new(), Trace::default());
         while let Some(Text(name)) = map.next_key()? {
-            let asked = self.fields.get(&name);
+            let asked = self.fields.named(&name);
             if let Some(at) = TRACE.iter().position(|text| *text == name) {
-                let value = map.next_value_seed(Part(None))?;
+                let value = map.next_value_seed(Whole)?;
                 trace[at] = value.as_str().map(Into::into);
-                if let Some(asked) = asked {
-                    metadata.insert(name.into_owned(), asked.of(&value));
-                }
-            } else if let Some(asked) = asked {
-                let value = map.next_value_seed(Part(Some(asked)))?;
-                metadata.insert(name.into_owned(), value);
+                metadata.extend(asked.map(|(name, inside)| (name, Asked::of(inside, &value))));
+            } else if let Some((name, inside)) = asked {
+                metadata.push((name, map.next_value_seed(AskedOf(inside))?));
             } else {
                 map.next_value_seed(Skipped)?;
             }
         }
-        Ok(Some((metadata, trace)))
+        Ok(Some((Asked::Object(AskedFields::new(metadata)), trace)))
     }
 }

@@ -24,7 +24,7 @@ impl WithHandlers {
         match &self.rest {
             Some(rest) => rest.read(limits, record),
             None => match limits.project(record, &self.nothing) {
-                Some(projected) => Ok(Reading::Projected(projected, Vec::new())),
+                Some((projected, _)) => Ok(Reading::Projected(projected, Vec::new())),
                 None => Ok(Reading::Decoded(limits.decode(*record)?, Vec::new())),
             },
         }

@@ -80,9 +80,9 @@ pub(crate) fn files(input: &str) {
         assert_eq!(found, expected, "the router, and each rule by itself");
         let (encoded, fields) = (event.encode(), routing.router().fields());
         let projected = Limits::default().project(&Raw::from(encoded.as_slice()), fields);
-        let rules = projected.as_ref().map(|projected| routing.router().matches(projected.document()));
+        let rules = projected.as_ref().map(|(_, document)| routing.router().matches(document));
         let found = rules.map(|rules| rules.iter().map(|rule| Arc::clone(rule.name())).collect());
-        let later = projected.map(|projected| projected.into_event(encoded.into()));
+        let later = projected.map(|(projected, _)| projected.into_event(encoded.clone().into()));
         assert_eq!(later.as_ref(), Some(&*event), "decoded later, and at once");
         assert_eq!(found, Some(expected), "the fields that are read, and the whole event");
         for rule in routing.rules().take(3) {

@@ -14,9 +14,8 @@ mod ranges;
 
 use std::collections::HashMap;
 
-use serde_json::Value;
-
 use super::pattern::{Key, Pattern};
+use crate::event::{Shape, Tree};
 use choose::{Chosen, Frequency};
 use found::Found;
 use keyed::Keyed;
@@ -68,7 +67,7 @@ impl Index {
     }
 
     /// The rules that an event may match, ascending.
-    pub(super) fn candidates(&self, document: &Value) -> Vec<usize> {
+    pub(super) fn candidates<T: Tree>(&self, document: &T) -> Vec<usize> {
         let mut found = Found::default();
         self.root.visit(document, &mut found);
         let found = found.into_lists();
@@ -87,25 +86,25 @@ impl Node {
     }
 
     /// Looks up each value that has a place here, through arrays.
-    fn visit(&self, value: &Value, found: &mut Found) {
-        match value {
-            Value::Array(items) => items.iter().for_each(|item| self.visit(item, found)),
+    fn visit<T: Tree>(&self, value: &T, found: &mut Found) {
+        match value.shape() {
+            Shape::List(items) => items.iter().for_each(|item| self.visit(item, found)),
             // Whichever has fewer: an event with a thousand fields, or rules that name a thousand.
-            Value::Object(fields) if fields.len() < self.fields.len() => {
-                for (key, inner) in fields {
-                    if let Some(node) = self.fields.get(key.as_str()) {
+            Shape::Object if value.field_count() < self.fields.len() => {
+                for (key, inner) in value.fields() {
+                    if let Some(node) = self.fields.get(key) {
                         node.visit(inner, found);
                     }
                 }
             }
-            Value::Object(fields) => {
+            Shape::Object => {
                 for (key, node) in &self.fields {
-                    if let Some(inner) = fields.get(&**key) {
+                    if let Some(inner) = value.field(key) {
                         node.visit(inner, found);
                     }
                 }
             }
-            scalar => {
+            Shape::Scalar(scalar) => {
                 if let Some(keyed) = &self.keyed {
                     keyed.look_up(scalar, found);
                 }

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::{index::Index, rule::Rule};
-use crate::event::{Event, FieldSet, Limits, Poison, Projected, Raw};
+use crate::event::{Event, FieldSet, Limits, Poison, Projected, Raw, Tree};
 
 /// The rules of a folder, with their index.
 #[derive(Debug)]
@@ -52,7 +50,7 @@ impl Router {
     }
 
     /// The rules that match an event's document, by name. A document with these [`fields`](Self::fields) is enough.
-    pub(crate) fn matches(&self, document: &Value) -> Vec<Arc<Rule>> {
+    pub(crate) fn matches<T: Tree>(&self, document: &T) -> Vec<Arc<Rule>> {
         let rules = self.index.candidates(document).into_iter().map(|rule| &self.rules[rule]);
         rules.filter(|rule| rule.pattern().matches(document)).cloned().collect()
     }
@@ -62,8 +60,8 @@ impl Router {
     /// # Errors
     /// [`Poison`] says why the record is no event.
     pub(crate) fn read(&self, limits: &Limits, record: &Raw<'_>) -> Result<Matched, Poison> {
-        if let Some(projected) = limits.project(record, &self.fields) {
-            let rules = self.matches(projected.document());
+        if let Some((projected, document)) = limits.project(record, &self.fields) {
+            let rules = self.matches(&document);
             return Ok(Matched::Projected(projected, rules));
         }
         let event = limits.decode(*record)?;

@@ -19,8 +19,12 @@ impl OwnedRecord {
         self.read(|raw| decode(raw))
     }
 
-    pub(super) fn project(&self, fields: &FieldSet) -> Option<Projected> {
-        self.read(|raw| Limits::default().project(&raw, fields))
+    /// The projection, and what it has read of the fields.
+    pub(super) fn project(&self, fields: &FieldSet) -> Option<(Projected, Value)> {
+        self.read(|raw| {
+            let (projected, document) = Limits::default().project(&raw, fields)?;
+            Some((projected, document.to_value()))
+        })
     }
 
     fn read<T>(&self, read: impl FnOnce(Raw<'_>) -> T) -> T {

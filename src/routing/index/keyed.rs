@@ -5,10 +5,11 @@ use std::{
     net::IpAddr,
 };
 
-use serde_json::Value;
-
 use super::{affixes::Affixes, contained::Contained, found::Found, ranges::Ranges};
-use crate::routing::pattern::{End, Exact, Key, first_bits};
+use crate::{
+    event::Scalar,
+    routing::pattern::{End, Exact, Key, first_bits},
+};
 
 /// From a scalar to the lists of its keys.
 #[derive(Debug, Default)]
@@ -80,20 +81,18 @@ impl Keyed {
     }
 
     /// Adds the lists of each key that a scalar has.
-    pub(super) fn look_up(&self, scalar: &Value, found: &mut Found) {
+    pub(super) fn look_up(&self, scalar: Scalar<'_>, found: &mut Found) {
         let mut add = |list| found.add(list);
         self.any.into_iter().for_each(&mut add);
         match scalar {
-            Value::Null => self.constants.get(&None).copied().into_iter().for_each(add),
-            Value::Bool(value) => self.constants.get(&Some(*value)).copied().into_iter().for_each(add),
-            Value::Number(number) => {
+            Scalar::Null => self.constants.get(&None).copied().into_iter().for_each(add),
+            Scalar::Bool(value) => self.constants.get(&Some(value)).copied().into_iter().for_each(add),
+            Scalar::Number(number) => {
                 let number = Exact::of(number);
                 self.numbers.get(&number).copied().into_iter().for_each(&mut add);
                 self.ranges.iter().for_each(|ranges| ranges.find(number, &mut add));
             }
-            Value::String(text) => self.look_up_text(text, &mut add),
-            // These are no scalars.
-            Value::Array(_) | Value::Object(_) => {}
+            Scalar::Text(text) => self.look_up_text(text, &mut add),
         }
     }
 

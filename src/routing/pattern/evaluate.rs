@@ -4,9 +4,8 @@
 //! element by element, so all conditions below one field apply to the same element; nested
 //! arrays are flattened by the same rule. Each pair of a field and a value is compared once.
 
-use serde_json::Value;
-
 use super::expand::Field;
+use crate::event::{Shape, Tree};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
@@ -18,21 +17,21 @@ enum Outcome {
     Yes,
 }
 
-pub(super) fn matches(field: &Field, event: &Value) -> bool {
+pub(super) fn matches<T: Tree>(field: &Field, event: &T) -> bool {
     match_field(field, Some(event)) != Outcome::No
 }
 
-fn match_field(field: &Field, value: Option<&Value>) -> Outcome {
-    match value {
-        Some(Value::Array(items)) if !items.is_empty() => match_array(field, items),
-        Some(Value::Array(_)) => match_value(field, None),
-        other => match_value(field, other),
+fn match_field<T: Tree>(field: &Field, value: Option<&T>) -> Outcome {
+    match value.map(Tree::shape) {
+        Some(Shape::List([])) => match_value(field, None::<&T>),
+        Some(Shape::List(items)) => match_array(field, items),
+        _ => match_value(field, value),
     }
 }
 
 /// An array matches if one element does. The field is absent only if it is absent from every element: one
 /// element may have what another lacks.
-fn match_array(field: &Field, items: &[Value]) -> Outcome {
+fn match_array<T: Tree>(field: &Field, items: &[T]) -> Outcome {
     let mut all_absent = true;
     for item in items {
         match match_field(field, Some(item)) {
@@ -44,27 +43,26 @@ fn match_array(field: &Field, items: &[Value]) -> Outcome {
     if all_absent { Outcome::Absent } else { Outcome::No }
 }
 
-fn match_value(field: &Field, value: Option<&Value>) -> Outcome {
+fn match_value<T: Tree>(field: &Field, value: Option<&T>) -> Outcome {
     let mut outcome = Outcome::Absent;
     if let Some(test) = &field.test {
-        match value {
-            // An object is no value: for the field itself it counts as absent.
-            None | Some(Value::Object(_)) => {
-                if !test.accepts_absence() {
-                    return Outcome::No;
-                }
-            }
-            Some(scalar) => {
+        match value.map(Tree::shape) {
+            Some(Shape::Scalar(scalar)) => {
                 if !test.accepts(scalar) {
                     return Outcome::No;
                 }
                 outcome = Outcome::Yes;
             }
+            // An object is no value: for the field itself it counts as absent.
+            _ => {
+                if !test.accepts_absence() {
+                    return Outcome::No;
+                }
+            }
         }
     }
-    let object = value.and_then(Value::as_object);
     for (key, child) in &field.children {
-        match match_field(child, object.and_then(|object| object.get(key.as_ref()))) {
+        match match_field(child, value.and_then(|value| value.field(key))) {
             Outcome::No => return Outcome::No,
             Outcome::Absent => {}
             Outcome::Yes => outcome = Outcome::Yes,

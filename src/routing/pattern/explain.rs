@@ -9,7 +9,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{PathStep, Pattern, evaluate, expand::Field, leaf::Leaf};
-use crate::yaml::{excerpt, suggestion, visible};
+use crate::{
+    event::{Shape, Tree as _},
+    yaml::{excerpt, suggestion, visible},
+};
 
 /// The most values that are shown of an array, and the most names of an object.
 const MAX_SHOWN: usize = 5;
@@ -146,8 +149,11 @@ pub(super) fn holds_somewhere(leaf: &Leaf, path: &[Arc<str>], value: &Value) -> 
             Some(inner) => holds_somewhere(leaf, rest, inner),
             None => leaf.accepts_absence(),
         },
-        (Value::Array(_) | Value::Object(_), _) | (_, [_, ..]) => leaf.accepts_absence(),
-        (scalar, []) => leaf.accepts(scalar),
+        (_, [_, ..]) => leaf.accepts_absence(),
+        (value, []) => match value.shape() {
+            Shape::Scalar(scalar) => leaf.accepts(scalar),
+            Shape::List(_) | Shape::Object => leaf.accepts_absence(),
+        },
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::net::IpAddr;
 
-use serde_json::Value;
-
 use super::{
     caseless::Caseless,
     number::{Exact, Range},
     set::Set,
     wildcard::Wildcard,
 };
+use crate::event::Scalar;
 
 /// The alternatives of one list. A scalar matches when any of them does.
 #[derive(Debug, Clone)]
@@ -99,11 +98,11 @@ pub(super) enum AnythingBut {
 }
 
 impl AnythingBut {
-    fn accepts(&self, scalar: &Value) -> bool {
+    fn accepts(&self, scalar: Scalar<'_>) -> bool {
         match (self, scalar) {
-            (Self::Texts(texts), Value::String(text)) => !texts.contains(text.as_str()),
-            (Self::Numbers(numbers), Value::Number(number)) => !numbers.contains(&Exact::of(number)),
-            (Self::Tests(tests), Value::String(text)) => !tests.iter().any(|test| test.accepts(text)),
+            (Self::Texts(texts), Scalar::Text(text)) => !texts.contains(text),
+            (Self::Numbers(numbers), Scalar::Number(number)) => !numbers.contains(&Exact::of(number)),
+            (Self::Tests(tests), Scalar::Text(text)) => !tests.iter().any(|test| test.accepts(text)),
             _ => true,
         }
     }
@@ -158,17 +157,16 @@ impl Leaf {
         self.absent
     }
 
-    /// Whether a scalar (anything but an array or an object) matches.
-    pub(super) fn accepts(&self, scalar: &Value) -> bool {
+    /// Whether a scalar matches.
+    pub(super) fn accepts(&self, scalar: Scalar<'_>) -> bool {
         let itself = match scalar {
-            Value::Null => self.constants.contains(&None),
-            Value::Bool(value) => self.constants.contains(&Some(*value)),
-            Value::Number(number) => {
+            Scalar::Null => self.constants.contains(&None),
+            Scalar::Bool(value) => self.constants.contains(&Some(value)),
+            Scalar::Number(number) => {
                 let number = Exact::of(number);
                 self.numbers.contains(&number) || self.ranges.iter().any(|range| range.contains(number))
             }
-            Value::String(text) => self.accepts_text(text),
-            Value::Array(_) | Value::Object(_) => return false,
+            Scalar::Text(text) => self.accepts_text(text),
         };
         itself || self.present || self.anything_but.iter().any(|but| but.accepts(scalar))
     }

@@ -31,9 +31,10 @@ mod vectors;
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
-use crate::{event::FieldSet, yaml::Node};
+use crate::{
+    event::{FieldSet, Shape, Tree},
+    yaml::Node,
+};
 use expand::Field;
 use leaf::Leaf;
 
@@ -79,8 +80,8 @@ impl Pattern {
     }
 
     /// Whether the event matches. Anything but an object does not.
-    pub(crate) fn matches(&self, event: &Value) -> bool {
-        event.is_object() && self.branches.iter().any(|branch| evaluate::matches(branch, event))
+    pub(crate) fn matches<T: Tree>(&self, event: &T) -> bool {
+        matches!(event.shape(), Shape::Object) && self.branches.iter().any(|branch| evaluate::matches(branch, event))
     }
 
     /// Whether every alternative constrains this top-level field.

@@ -1,9 +1,8 @@
 use std::fmt::Write;
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::*;
 use crate::{
     cases::cases,
     routing::{
