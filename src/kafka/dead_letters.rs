@@ -100,7 +100,7 @@ impl DeadLetters {
     pub(crate) fn connect(settings: &KafkaSettings) -> Result<Self, KafkaError> {
         validated(settings)?;
         let reporter = Arc::new(Reporter::new("dead letters"));
-        let topics = DeadLetterTopics::new(settings, &reporter)?;
+        let topics = DeadLetterTopics::new(settings, &reporter);
         Ok(Self {
             sender: Sender::start("dead-letter producer", settings, &reporter, client::PATIENCE)?,
             reporter,

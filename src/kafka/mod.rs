@@ -7,6 +7,7 @@
 //! it.
 
 mod acknowledged;
+mod admin;
 mod alone;
 mod anchor;
 mod assignment;

@@ -102,7 +102,7 @@ impl ParkedTopics {
         let reporter = Arc::new(Reporter::new("parked deliveries"));
         Ok(Self {
             sender: Sender::start("producer of parked deliveries", settings, &reporter, SEND_TIMEOUT)?,
-            topics: Topics::new(settings, &reporter)?,
+            topics: Topics::new(settings, &reporter),
             reader: ParkedReader::start(settings, &reporter)?,
             settings: settings.clone(),
             reporter,

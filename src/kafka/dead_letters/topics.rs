@@ -3,18 +3,12 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
-    config::FromClientConfigAndContext,
+    admin::{AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     error::RDKafkaErrorCode as Code,
 };
 use tokio::time::Instant;
 
-use super::super::{
-    client,
-    error::KafkaError,
-    report::{Reporter, ReportingContext},
-    settings::KafkaSettings,
-};
+use super::super::{admin::Admin, report::Reporter, settings::KafkaSettings};
 use crate::connection;
 
 /// The most bytes that the bridge's own headers may add to a record.
@@ -25,17 +19,14 @@ const CREATE_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// See the module.
 pub(super) struct DeadLetterTopics {
-    admin: Arc<AdminClient<ReportingContext>>,
+    admin: Admin,
     /// The topics that exist, or when their creation failed.
     known: tokio::sync::Mutex<HashMap<String, Option<Instant>>>,
 }
 
 impl DeadLetterTopics {
-    pub(super) fn new(settings: &KafkaSettings, reporter: &Arc<Reporter>) -> Result<Self, KafkaError> {
-        let context = ReportingContext(Arc::clone(reporter));
-        let admin = AdminClient::from_config_and_context(&client::producer(settings), context)
-            .map_err(|error| KafkaError::Client { role: "dead-letter producer", reason: connection::reason(&error) })?;
-        Ok(Self { admin: Arc::new(admin), known: tokio::sync::Mutex::default() })
+    pub(super) fn new(settings: &KafkaSettings, reporter: &Arc<Reporter>) -> Self {
+        Self { admin: Admin::new(settings, reporter), known: tokio::sync::Mutex::default() }
     }
 
     /// The broker says that the topic does not exist: check again before the next dead letter.
@@ -66,7 +57,11 @@ impl DeadLetterTopics {
         if let Some(max_bytes) = &max_bytes {
             wanted = wanted.set("max.message.bytes", max_bytes);
         }
-        let problem = match self.admin.create_topics([&wanted], &options()).await {
+        let created = match self.admin.client().await {
+            Ok(admin) => admin.create_topics([&wanted], &options()).await,
+            Err(error) => Err(error),
+        };
+        let problem = match created {
             Ok(results) => match results.into_iter().next() {
                 Some(Ok(_)) => {
                     tracing::info!(topic, partitions, max_bytes, "dead-letter topic created");
@@ -92,7 +87,7 @@ impl DeadLetterTopics {
     /// Lists all topics: a broker that creates topics on request would create one that is requested by name, without room
     /// for the headers.
     async fn exists(&self, topic: &str) -> bool {
-        let admin = Arc::clone(&self.admin);
+        let Ok(admin) = self.admin.client().await.map(Arc::clone) else { return false };
         let asked = tokio::task::spawn_blocking(move || admin.inner().fetch_metadata(None, ADMIN_TIMEOUT));
         let Ok(Ok(metadata)) = asked.await else { return false };
         metadata.topics().iter().any(|found| found.name() == topic && found.error().is_none())
@@ -100,7 +95,7 @@ impl DeadLetterTopics {
 
     /// How many partitions a topic has; `None` when it does not exist, or no broker answers.
     async fn partitions(&self, topic: &str) -> Option<i32> {
-        let (admin, topic) = (Arc::clone(&self.admin), topic.to_owned());
+        let (admin, topic) = (Arc::clone(self.admin.client().await.ok()?), topic.to_owned());
         let asked = tokio::task::spawn_blocking(move || admin.inner().fetch_metadata(Some(&topic), ADMIN_TIMEOUT));
         let metadata = asked.await.ok()?.ok()?;
         let found = metadata.topics().iter().find(|found| found.error().is_none())?;
@@ -108,7 +103,8 @@ impl DeadLetterTopics {
     }
 
     async fn max_message_bytes(&self, topic: &str) -> Option<u64> {
-        let described = self.admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await.ok()?;
+        let admin = self.admin.client().await.ok()?;
+        let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await.ok()?;
         let resource = described.into_iter().next()?.ok()?;
         resource.get("max.message.bytes")?.value.as_deref()?.parse().ok()
     }
@@ -127,7 +123,7 @@ mod tests {
     #[tokio::test]
     async fn only_what_existed_is_forgotten_when_a_write_says_that_it_does_not() {
         let reporter = Arc::new(Reporter::new("dead letters"));
-        let topics = DeadLetterTopics::new(&KafkaSettings::default(), &reporter).unwrap();
+        let topics = DeadLetterTopics::new(&KafkaSettings::default(), &reporter);
         let failed = Some(Instant::now());
         topics.known.lock().await.extend([("existed".to_owned(), None), ("failed".to_owned(), failed)]);
         for topic in ["existed", "failed", "unknown"] {

@@ -5,15 +5,13 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use rdkafka::{
     Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication},
-    config::FromClientConfigAndContext,
     error::RDKafkaErrorCode as Code,
     topic_partition_list::TopicPartitionListElem,
 };
 use tokio::time::Instant;
 
 use super::super::{
-    client,
-    error::KafkaError,
+    admin::Admin,
     report::{Reporter, ReportingContext},
     settings::KafkaSettings,
 };
@@ -33,7 +31,7 @@ pub(in crate::kafka) const WANTED_CONFIG: [(&str, &str); 3] =
 /// See the module.
 pub(super) struct Topics {
     settings: KafkaSettings,
-    admin: Arc<AdminClient<ReportingContext>>,
+    admin: Admin,
     /// By source topic.
     known: tokio::sync::Mutex<HashMap<Arc<str>, Known>>,
 }
@@ -55,11 +53,14 @@ struct Pair<'a> {
 }
 
 impl Topics {
-    pub(super) fn new(settings: &KafkaSettings, reporter: &Arc<Reporter>) -> Result<Self, KafkaError> {
-        let context = ReportingContext(Arc::clone(reporter));
-        let admin = AdminClient::from_config_and_context(&client::producer(settings), context)
-            .map_err(|error| KafkaError::Client { role: "parked-topic client", reason: connection::reason(&error) })?;
-        Ok(Self { settings: settings.clone(), admin: Arc::new(admin), known: tokio::sync::Mutex::default() })
+    pub(super) fn new(settings: &KafkaSettings, reporter: &Arc<Reporter>) -> Self {
+        let (settings, admin) = (settings.clone(), Admin::new(settings, reporter));
+        Self { settings, admin, known: tokio::sync::Mutex::default() }
+    }
+
+    async fn admin(&self) -> Result<&Arc<AdminClient<ReportingContext>>, String> {
+        let client = self.admin.client().await;
+        client.map_err(|error| format!("a client for the parked topics cannot be made: {}", connection::reason(&error)))
     }
 
     /// The broker says that the parked topic does not exist: check again before the next record.
@@ -104,7 +105,7 @@ impl Topics {
     pub(super) async fn remove_before(&self, topic: &str, partition: i32, offset: i64) -> Result<(), String> {
         let mut list = TopicPartitionList::new();
         let removed = match list.add_partition_offset(topic, partition, Offset::Offset(offset)) {
-            Ok(()) => self.admin.delete_records(&list, &options()).await,
+            Ok(()) => self.admin().await?.delete_records(&list, &options()).await,
             Err(error) => Err(error),
         };
         let removed = removed.map_err(|error| connection::reason(&error))?;
@@ -143,7 +144,8 @@ impl Topics {
         if let Some(max_bytes) = &max_bytes {
             wanted = wanted.set("max.message.bytes", max_bytes);
         }
-        match self.admin.create_topics([&wanted], &options()).await.map(|results| results.into_iter().next()) {
+        let created = self.admin().await?.create_topics([&wanted], &options()).await;
+        match created.map(|results| results.into_iter().next()) {
             Ok(Some(Ok(_))) => {
                 tracing::info!(topic = name, partitions, max_bytes, "topic for parked deliveries created");
                 Ok(())
@@ -159,7 +161,7 @@ impl Topics {
 
     async fn add_partitions(&self, name: &str, wanted: i32) -> Result<(), String> {
         let count = usize::try_from(wanted).unwrap_or_default();
-        let results = self.admin.create_partitions(&[NewPartitions::new(name, count)], &options()).await;
+        let results = self.admin().await?.create_partitions(&[NewPartitions::new(name, count)], &options()).await;
         match results.map(|results| results.into_iter().next()) {
             Ok(None | Some(Ok(_))) => {
                 tracing::info!(
@@ -199,7 +201,7 @@ impl Topics {
     /// How many partitions a topic has; `None` when it does not exist. Lists all topics: a broker that creates topics on
     /// request would create one that is requested by name.
     async fn partitions(&self, topic: &str) -> Result<Option<i32>, String> {
-        let (admin, topic) = (Arc::clone(&self.admin), topic.to_owned());
+        let (admin, topic) = (Arc::clone(self.admin().await?), topic.to_owned());
         let asked = tokio::task::spawn_blocking(move || {
             let metadata = admin.inner().fetch_metadata(None, ADMIN_TIMEOUT)?;
             let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
@@ -213,7 +215,8 @@ impl Topics {
     }
 
     async fn config(&self, topic: &str, name: &str) -> Option<String> {
-        let described = self.admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await.ok()?;
+        let admin = self.admin().await.ok()?;
+        let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await.ok()?;
         let resource = described.into_iter().next()?.ok()?;
         resource.get(name)?.value.clone()
     }
