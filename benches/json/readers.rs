@@ -94,7 +94,7 @@ fn readers(matcher: Matcher) -> Vec<Reader> {
 
 /// An event with a note of so many bytes.
 fn event(n: usize, note: usize) -> Vec<u8> {
-    let note: String = "The load of \"orders\" has ended. ".chars().cycle().take(note).collect();
+    let note: String = "The load of the table \"orders\" has ended, after nine attempts, and everything that stood in it before was replaced.\n".chars().cycle().take(note).collect();
     json!({
         "event_id": format!("0192-{n:012}"), "event_type": "WORKFLOW_COMPLETED", "timestamp": "2026-01-31T12:00:00Z",
         "source": "AIRFLOW", "workflow_id": format!("wf-{n}-eu"), "workflow_run_id": format!("scheduled-{n:06}"),

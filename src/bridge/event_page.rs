@@ -23,7 +23,7 @@ pub(super) fn page(events: &KnownEvents, consumer: &ConsumerStatus, event_id: &s
         }
         Ok(KnownEvent { record: None, is_uncommitted: false }) => {
             let note = "this replica has no record of it: no rule matched it, or it has not been read yet (lag), or it is \
-                        no event and a dead letter, or it was delivered longer ago than dedup.window, or its partition belongs \
+                        no event, or the rules ask for too much of it, and it is a dead letter, or it was delivered longer ago than dedup.window, or its partition belongs \
                         to another replica, or the ledger topic is still being read (/readyz)";
             EventPage::Unknown(without_record(consumer, (event_id, "unknown"), note))
         }

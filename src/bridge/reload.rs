@@ -2,8 +2,8 @@
 //!
 //! Owns a thread of low priority, which looks at the folder and compiles it, so that a large folder delays no delivery. Invariants: a
 //! folder is loaded only when two successive looks saw the same, and what is compiled is what was seen; a folder with a mistake changes
-//! nothing but what the pages, the metrics and the log say; rules are freed where they were compiled, because those of a large folder
-//! take as long as hundreds of deliveries.
+//! nothing but what the pages, the metrics and the log say; rules that were replaced are freed here, because those of a large
+//! folder take as long as hundreds of deliveries.
 
 mod former;
 mod looks;

@@ -14,6 +14,9 @@ use crate::{
     telemetry,
 };
 
+/// The most warnings of the routing folder that a start logs.
+const MAX_WARNINGS: usize = 20;
+
 /// An environment that tests can replace.
 pub(crate) type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
@@ -49,8 +52,12 @@ pub(super) fn load_options(window: Duration, environment: &Environment) -> LoadO
 
 /// Logs what the bridge starts with.
 pub(super) fn log_start(config: &Config, routing: Option<&Routing>, handlers: &Handlers) {
-    for warning in routing.into_iter().flat_map(Routing::warnings) {
+    let warnings = routing.map(Routing::warnings).unwrap_or_default();
+    for warning in warnings.iter().take(MAX_WARNINGS) {
         warn!(%warning, "routing");
+    }
+    if let Some(more) = warnings.len().checked_sub(MAX_WARNINGS).filter(|more| *more > 0) {
+        warn!(more, "the routing folder has more warnings: `workflow-bridge check` shows all");
     }
     info!(
         version = env!("CARGO_PKG_VERSION"),

@@ -71,6 +71,7 @@ impl Asked<'_> {
             Self::Text(text) => Value::String(text.clone().into_owned()),
             Self::List(items) => items.iter().map(Self::to_value).collect(),
             Self::Object(AskedFields(fields)) => {
+                assert!(fields.is_sorted_by(|(a, _), (b, _)| a < b), "each name once, in order: {fields:?}");
                 fields.iter().map(|(name, value)| ((*name).to_owned(), value.to_value())).collect()
             }
         }

@@ -37,11 +37,6 @@ impl FieldSet {
         self.fields.get_key_value(name).map(|(name, inside)| (&**name, inside))
     }
 
-    /// The fields that are asked for, by name.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Self)> {
-        self.fields.iter().map(|(name, inside)| (&**name, inside))
-    }
-
     /// What is left of a document, by definition.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn of(&self, document: &Value) -> Value {

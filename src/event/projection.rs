@@ -146,27 +146,22 @@ impl<'a> Envelope<'a> {
         };
 
         let mut document = self.others;
-        let (mut payload, mut metadata) = (self.payload, self.metadata);
-        for (name, asked) in fields.iter() {
-            let text = match name {
-                "event_id" => id.clone(),
-                "event_type" => canonical(&type_text, projected.event_type.as_str()),
-                "timestamp" => timestamp.to_string().into(),
-                "source" => canonical(&source_text, projected.source.as_str()),
-                "workflow_id" => workflow_id.clone(),
-                "workflow_run_id" => workflow_run_id.clone(),
-                PAYLOAD => {
-                    document.push((name, payload.take().unwrap_or_else(|| no_payload(asked))));
-                    continue;
-                }
-                METADATA => {
-                    let nothing = || Asked::Object(AskedFields::default());
-                    document.push((name, metadata.take().unwrap_or_else(nothing)));
-                    continue;
-                }
-                _ => continue,
-            };
-            document.push((name, Asked::Text(if asked.has_value { text } else { Cow::default() })));
+        let mut text = |name: &str, text: &dyn Fn() -> Cow<'a, str>| {
+            if let Some((name, asked)) = fields.named(name) {
+                document.push((name, Asked::Text(if asked.has_value { text() } else { Cow::default() })));
+            }
+        };
+        text("event_id", &|| id.clone());
+        text("event_type", &|| canonical(&type_text, projected.event_type.as_str()));
+        text("timestamp", &|| timestamp.to_string().into());
+        text("source", &|| canonical(&source_text, projected.source.as_str()));
+        text("workflow_id", &|| workflow_id.clone());
+        text("workflow_run_id", &|| workflow_run_id.clone());
+        if let Some((name, asked)) = fields.named(PAYLOAD) {
+            document.push((name, self.payload.unwrap_or_else(|| no_payload(asked))));
+        }
+        if let Some((name, _)) = fields.named(METADATA) {
+            document.push((name, self.metadata.unwrap_or_else(|| Asked::Object(AskedFields::default()))));
         }
         Some((projected, Asked::Object(AskedFields::new(document))))
     }

@@ -66,7 +66,7 @@ impl Plan for WithHandlers {
         let mut own: Vec<_> = self.handlers.rules.values().collect();
         own.sort_unstable_by_key(|handled| &handled.rule);
         let own = own.into_iter().map(|handled| (&handled.rule, &*handled.agents));
-        Box::new(self.rest.iter().flat_map(|rest| rest.rules()).chain(own))
+        Box::new(own.chain(self.rest.iter().flat_map(|rest| rest.rules())))
     }
 
     fn rule(&self, rule: &str, agent: &str) -> Option<Arc<str>> {

@@ -23,7 +23,7 @@ use super::{
     dead_letter::dead_letter,
     deliver::DeliveryEnd,
     error::PipelineError,
-    event_state::{Arrival, EventState, Message, Poisoned, Received},
+    event_state::{Arrival, EventState, MAX_DELIVERIES, Message, Poisoned, Received},
     expiry::Expiry,
     lanes::{LaneKey, Lanes, Queued},
     outcome::{CompletedEvent, Outcome},
@@ -34,13 +34,10 @@ use super::{
     wait::begin_attempt,
 };
 use crate::{
-    dedup::{Decision, InFlightRegistry, LedgerError, PlannedDelivery, Record},
-    event::{Event, RedriveRequest},
+    dedup::{Decision, InFlightRegistry, LedgerError, PlannedDelivery, Record, RecordState},
+    event::{Event, RedriveRequest, digest},
     kafka::{Acks, AttemptGuard, Ticket},
 };
-
-/// The most deliveries of one event: whenever one of them ends, a record of all is written.
-const MAX_DELIVERIES: usize = 1_000;
 
 /// What a task reports when it is done.
 enum Done {
@@ -68,6 +65,8 @@ struct WholeRecord {
     ticket: Ticket,
     /// The redrive that it asked for.
     redrive: Option<RedriveRequest>,
+    /// What the ledger topic has to have first.
+    acks: Option<Acks>,
 }
 
 /// An event that waited for another with the same id, and is now the one in flight.
@@ -166,6 +165,12 @@ impl Dispatcher {
             }
             Err(error) => return Err(error),
         };
+        if let Some(found) = excess(&arrival, known.as_ref()) {
+            let acks = self.append_known(&arrival, known.as_ref());
+            let record = WholeRecord { acks: Some(acks), ..arrival.into() };
+            self.dead_letter_record(record, Cause::too_many_deliveries(found, MAX_DELIVERIES));
+            return Ok(None);
+        }
         let plan: Vec<PlannedDelivery> = arrival
             .plan
             .iter()
@@ -180,10 +185,6 @@ impl Dispatcher {
             }
         };
         match decision {
-            Decision::Fresh(record) | Decision::Resume(record) if record.deliveries().len() > MAX_DELIVERIES => {
-                let cause = Cause::too_many_deliveries(record.deliveries().len(), MAX_DELIVERIES);
-                self.dead_letter_event(arrival, cause);
-            }
             Decision::Fresh(record) => self.enqueue(arrival, record, &plan, merged, Acks::new()),
             Decision::Resume(record) => {
                 let acks = self.append_known(&arrival, known.as_ref());
@@ -237,8 +238,9 @@ impl Dispatcher {
                 None
             }
             Done::DeadLetter { record, written: None, .. } => self.abandoned(record.event.as_deref().map(Event::id)),
-            Done::DeadLetter { record, reason, written: Some(_under_way) } => {
-                self.complete_record(record, None, Outcome::DeadLettered, Some(reason))
+            Done::DeadLetter { mut record, reason, written: Some(_under_way) } => {
+                let acks = record.acks.take();
+                self.complete_record(record, acks.as_ref(), Outcome::DeadLettered, Some(reason))
             }
         };
         self.admit_all(next)
@@ -347,7 +349,7 @@ impl Dispatcher {
         let cause = Cause::poison(&poisoned.poison);
         let (received, ticket) = (poisoned.received, poisoned.ticket);
         let redrive = RedriveRequest::read(received.header_list()).and_then(Result::ok);
-        let record = WholeRecord { event: None, received, ticket, redrive };
+        let record = WholeRecord { event: None, received, ticket, redrive, acks: None };
         self.dead_letter_record(record, cause);
     }
 
@@ -366,9 +368,20 @@ impl Dispatcher {
     }
 }
 
+/// How many deliveries the rules ask for, if these are more than are made and the plan of the event is still theirs: what was
+/// planned before goes on, and so does a redrive of an event that is not known, which is made alone.
+fn excess(arrival: &Arrival, known: Option<&Record>) -> Option<usize> {
+    let found = arrival.excess?.get();
+    let follows_the_rules = match known {
+        None => arrival.redrive.is_none(),
+        Some(record) => record.state() == RecordState::Pending && record.digest() == digest(&arrival.event),
+    };
+    follows_the_rules.then_some(found)
+}
+
 impl From<Arrival> for WholeRecord {
     fn from(arrival: Arrival) -> Self {
         let redrive = arrival.redrive.and_then(Result::ok);
-        Self { event: Some(arrival.event), received: arrival.received, ticket: arrival.ticket, redrive }
+        Self { event: Some(arrival.event), received: arrival.received, ticket: arrival.ticket, redrive, acks: None }
     }
 }

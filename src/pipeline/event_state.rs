@@ -4,7 +4,7 @@
 //! order of the changes, and what the ledger knows beyond them comes back with each.
 
 use std::{
-    num::NonZeroU64,
+    num::{NonZeroU64, NonZeroUsize},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -66,9 +66,14 @@ pub(super) struct Arrival {
     pub(super) version: Arc<RulesVersion>,
     /// The deliveries that these rules ask for: (rule, agent).
     pub(super) plan: Vec<(Arc<str>, Arc<str>)>,
+    /// How many these rules ask for, if that is more than [`MAX_DELIVERIES`]: then the plan has none but what a redrive asks for.
+    pub(super) excess: Option<NonZeroUsize>,
     /// The redrive that its headers ask for.
     pub(super) redrive: Option<Result<RedriveRequest, BadRedrive>>,
 }
+
+/// The most deliveries that are planned of one event: whenever one of them ends, a record of all is written.
+pub(super) const MAX_DELIVERIES: usize = 1_000;
 
 /// What this process knows of an event.
 struct Known {
@@ -144,7 +149,7 @@ impl EventState {
         record: Record,
         (parked_ms, ticket, version): (u64, Ticket, Arc<RulesVersion>),
     ) -> Self {
-        let arrival = Arrival { event, received, ticket, version, plan: Vec::new(), redrive: None };
+        let arrival = Arrival { event, received, ticket, version, plan: Vec::new(), excess: None, redrive: None };
         Self { parked_ms: Some(parked_ms), ..Self::new(arrival, record, 1, 0, Acks::new()) }
     }
 

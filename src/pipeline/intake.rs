@@ -1,6 +1,7 @@
 //! The consumer loop's end of the pipeline: decode, route, and complete at once what no rule matches.
 
 use std::{
+    num::NonZeroUsize,
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
@@ -16,7 +17,7 @@ use super::{
     clock::now_ms,
     context::PipelineContext,
     cost::{self, EventCost},
-    event_state::{Arrival, Message, Poisoned, Received},
+    event_state::{Arrival, MAX_DELIVERIES, Message, Poisoned, Received},
     outcome::{CompletedEvent, Outcome},
     outcome_log::{EventNames, excerpt},
     recent::Ended,
@@ -44,8 +45,33 @@ pub(crate) struct Intake {
 enum Read {
     /// An event that no rule matches, and that the ledger does not know.
     Unmatched(Projected),
-    /// An event, its deliveries (rule, agent), and the redrive that it asks for.
-    Event(Content, Vec<(Arc<str>, Arc<str>)>, Option<Result<RedriveRequest, BadRedrive>>),
+    /// An event that may have deliveries.
+    Event(Content, Planned),
+}
+
+/// What is to be made of an event: see [`Arrival`].
+struct Planned {
+    plan: Vec<(Arc<str>, Arc<str>)>,
+    excess: Option<NonZeroUsize>,
+    redrive: Option<Result<RedriveRequest, BadRedrive>>,
+}
+
+impl Planned {
+    /// Of more than [`MAX_DELIVERIES`] it keeps what a redrive asks for: before anything is charged or built for the others.
+    fn new(mut plan: Vec<(Arc<str>, Arc<str>)>, redrive: Option<Result<RedriveRequest, BadRedrive>>) -> Self {
+        let excess = NonZeroUsize::new(plan.len()).filter(|found| found.get() > MAX_DELIVERIES);
+        if excess.is_some() {
+            let asked = redrive.as_ref().and_then(|redrive| redrive.as_ref().ok());
+            plan.retain(|(rule, agent)| asked.is_some_and(|asked| (&asked.rule, &asked.agent) == (rule, agent)));
+            plan.shrink_to_fit();
+        }
+        Self { plan, excess, redrive }
+    }
+
+    /// Whether the rules ask for nothing.
+    fn is_nothing(&self) -> bool {
+        self.plan.is_empty() && self.excess.is_none() && self.redrive.is_none()
+    }
 }
 
 /// An event as far as its deliveries need it.
@@ -88,17 +114,17 @@ impl Intake {
         let headers: Vec<_> = record.headers.iter().collect();
         let raw = Raw { key: record.key, value: record.value, headers: &headers, timestamp_ms: record.timestamp_ms };
         let redrive = RedriveRequest::read(headers.iter().copied());
-        match self.rules.rules.plan.read(&self.limits, &raw)? {
-            Reading::Projected(projected, plan)
-                if plan.is_empty() && redrive.is_none() && !self.is_known(projected.id()) =>
-            {
-                Ok(Read::Unmatched(projected))
+        let (projected, event, plan) = match self.rules.rules.plan.read(&self.limits, &raw)? {
+            Reading::Projected(projected, plan) => (Some(projected), None, plan),
+            Reading::Decoded(event, plan) => (None, Some(event), plan),
+        };
+        let planned = Planned::new(plan, redrive);
+        match projected {
+            Some(projected) if planned.is_nothing() && !self.is_known(projected.id()) => Ok(Read::Unmatched(projected)),
+            Some(projected) if planned.redrive.is_none() && self.is_sent_as_published(&planned.plan) => {
+                Ok(Read::Event(Content::Envelope(projected), planned))
             }
-            Reading::Projected(projected, plan) if redrive.is_none() && self.is_sent_as_published(&plan) => {
-                Ok(Read::Event(Content::Envelope(projected), plan, None))
-            }
-            Reading::Projected(_, plan) => Ok(Read::Event(Content::Decoded(self.limits.decode(raw)?), plan, redrive)),
-            Reading::Decoded(event, plan) => Ok(Read::Event(Content::Decoded(event), plan, redrive)),
+            _ => Ok(Read::Event(Content::Decoded(event.map_or_else(|| self.limits.decode(raw), Ok)?), planned)),
         }
     }
 
@@ -145,8 +171,8 @@ impl Receive for Intake {
             // A time in the future must not disable the guard of the expiry.
             self.context.newest_record_ms.fetch_max(ms.min(now_ms()), Ordering::Relaxed);
         }
-        let (content, plan, redrive) = match self.read(&record) {
-            Ok(Read::Event(content, plan, redrive)) => (content, plan, redrive),
+        let (content, planned) = match self.read(&record) {
+            Ok(Read::Event(content, planned)) => (content, planned),
             Ok(Read::Unmatched(event)) => {
                 return self.unmatched(&(&event).into(), &record.origin, record.ticket);
             }
@@ -157,8 +183,7 @@ impl Receive for Intake {
             }
         };
         if let Content::Decoded(event) = &content
-            && plan.is_empty()
-            && redrive.is_none()
+            && planned.is_nothing()
             && !self.is_known(event.id())
         {
             return self.unmatched(&event.into(), &record.origin, record.ticket);
@@ -170,14 +195,14 @@ impl Receive for Intake {
             Content::Decoded(event) => event,
         };
         let cost = EventCost::of(&event, received.value.as_deref(), copy);
-        let plans = &self.rules.rules.plan;
+        let (plans, Planned { plan, excess, redrive }) = (&self.rules.rules.plan, planned);
         let deliveries: u64 = plan.iter().map(|(rule, agent)| cost.delivery(plans.builds_body(rule, agent))).sum();
         ticket.charge(cost.event() + deliveries);
 
         // Before anything is decided: its ledger record must stay until the event is committed.
         self.context.uncommitted.received(&received.origin, event.id());
         let (event, version) = (Arc::new(event), Arc::clone(&self.rules.version));
-        self.send(Message::Arrival(Box::new(Arrival { event, received, ticket, version, plan, redrive })));
+        self.send(Message::Arrival(Box::new(Arrival { event, received, ticket, version, plan, excess, redrive })));
     }
 }
 

@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod answers;
+mod fan_out;
 mod given_up;
 mod handlers;
 mod parking;

@@ -1,4 +1,5 @@
-//! Loads a folder of files into agents and rules. All files are read, then all mistakes are reported.
+//! Loads a folder of files into agents and rules. All files are read, then all mistakes are reported; of a folder with too many
+//! rules or agents, those of its rules are not looked for.
 
 use std::{
     collections::{BTreeMap, HashSet, btree_map},

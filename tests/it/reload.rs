@@ -259,6 +259,26 @@ rules:
     bridge.stop();
 }
 
+#[test]
+fn a_start_with_thousands_of_rules_shows_the_first_of_them_and_of_their_warnings() {
+    let agent = HttpAgent::start();
+    let topic = kafka().topic("rules", 1);
+    let rule = |n| {
+        format!("  - {{name: rule-{n:04}, when: {{event_type: [WORKFLOW_COMPLETED], workflow_id: [w]}}, to: [a]}}\n")
+    };
+    let rules: String = (0..1_500).map(rule).collect();
+    let routing = format!("agents:\n  a: {{http: {{url: '{}/events'}}}}\nrules:\n{rules}", agent.url());
+    let mut bridge = BridgeSetup::new(kafka(), &topic).routing(&routing).start();
+    let status = bridge.status();
+    let listed = status["rules"].as_array().expect("a list");
+    assert_eq!((listed.len(), &listed[999]["rule"]), (1_000, &json!("rule-0999")));
+    assert_eq!(status["rules_left_out"], 500);
+    assert_eq!(bridge.logged("routing").len(), 20, "each rule but the first has the pattern of another one");
+    let more = bridge.logged("the routing folder has more warnings: `workflow-bridge check` shows all");
+    assert_eq!(more.iter().map(|line| line["more"].clone()).collect::<Vec<_>>(), [1_479]);
+    bridge.stop();
+}
+
 /// Publishes 100 events a second for so long, and says how long each took to its agent: the median, the 99th percentile and the
 /// longest, ms.
 fn latencies(topic: &str, agent: &HttpAgent, time: Duration) -> (f64, f64, f64) {

@@ -1,6 +1,6 @@
 //! What the ledger's record tells of an event afterwards.
 
-use super::{cause::Cause, *};
+use super::*;
 use crate::{
     dedup::{DeliveryStatus, RunRecord, Source},
     event::{DeliveryId, Generation},
@@ -87,42 +87,4 @@ async fn a_delivery_that_a_frozen_plan_does_not_name_is_not_made() {
     fixture.ledger.merge("event", &other).unwrap();
     fixture.until("it has its outcome", |fixture| fixture.count(Outcome::Delivered) == 1).await;
     assert!(fixture.ledger.get("event").unwrap().unwrap().state().is_final());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_event_of_which_too_many_deliveries_are_asked_for_is_a_dead_letter_and_leaves_no_record() {
-    let agent = agent(SampleOptions::default()).await;
-    let rules = |count: usize, event_type: &str, name: &str| -> String {
-        let rule = |n| format!("  - {{name: {name}-{n}, when: {{event_type: [{event_type}]}}, to: [a, b]}}\n");
-        (0..count).map(rule).collect()
-    };
-    let mut fixture = PipelineFixture::start(&format!(
-        "agents:
-  a: {{http: {{url: 'http://{0}/events'}}, timeout: 10m}}
-  b: {{http: {{url: 'http://{0}/events'}}, timeout: 10m}}
-rules:
-{1}{2}",
-        agent.addr(),
-        rules(500, "WORKFLOW_COMPLETED", "completed"),
-        rules(501, "WORKFLOW_FAILED", "failed")
-    ));
-    let ownership = Arc::clone(&fixture.ownership);
-    let mut failed = event("failed", "run");
-    failed["event_type"] = "WORKFLOW_FAILED".into();
-    fixture.receive(&ownership, 0, &failed, Headers::default());
-    fixture.publish("completed", "run");
-    fixture.until("both have their outcome", |fixture| fixture.open_offsets() == 0).await;
-    let outcome = |offset: i64| {
-        let outcomes = fixture.outcomes.lock().unwrap();
-        outcomes.iter().find(|seen| seen.origin.offset == offset).map(|seen| (seen.outcome, seen.reason)).unwrap()
-    };
-    assert_eq!(outcome(0), (Outcome::DeadLettered, Some("too_many_deliveries")));
-    assert_eq!(outcome(1), (Outcome::Delivered, None));
-    assert_eq!(agent.received().len(), 1_000);
-    assert!(fixture.ledger.get("failed").unwrap().is_none(), "it can be redriven when fewer rules match it");
-    let error = Cause::too_many_deliveries(1_002, 1_000).error().to_owned();
-    assert!(
-        error.starts_with("the rules ask for 1002 deliveries of this event, and at most 1000 of one event"),
-        "{error}"
-    );
 }
