@@ -76,7 +76,7 @@ fn note(consumer: &ConsumerStatus, record: &Record, is_uncommitted: bool) -> Opt
         return Some("its partition belongs to another replica now, which may know more: ask that one");
     }
     (record.state() == RecordState::Pending && !is_uncommitted)
-        .then_some("nothing of it is under way: no rule asks for it any more, or it is yet to be read again")
+        .then_some("nothing of it is under way: no rule asks for it any more, or the rules ask for too many deliveries of it and it is a dead letter, or it is yet to be read again")
 }
 
 fn without_record(consumer: &ConsumerStatus, (event_id, state): (&str, &str), note: &str) -> Value {

@@ -230,8 +230,8 @@ fn record_of_format_1(reader: &mut Reader<'_>) -> Result<Record, DecodeError> {
     Ok(Record { digest, first_seen_ms, source: None, written_ms: None, deliveries })
 }
 
-/// More than are made of one event.
-const MAX_DELIVERIES: usize = 20_000;
+/// More than the records of several replicas have together, each of them at most `MAX_DELIVERIES`.
+const MOST_DELIVERIES: usize = 20_000;
 
 /// The count and the deliveries, with what the record's flags say that follows them, sorted: those of format 1 were in the order of the plan.
 fn deliveries(
@@ -244,7 +244,7 @@ fn deliveries(
     if count > reader.left() / MIN_DELIVERY_BYTES {
         return Err(DecodeError::Invalid { expected: "no more deliveries than the record has room for", at });
     }
-    if count > MAX_DELIVERIES {
+    if count > MOST_DELIVERIES {
         return Err(DecodeError::Invalid { expected: "at most 20,000 deliveries", at });
     }
     let mut deliveries = Vec::with_capacity(count);

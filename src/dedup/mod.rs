@@ -44,5 +44,5 @@ pub(crate) use error::{LedgerError, OpenError};
 pub(crate) use expire::{ExpiryClock, ExpiryCursor, ExpiryRules, ExpiryStep, ledger_now};
 pub(crate) use inflight::InFlightRegistry;
 pub(crate) use ledger::{Ledger, LedgerOptions};
-pub(crate) use record::{DeliveryRecord, DeliveryStatus, PlannedDelivery, Record, RecordState};
+pub(crate) use record::{DeliveryRecord, DeliveryStatus, MAX_DELIVERIES, PlannedDelivery, Record, RecordState};
 pub(crate) use redrive::{Redrive, RedriveRefusal, is_remembered, redrive, remembered_ms};

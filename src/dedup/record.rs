@@ -9,6 +9,9 @@ use std::{num::NonZeroU64, sync::Arc};
 use super::detail::{FailureRecord, RunRecord, Source};
 use crate::event::Generation;
 
+/// The most deliveries that are planned of one event: whenever one of them ends, its record is written, with all of them.
+pub(crate) const MAX_DELIVERIES: usize = 1_000;
+
 /// A delivery that the current rules ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PlannedDelivery {

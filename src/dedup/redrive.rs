@@ -20,7 +20,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     decide::{Decision, decide},
-    record::{DeliveryRecord, DeliveryStatus, PlannedDelivery, Record, RecordState},
+    record::{DeliveryRecord, DeliveryStatus, MAX_DELIVERIES, PlannedDelivery, Record, RecordState},
 };
 use crate::event::Generation;
 
@@ -51,6 +51,8 @@ pub(crate) enum RedriveRefusal {
     TooOld,
     /// The rules of today do not ask for it.
     NotPlanned,
+    /// The ledger has as many others of the event as it takes.
+    TooMany,
     /// It is parked in a generation before: it has not ended, and is made from there.
     Parked,
     /// The ledger has it in an earlier generation than the one that was dead-lettered.
@@ -101,6 +103,9 @@ pub(crate) fn redrive(
         if follows_the_rules && asked.generation.again == 0 {
             // Nothing of the event has ended: all that the rules ask for is made anyway.
             return Ok(decide(Some(record), digest, plan, now_ms));
+        }
+        if !follows_the_rules && record.deliveries.len() >= MAX_DELIVERIES {
+            return Err(RedriveRefusal::TooMany);
         }
         return Ok(Decision::Resume(raised(record, plan, planned, asked)));
     };

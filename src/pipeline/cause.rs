@@ -146,6 +146,9 @@ impl Cause {
             RedriveRefusal::NotPlanned => "the rule does not match this event any more, or no longer sends to this agent: \
                 if the agent still has to run, publish the event under a new event_id for a rule that does"
                 .to_owned(),
+            RedriveRefusal::TooMany => "the ledger has as many other deliveries of the event as are made of one: if the agent still \
+                has to run, publish the event under a new event_id for a rule that names this agent alone"
+                .to_owned(),
             RedriveRefusal::Generation { found } => format!(
                 "the ledger has the delivery in generation {found}: redrive the dead letter of that one"
             ),

@@ -23,7 +23,7 @@ use super::{
     dead_letter::dead_letter,
     deliver::DeliveryEnd,
     error::PipelineError,
-    event_state::{Arrival, EventState, MAX_DELIVERIES, Message, Poisoned, Received},
+    event_state::{Arrival, EventState, Message, Poisoned, Received},
     expiry::Expiry,
     lanes::{LaneKey, Lanes, Queued},
     outcome::{CompletedEvent, Outcome},
@@ -34,7 +34,7 @@ use super::{
     wait::begin_attempt,
 };
 use crate::{
-    dedup::{Decision, InFlightRegistry, LedgerError, PlannedDelivery, Record, RecordState},
+    dedup::{Decision, InFlightRegistry, LedgerError, MAX_DELIVERIES, PlannedDelivery, Record, RecordState},
     event::{Event, RedriveRequest, digest},
     kafka::{Acks, AttemptGuard, Ticket},
 };
@@ -238,9 +238,12 @@ impl Dispatcher {
                 None
             }
             Done::DeadLetter { record, written: None, .. } => self.abandoned(record.event.as_deref().map(Event::id)),
-            Done::DeadLetter { mut record, reason, written: Some(_under_way) } => {
-                let acks = record.acks.take();
-                self.complete_record(record, acks.as_ref(), Outcome::DeadLettered, Some(reason))
+            Done::DeadLetter { mut record, reason, written: Some(under_way) } => {
+                let acks = record.acks.take().unwrap_or_default();
+                let waiter = self.complete_record(record, Some(&acks), Outcome::DeadLettered, Some(reason));
+                // As after a delivery: the partition is released when its offset may be committed.
+                acks.keep(under_way);
+                waiter
             }
         };
         self.admit_all(next)
@@ -373,6 +376,8 @@ impl Dispatcher {
 fn excess(arrival: &Arrival, known: Option<&Record>) -> Option<usize> {
     let found = arrival.excess?.get();
     let follows_the_rules = match known {
+        // Headers that cannot be read are refused for that.
+        _ if matches!(arrival.redrive, Some(Err(_))) => false,
         None => arrival.redrive.is_none(),
         Some(record) => record.state() == RecordState::Pending && record.digest() == digest(&arrival.event),
     };

@@ -66,14 +66,11 @@ pub(super) struct Arrival {
     pub(super) version: Arc<RulesVersion>,
     /// The deliveries that these rules ask for: (rule, agent).
     pub(super) plan: Vec<(Arc<str>, Arc<str>)>,
-    /// How many these rules ask for, if that is more than [`MAX_DELIVERIES`]: then the plan has none but what a redrive asks for.
+    /// How many these rules ask for, if that is more than [`MAX_DELIVERIES`](crate::dedup::MAX_DELIVERIES): then the plan has none but what a redrive asks for.
     pub(super) excess: Option<NonZeroUsize>,
     /// The redrive that its headers ask for.
     pub(super) redrive: Option<Result<RedriveRequest, BadRedrive>>,
 }
-
-/// The most deliveries that are planned of one event: whenever one of them ends, a record of all is written.
-pub(super) const MAX_DELIVERIES: usize = 1_000;
 
 /// What this process knows of an event.
 struct Known {

@@ -17,13 +17,14 @@ use super::{
     clock::now_ms,
     context::PipelineContext,
     cost::{self, EventCost},
-    event_state::{Arrival, MAX_DELIVERIES, Message, Poisoned, Received},
+    event_state::{Arrival, Message, Poisoned, Received},
     outcome::{CompletedEvent, Outcome},
     outcome_log::{EventNames, excerpt},
     recent::Ended,
     rules::InForce,
 };
 use crate::{
+    dedup::MAX_DELIVERIES,
     event::{BadRedrive, Event, EventType, Limits, Origin, Poison, Projected, Raw, RedriveRequest},
     kafka::{Incoming, Receive, Ticket},
     plan::Reading,

@@ -77,6 +77,22 @@ fn a_redrive_is_no_way_around_the_rules_or_the_ledger() {
 }
 
 #[test]
+fn an_event_gets_no_more_deliveries_by_redrives_than_rules_may_ask_for() {
+    let rules = plan(&[("rule-0", "agent")]);
+    for (others, is_made) in [(MAX_DELIVERIES - 1, true), (MAX_DELIVERIES, false)] {
+        let known: Vec<_> =
+            (0..others).map(|n| PlannedDelivery { rule: format!("other-{n}").into(), agent: "agent".into() }).collect();
+        let mut record = Record::new(7, 1, &known);
+        for one in &known {
+            record.finish(&one.rule, &one.agent, Delivered, 2);
+        }
+        let decision = redrive(Some(&record), 7, &rules, &asked(3, true), 9);
+        assert_eq!(matches!(decision, Ok(Decision::Resume(_))), is_made, "{others}");
+        assert_eq!(decision == Err(RedriveRefusal::TooMany), !is_made, "{others}");
+    }
+}
+
+#[test]
 fn a_forced_redrive_of_a_forgotten_event_makes_that_delivery_alone_and_once() {
     let plan = plan(&[("other", "agent"), ("rule-0", "agent")]);
     let Ok(Decision::Fresh(mut record)) = redrive(None, 7, &plan, &asked(3, true), 9) else { panic!("it is not made") };
