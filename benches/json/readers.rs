@@ -134,7 +134,7 @@ fn speed(readers: &[Reader], note: usize, rounds: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Texts, each as the value of `note` in an event, or in the place of the event.
+/// Texts, each as the value of one more field in an event, or in the place of the event.
 fn texts() -> Vec<(&'static str, Vec<u8>)> {
     let whole = |note: &[u8]| [&event(1, 1)[..event(1, 1).len() - 1], b",\"more\":", note, b"}"].concat();
     let text = |bytes: &[u8]| whole(&[b"\"", bytes, b"\""].concat());

@@ -230,7 +230,7 @@ fn record_of_format_1(reader: &mut Reader<'_>) -> Result<Record, DecodeError> {
     Ok(Record { digest, first_seen_ms, source: None, written_ms: None, deliveries })
 }
 
-/// More than the records of several replicas have together, each of them at most `MAX_DELIVERIES`.
+/// More than the records of several replicas and of former rules have together, each of them with at most `MAX_DELIVERIES`.
 const MOST_DELIVERIES: usize = 20_000;
 
 /// The count and the deliveries, with what the record's flags say that follows them, sorted: those of format 1 were in the order of the plan.

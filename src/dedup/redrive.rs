@@ -104,9 +104,7 @@ pub(crate) fn redrive(
             // Nothing of the event has ended: all that the rules ask for is made anyway.
             return Ok(decide(Some(record), digest, plan, now_ms));
         }
-        if !follows_the_rules && record.deliveries.len() >= MAX_DELIVERIES {
-            return Err(RedriveRefusal::TooMany);
-        }
+        has_room(record)?;
         return Ok(Decision::Resume(raised(record, plan, planned, asked)));
     };
     if asked.generation.again > known.generation.again {
@@ -126,6 +124,12 @@ pub(crate) fn redrive(
         }
         DeliveryStatus::Planned | DeliveryStatus::Pending => Ok(decide(Some(record), digest, plan, now_ms)),
     }
+}
+
+/// Whether the record may have one more delivery. What was only planned when its plan was frozen is dropped.
+fn has_room(record: &Record) -> Result<(), RedriveRefusal> {
+    let kept = record.deliveries.iter().filter(|known| known.status != DeliveryStatus::Planned).count();
+    if kept < MAX_DELIVERIES { Ok(()) } else { Err(RedriveRefusal::TooMany) }
 }
 
 /// Whether a delivery that the ledger has is made under a greater `again`, as the rules plan it.

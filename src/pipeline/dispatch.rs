@@ -34,8 +34,8 @@ use super::{
     wait::begin_attempt,
 };
 use crate::{
-    dedup::{Decision, InFlightRegistry, LedgerError, MAX_DELIVERIES, PlannedDelivery, Record, RecordState},
-    event::{Event, RedriveRequest, digest},
+    dedup::{Decision, InFlightRegistry, LedgerError, PlannedDelivery, Record},
+    event::{Event, RedriveRequest},
     kafka::{Acks, AttemptGuard, Ticket},
 };
 
@@ -165,10 +165,10 @@ impl Dispatcher {
             }
             Err(error) => return Err(error),
         };
-        if let Some(found) = excess(&arrival, known.as_ref()) {
+        if let Some(cause) = Self::too_many(&arrival, known.as_ref()) {
             let acks = self.append_known(&arrival, known.as_ref());
             let record = WholeRecord { acks: Some(acks), ..arrival.into() };
-            self.dead_letter_record(record, Cause::too_many_deliveries(found, MAX_DELIVERIES));
+            self.dead_letter_record(record, cause);
             return Ok(None);
         }
         let plan: Vec<PlannedDelivery> = arrival
@@ -369,19 +369,6 @@ impl Dispatcher {
             Ok(Done::DeadLetter { record, reason: cause.reason(), written })
         });
     }
-}
-
-/// How many deliveries the rules ask for, if these are more than are made and the plan of the event is still theirs: what was
-/// planned before goes on, and so does a redrive of an event that is not known, which is made alone.
-fn excess(arrival: &Arrival, known: Option<&Record>) -> Option<usize> {
-    let found = arrival.excess?.get();
-    let follows_the_rules = match known {
-        // Headers that cannot be read are refused for that.
-        _ if matches!(arrival.redrive, Some(Err(_))) => false,
-        None => arrival.redrive.is_none(),
-        Some(record) => record.state() == RecordState::Pending && record.digest() == digest(&arrival.event),
-    };
-    follows_the_rules.then_some(found)
 }
 
 impl From<Arrival> for WholeRecord {

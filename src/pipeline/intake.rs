@@ -198,7 +198,9 @@ impl Receive for Intake {
         let cost = EventCost::of(&event, received.value.as_deref(), copy);
         let (plans, Planned { plan, excess, redrive }) = (&self.rules.rules.plan, planned);
         let deliveries: u64 = plan.iter().map(|(rule, agent)| cost.delivery(plans.builds_body(rule, agent))).sum();
-        ticket.charge(cost.event() + deliveries);
+        // Of an event with too many there is a dead letter.
+        let letter = excess.map_or(0, |_| cost.delivery(false));
+        ticket.charge(cost.event() + deliveries + letter);
 
         // Before anything is decided: its ledger record must stay until the event is committed.
         self.context.uncommitted.received(&received.origin, event.id());

@@ -102,8 +102,9 @@ fn without_record(found: &Found, known: &Known<'_>) -> (&'static str, String) {
             "unknown",
             format!(
                 "it was read, and the ledger has no record of it, although it matches {} today: the rules were others when it \
-                 was read (`replay --diff` compares), or it was read longer ago than dedup.window",
-                rules.join(", ")
+                 was read (`replay --diff` compares), or asked for too many deliveries of it (then it is a dead letter), or it \
+                 was read longer ago than dedup.window",
+                some_of(rules)
             ),
         ),
         (None, ..) => (
@@ -114,6 +115,16 @@ fn without_record(found: &Found, known: &Known<'_>) -> (&'static str, String) {
                 known.no_rules.unwrap_or("there are no rules here")
             ),
         ),
+    }
+}
+
+/// The first of these names, and how many more there are.
+fn some_of(rules: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let shown = rules.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match rules.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 

@@ -79,12 +79,15 @@ fn a_redrive_is_no_way_around_the_rules_or_the_ledger() {
 #[test]
 fn an_event_gets_no_more_deliveries_by_redrives_than_rules_may_ask_for() {
     let rules = plan(&[("rule-0", "agent")]);
-    for (others, is_made) in [(MAX_DELIVERIES - 1, true), (MAX_DELIVERIES, false)] {
-        let known: Vec<_> =
-            (0..others).map(|n| PlannedDelivery { rule: format!("other-{n}").into(), agent: "agent".into() }).collect();
+    // The last number: how many the rules had only asked for, before they were others.
+    for (others, is_made, planned) in
+        [(MAX_DELIVERIES - 1, true, 0), (MAX_DELIVERIES, false, 0), (MAX_DELIVERIES - 1, true, 600)]
+    {
+        let of = |n: usize| PlannedDelivery { rule: format!("other-{n}").into(), agent: "agent".into() };
+        let known: Vec<_> = (0..others + planned).map(of).collect();
         let mut record = Record::new(7, 1, &known);
-        for one in &known {
-            record.finish(&one.rule, &one.agent, Delivered, 2);
+        for delivery in &mut record.deliveries[..others] {
+            delivery.status = Delivered;
         }
         let decision = redrive(Some(&record), 7, &rules, &asked(3, true), 9);
         assert_eq!(matches!(decision, Ok(Decision::Resume(_))), is_made, "{others}");

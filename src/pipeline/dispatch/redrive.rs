@@ -1,4 +1,4 @@
-//! The dispatcher's part in redrives: which decision a record that asks for one gets.
+//! The dispatcher's part in redrives: which decision a record that asks for one gets, and one that asks for too much.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::{
     Dispatcher, WholeRecord,
 };
 use crate::{
-    dedup::{Decision, PlannedDelivery, Record, Redrive, decide, is_remembered, redrive},
+    dedup::{Decision, MAX_DELIVERIES, PlannedDelivery, Record, RecordState, Redrive, decide, is_remembered, redrive},
     event::{RedriveRequest, digest, recorded_ms},
     telemetry,
 };
@@ -51,6 +51,25 @@ impl Dispatcher {
             Err(_) => "refused",
         });
         decision.map_err(|refusal| Cause::redrive_refused(refusal, asked))
+    }
+
+    /// Why an event is refused of which the rules ask for too many deliveries, if its plan is still theirs: what was planned before
+    /// goes on, and so does a redrive of an event that is not known, which is made alone.
+    pub(super) fn too_many(arrival: &Arrival, known: Option<&Record>) -> Option<Cause> {
+        let found = arrival.excess?;
+        let follows_the_rules = match known {
+            // Headers that cannot be read are refused for that.
+            _ if matches!(arrival.redrive, Some(Err(_))) => false,
+            None => arrival.redrive.is_none(),
+            Some(record) => record.state() == RecordState::Pending && record.digest() == digest(&arrival.event),
+        };
+        if !follows_the_rules {
+            return None;
+        }
+        if arrival.redrive.is_some() {
+            count("refused");
+        }
+        Some(Cause::too_many_deliveries(found.get(), MAX_DELIVERIES))
     }
 
     /// Whether a record asks for this generation of a delivery: (rule, agent).
