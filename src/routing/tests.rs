@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::event::{self, Event};
 
+pub(super) mod child;
 mod large;
 mod right;
 mod wrong;

@@ -1,11 +1,12 @@
 //! What a large folder takes.
 
-use std::{env, fmt::Write as _, fs, process::Command};
+use std::fmt::Write as _;
 
-use super::load;
+use super::{
+    child::{is_child, memory},
+    load,
+};
 
-/// Set in the process that loads.
-const CHILD: &str = "LARGE_FOLDER_CHILD";
 const NAME: &str = "routing::tests::large::a_rule_takes_few_kib_while_it_is_loaded";
 
 /// A fifth of what a folder may have.
@@ -32,32 +33,17 @@ fn folder() -> String {
     yaml
 }
 
-fn memory(name: &str) -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
-}
-
 #[test]
 fn a_rule_takes_few_kib_while_it_is_loaded() {
-    if env::var_os(CHILD).is_some() {
-        let yaml = folder();
-        let before = memory("VmRSS:");
-        let routing = load(&yaml);
-        let taken = memory("VmHWM:").saturating_sub(before);
-        assert_eq!(routing.rules().count() as u64, RULES);
-        assert!(taken > RULES, "{taken} bytes for {RULES} rules");
-        assert!(taken < RULES * BYTES_OF_A_RULE, "{} bytes for each rule", taken / RULES);
-        println!("{} bytes for each rule", taken / RULES);
+    if !is_child(NAME, "bytes for each rule") {
         return;
     }
-    let output = Command::new(env::current_exe().unwrap())
-        .args(["--exact", NAME, "--nocapture"])
-        .env(CHILD, "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains("bytes for each rule"), "the child loaded nothing: {text}");
-    println!("{text}");
+    let yaml = folder();
+    let before = memory("VmRSS");
+    let routing = load(&yaml);
+    let taken = memory("VmHWM").saturating_sub(before);
+    assert_eq!(routing.rules().count() as u64, RULES);
+    assert!(taken > RULES, "{taken} bytes for {RULES} rules");
+    assert!(taken < RULES * BYTES_OF_A_RULE, "{} bytes for each rule", taken / RULES);
+    println!("{} bytes for each rule", taken / RULES);
 }
