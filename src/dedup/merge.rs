@@ -7,6 +7,10 @@
 //! with all its fields; only two of the same rank are merged field by field. So a late write does not undo a redrive, unless the delivery turns
 //! out to have been accepted before it, and nothing undoes that it was sent again; and a record does not grow with either. Property tests check
 //! the three laws.
+//!
+//! When a record was written to the ledger topic is no such field: it says that the topic has these deliveries. The merged record has it from
+//! those that know all of its deliveries, and counts as never written when none does: a former owner that writes the little it knows must not
+//! keep an owner from writing the rest.
 
 use std::{cmp::Ordering, mem};
 
@@ -27,13 +31,20 @@ impl Record {
         }
         let mut changed = other.first_seen_ms < self.first_seen_ms;
         self.first_seen_ms = self.first_seen_ms.min(other.first_seen_ms);
-        changed |= raise(&mut self.written_ms, other.written_ms);
         changed |= lower(&mut self.source, other.source);
-        self.merge_deliveries(other.deliveries) || changed
+        let written = self.written_ms;
+        let is_grown = self.merge_deliveries(&other.deliveries);
+        let by_us = written.filter(|_| !is_grown);
+        let by_other = other.written_ms.filter(|_| self.deliveries == other.deliveries);
+        self.written_ms = by_us.max(by_other);
+        changed || is_grown || self.written_ms != written
     }
 
-    /// Both lists are sorted, and so is their union.
-    fn merge_deliveries(&mut self, others: Vec<DeliveryRecord>) -> bool {
+    /// Both lists are sorted, and so is their union. True when the others changed anything.
+    fn merge_deliveries(&mut self, others: &[DeliveryRecord]) -> bool {
+        if self.deliveries == others {
+            return false;
+        }
         let mut changed = false;
         let mut own = mem::take(&mut self.deliveries).into_iter().peekable();
         for other in others {
@@ -41,11 +52,11 @@ impl Record {
                 self.deliveries.push(before);
             }
             if let Some(mut same) = own.next_if(|own| own.key() == other.key()) {
-                changed |= same.merge(other);
+                changed |= same.merge(other.clone());
                 self.deliveries.push(same);
             } else {
                 changed = true;
-                self.deliveries.push(other);
+                self.deliveries.push(other.clone());
             }
         }
         self.deliveries.extend(own);

@@ -60,7 +60,7 @@ proptest! {
         prop_assert!(!sources.is_empty());
         for known in sources {
             prop_assert!(both.first_seen_ms() <= known.first_seen_ms());
-            prop_assert!(both.written_ms >= known.written_ms);
+            prop_assert!(both.deliveries != known.deliveries || both.written_ms >= known.written_ms);
             prop_assert!(both.source.is_some() || known.source.is_none());
             for before in known.deliveries() {
                 let after = both.deliveries().iter().find(|after| after.key() == before.key());
@@ -88,6 +88,13 @@ proptest! {
         }
         prop_assert!(both.deliveries().is_sorted_by(|a, b| a.key() < b.key()));
     }
+
+    #[test]
+    fn what_was_written_knew_everything(a in related(), b in related()) {
+        let both = merged(a.clone(), &b);
+        let all = [&a, &b].into_iter().filter(|one| one.digest() == both.digest() && one.deliveries == both.deliveries);
+        prop_assert_eq!(both.written_ms, all.map(|one| one.written_ms).max().flatten());
+    }
 }
 
 #[test]
@@ -98,6 +105,29 @@ fn a_late_write_of_a_former_owner_undoes_nothing() {
     assert!(!known.merge(late));
     assert!(!known.merge(record(&[Planned, Planned])));
     assert_eq!(known, record(&[Delivered, Delivered]));
+}
+
+/// Both of one partition, in the topic that took a lost one's place: only the owner knows how the delivery ended.
+#[test]
+fn what_a_former_owner_writes_again_is_not_what_the_owner_knows() {
+    let at = |status, written| {
+        let mut record = record(&[status]);
+        record.written_ms = written;
+        record
+    };
+    let mut owners = at(DeliveryStatus::Delivered, Some(1_000));
+    assert!(!owners.merge(at(DeliveryStatus::Parked, Some(9_000))));
+    assert_eq!(owners, at(DeliveryStatus::Delivered, Some(1_000)));
+    let mut formers = at(DeliveryStatus::Parked, Some(9_000));
+    assert!(formers.merge(owners.clone()));
+    assert_eq!(formers, owners);
+
+    // Each has one end that the other one lacks: nobody has written both.
+    let mut one = record(&[DeliveryStatus::Delivered, DeliveryStatus::Parked]);
+    let mut two = record(&[DeliveryStatus::Parked, DeliveryStatus::Delivered]);
+    (one.written_ms, two.written_ms) = (Some(1_000), Some(9_000));
+    assert!(one.merge(two));
+    assert_eq!(one, record(&[DeliveryStatus::Delivered, DeliveryStatus::Delivered]));
 }
 
 #[test]

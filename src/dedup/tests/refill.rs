@@ -97,3 +97,45 @@ fn a_ledger_topic_that_the_ledger_was_not_bound_to_gets_its_records() {
     ledger.bind_ledger_topic(Some("second"), 4_000).unwrap();
     assert_eq!(due(&ledger), ["event", "meanwhile"]);
 }
+
+/// One replica parked the event, the next one delivered it; the topic lost both records, and the first writes again what it
+/// knows before the second has come to it.
+#[test]
+fn what_a_former_owner_writes_again_keeps_nothing_from_the_topic() {
+    let (former_dir, owner_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (former, owner) = (open(former_dir.path()), open(owner_dir.path()));
+    let mut parked = written(0, Some(1_500));
+    parked.deliveries[0].status = Parked;
+    former.merge("event", &parked).unwrap();
+    owner.merge("event", &written(0, Some(1_600))).unwrap();
+    for ledger in [&former, &owner] {
+        ledger.note_topic_loss(Some(0), 2_000).unwrap();
+    }
+
+    let mut topic = Vec::new();
+    let mut refill = |ledger: &Ledger| {
+        for id in due(ledger) {
+            let mut record = ledger.get(&id).unwrap().unwrap();
+            record.record_written(ledger.written_now(2_001));
+            ledger.merge(&id, &record).unwrap();
+            topic.push((id, record));
+        }
+        topic.clone()
+    };
+    for (id, record) in refill(&former) {
+        owner.merge(&id, &record).unwrap();
+    }
+    let topic = refill(&owner);
+    assert_eq!(topic.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["event", "event"]);
+    assert_eq!(due(&owner), [""; 0], "once is enough");
+
+    let (later_dir, mut states) = (tempfile::tempdir().unwrap(), Vec::new());
+    let later = open(later_dir.path());
+    for (id, record) in &topic {
+        later.merge(id, record).unwrap();
+        former.merge(id, record).unwrap();
+        states.push(later.get(id).unwrap().unwrap().state());
+    }
+    assert_eq!(states, [RecordState::Parked, RecordState::Done]);
+    assert_eq!((due(&former), due(&later)), (vec![], vec![]));
+}
