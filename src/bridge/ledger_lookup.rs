@@ -37,7 +37,7 @@ impl LedgerLookup {
         match (slot, decode_entry(value)) {
             (_, Ok(entry)) if entry.owner != self.owner => {}
             (Some(known), Ok(entry)) => {
-                known.merge(entry.record);
+                known.merge(&entry.record);
             }
             (slot, Ok(entry)) => *slot = Some(entry.record),
             (_, Err(_)) => self.has_later |= later_format(value, self.owner).is_some(),

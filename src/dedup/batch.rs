@@ -79,7 +79,7 @@ impl Ledger {
         entries.dedup_by(|(later_id, later), (id, record)| {
             let is_same = later_id == id;
             if is_same {
-                record.merge(later.clone());
+                record.merge(later);
             }
             is_same
         });

@@ -275,7 +275,7 @@ fn deliveries(
     deliveries.dedup_by(|other, kept| {
         let is_same = other.key() == kept.key();
         if is_same {
-            kept.merge(other.clone());
+            kept.merge(other);
         }
         is_same
     });

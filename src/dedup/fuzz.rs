@@ -36,7 +36,7 @@ pub(crate) fn merges(input: &[u8]) {
     let (Some(a), Some(b), Some(c)) = (next(), next(), next()) else { return };
     let join = |one: &Record, other: &Record| {
         let mut joined = one.clone();
-        let changed = joined.merge(other.clone());
+        let changed = joined.merge(other);
         assert_eq!(changed, joined != *one, "merge tells whether it changed the record");
         joined
     };

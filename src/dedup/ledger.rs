@@ -137,19 +137,39 @@ impl Ledger {
         self.add(event_id, record, usize::MAX).map(|(merged, _)| merged)
     }
 
+    /// As [`merge`](Self::merge), for a record that is appended to the ledger topic next, all of it: written at `now_ms`, in
+    /// ms since 1970. One that the topic lost is written only when the broker has it, and is rewritten until then.
+    pub(crate) fn merge_appended(&self, event_id: &str, record: &Record, now_ms: u64) -> Result<Record, LedgerError> {
+        let written = |known: &Record| (!self.is_lost(known)).then_some(now_ms);
+        self.add_written(event_id, record, usize::MAX, &written).map(|(merged, _)| merged)
+    }
+
     /// As [`merge`](Self::merge), with what it changed. A record that would become larger than `most` bytes stays as it is.
     pub(super) fn add(&self, event_id: &str, record: &Record, most: usize) -> Result<(Record, Change), LedgerError> {
+        self.add_written(event_id, record, most, &|_| None)
+    }
+
+    /// As [`add`](Self::add). `written` says, by the record that was there, when the merged one is written to the ledger
+    /// topic.
+    fn add_written(
+        &self,
+        event_id: &str,
+        record: &Record,
+        most: usize,
+        written: &dyn Fn(&Record) -> Option<u64>,
+    ) -> Result<(Record, Change), LedgerError> {
         let key = record_key(event_id);
         self.open.ids.add(event_id.as_bytes());
         // Most events are new: the first write is tried without a read, and says what is there if it fails.
         let mut known: Option<Vec<u8>> = None;
         loop {
-            let mut merged = record.clone();
-            if let Some(bytes) = &known {
-                merged = self.decode(event_id, bytes)?;
-                if !merged.merge(record.clone()) {
-                    return Ok((merged, Change::None));
-                }
+            let mut merged =
+                known.as_deref().map_or_else(|| Ok(record.clone()), |bytes| self.decode(event_id, bytes))?;
+            let written = written(&merged);
+            let mut changed = known.is_none() || merged.merge(record);
+            changed |= written.is_some_and(|written| merged.record_written(written));
+            if !changed {
+                return Ok((merged, Change::None));
             }
             let value = codec::encode(&merged);
             if value.len() > most {

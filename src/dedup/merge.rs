@@ -8,9 +8,9 @@
 //! out to have been accepted before it, and nothing undoes that it was sent again; and a record does not grow with either. Property tests check
 //! the three laws.
 //!
-//! When a record was written to the ledger topic is no such field: it says that the topic has these deliveries. The merged record has it from
-//! those that know all of its deliveries, and counts as never written when none does: a former owner that writes the little it knows must not
-//! keep an owner from writing the rest.
+//! The time at which a record was written to the ledger topic is merged with its deliveries, because it says that the topic has all of them, or
+//! is about to. The later time is kept of the records whose deliveries are those of the merged one, and none when neither has all of them: what
+//! a former owner writes, which knows less, must not keep the owner from writing the rest.
 
 use std::{cmp::Ordering, mem};
 
@@ -20,18 +20,18 @@ use crate::event::Generation;
 impl Record {
     /// Adds what the other record knows; true when that changed anything. Records of two events with the
     /// same id are not mixed: the one with the smaller digest stands.
-    pub(crate) fn merge(&mut self, other: Self) -> bool {
+    pub(crate) fn merge(&mut self, other: &Self) -> bool {
         match self.digest.cmp(&other.digest) {
             Ordering::Less => return false,
             Ordering::Greater => {
-                *self = other;
+                self.clone_from(other);
                 return true;
             }
             Ordering::Equal => {}
         }
         let mut changed = other.first_seen_ms < self.first_seen_ms;
         self.first_seen_ms = self.first_seen_ms.min(other.first_seen_ms);
-        changed |= lower(&mut self.source, other.source);
+        changed |= lower(&mut self.source, other.source.as_ref());
         let written = self.written_ms;
         let is_grown = self.merge_deliveries(&other.deliveries);
         let by_us = written.filter(|_| !is_grown);
@@ -52,7 +52,7 @@ impl Record {
                 self.deliveries.push(before);
             }
             if let Some(mut same) = own.next_if(|own| own.key() == other.key()) {
-                changed |= same.merge(other.clone());
+                changed |= same.merge(other);
                 self.deliveries.push(same);
             } else {
                 changed = true;
@@ -71,11 +71,11 @@ impl DeliveryRecord {
         (again, self.status == DeliveryStatus::Delivered, number)
     }
 
-    pub(super) fn merge(&mut self, other: Self) -> bool {
+    pub(super) fn merge(&mut self, other: &Self) -> bool {
         match other.rank().cmp(&self.rank()) {
             Ordering::Less => return false,
             Ordering::Greater => {
-                *self = other;
+                self.clone_from(other);
                 return true;
             }
             Ordering::Equal => {}
@@ -83,39 +83,35 @@ impl DeliveryRecord {
         // The time belongs to the status: a parked delivery that was accepted later ended when it was accepted.
         let mut changed = match other.status.cmp(&self.status) {
             Ordering::Less => false,
-            Ordering::Equal => lower(&mut self.ended_ms, other.ended_ms),
+            Ordering::Equal => lower(&mut self.ended_ms, other.ended_ms.as_ref()),
             Ordering::Greater => {
                 (self.status, self.ended_ms) = (other.status, other.ended_ms);
                 true
             }
         };
-        changed |= raise(&mut self.failed_attempts, other.failed_attempts);
-        changed |= raise(&mut self.attempts, other.attempts);
-        changed |= lower(&mut self.first_attempt_ms, other.first_attempt_ms);
-        changed |= raise(&mut self.sent_to, other.sent_to);
-        changed |= lower(&mut self.run, other.run);
-        raise(&mut self.last_failure, other.last_failure) || changed
+        changed |= raise(&mut self.failed_attempts, &other.failed_attempts);
+        changed |= raise(&mut self.attempts, &other.attempts);
+        changed |= lower(&mut self.first_attempt_ms, other.first_attempt_ms.as_ref());
+        changed |= raise(&mut self.sent_to, &other.sent_to);
+        changed |= lower(&mut self.run, other.run.as_ref());
+        raise(&mut self.last_failure, &other.last_failure) || changed
     }
 }
 
 /// Replaces a value by a greater one; true when it was.
-fn raise<T: Ord>(value: &mut T, other: T) -> bool {
-    let is_greater = other > *value;
+fn raise<T: Ord + Clone>(value: &mut T, other: &T) -> bool {
+    let is_greater = *other > *value;
     if is_greater {
-        *value = other;
+        value.clone_from(other);
     }
     is_greater
 }
 
 /// Replaces an unknown value by a known one, and a known one by a smaller one; true when it was.
-fn lower<T: Ord>(value: &mut Option<T>, other: Option<T>) -> bool {
-    let is_better = match (&*value, &other) {
-        (Some(own), Some(other)) => other < own,
-        (None, Some(_)) => true,
-        (_, None) => false,
-    };
+fn lower<T: Ord + Clone>(value: &mut Option<T>, other: Option<&T>) -> bool {
+    let is_better = other.is_some_and(|other| value.as_ref().is_none_or(|own| other < own));
     if is_better {
-        *value = other;
+        *value = other.cloned();
     }
     is_better
 }

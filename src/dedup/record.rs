@@ -202,7 +202,8 @@ impl Record {
         self.source.as_ref()
     }
 
-    /// When the record was last written to the ledger topic, in ms since 1970.
+    /// When all that it knows of its deliveries was last written to the ledger topic, in ms since 1970; `None` if that was
+    /// never done at once.
     pub(crate) fn written_ms(&self) -> Option<u64> {
         self.written_ms
     }
@@ -293,9 +294,11 @@ impl Record {
         }
     }
 
-    /// Keeps when it was last written to the ledger topic, in ms since 1970.
-    pub(crate) fn record_written(&mut self, now_ms: u64) {
+    /// Keeps when all of it was written to the ledger topic, in ms since 1970; true when that is later than before.
+    pub(crate) fn record_written(&mut self, now_ms: u64) -> bool {
+        let is_later = self.written_ms < Some(now_ms);
         self.written_ms = self.written_ms.max(Some(now_ms));
+        is_later
     }
 
     /// Whether a delivery is still to be made: it has not ended, here or in another process, and it is part of the plan,

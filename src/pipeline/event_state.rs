@@ -258,14 +258,13 @@ impl EventState {
     ) -> Result<(), LedgerError> {
         let record = &mut self.known.lock().record;
         self.change(record, of, change);
-        // One that the topic lost counts as written when the broker has it: the next pass appends it once more.
-        if context.replication.is_some() && !context.ledger.is_lost(record) {
-            record.record_written(now_ms());
-        }
-        let merged = context.ledger.merge(self.event.id(), record)?;
-        if let Some(replication) = &context.replication {
+        let merged = if let Some(replication) = &context.replication {
+            let merged = context.ledger.merge_appended(self.event.id(), record, now_ms())?;
             replication.append(self.received.origin.partition, self.event.id(), &merged, &self.acks);
-        }
+            merged
+        } else {
+            context.ledger.merge(self.event.id(), record)?
+        };
         record.adopt(merged);
         if self.is_fed() {
             context.fed_write();
@@ -283,7 +282,7 @@ impl EventState {
         if self.is_fed() || known.record.any_parked() || known.merged != merged {
             if let Some(stored) = context.ledger.get(self.event.id())? {
                 let mut record = known.record.clone();
-                record.merge(stored);
+                record.merge(&stored);
                 known.record.adopt(record);
             }
             known.merged = merged;

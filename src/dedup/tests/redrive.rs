@@ -122,7 +122,7 @@ fn every_letter_of_a_forgotten_event_can_be_redriven_by_force() {
     assert_eq!(both.remaining(&plan), [("rule-0".into(), "agent".into())], "the first one is left alone");
     assert_eq!((both.generation("other", "agent"), both.generation("rule-0", "agent")), (1.into(), 3.into()));
     let mut merged = known.clone();
-    assert!(merged.merge(both.clone()));
+    assert!(merged.merge(&both));
     assert_eq!(merged, both, "sorted, as every record");
     both.finish("rule-0", "agent", Delivered, 12);
     assert_eq!(redrive(Some(&both), 7, &plan, &asked(3, true), 13), Ok(Decision::Duplicate));
@@ -144,9 +144,9 @@ fn a_redrive_is_not_undone_by_a_late_write_of_the_generation_before() {
     raised.raise("rule-0", "agent", 1.into());
     for late in [Dead, Pending, Parked] {
         let mut known = raised.clone();
-        assert!(!known.merge(record(&[late, Delivered])), "{late:?}");
+        assert!(!known.merge(&record(&[late, Delivered])), "{late:?}");
         let mut stale = record(&[late, Delivered]);
-        assert!(stale.merge(raised.clone()));
+        assert!(stale.merge(&raised));
         assert_eq!((&known, &stale), (&raised, &raised));
     }
 }
@@ -158,16 +158,16 @@ fn a_delivery_that_turns_out_to_be_accepted_before_its_redrive_is_not_made_again
     for status in [Pending, Parked, Dead] {
         let redriven = in_generation(&[status, Delivered], 1);
         let mut known = redriven.clone();
-        assert!(known.merge(late.clone()), "{status:?}");
+        assert!(known.merge(&late), "{status:?}");
         assert_eq!(known, late);
         let mut reversed = late.clone();
-        assert!(!reversed.merge(redriven));
+        assert!(!reversed.merge(&redriven));
         assert!(!known.is_open_in("rule-0", "agent", 1.into()) && known.has_ended_in("rule-0", "agent", 1.into()));
         assert_eq!(redrive(Some(&known), 7, &plan, &asked(2, true), 9), Ok(Decision::Duplicate));
     }
     let twice = in_generation(&[Delivered, Delivered], 1);
     let mut known = twice.clone();
-    assert!(!known.merge(late));
+    assert!(!known.merge(&late));
     assert_eq!(known, twice, "accepted in both: the later one stands");
 }
 
@@ -351,7 +351,7 @@ fn nothing_undoes_that_a_delivery_was_sent_again() {
         for number in [0, 5] {
             let late = in_generation(&[late, Delivered], number);
             let (mut known, mut stale) = (raised.clone(), late.clone());
-            assert!(!known.merge(late) && stale.merge(raised.clone()));
+            assert!(!known.merge(&late) && stale.merge(&raised));
             assert_eq!((&known, &stale), (&raised, &raised));
         }
     }

@@ -139,3 +139,35 @@ fn what_a_former_owner_writes_again_keeps_nothing_from_the_topic() {
     assert_eq!(states, [RecordState::Parked, RecordState::Done]);
     assert_eq!((due(&former), due(&later)), (vec![], vec![]));
 }
+
+/// Both are a process's own: what it has in hand of an event, and what its ledger got meanwhile.
+#[test]
+fn a_change_is_written_unless_the_topic_lost_what_was_there() {
+    const NOW: u64 = 90_000;
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    ledger.note_topic_loss(Some(0), 2_000).unwrap();
+    let rewritten = || written(0, Some(ledger.written_now(2_001)));
+    let in_hand = || {
+        let mut record = written(0, Some(1_500));
+        record.deliveries[0].status = Parked;
+        record.deliveries[0].attempts = 7;
+        record
+    };
+    let cases = [
+        ("lost", Some(written(0, Some(1_500))), None),
+        ("rewritten", Some(rewritten()), Some(NOW)),
+        ("in hand alone", None, None),
+    ];
+    for (id, known, expected) in cases {
+        if let Some(known) = &known {
+            ledger.merge(id, known).unwrap();
+        }
+        let merged = ledger.merge_appended(id, &in_hand(), NOW).unwrap();
+        assert_eq!(ledger.get(id).unwrap(), Some(merged.clone()), "{id}");
+        assert_eq!(merged.written_ms().filter(|written| *written >= NOW), expected, "{id}");
+        assert_eq!(ledger.is_lost(&merged), expected.is_none(), "{id}");
+    }
+    let again = ledger.merge_appended("rewritten", &in_hand(), NOW).unwrap();
+    assert_eq!((again.written_ms(), again.state()), (Some(NOW), RecordState::Done));
+}

@@ -28,7 +28,7 @@ pub(super) fn attempt(world: &World, at: usize, event: u8, agent: u8) -> Result<
             ));
         }
         let own = appended.writer == (at, process.life);
-        let adds = |known: &Record| known.clone().merge(record.clone());
+        let adds = |known: &Record| known.clone().merge(&record);
         if offset < seen && !own && process.store.records.get(&event).is_none_or(adds) {
             return Err(format!(
                 "the store of process {at} lacks what record {offset} of the topic says of event {event}"

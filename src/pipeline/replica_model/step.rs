@@ -196,7 +196,7 @@ impl World {
         let ends_it = agents(event).iter().all(|agent| has_ended(&record, *agent));
         match process.store.records.get_mut(&event) {
             Some(known) if self.setup.mistake != Mistake::LastWriteWins => {
-                known.merge(record);
+                known.merge(&record);
             }
             _ => drop(process.store.records.insert(event, record)),
         }
@@ -356,7 +356,7 @@ impl World {
         } else {
             record.record_failed_attempt(RULE, &name(agent), now);
         }
-        process.store.records.entry(event).or_insert_with(|| record.clone()).merge(record);
+        process.store.records.entry(event).or_insert_with(|| record.clone()).merge(&record);
         process.dirty.insert(event);
         self.append(at, event);
     }

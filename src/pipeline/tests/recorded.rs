@@ -64,7 +64,7 @@ async fn what_another_process_knows_of_an_event_is_kept() {
     let both = ["all", "gone"].map(|rule| crate::dedup::PlannedDelivery { rule: rule.into(), agent: "audit".into() });
     let mut other = crate::dedup::Record::new(late.digest(), 5, &both);
     other.finish("gone", "audit", DeliveryStatus::Delivered, 6);
-    late.merge(other);
+    late.merge(&other);
     fixture.ledger.merge("event", &late).unwrap();
     fixture.until("it is a dead letter", |fixture| fixture.open_offsets() == 0).await;
     let record = fixture.ledger.get("event").unwrap().unwrap();
