@@ -17,6 +17,9 @@ pub(crate) struct FieldSet {
     fields: BTreeMap<Box<str>, Self>,
 }
 
+/// Up to so many names are compared one after the other: most differ in their length, which costs no look at the texts.
+const FEW: usize = 16;
+
 impl FieldSet {
     /// Asks for the value at a path.
     #[cfg(feature = "service")]
@@ -32,9 +35,19 @@ impl FieldSet {
         Self { has_value: false, fields: BTreeMap::new() }
     }
 
+    /// How many names are asked for at this place.
+    pub(super) fn len(&self) -> usize {
+        self.fields.len()
+    }
+
     /// What is asked for of a field, with the field's name.
     pub(super) fn named(&self, name: &str) -> Option<(&str, &Self)> {
-        self.fields.get_key_value(name).map(|(name, inside)| (&**name, inside))
+        let found = if self.fields.len() <= FEW {
+            self.fields.iter().find(|(own, _)| own.as_ref() == name)
+        } else {
+            self.fields.get_key_value(name)
+        };
+        found.map(|(name, inside)| (&**name, inside))
     }
 
     /// What is left of a document, by definition.
@@ -45,7 +58,7 @@ impl FieldSet {
             Value::Object(object) => Value::Object(
                 object
                     .iter()
-                    .filter_map(|(name, value)| Some((name.clone(), self.fields.get(name.as_str())?.of(value))))
+                    .filter_map(|(name, value)| Some((name.clone(), self.named(name)?.1.of(value))))
                     .collect(),
             ),
             Value::String(_) if !self.has_value => Value::String(String::new()),

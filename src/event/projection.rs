@@ -90,7 +90,8 @@ impl Limits {
         let text = std::str::from_utf8(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)).ok()?;
         self.check_text(text.as_bytes()).ok()?;
         let mut reader = serde_json::Deserializer::from_str(text);
-        let envelope = reader.deserialize_any(EnvelopeVisitor { fields }).ok()?;
+        let mut envelope = Envelope::default();
+        reader.deserialize_any(EnvelopeVisitor { fields, envelope: &mut envelope }).ok()?;
         reader.end().ok()?;
         envelope.project(fields)
     }
@@ -103,11 +104,24 @@ fn is_plain(record: &Raw<'_>) -> bool {
         && !record.headers.iter().any(|(name, _)| cloudevents::is_attribute(name))
 }
 
-/// The names of the texts of the envelope, in the order of [`Envelope::texts`].
-const TEXTS: [&str; 6] = ["event_id", "event_type", "timestamp", "source", "workflow_id", "workflow_run_id"];
+/// The texts of the envelope and their places in [`Envelope::texts`].
+fn text_position(name: &str) -> Option<usize> {
+    Some(match name {
+        "event_id" => 0,
+        "event_type" => 1,
+        "timestamp" => 2,
+        "source" => 3,
+        "workflow_id" => 4,
+        "workflow_run_id" => 5,
+        _ => return None,
+    })
+}
+
 /// The names of its objects.
 const PAYLOAD: &str = "payload";
 const METADATA: &str = "metadata";
+/// How many names the envelope has.
+const ENVELOPE: usize = 8;
 
 /// What is asked for of an object that nobody asks for.
 static NOTHING: FieldSet = FieldSet::new();
@@ -145,24 +159,24 @@ impl<'a> Envelope<'a> {
             timestamp,
         };
 
-        let mut document = self.others;
-        let mut text = |name: &str, text: &dyn Fn() -> Cow<'a, str>| {
-            if let Some((name, asked)) = fields.named(name) {
-                document.push((name, Asked::Text(if asked.has_value { text() } else { Cow::default() })));
-            }
+        // In the order of the names, so that nothing has to be sorted.
+        let mut document = Vec::with_capacity(fields.len().min(ENVELOPE) + self.others.len());
+        let mut add = |name: &str, value: &mut dyn FnMut(&'a FieldSet) -> Asked<'a>| {
+            document.extend(fields.named(name).map(|(name, asked)| (name, value(asked))));
         };
-        text("event_id", &|| id.clone());
-        text("event_type", &|| canonical(&type_text, projected.event_type.as_str()));
-        text("timestamp", &|| timestamp.to_string().into());
-        text("source", &|| canonical(&source_text, projected.source.as_str()));
-        text("workflow_id", &|| workflow_id.clone());
-        text("workflow_run_id", &|| workflow_run_id.clone());
-        if let Some((name, asked)) = fields.named(PAYLOAD) {
-            document.push((name, self.payload.unwrap_or_else(|| no_payload(asked))));
-        }
-        if let Some((name, _)) = fields.named(METADATA) {
-            document.push((name, self.metadata.unwrap_or_else(|| Asked::Object(AskedFields::default()))));
-        }
+        let text = |asked: &FieldSet, text: &dyn Fn() -> Cow<'a, str>| {
+            Asked::Text(if asked.has_value { text() } else { Cow::default() })
+        };
+        let (mut payload, mut metadata) = (self.payload, self.metadata);
+        add("event_id", &mut |asked| text(asked, &|| id.clone()));
+        add("event_type", &mut |asked| text(asked, &|| canonical(&type_text, projected.event_type.as_str())));
+        add(METADATA, &mut |_| metadata.take().unwrap_or_else(|| Asked::Object(AskedFields::default())));
+        add(PAYLOAD, &mut |asked| payload.take().unwrap_or_else(|| no_payload(asked)));
+        add("source", &mut |asked| text(asked, &|| canonical(&source_text, projected.source.as_str())));
+        add("timestamp", &mut |asked| text(asked, &|| timestamp.to_string().into()));
+        add("workflow_id", &mut |asked| text(asked, &|| workflow_id.clone()));
+        add("workflow_run_id", &mut |asked| text(asked, &|| workflow_run_id.clone()));
+        document.extend(self.others);
         Some((projected, Asked::Object(AskedFields::new(document))))
     }
 }
@@ -178,25 +192,27 @@ fn no_payload(asked: &FieldSet) -> Asked<'_> {
     Asked::Object(AskedFields::new(data.into_iter().collect()))
 }
 
-struct EnvelopeVisitor<'f> {
+/// Writes into an envelope, which is too large to be handed up through the parser.
+struct EnvelopeVisitor<'e, 'f> {
     fields: &'f FieldSet,
+    envelope: &'e mut Envelope<'f>,
 }
 
-impl<'a, 'de: 'a> Visitor<'de> for EnvelopeVisitor<'a> {
-    type Value = Envelope<'a>;
+impl<'a, 'de: 'a> Visitor<'de> for EnvelopeVisitor<'_, 'a> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a native event")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'a>, A::Error> {
-        let mut envelope = Envelope::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { fields, envelope } = self;
         while let Some(Text(name)) = map.next_key()? {
-            if let Some(at) = TEXTS.iter().position(|text| *text == name) {
+            if let Some(at) = text_position(&name) {
                 envelope.texts[at] = map.next_value::<Option<Text<'de>>>()?.map(|Text(text)| text);
                 continue;
             }
-            let asked = self.fields.named(&name);
+            let asked = fields.named(&name);
             match (&*name, asked) {
                 (PAYLOAD, asked) => {
                     envelope.payload =
@@ -214,7 +230,7 @@ impl<'a, 'de: 'a> Visitor<'de> for EnvelopeVisitor<'a> {
                 (_, None) => map.next_value_seed(Skipped)?,
             }
         }
-        Ok(envelope)
+        Ok(())
     }
 }
 
