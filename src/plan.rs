@@ -33,7 +33,7 @@ pub(crate) trait Plan: Send + Sync {
     ///
     /// # Errors
     /// [`Poison`] says why the record is no event.
-    fn read(&self, limits: &Limits, record: &Raw<'_>) -> Result<Reading, Poison>;
+    fn read<'r>(&self, limits: &Limits, record: &Raw<'r>) -> Result<Reading<'r>, Poison>;
 
     /// Whether a body is built for this delivery, rather than the event sent as it was published.
     fn builds_body(&self, rule: &str, agent: &str) -> bool;
@@ -53,9 +53,9 @@ pub(crate) trait Plan: Send + Sync {
 
 /// A record as far as it was read, and its deliveries: the rule and the agent of each.
 #[derive(Debug)]
-pub(crate) enum Reading {
+pub(crate) enum Reading<'r> {
     /// Only the envelope and the fields that rules name were read. The record decodes to an event.
-    Projected(Projected, Vec<(Arc<str>, Arc<str>)>),
+    Projected(Projected<'r>, Vec<(Arc<str>, Arc<str>)>),
     /// The whole event was decoded.
     Decoded(Event, Vec<(Arc<str>, Arc<str>)>),
 }

@@ -29,19 +29,19 @@ use super::{
 #[cfg(feature = "consume")]
 use super::{dialect::Dialect, lazy::Document, model::Event};
 
-/// An event of which only some fields were read.
+/// An event of which only some fields were read. Its texts are those of the record.
 #[derive(Debug)]
-pub(crate) struct Projected {
-    id: Box<str>,
+pub(crate) struct Projected<'r> {
+    id: Cow<'r, str>,
     event_type: EventType,
     source: Source,
     timestamp: Timestamp,
-    workflow_id: Box<str>,
-    workflow_run_id: Box<str>,
+    workflow_id: Cow<'r, str>,
+    workflow_run_id: Cow<'r, str>,
     trace: Trace<Box<str>>,
 }
 
-impl Projected {
+impl Projected<'_> {
     /// The event's id.
     pub(crate) fn id(&self) -> &str {
         &self.id
@@ -67,12 +67,12 @@ impl Projected {
     #[cfg(feature = "consume")]
     pub(crate) fn into_event(self, text: Bytes) -> Event {
         Event {
-            id: self.id,
+            id: self.id.into(),
             event_type: self.event_type,
             source: self.source,
             timestamp: self.timestamp,
-            workflow_id: self.workflow_id,
-            workflow_run_id: self.workflow_run_id,
+            workflow_id: self.workflow_id.into(),
+            workflow_run_id: self.workflow_run_id.into(),
             document: Document::of_text(text, self.trace),
             dialect: Dialect::Native,
         }
@@ -82,7 +82,11 @@ impl Projected {
 impl Limits {
     /// Reads a native event, and these fields of it, where it has them: others are missing, or an empty text. `None` says nothing
     /// about the record: it is to be decoded. [`check`](Self::check) comes first.
-    pub(crate) fn project<'a>(&self, record: &Raw<'a>, fields: &'a FieldSet) -> Option<(Projected, Asked<'a>)> {
+    pub(crate) fn project<'r: 'a, 'a>(
+        &self,
+        record: &Raw<'r>,
+        fields: &'a FieldSet,
+    ) -> Option<(Projected<'r>, Asked<'a>)> {
         if !is_plain(record) {
             return None;
         }
@@ -128,8 +132,8 @@ static NOTHING: FieldSet = FieldSet::new();
 
 /// The top level of a native event. The last field of a name counts.
 #[derive(Default)]
-struct Envelope<'a> {
-    texts: [Option<Cow<'a, str>>; 6],
+struct Envelope<'r, 'a> {
+    texts: [Option<Cow<'r, str>>; 6],
     payload: Option<Asked<'a>>,
     metadata: Option<Asked<'a>>,
     /// The trace in the metadata.
@@ -137,8 +141,8 @@ struct Envelope<'a> {
     others: Vec<(&'a str, Asked<'a>)>,
 }
 
-impl<'a> Envelope<'a> {
-    fn project(self, fields: &'a FieldSet) -> Option<(Projected, Asked<'a>)> {
+impl<'r: 'a, 'a> Envelope<'r, 'a> {
+    fn project(self, fields: &'a FieldSet) -> Option<(Projected<'r>, Asked<'a>)> {
         let [id, event_type, timestamp, source, workflow_id, workflow_run_id] = self.texts;
         let id = id?;
         check_event_id(&id).ok()?;
@@ -150,9 +154,9 @@ impl<'a> Envelope<'a> {
         let source = Source::read(&source_text);
         let (workflow_id, workflow_run_id) = (non_empty(workflow_id)?, non_empty(workflow_run_id)?);
         let projected = Projected {
-            id: id.as_ref().into(),
-            workflow_id: workflow_id.as_ref().into(),
-            workflow_run_id: workflow_run_id.as_ref().into(),
+            id,
+            workflow_id,
+            workflow_run_id,
             trace: self.trace.unwrap_or_default(),
             event_type,
             source,
@@ -168,14 +172,14 @@ impl<'a> Envelope<'a> {
             Asked::Text(if asked.has_value { text() } else { Cow::default() })
         };
         let (mut payload, mut metadata) = (self.payload, self.metadata);
-        add("event_id", &mut |asked| text(asked, &|| id.clone()));
+        add("event_id", &mut |asked| text(asked, &|| projected.id.clone()));
         add("event_type", &mut |asked| text(asked, &|| canonical(&type_text, projected.event_type.as_str())));
         add(METADATA, &mut |_| metadata.take().unwrap_or_else(|| Asked::Object(AskedFields::default())));
         add(PAYLOAD, &mut |asked| payload.take().unwrap_or_else(|| no_payload(asked)));
         add("source", &mut |asked| text(asked, &|| canonical(&source_text, projected.source.as_str())));
         add("timestamp", &mut |asked| text(asked, &|| timestamp.to_string().into()));
-        add("workflow_id", &mut |asked| text(asked, &|| workflow_id.clone()));
-        add("workflow_run_id", &mut |asked| text(asked, &|| workflow_run_id.clone()));
+        add("workflow_id", &mut |asked| text(asked, &|| projected.workflow_id.clone()));
+        add("workflow_run_id", &mut |asked| text(asked, &|| projected.workflow_run_id.clone()));
         document.extend(self.others);
         Some((projected, Asked::Object(AskedFields::new(document))))
     }
@@ -193,23 +197,23 @@ fn no_payload(asked: &FieldSet) -> Asked<'_> {
 }
 
 /// Writes into an envelope, which is too large to be handed up through the parser.
-struct EnvelopeVisitor<'e, 'f> {
+struct EnvelopeVisitor<'e, 'r, 'f> {
     fields: &'f FieldSet,
-    envelope: &'e mut Envelope<'f>,
+    envelope: &'e mut Envelope<'r, 'f>,
 }
 
-impl<'a, 'de: 'a> Visitor<'de> for EnvelopeVisitor<'_, 'a> {
+impl<'r: 'f, 'f> Visitor<'r> for EnvelopeVisitor<'_, 'r, 'f> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a native event")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'r>>(self, mut map: A) -> Result<(), A::Error> {
         let Self { fields, envelope } = self;
         while let Some(Text(name)) = map.next_key()? {
             if let Some(at) = text_position(&name) {
-                envelope.texts[at] = map.next_value::<Option<Text<'de>>>()?.map(|Text(text)| text);
+                envelope.texts[at] = map.next_value::<Option<Text<'r>>>()?.map(|Text(text)| text);
                 continue;
             }
             let asked = fields.named(&name);

@@ -20,7 +20,7 @@ struct WithHandlers {
 }
 
 impl WithHandlers {
-    fn read_rest(&self, limits: &Limits, record: &Raw<'_>) -> Result<Reading, Poison> {
+    fn read_rest<'r>(&self, limits: &Limits, record: &Raw<'r>) -> Result<Reading<'r>, Poison> {
         match &self.rest {
             Some(rest) => rest.read(limits, record),
             None => match limits.project(record, &self.nothing) {
@@ -79,7 +79,7 @@ impl Plan for WithHandlers {
         self.handlers.passes_others || self.rest.as_ref().is_some_and(|rest| rest.lists_event_type(name))
     }
 
-    fn read(&self, limits: &Limits, record: &Raw<'_>) -> Result<Reading, Poison> {
+    fn read<'r>(&self, limits: &Limits, record: &Raw<'r>) -> Result<Reading<'r>, Poison> {
         let mut reading = self.read_rest(limits, record)?;
         match &mut reading {
             Reading::Projected(event, plan) => plan.extend(self.handlers.deliveries(event.event_type())),

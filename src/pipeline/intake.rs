@@ -43,11 +43,11 @@ pub(crate) struct Intake {
 }
 
 /// What a record is.
-enum Read {
+enum Read<'r> {
     /// An event that no rule matches, and that the ledger does not know.
-    Unmatched(Projected),
+    Unmatched(Projected<'r>),
     /// An event that may have deliveries.
-    Event(Content, Planned),
+    Event(Content<'r>, Planned),
 }
 
 /// What is to be made of an event: see [`Arrival`].
@@ -76,8 +76,8 @@ impl Planned {
 }
 
 /// An event as far as its deliveries need it.
-enum Content {
-    Envelope(Projected),
+enum Content<'r> {
+    Envelope(Projected<'r>),
     Decoded(Event),
 }
 
@@ -108,12 +108,10 @@ impl Intake {
         }
     }
 
-    /// Reads a record. Its size is checked before anything of it is copied or parsed. What no rule matches, and what is sent as
-    /// it was published, is not decoded as a whole.
-    fn read(&self, record: &Incoming<'_>) -> Result<Read, Poison> {
-        self.limits.check(&record.size())?;
-        let headers: Vec<_> = record.headers.iter().collect();
-        let raw = Raw { key: record.key, value: record.value, headers: &headers, timestamp_ms: record.timestamp_ms };
+    /// Reads a record whose size was checked. What no rule matches, and what is sent as it was published, is not decoded as a
+    /// whole.
+    fn read<'r>(&self, record: &Incoming<'r>, headers: &'r [(&'r str, Option<&'r [u8]>)]) -> Result<Read<'r>, Poison> {
+        let raw = Raw { key: record.key, value: record.value, headers, timestamp_ms: record.timestamp_ms };
         let redrive = RedriveRequest::read(headers.iter().copied());
         let (projected, event, plan) = match self.rules.rules.plan.read(&self.limits, &raw)? {
             Reading::Projected(projected, plan) => (Some(projected), None, plan),
@@ -172,7 +170,10 @@ impl Receive for Intake {
             // A time in the future must not disable the guard of the expiry.
             self.context.newest_record_ms.fetch_max(ms.min(now_ms()), Ordering::Relaxed);
         }
-        let (content, planned) = match self.read(&record) {
+        // Before anything of it is copied or parsed.
+        let checked = self.limits.check(&record.size());
+        let headers: Vec<_> = checked.iter().flat_map(|()| record.headers.iter()).collect();
+        let (content, planned) = match checked.and_then(|()| self.read(&record, &headers)) {
             Ok(Read::Event(content, planned)) => (content, planned),
             Ok(Read::Unmatched(event)) => {
                 return self.unmatched(&(&event).into(), &record.origin, record.ticket);

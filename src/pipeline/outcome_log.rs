@@ -167,8 +167,8 @@ impl<'a> From<&'a Event> for EventNames<'a> {
     }
 }
 
-impl<'a> From<&'a Projected> for EventNames<'a> {
-    fn from(event: &'a Projected) -> Self {
+impl<'a> From<&'a Projected<'_>> for EventNames<'a> {
+    fn from(event: &'a Projected<'_>) -> Self {
         Self {
             id: event.id(),
             event_type: event.event_type(),

@@ -29,7 +29,7 @@ impl Plan for Routing {
         Self::lists_event_type(self, name)
     }
 
-    fn read(&self, limits: &Limits, record: &Raw<'_>) -> Result<Reading, Poison> {
+    fn read<'r>(&self, limits: &Limits, record: &Raw<'r>) -> Result<Reading<'r>, Poison> {
         Ok(match self.router().read(limits, record)? {
             Matched::Projected(projected, rules) => Reading::Projected(projected, deliveries(&rules)),
             Matched::Decoded(event, rules) => Reading::Decoded(event, deliveries(&rules)),

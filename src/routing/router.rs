@@ -17,14 +17,14 @@ pub(crate) struct Router {
 
 /// A record that was read as far as matching needs, and the rules that match it, by name.
 #[derive(Debug)]
-pub(crate) enum Matched {
+pub(crate) enum Matched<'r> {
     /// Only the fields that rules name were read. The record decodes to an event.
-    Projected(Projected, Vec<Arc<Rule>>),
+    Projected(Projected<'r>, Vec<Arc<Rule>>),
     /// The whole event was decoded.
     Decoded(Event, Vec<Arc<Rule>>),
 }
 
-impl Matched {
+impl Matched<'_> {
     /// The rules that match.
     pub(crate) fn rules(&self) -> &[Arc<Rule>] {
         let (Self::Projected(_, rules) | Self::Decoded(_, rules)) = self;
@@ -59,7 +59,7 @@ impl Router {
     ///
     /// # Errors
     /// [`Poison`] says why the record is no event.
-    pub(crate) fn read(&self, limits: &Limits, record: &Raw<'_>) -> Result<Matched, Poison> {
+    pub(crate) fn read<'r>(&self, limits: &Limits, record: &Raw<'r>) -> Result<Matched<'r>, Poison> {
         if let Some((projected, document)) = limits.project(record, &self.fields) {
             let rules = self.matches(&document);
             return Ok(Matched::Projected(projected, rules));

@@ -140,7 +140,12 @@ impl Selection<'_> {
         new
     }
 
-    fn read(&self, record: &Scanned<'_>, headers: &[(&str, Option<&[u8]>)], routing: &Routing) -> Option<Matched> {
+    fn read<'r>(
+        &self,
+        record: &Scanned<'r>,
+        headers: &'r [(&'r str, Option<&'r [u8]>)],
+        routing: &Routing,
+    ) -> Option<Matched<'r>> {
         self.limits.check(&record.size()).ok()?;
         let raw = Raw { key: record.key, value: record.value, headers, timestamp_ms: record.timestamp_ms };
         routing.router().read(&self.limits, &raw).ok()
@@ -161,7 +166,7 @@ fn deliveries(rules: &[Arc<Rule>]) -> Vec<(Arc<str>, Arc<str>)> {
         .collect()
 }
 
-fn id(event: &Matched) -> &str {
+fn id<'a>(event: &'a Matched<'_>) -> &'a str {
     match event {
         Matched::Projected(event, _) => event.id(),
         Matched::Decoded(event, _) => event.id(),

@@ -147,7 +147,7 @@ fn targets(rules: &[Arc<Rule>]) -> Targets<'_> {
 
 fn changed(
     (topic, partition, offset): (&str, i32, i64),
-    event: &Matched,
+    event: &Matched<'_>,
     old: &Targets<'_>,
     new: &Targets<'_>,
 ) -> Changed {

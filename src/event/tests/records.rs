@@ -19,12 +19,16 @@ impl OwnedRecord {
         self.read(|raw| decode(raw))
     }
 
-    /// The projection, and what it has read of the fields.
-    pub(super) fn project(&self, fields: &FieldSet) -> Option<(Projected, Value)> {
+    /// Hands over the projection, and what it has read of the fields; `None` without one.
+    pub(super) fn project<T>(&self, fields: &FieldSet, then: impl FnOnce(Projected<'_>, Value) -> T) -> Option<T> {
         self.read(|raw| {
             let (projected, document) = Limits::default().project(&raw, fields)?;
-            Some((projected, document.to_value()))
+            Some(then(projected, document.to_value()))
         })
+    }
+
+    pub(super) fn is_projected(&self, fields: &FieldSet) -> bool {
+        self.project(fields, |_, _| ()).is_some()
     }
 
     fn read<T>(&self, read: impl FnOnce(Raw<'_>) -> T) -> T {

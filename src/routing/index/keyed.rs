@@ -107,7 +107,9 @@ impl Keyed {
             caseless.texts.get(lower.as_str()).copied().into_iter().for_each(&mut *add);
             caseless.affixes.iter().for_each(|affixes| affixes.find(&lower, &mut *add));
         }
-        if let Some((networks, address)) = self.networks.as_ref().zip(text.parse().ok()) {
+        if let Some(networks) = &self.networks
+            && let Ok(address) = text.parse()
+        {
             networks.find(address, add);
         }
     }
