@@ -138,9 +138,13 @@ impl Ledger {
     }
 
     /// As [`merge`](Self::merge), for a record that is appended to the ledger topic next, all of it: written at `now_ms`, in
-    /// ms since 1970. One that the topic lost is written only when the broker has it, and is rewritten until then.
+    /// ms since 1970. One that the topic lost counts as written when the broker has it, and is rewritten until then.
     pub(crate) fn merge_appended(&self, event_id: &str, record: &Record, now_ms: u64) -> Result<Record, LedgerError> {
-        let written = |known: &Record| (!self.is_lost(known)).then_some(now_ms);
+        // Not before what was there was written: after a loss that may be a later time than now.
+        let written = |before: &Record| {
+            let at = before.written_ms().unwrap_or(before.first_seen_ms()).max(now_ms);
+            (!self.is_lost(before)).then_some(at)
+        };
         self.add_written(event_id, record, usize::MAX, &written).map(|(merged, _)| merged)
     }
 
@@ -149,8 +153,8 @@ impl Ledger {
         self.add_written(event_id, record, most, &|_| None)
     }
 
-    /// As [`add`](Self::add). `written` says, by the record that was there, when the merged one is written to the ledger
-    /// topic.
+    /// As [`add`](Self::add). `written` says when the merged record is written to the ledger topic, by what the ledger had of
+    /// this event, or by `record` where it had nothing.
     fn add_written(
         &self,
         event_id: &str,
@@ -165,8 +169,10 @@ impl Ledger {
         loop {
             let mut merged =
                 known.as_deref().map_or_else(|| Ok(record.clone()), |bytes| self.decode(event_id, bytes))?;
-            let written = written(&merged);
+            // There may be a record of another event with this id.
+            let written = written(if merged.digest() == record.digest() { &merged } else { record });
             let mut changed = known.is_none() || merged.merge(record);
+            let written = written.filter(|_| merged.digest() == record.digest());
             changed |= written.is_some_and(|written| merged.record_written(written));
             if !changed {
                 return Ok((merged, Change::None));

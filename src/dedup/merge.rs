@@ -9,7 +9,7 @@
 //! the three laws.
 //!
 //! The time at which a record was written to the ledger topic is merged with its deliveries, because it says that the topic has all of them, or
-//! is about to. The later time is kept of the records whose deliveries are those of the merged one, and none when neither has all of them: what
+//! is about to get them. The later time is kept of the records whose deliveries are those of the merged one, and none when neither has all of them: what
 //! a former owner writes, which knows less, must not keep the owner from writing the rest.
 
 use std::{cmp::Ordering, mem};

@@ -202,8 +202,8 @@ impl Record {
         self.source.as_ref()
     }
 
-    /// When all that it knows of its deliveries was last written to the ledger topic, in ms since 1970; `None` if that was
-    /// never done at once.
+    /// When all that the ledger knows of its deliveries was last written to the ledger topic, in ms since 1970; `None` if no
+    /// single write had all of it.
     pub(crate) fn written_ms(&self) -> Option<u64> {
         self.written_ms
     }

@@ -3,8 +3,7 @@
 //!
 //! Owns, for each partition, the time before which the topic lost what was written. Every replica that notices a loss writes
 //! what its ledger knows, also after the partition has moved on, so that one without a ledger of its own can know what an
-//! earlier topic held. A loss is never forgotten: a record is lost until all of it was written
-//! again.
+//! earlier topic held. A loss is never forgotten: a record is lost until all of it was written again.
 
 use std::sync::Arc;
 

@@ -56,7 +56,10 @@ impl FieldSet {
         match document {
             Value::Array(items) => items.iter().map(|item| self.of(item)).collect(),
             Value::Object(object) => Value::Object(
-                object.iter().filter_map(|(name, value)| Some((name.clone(), self.named(name)?.1.of(value)))).collect(),
+                object
+                    .iter()
+                    .filter_map(|(name, value)| Some((name.clone(), self.fields.get(name.as_str())?.of(value))))
+                    .collect(),
             ),
             Value::String(_) if !self.has_value => Value::String(String::new()),
             other => other.clone(),

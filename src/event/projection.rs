@@ -29,7 +29,7 @@ use super::{
 #[cfg(feature = "consume")]
 use super::{dialect::Dialect, lazy::Document, model::Event};
 
-/// An event of which only some fields were read. Its texts are those of the record.
+/// An event of which only some fields were read. Its texts are borrowed from the record, but for those with escapes.
 #[derive(Debug)]
 pub(crate) struct Projected<'r> {
     id: Cow<'r, str>,

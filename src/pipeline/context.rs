@@ -1,7 +1,7 @@
 //! What every task of the pipeline uses.
 //!
-//! Owns the clock that ages ledger records, and the one place where an event is completed: its ticket is completed,
-//! its outcome is counted and the observer is called.
+//! Owns the clock that ages ledger records, the order in which a change of a record is written, and the one place where an
+//! event is completed: its ticket is completed, its outcome is counted and the observer is called.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -26,7 +26,7 @@ use super::{
     under_way::UnderWay,
 };
 use crate::{
-    dedup::{ExpiryClock, Ledger, Record, ledger_now},
+    dedup::{ExpiryClock, Ledger, LedgerError, Record, ledger_now},
     event::Limits,
     kafka::{Acks, ConsumerView, ReadProgress, Ticket},
 };
@@ -98,6 +98,19 @@ impl PipelineContext {
     /// What became of a parked delivery is in the ledger.
     pub(super) fn fed_write(&self) {
         self.fed_writes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Writes what a record knows of an event: to the ledger first, then to the ledger topic. Returns what the ledger has then.
+    pub(super) fn write(
+        &self,
+        (partition, event_id): (i32, &str),
+        record: &Record,
+        acks: &Acks,
+    ) -> Result<Record, LedgerError> {
+        let Some(replication) = &self.replication else { return self.ledger.merge(event_id, record) };
+        let merged = self.ledger.merge_appended(event_id, record, now_ms())?;
+        replication.append(partition, event_id, &merged, acks);
+        Ok(merged)
     }
 
     /// Appends what the ledger knows of an event, and returns the acknowledgements to wait for before its offset may be

@@ -249,7 +249,7 @@ impl EventState {
         self.update(context, (rule, agent), |record| record.finish(rule, agent, status, now))
     }
 
-    /// Writes a change: to the ledger first, then to the ledger topic.
+    /// Writes a change.
     fn update(
         &self,
         context: &PipelineContext,
@@ -258,13 +258,8 @@ impl EventState {
     ) -> Result<(), LedgerError> {
         let record = &mut self.known.lock().record;
         self.change(record, of, change);
-        let merged = if let Some(replication) = &context.replication {
-            let merged = context.ledger.merge_appended(self.event.id(), record, now_ms())?;
-            replication.append(self.received.origin.partition, self.event.id(), &merged, &self.acks);
-            merged
-        } else {
-            context.ledger.merge(self.event.id(), record)?
-        };
+        let of = (self.received.origin.partition, self.event.id());
+        let merged = context.write(of, record, &self.acks)?;
         record.adopt(merged);
         if self.is_fed() {
             context.fed_write();

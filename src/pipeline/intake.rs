@@ -170,7 +170,7 @@ impl Receive for Intake {
             // A time in the future must not disable the guard of the expiry.
             self.context.newest_record_ms.fetch_max(ms.min(now_ms()), Ordering::Relaxed);
         }
-        // Before anything of it is copied or parsed.
+        // The size comes first: before a header is collected, and anything copied or parsed.
         let checked = self.limits.check(&record.size());
         let headers: Vec<_> = checked.iter().flat_map(|()| record.headers.iter()).collect();
         let (content, planned) = match checked.and_then(|()| self.read(&record, &headers)) {

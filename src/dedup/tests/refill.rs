@@ -140,34 +140,53 @@ fn what_a_former_owner_writes_again_keeps_nothing_from_the_topic() {
     assert_eq!((due(&former), due(&later)), (vec![], vec![]));
 }
 
-/// Both are a process's own: what it has in hand of an event, and what its ledger got meanwhile.
+/// Each side knows the end of one delivery: what a process has in hand of an event, and what its ledger got meanwhile.
 #[test]
 fn a_change_is_written_unless_the_topic_lost_what_was_there() {
-    const NOW: u64 = 90_000;
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path());
     ledger.note_topic_loss(Some(0), 2_000).unwrap();
-    let rewritten = || written(0, Some(ledger.written_now(2_001)));
-    let in_hand = || {
-        let mut record = written(0, Some(1_500));
-        record.deliveries[0].status = Parked;
-        record.deliveries[0].attempts = 7;
+    let with = |statuses: [DeliveryStatus; 2], written_ms| {
+        let mut record = record(&statuses);
+        record.record_source(Source { topic: "events".into(), partition: 0, offset: 1 });
+        record.written_ms = written_ms;
         record
     };
-    let cases = [
-        ("lost", Some(written(0, Some(1_500))), None),
-        ("rewritten", Some(rewritten()), Some(NOW)),
-        ("in hand alone", None, None),
-    ];
-    for (id, known, expected) in cases {
-        if let Some(known) = &known {
-            ledger.merge(id, known).unwrap();
-        }
-        let merged = ledger.merge_appended(id, &in_hand(), NOW).unwrap();
-        assert_eq!(ledger.get(id).unwrap(), Some(merged.clone()), "{id}");
-        assert_eq!(merged.written_ms().filter(|written| *written >= NOW), expected, "{id}");
-        assert_eq!(ledger.is_lost(&merged), expected.is_none(), "{id}");
+    let in_hand = with([Delivered, Parked], Some(1_500));
+    let rewritten = Some(ledger.written_now(2_001));
+    // The loss counts until a minute after it was noted.
+    for now in [2_500, 90_000] {
+        let id = |name: &str| format!("{name} at {now}");
+        let merged = |id: &str, known: Option<Record>| {
+            if let Some(known) = known {
+                ledger.merge(id, &known).unwrap();
+            }
+            let merged = ledger.merge_appended(id, &in_hand, now).unwrap();
+            assert_eq!(ledger.get(id).unwrap(), Some(merged.clone()), "{id}");
+            merged
+        };
+        let lost = merged(&id("lost"), Some(with([Parked, Delivered], Some(1_500))));
+        assert_eq!(lost, with([Delivered, Delivered], None), "at {now}");
+        assert!(ledger.is_lost(&lost));
+
+        let kept = merged(&id("rewritten"), Some(with([Parked, Delivered], rewritten)));
+        assert_eq!(kept, with([Delivered, Delivered], rewritten.max(Some(now))));
+        assert!(!ledger.is_lost(&kept), "at {now}");
+
+        let only = merged(&id("in hand"), None);
+        assert_eq!(only, in_hand, "at {now}");
+        assert!(ledger.is_lost(&only));
     }
-    let again = ledger.merge_appended("rewritten", &in_hand(), NOW).unwrap();
-    assert_eq!((again.written_ms(), again.state()), (Some(NOW), RecordState::Done));
+}
+
+/// Which of the two stands is decided by their digests. What is appended is the one that stands.
+#[test]
+fn a_change_does_not_stamp_another_event_with_the_same_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let of = |digest| Record::new(digest, 1_000, &plan(&[("rule", "agent")]));
+    ledger.merge("event", &of(5)).unwrap();
+    assert_eq!(ledger.merge_appended("event", &of(6), 9_000).unwrap(), of(5));
+    assert_eq!(ledger.merge_appended("event", &of(4), 9_000).unwrap().written_ms(), Some(9_000));
+    assert_eq!(ledger.get("event").unwrap().map(|record| record.digest()), Some(4));
 }

@@ -152,6 +152,39 @@ fn names_and_times_are_in_the_canonical_spelling_and_the_last_field_of_a_name_co
 }
 
 #[test]
+fn fields_beside_the_envelope_are_found_before_and_after_it_and_among_many() {
+    let mut event = native();
+    for n in 0..40 {
+        event[format!("field-{n:02}")] = n.into();
+    }
+    let first = event.to_string();
+    let last = first.strip_suffix('}').unwrap();
+    let text = format!("{{\"a\": 1, \"z\": 2, {}, \"z\": 3, \"a\": {{\"b\": 4}}}}", &last[1..]);
+    let names: Vec<String> = (0..40).step_by(2).map(|n| format!("field-{n:02}")).collect();
+    let many: Vec<[&str; 1]> = names.iter().map(|name| [name.as_str()]).collect();
+    let envelope: [&[&str]; 4] = [&["a"], &["z"], &["workflow_id"], &["event_type"]];
+    let decoded = crate::event::decode(text.as_bytes()).unwrap();
+    for many in [&many[..1], &many[..]] {
+        let paths: Vec<&[&str]> = envelope.into_iter().chain(many.iter().map(|path| &path[..])).collect();
+        let expected = fields(&paths).of(decoded.document());
+        assert_eq!(expected.as_object().map(serde_json::Map::len), Some(paths.len()));
+        assert_projected(&text, &paths, &expected);
+    }
+
+    let payload = |values: &str| text.replacen("\"payload\":{\"data\":{\"status\":\"success\"}}", values, 1);
+    let paths: &[&[&str]] = &[&["payload", "data", "status"], &["a"]];
+    for values in
+        ["\"payload\": null, \"payload\": {\"data\": {\"status\": 1}}", "\"payload\": {\"data\": 1}, \"payload\": null"]
+    {
+        let text = payload(values);
+        assert!(text.contains(values));
+        let decoded = crate::event::decode(text.as_bytes()).unwrap();
+        assert_projected(&text, paths, &fields(paths).of(decoded.document()));
+    }
+    assert!(!is_projected(&payload("\"payload\": {}, \"payload\": 7"), paths));
+}
+
+#[test]
 fn whatever_is_unusual_is_left_to_the_decoder() {
     let text = native().to_string();
     let with = |from: &str, to: &str| {

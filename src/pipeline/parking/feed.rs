@@ -319,11 +319,8 @@ pub(in crate::pipeline) async fn dead_letter_unreadable(
     if let Ok(Some(mut record)) = context.ledger.get(&head.event_id) {
         record.raise(rule, agent, head.generation);
         record.finish(rule, agent, DeliveryStatus::Dead, now_ms());
-        let merged = context.ledger.merge(&head.event_id, &record)?;
+        context.write((received.origin.partition, &head.event_id), &record, &acks)?;
         context.fed_write();
-        if let Some(replication) = &context.replication {
-            replication.append(received.origin.partition, &head.event_id, &merged, &acks);
-        }
         context.ledger.durable().await?;
     }
     count(context.parking.line(agent), "dead_lettered");
