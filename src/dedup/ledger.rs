@@ -137,30 +137,25 @@ impl Ledger {
         self.add(event_id, record, usize::MAX).map(|(merged, _)| merged)
     }
 
-    /// As [`merge`](Self::merge), for a record that is appended to the ledger topic next, all of it: written at `now_ms`, in
-    /// ms since 1970. One that the topic lost counts as written when the broker has it, and is rewritten until then.
+    /// As [`merge`](Self::merge), for a record that was changed, and that is appended to the ledger topic next, all of it:
+    /// written at `now_ms`, in ms since 1970. One that the topic lost counts as written when the broker has it, and is rewritten
+    /// until then.
     pub(crate) fn merge_appended(&self, event_id: &str, record: &Record, now_ms: u64) -> Result<Record, LedgerError> {
-        // Not before what was there was written: after a loss that may be a later time than now.
-        let written = |before: &Record| {
-            let at = before.written_ms().unwrap_or(before.first_seen_ms()).max(now_ms);
-            (!self.is_lost(before)).then_some(at)
-        };
-        self.add_written(event_id, record, usize::MAX, &written).map(|(merged, _)| merged)
+        self.add_appended(event_id, record, usize::MAX, Some(now_ms)).map(|(merged, _)| merged)
     }
 
     /// As [`merge`](Self::merge), with what it changed. A record that would become larger than `most` bytes stays as it is.
     pub(super) fn add(&self, event_id: &str, record: &Record, most: usize) -> Result<(Record, Change), LedgerError> {
-        self.add_written(event_id, record, most, &|_| None)
+        self.add_appended(event_id, record, most, None)
     }
 
-    /// As [`add`](Self::add). `written` says when the merged record is written to the ledger topic, by what the ledger had of
-    /// this event, or by `record` where it had nothing.
-    fn add_written(
+    /// As [`add`](Self::add); `appended_ms` is as for [`merge_appended`](Self::merge_appended).
+    fn add_appended(
         &self,
         event_id: &str,
         record: &Record,
         most: usize,
-        written: &dyn Fn(&Record) -> Option<u64>,
+        appended_ms: Option<u64>,
     ) -> Result<(Record, Change), LedgerError> {
         let key = record_key(event_id);
         self.open.ids.add(event_id.as_bytes());
@@ -169,9 +164,16 @@ impl Ledger {
         loop {
             let mut merged =
                 known.as_deref().map_or_else(|| Ok(record.clone()), |bytes| self.decode(event_id, bytes))?;
-            // There may be a record of another event with this id.
-            let written = written(if merged.digest() == record.digest() { &merged } else { record });
-            let mut changed = known.is_none() || merged.merge(record);
+            // What was there of this event: there may be another one with its id.
+            let before = if merged.digest() == record.digest() { &merged } else { record };
+            let written = appended_ms.filter(|_| !self.is_lost(before));
+            // Not before that was written: after a loss this may be later than now.
+            let written = written.map(|now_ms| before.written_ms().map_or(now_ms, |before| before.max(now_ms)));
+            let mut changed = match (&known, appended_ms) {
+                (None, _) => true,
+                (Some(_), None) => merged.merge(record),
+                (Some(_), Some(_)) => merged.merge_changed(record),
+            };
             let written = written.filter(|_| merged.digest() == record.digest());
             changed |= written.is_some_and(|written| merged.record_written(written));
             if !changed {

@@ -33,7 +33,8 @@ impl Losses {
 
     pub(super) fn noted(&self, partition: Option<i32>, time: u64) -> Self {
         let mut losses = self.clone();
-        losses.set(partition, time);
+        // Later than whatever was written since the last one, also when the clock was set back.
+        losses.set(partition, self.latest().map_or(time, |latest| time.max(latest.saturating_add(1))));
         losses.count += 1;
         losses
     }

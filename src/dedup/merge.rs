@@ -21,6 +21,15 @@ impl Record {
     /// Adds what the other record knows; true when that changed anything. Records of two events with the
     /// same id are not mixed: the one with the smaller digest stands.
     pub(crate) fn merge(&mut self, other: &Self) -> bool {
+        self.join(other, other.written_ms)
+    }
+
+    /// As [`merge`](Self::merge), for one that was changed since it was written.
+    pub(super) fn merge_changed(&mut self, other: &Self) -> bool {
+        self.join(other, None)
+    }
+
+    fn join(&mut self, other: &Self, other_written: Option<u64>) -> bool {
         match self.digest.cmp(&other.digest) {
             Ordering::Less => return false,
             Ordering::Greater => {
@@ -35,7 +44,7 @@ impl Record {
         let written = self.written_ms;
         let is_grown = self.merge_deliveries(&other.deliveries);
         let by_us = written.filter(|_| !is_grown);
-        let by_other = other.written_ms.filter(|_| self.deliveries == other.deliveries);
+        let by_other = other_written.filter(|_| self.deliveries == other.deliveries);
         self.written_ms = by_us.max(by_other);
         changed || is_grown || self.written_ms != written
     }

@@ -15,6 +15,7 @@ mod redrive;
 mod refill;
 mod replace;
 mod speed;
+mod topic;
 mod upgrade;
 
 use std::{
