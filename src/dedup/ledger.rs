@@ -71,13 +71,14 @@ struct OpenLedger {
     window: Duration,
     header: Mutex<Header>,
     losses: Mutex<Arc<Losses>>,
+    recovered: bool,
 }
 
 impl Ledger {
     /// A handle on a store that was opened for this ledger, and the filter of its ids.
     pub(super) fn new(
         (store, ids): (FailStopStore, IdFilter),
-        header: Header,
+        (header, recovered): (Header, bool),
         losses: Losses,
         options: &LedgerOptions,
     ) -> io::Result<Self> {
@@ -85,7 +86,7 @@ impl Ledger {
         let flushed = Arc::clone(&store);
         let committer = Committer::start(options.flush_delay, move || flushed.flush())?;
         let (header, losses) = (Mutex::new(header), Mutex::new(Arc::new(losses)));
-        let open = OpenLedger { committer, store, ids, window: options.window, header, losses };
+        let open = OpenLedger { committer, store, ids, window: options.window, header, losses, recovered };
         Ok(Self { open: Arc::new(open) })
     }
 
@@ -241,6 +242,11 @@ impl Ledger {
 
     pub(super) fn losses_slot(&self) -> &Mutex<Arc<Losses>> {
         &self.open.losses
+    }
+
+    /// Whether there was a ledger in the folder when it was opened.
+    pub(crate) fn is_recovered(&self) -> bool {
+        self.open.recovered
     }
 
     /// How long an event is remembered.

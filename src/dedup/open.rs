@@ -86,8 +86,8 @@ impl Ledger {
         let losses = Losses::read(&store).map_err(failed)?;
         folder::reopen(dir, records)?;
         let store = FailStopStore::new(dir, store, records);
-        let ledger =
-            Self::new((store, ids), header, losses, options).map_err(|error| OpenError::from_io(dir, &error))?;
+        let ledger = Self::new((store, ids), (header, recovered), losses, options)
+            .map_err(|error| OpenError::from_io(dir, &error))?;
         Ok((ledger, Opened { recovered, records, replaced: None }))
     }
 }

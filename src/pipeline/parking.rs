@@ -18,6 +18,7 @@
 //! | `known`, `lost` | for which agents anything may be parked |
 //! | `standing` | which records of a parked topic count |
 //! | `scan`, `feed` | what is parked, and reading it back |
+//! | `unsent` | ends that the ledger topic may not have |
 //! | `follow` | when that is done |
 
 mod added;
@@ -32,12 +33,13 @@ pub(super) mod scan;
 mod standing;
 mod state;
 pub(super) mod turn;
+pub(super) mod unsent;
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -102,6 +104,8 @@ pub(super) struct SourcePartition {
     is_absent: AtomicBool,
     /// Where the source partition was committed when what is parked was looked up; -1 without a commit.
     committed: AtomicI64,
+    /// How many tasks write ends that the ledger topic may not have.
+    unsent: AtomicUsize,
     /// A mode has changed: every delivery that waits looks again, and there may be thousands.
     modes: watch::Sender<()>,
     /// A fed delivery has ended.
@@ -174,6 +178,7 @@ impl Parking {
             rescan: AtomicBool::new(false),
             is_absent: AtomicBool::new(false),
             committed: AtomicI64::new(-1),
+            unsent: AtomicUsize::new(0),
             modes: watch::Sender::new(()),
             ends: watch::Sender::new(()),
         });
@@ -246,7 +251,7 @@ impl Parking {
     /// How far each partition of a parked topic may be committed, by its name and number.
     pub(super) fn commits(&self) -> BTreeMap<(String, i32), i64> {
         let mut commits = BTreeMap::new();
-        for partition in self.partitions() {
+        for partition in self.partitions().into_iter().filter(|partition| !partition.is_commit_held()) {
             if let Some(offset) = partition.state.lock().commit() {
                 commits.insert((self.topics.name(&partition.topic), partition.number), offset);
             }

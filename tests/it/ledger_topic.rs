@@ -8,14 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rdkafka::{
-    error::RDKafkaErrorCode,
-    producer::{FutureProducer, FutureRecord},
-};
 use workflow_bridge::testing::{LedgerReplica, ReadRecords};
 
 use crate::kit::{
-    Broker, Cluster, Kafka, Record, block_on, broker::kafka_tool, cluster::BROKERS, kafka, poll, unique, when,
+    Broker, Cluster, Kafka, Record, block_on,
+    broker::{accept_records, kafka_tool, refuse_records},
+    cluster::BROKERS,
+    kafka, poll, unique, when,
 };
 
 const SOON: Duration = Duration::from_secs(120);
@@ -311,18 +310,6 @@ fn a_broker_that_is_killed_and_comes_back_loses_no_record_and_keeps_nobody_waiti
     replica.close().expect("it leaves the group");
 }
 
-/// A broker goes by a topic's new limit a moment after it has answered.
-fn until_refused(kafka: &Kafka, topic: &str) {
-    let producer: FutureProducer = kafka.client().create().expect("a producer can be made");
-    poll(SOON, "records are too large for the topic", || {
-        let record = FutureRecord::<(), str>::to(topic).partition(0).payload("no outcome");
-        match block_on(producer.send(record, SOON)) {
-            Err((error, _)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) => Ok(()),
-            seen => Err(format!("{seen:?}")),
-        }
-    });
-}
-
 #[test]
 fn an_offset_is_committed_only_after_the_outcome_is_in_the_ledger_topic() {
     let mut broker = Broker::start();
@@ -340,19 +327,12 @@ fn an_offset_is_committed_only_after_the_outcome_is_in_the_ledger_topic() {
     };
     assert_eq!(outcomes(), 200);
 
-    // From here on the broker refuses the ledger topic's records, and nothing else.
-    let config = |change: &[&str]| {
-        let mut all = vec!["--bootstrap-server", kafka.bootstrap(), "--alter", "--topic", &topics.ledger];
-        all.extend(change);
-        kafka_tool("kafka.admin.ConfigCommand", &all);
-    };
-    config(&["--add-config", "max.message.bytes=1"]);
-    until_refused(&kafka, &topics.ledger);
+    refuse_records(&kafka, &topics.ledger);
     kafka.produce_all(&topics.source, (0..50).map(|n| Record::new("event").key(format!("late-{n}"))));
     until_received(&replica, 251);
     assert!(replica.flush(0, Instant::now() + Duration::from_secs(3)).is_err(), "they are refused");
     assert_eq!(kafka.committed(&topics.group, &topics.source).get(&0), Some(&201));
-    config(&["--delete-config", "max.message.bytes"]);
+    accept_records(&kafka, &topics.ledger);
     kafka.wait_committed(&topics.group, &topics.source, SOON);
     assert_eq!(outcomes(), 250);
     broker.kill();

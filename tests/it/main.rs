@@ -38,6 +38,7 @@ mod memory;
 mod other_servers;
 mod outcomes;
 mod ownership;
+mod parked_ends;
 mod parking;
 mod poison;
 mod publish;

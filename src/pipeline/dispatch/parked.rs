@@ -1,6 +1,6 @@
 //! The dispatcher's part in parking: it begins what the follower asks for, and queues what was read back.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use super::{
     super::{
@@ -11,6 +11,7 @@ use super::{
             feed::{Fed, FedEvent, dead_letter_unreadable, read},
             follow::{ParkingDone, Work},
             scan::scan,
+            unsent::append,
         },
     },
     Dispatcher, Done,
@@ -23,7 +24,11 @@ use crate::{
 impl Dispatcher {
     pub(super) fn parking_done(&mut self, done: ParkingDone) {
         match done {
-            ParkingDone::Scanned { partition, scanned: Some(scanned) } => {
+            ParkingDone::Scanned { partition, scanned: Some(mut scanned) } => {
+                let unsent = mem::take(&mut scanned.unsent);
+                if !unsent.is_empty() {
+                    self.begin(Work::Append { unsent, held: partition.hold_commit() });
+                }
                 self.context.parking.scanned(&partition, scanned);
                 self.start_ready();
             }
@@ -80,6 +85,10 @@ impl Dispatcher {
             Work::Scan { partition } => self.spawn(async move {
                 let scanned = scan(&context, &partition).await?;
                 Ok(Done::Parking(ParkingDone::Scanned { partition, scanned }))
+            }),
+            Work::Append { unsent, held } => self.spawn(async move {
+                append(&context, unsent, held).await?;
+                Ok(Done::Parking(ParkingDone::Other))
             }),
             Work::Prepare { partition } => self.spawn(async move {
                 let existed = tokio::select! {

@@ -18,6 +18,7 @@ use super::{
     feed::Fed,
     room::Room,
     scan::Scanned,
+    unsent::{CommitHold, Unsent},
 };
 use crate::{event::Origin, kafka::ReadError, telemetry, throttle::Throttle};
 
@@ -39,6 +40,8 @@ pub(in crate::pipeline) enum Work {
     Read { partition: Arc<SourcePartition>, agent: Arc<str>, range: ReadRange, room: usize, bytes: usize },
     /// Create the parked topic, some time before anything is parked: every broker knows it by then.
     Prepare { partition: Arc<SourcePartition> },
+    /// Write ends that the ledger topic may not have.
+    Append { unsent: Unsent, held: CommitHold },
     /// Remove what has its end from a partition of a parked topic.
     Remove { topic: String, partition: i32, before: i64 },
 }

@@ -19,7 +19,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::{
-        super::{Found, ParkedTopics, SourcePartition, scan::Scanned},
+        super::{Found, ParkedTopics, SourcePartition, scan::Scanned, unsent::Unsent},
         *,
     };
     use crate::{
@@ -41,7 +41,13 @@ mod tests {
     fn scan(parking: &Parking, partition: &SourcePartition, found: Vec<(Arc<str>, Found)>) {
         parking.scanned(
             partition,
-            Scanned { found: found.into_iter().collect(), end: 2, exists: true, names: parking.names() },
+            Scanned {
+                found: found.into_iter().collect(),
+                end: 2,
+                exists: true,
+                names: parking.names(),
+                unsent: Unsent::default(),
+            },
         );
     }
 

@@ -11,6 +11,7 @@ use super::{
     },
     AgentNames, Found, SourcePartition,
     standing::{Standing, standing},
+    unsent::{Unsent, append},
 };
 use crate::{
     dedup::LedgerError,
@@ -29,12 +30,14 @@ pub(in crate::pipeline) struct Scanned {
     pub(in crate::pipeline) exists: bool,
     /// The agents that had lines.
     pub(in crate::pipeline) names: AgentNames,
+    pub(in crate::pipeline) unsent: Unsent,
 }
 
 /// The visitor's own, while the reader's thread has it.
 #[derive(Default)]
 struct Seen {
     found: HashMap<Arc<str>, Found>,
+    unsent: Unsent,
     unreadable: u64,
     forgotten: u64,
     error: Option<LedgerError>,
@@ -43,11 +46,15 @@ struct Seen {
 /// Scans what is parked of a partition, and retries until it is known. `None` when the partition was given up before.
 pub(in crate::pipeline) async fn scan(
     context: &PipelineContext,
-    partition: &SourcePartition,
+    partition: &Arc<SourcePartition>,
 ) -> Result<Option<Scanned>, LedgerError> {
     let mut wait = FIRST_WAIT;
     loop {
         match scan_once(context, partition).await? {
+            Some(Ok(scanned)) if scanned.unsent.is_full() => {
+                append(context, scanned.unsent, partition.hold_commit()).await?;
+                continue;
+            }
             Some(Ok(scanned)) => return Ok(Some(scanned)),
             None => return Ok(None),
             Some(Err(error)) if error.is_refused => {
@@ -96,7 +103,8 @@ async fn scan_once(
     };
     partition.note_committed(read.source_committed);
     log(context, partition, &seen, read);
-    Ok(Some(Ok(Scanned { found: seen.found, end: read.end, exists: read.exists, names })))
+    let Seen { found, unsent, .. } = seen;
+    Ok(Some(Ok(Scanned { found, end: read.end, exists: read.exists, names, unsent })))
 }
 
 fn log(context: &PipelineContext, partition: &SourcePartition, seen: &Seen, read: ReadEnd) {
@@ -138,7 +146,8 @@ fn visitor(
     agents: AgentNames,
     seen: &Arc<Mutex<Seen>>,
 ) -> Box<dyn FnMut(Visited<'_>) -> Visit + Send> {
-    let (seen, ledger) = (Arc::clone(seen), context.ledger.clone());
+    let (seen, ledger, began_ms) = (Arc::clone(seen), context.ledger.clone(), context.began_ms);
+    let is_replicated = context.replication.is_some();
     let (topic, number) = (Arc::clone(&partition.topic), partition.number);
     Box::new(move |record: Visited<'_>| {
         let mut seen = seen.lock();
@@ -155,6 +164,12 @@ fn visitor(
         match standing(&ledger, &read, record.source_committed) {
             Ok(Standing::Parked) => seen.add(agents.line(head.agent), record.offset, head.parked_ms),
             Ok(Standing::Forgotten) => seen.forgotten += 1,
+            Ok(Standing::Ended) if is_replicated => {
+                if let Err(error) = seen.unsent.note(&ledger, began_ms, head) {
+                    seen.error = Some(error);
+                    return Visit::Stop;
+                }
+            }
             Ok(Standing::Ended) => {}
             Err(error) => {
                 seen.error = Some(error);

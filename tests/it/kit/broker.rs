@@ -9,10 +9,14 @@ use std::{
     time::Duration,
 };
 
+use rdkafka::{
+    error::RDKafkaErrorCode,
+    producer::{FutureProducer, FutureRecord},
+};
 use rustix::process::Signal;
 
 use super::{
-    PATIENCE, free_port,
+    PATIENCE, block_on, free_port,
     kafka::Kafka,
     poll, prepared,
     process::{Log, Process, Scratch},
@@ -146,6 +150,31 @@ pub fn try_kafka_tool(class: &str, arguments: &[&str]) -> Result<String, String>
         return Ok(said);
     }
     Err(format!("{class} {arguments:?} ended with {}:\n{said}", output.status))
+}
+
+/// From here on the broker refuses every record of this topic, and nothing else.
+pub fn refuse_records(kafka: &Kafka, topic: &str) {
+    configure(kafka, topic, ["--add-config", "max.message.bytes=1"]);
+    let producer: FutureProducer = kafka.client().create().expect("a producer can be made");
+    // It goes by a topic's new limit a moment after it has answered.
+    poll(PATIENCE, "records are too large for the topic", || {
+        let record = FutureRecord::<(), str>::to(topic).partition(0).payload("nobody's");
+        match block_on(producer.send(record, PATIENCE)) {
+            Err((error, _)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) => Ok(()),
+            seen => Err(format!("{seen:?}")),
+        }
+    });
+}
+
+/// It takes them again.
+pub fn accept_records(kafka: &Kafka, topic: &str) {
+    configure(kafka, topic, ["--delete-config", "max.message.bytes"]);
+}
+
+fn configure(kafka: &Kafka, topic: &str, change: [&str; 2]) {
+    let mut all = vec!["--bootstrap-server", kafka.bootstrap(), "--alter", "--topic", topic];
+    all.extend(change);
+    kafka_tool("kafka.admin.ConfigCommand", &all);
 }
 
 fn java(folder: &Scratch) -> Command {
