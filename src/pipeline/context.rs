@@ -35,8 +35,6 @@ pub(super) struct PipelineContext {
     pub(super) rules: RulesInForce,
     pub(super) renderer: Renderer,
     pub(super) ledger: Ledger,
-    /// When this process began to use it, in ms since 1970.
-    pub(super) began_ms: u64,
     /// `None` when the ledger topic is off.
     pub(super) replication: Option<Replication>,
     pub(super) dead_letters: DeadLetterSink,

@@ -166,7 +166,6 @@ impl Pipeline {
             rules,
             renderer: Renderer::start().map_err(|error| ConnectError::Threads { error })?,
             ledger: parts.ledger,
-            began_ms: now_ms(),
             replication: parts.replication,
             dead_letters: parts.dead_letters,
             parking,

@@ -18,7 +18,7 @@
 //! | `known`, `lost` | for which agents anything may be parked |
 //! | `standing` | which records of a parked topic count |
 //! | `scan`, `feed` | what is parked, and reading it back |
-//! | `unsent` | ends that the ledger topic may not have |
+//! | `unsent`, `sent` | ends that the ledger topic may not have |
 //! | `follow` | when that is done |
 
 mod added;
@@ -30,6 +30,7 @@ mod lost;
 mod names;
 mod room;
 pub(super) mod scan;
+mod sent;
 mod standing;
 mod state;
 pub(super) mod turn;
@@ -52,6 +53,7 @@ use tokio::{
 use fed_bytes::FedBytes;
 use lost::Lost;
 use names::AgentNames;
+use sent::Sent;
 use state::{Backlog, ParkingId, PartitionParking};
 pub(super) use state::{Found, Mode, ReadRange};
 use tracing::error;
@@ -86,6 +88,7 @@ pub(super) struct Parking {
     wake: Arc<Notify>,
     /// KiB of deliveries that are written to the parked topic at once.
     slots: Semaphore,
+    sent: Sent,
     refusals: Throttle<()>,
 }
 
@@ -142,6 +145,7 @@ impl Parking {
             lost: Mutex::default(),
             wake: Arc::default(),
             slots: Semaphore::new(PARKING_SLOTS as usize),
+            sent: Sent::new(),
             refusals: Throttle::every(LOG_REFUSAL_EVERY),
         }
     }

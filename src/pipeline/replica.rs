@@ -66,6 +66,11 @@ impl Replication {
         self.appender.has_room()
     }
 
+    /// How many records of a partition the broker has not acknowledged.
+    pub(super) fn unacknowledged(&self, partition: i32) -> u64 {
+        self.appender.unacknowledged(partition)
+    }
+
     /// How often records of other processes were merged into the ledger.
     pub(super) fn merged(&self) -> u64 {
         self.merged.load(Ordering::Acquire)

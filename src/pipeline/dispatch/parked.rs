@@ -11,7 +11,7 @@ use super::{
             feed::{Fed, FedEvent, dead_letter_unreadable, read},
             follow::{ParkingDone, Work},
             scan::scan,
-            unsent::append,
+            unsent::CommitHold,
         },
     },
     Dispatcher, Done,
@@ -26,8 +26,8 @@ impl Dispatcher {
         match done {
             ParkingDone::Scanned { partition, scanned: Some(mut scanned) } => {
                 let unsent = mem::take(&mut scanned.unsent);
-                if !unsent.is_empty() {
-                    self.begin(Work::Append { unsent, held: partition.hold_commit() });
+                if let Some(held) = CommitHold::on(&self.context, &partition, &unsent) {
+                    self.begin(Work::Send { unsent, held });
                 }
                 self.context.parking.scanned(&partition, scanned);
                 self.start_ready();
@@ -86,8 +86,8 @@ impl Dispatcher {
                 let scanned = scan(&context, &partition).await?;
                 Ok(Done::Parking(ParkingDone::Scanned { partition, scanned }))
             }),
-            Work::Append { unsent, held } => self.spawn(async move {
-                append(&context, unsent, held).await?;
+            Work::Send { unsent, held } => self.spawn(async move {
+                held.send(&context, unsent).await?;
                 Ok(Done::Parking(ParkingDone::Other))
             }),
             Work::Prepare { partition } => self.spawn(async move {

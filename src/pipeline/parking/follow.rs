@@ -41,7 +41,7 @@ pub(in crate::pipeline) enum Work {
     /// Create the parked topic, some time before anything is parked: every broker knows it by then.
     Prepare { partition: Arc<SourcePartition> },
     /// Write ends that the ledger topic may not have.
-    Append { unsent: Unsent, held: CommitHold },
+    Send { unsent: Unsent, held: CommitHold },
     /// Remove what has its end from a partition of a parked topic.
     Remove { topic: String, partition: i32, before: i64 },
 }

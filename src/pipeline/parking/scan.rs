@@ -46,13 +46,17 @@ struct Seen {
 /// Scans what is parked of a partition, and retries until it is known. `None` when the partition was given up before.
 pub(in crate::pipeline) async fn scan(
     context: &PipelineContext,
-    partition: &Arc<SourcePartition>,
+    partition: &SourcePartition,
 ) -> Result<Option<Scanned>, LedgerError> {
     let mut wait = FIRST_WAIT;
+    let mut unsent_from = partition.unsent_from(context);
     loop {
-        match scan_once(context, partition).await? {
-            Some(Ok(scanned)) if scanned.unsent.is_full() => {
-                append(context, scanned.unsent, partition.hold_commit()).await?;
+        match scan_once(context, partition, unsent_from).await? {
+            Some(Ok(Scanned { unsent, .. })) if unsent.rest().is_some() => {
+                unsent_from = unsent.rest();
+                if !append(context, partition, unsent).await? {
+                    return Ok(None);
+                }
                 continue;
             }
             Some(Ok(scanned)) => return Ok(Some(scanned)),
@@ -84,10 +88,11 @@ pub(in crate::pipeline) async fn scan(
 async fn scan_once(
     context: &PipelineContext,
     partition: &SourcePartition,
+    unsent_from: Option<i64>,
 ) -> Result<Option<Result<Scanned, ReadError>>, LedgerError> {
     let seen: Arc<Mutex<Seen>> = Arc::default();
     let names = context.parking.names();
-    let visitor = visitor(context, partition, names.clone(), &seen);
+    let visitor = visitor(context, partition, names.clone(), (unsent_from, &seen));
     let read = tokio::select! {
         biased;
         () = stopped(&context.shutdown, &partition.ownership) => return Ok(None),
@@ -144,10 +149,9 @@ fn visitor(
     context: &PipelineContext,
     partition: &SourcePartition,
     agents: AgentNames,
-    seen: &Arc<Mutex<Seen>>,
+    (unsent_from, seen): (Option<i64>, &Arc<Mutex<Seen>>),
 ) -> Box<dyn FnMut(Visited<'_>) -> Visit + Send> {
-    let (seen, ledger, began_ms) = (Arc::clone(seen), context.ledger.clone(), context.began_ms);
-    let is_replicated = context.replication.is_some();
+    let (seen, ledger) = (Arc::clone(seen), context.ledger.clone());
     let (topic, number) = (Arc::clone(&partition.topic), partition.number);
     Box::new(move |record: Visited<'_>| {
         let mut seen = seen.lock();
@@ -164,8 +168,8 @@ fn visitor(
         match standing(&ledger, &read, record.source_committed) {
             Ok(Standing::Parked) => seen.add(agents.line(head.agent), record.offset, head.parked_ms),
             Ok(Standing::Forgotten) => seen.forgotten += 1,
-            Ok(Standing::Ended) if is_replicated => {
-                if let Err(error) = seen.unsent.note(&ledger, began_ms, head) {
+            Ok(Standing::Ended) if unsent_from.is_some_and(|from| record.offset >= from) => {
+                if let Err(error) = seen.unsent.note(&ledger, record.offset, head) {
                     seen.error = Some(error);
                     return Visit::Stop;
                 }

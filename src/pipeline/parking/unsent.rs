@@ -1,8 +1,9 @@
 //! The ends of parked deliveries that the ledger topic may not have.
 //!
 //! A process that is killed after it wrote an end to its ledger, and before the ledger topic had it, passes the delivery's parked
-//! record over after its restart. Another process, without this folder, would make the delivery again. Invariant: nothing is
-//! committed of a parked partition before the ledger topic has every end in it that this folder had when the process began.
+//! record over after its restart. Another process, without this folder, would make the delivery again. Invariant: of a parked
+//! partition nothing is committed before the ledger topic has every end in it that this folder had when the process began to
+//! own it, or that was still on its way when the process gave it up.
 
 use std::{
     collections::BTreeSet,
@@ -10,20 +11,19 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
 use tracing::info;
 
 use super::{
     super::{
+        clock::now_ms,
         context::PipelineContext,
-        rewrite::Rewrites,
-        wait::{pause, stopped},
+        wait::{begin_attempt, pause, stopped},
     },
     SourcePartition,
 };
 use crate::{
     dedup::{Ledger, LedgerError},
-    kafka::ParkedHead,
+    kafka::{Acks, ParkedHead},
 };
 
 /// The most memory of ids that one scan keeps. When there are more, they are appended first, and the partition is scanned again.
@@ -31,57 +31,59 @@ const MAX_BYTES: usize = 8 << 20;
 /// What an id takes beside its text.
 const ID: usize = 64;
 /// The records that are appended at once.
-const CHUNK: usize = 256;
+const CHUNK: usize = 64;
 const LOOK: Duration = Duration::from_millis(10);
-const FOR_ROOM: Duration = Duration::from_millis(200);
 
-/// The events whose parked deliveries have ended, as only this folder may know.
+/// Events with a parked delivery whose end may be known to this folder alone.
 #[derive(Debug, Default)]
 pub(in crate::pipeline) struct Unsent {
     ids: BTreeSet<String>,
     bytes: usize,
-    /// There are more.
-    is_full: bool,
+    /// Where those begin that there was no room for.
+    rest: Option<i64>,
 }
 
-/// While it exists, nothing is committed of the parked partition.
+/// Nothing is committed of the parked partition before it is released: never, if that is not done.
+#[must_use = "it is released when the ledger topic has everything"]
 pub(in crate::pipeline) struct CommitHold(Arc<SourcePartition>);
 
 impl Unsent {
-    /// Takes note of a delivery that needs nothing more, if it ended in a process that had this folder before.
-    pub(super) fn note(&mut self, ledger: &Ledger, began_ms: u64, head: &ParkedHead<&str>) -> Result<(), LedgerError> {
-        if !ledger.is_recovered() || self.ids.contains(head.event_id) {
+    /// Takes note of a delivery that needs nothing more, if the ledger has its end.
+    pub(super) fn note(&mut self, ledger: &Ledger, offset: i64, head: &ParkedHead<&str>) -> Result<(), LedgerError> {
+        if self.rest.is_some() || self.ids.contains(head.event_id) {
             return Ok(());
         }
         let known = match ledger.get(head.event_id) {
             Err(LedgerError::CorruptRecord { .. }) => return Ok(()),
             known => known?,
         };
-        let is_before = |written: Option<u64>| written.is_none_or(|written| written < began_ms);
-        let is_one = known.is_some_and(|known| {
-            known.has_ended_in(head.rule, head.agent, head.generation) && is_before(known.written_ms())
-        });
-        if is_one && self.bytes >= MAX_BYTES {
-            self.is_full = true;
-        } else if is_one {
+        if known.is_some_and(|known| known.has_ended_in(head.rule, head.agent, head.generation)) {
+            if self.bytes >= MAX_BYTES {
+                self.rest = Some(offset);
+                return Ok(());
+            }
             self.bytes += ID + head.event_id.len();
             self.ids.insert(head.event_id.to_owned());
         }
         Ok(())
     }
 
-    pub(in crate::pipeline) fn is_empty(&self) -> bool {
-        self.ids.is_empty()
-    }
-
-    /// Whether there are more than one scan keeps.
-    pub(super) fn is_full(&self) -> bool {
-        self.is_full
+    /// Where those begin that there was no room for.
+    pub(super) fn rest(&self) -> Option<i64> {
+        self.rest
     }
 }
 
 impl SourcePartition {
-    pub(in crate::pipeline) fn hold_commit(self: &Arc<Self>) -> CommitHold {
+    /// The offset from which on ends may be unsent; `None` when all were sent.
+    pub(super) fn unsent_from(&self, context: &PipelineContext) -> Option<i64> {
+        let replication = context.replication.as_ref()?;
+        let is_sent = context.parking.sent.has(&self.topic, self.number);
+        let is_first = !is_sent && context.ledger.is_recovered();
+        (is_first || replication.unacknowledged(self.number) > 0).then_some(0)
+    }
+
+    fn hold_commit(self: &Arc<Self>) -> CommitHold {
         self.unsent.fetch_add(1, Ordering::AcqRel);
         CommitHold(Arc::clone(self))
     }
@@ -91,51 +93,86 @@ impl SourcePartition {
     }
 }
 
-impl Drop for CommitHold {
-    fn drop(&mut self) {
-        self.0.unsent.fetch_sub(1, Ordering::AcqRel);
+impl CommitHold {
+    /// Before anything of the partition may be committed. `None` when there is nothing to send.
+    pub(in crate::pipeline) fn on(
+        context: &PipelineContext,
+        partition: &Arc<SourcePartition>,
+        unsent: &Unsent,
+    ) -> Option<Self> {
+        if unsent.ids.is_empty() {
+            context.parking.sent.add(&partition.topic, partition.number);
+            return None;
+        }
+        Some(partition.hold_commit())
+    }
+
+    /// Sends them, and lets the commit go when the broker has them.
+    pub(in crate::pipeline) async fn send(self, context: &PipelineContext, unsent: Unsent) -> Result<(), LedgerError> {
+        if append(context, &self.0, unsent).await? {
+            context.parking.sent.add(&self.0.topic, self.0.number);
+            self.0.unsent.fetch_sub(1, Ordering::AcqRel);
+        }
+        Ok(())
     }
 }
 
-/// Appends them to the ledger topic, and resolves when the broker has them, or the partition is given up.
-pub(in crate::pipeline) async fn append(
+/// Appends what the ledger has of these events, and resolves when the broker has it; false when the partition was given up
+/// before, or the pipeline shuts down.
+pub(super) async fn append(
     context: &PipelineContext,
+    partition: &SourcePartition,
     unsent: Unsent,
-    held: CommitHold,
-) -> Result<(), LedgerError> {
-    let (ids, partition) = (unsent.ids.into_iter().collect::<Vec<_>>(), &held.0);
+) -> Result<bool, LedgerError> {
+    let Some(replication) = &context.replication else { return Ok(false) };
+    let stop = || stopped(&context.shutdown, &partition.ownership);
+    let turn = async {
+        let turn = context.parking.sent.turn().await;
+        replication.room().await;
+        turn
+    };
+    let _turn = tokio::select! {
+        biased;
+        () = stop() => return Ok(false),
+        turn = turn => turn,
+    };
+    let ids: Vec<String> = unsent.ids.into_iter().collect();
+    let mut written = 0;
     for chunk in ids.chunks(CHUNK) {
-        let mut records = Vec::with_capacity(chunk.len());
+        tokio::select! {
+            biased;
+            () = stop() => return Ok(false),
+            () = replication.room() => {}
+        }
+        // The next owner has the partition when the broker has these.
+        let Some(guard) = begin_attempt(&context.shutdown, &partition.ownership).await else { return Ok(false) };
+        let (acks, mut records) = (Acks::new(), Vec::with_capacity(chunk.len()));
         for id in chunk {
-            match context.ledger.get(id) {
-                Ok(known) => records.extend(known.map(|known| (id.clone(), known))),
-                Err(LedgerError::CorruptRecord { .. }) => {}
+            let mut record = match context.ledger.get(id) {
+                Ok(Some(record)) => record,
+                Ok(None) | Err(LedgerError::CorruptRecord { .. }) => continue,
                 Err(error) => return Err(error),
+            };
+            record.record_written(context.ledger.written_now(now_ms()));
+            replication.append(partition.number, id, &record, &acks);
+            records.push((id, record));
+        }
+        acks.keep(guard);
+        while !acks.is_complete() {
+            if !pause(stop(), LOOK).await {
+                return Ok(false);
             }
         }
-        let wait = |time| pause(stopped(&context.shutdown, &partition.ownership), time);
-        loop {
-            let mut rewrites = Rewrites::default();
-            let is_all = rewrites.append(context, records.clone());
-            while !rewrites.is_complete() {
-                if !wait(LOOK).await {
-                    return Ok(());
-                }
-                rewrites.note_written(context, Instant::now(), LOOK)?;
-            }
-            if is_all {
-                break;
-            }
-            if !wait(FOR_ROOM).await {
-                return Ok(());
-            }
+        for (id, record) in &records {
+            context.ledger.merge(id, record)?;
         }
+        written += records.len();
     }
     info!(
-        topic = %partition.topic, partition = partition.number, records = ids.len(),
-        "ends of parked deliveries of an earlier run were written to the ledger topic once more: it may not have had them"
+        topic = %partition.topic, partition = partition.number, records = written,
+        "ends of parked deliveries were written to the ledger topic once more: it may not have had those of an earlier run"
     );
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -156,21 +193,13 @@ mod tests {
             flush_delay: Duration::from_millis(3),
             replace_damaged: false,
         };
-        let until = std::time::Instant::now() + Duration::from_secs(60);
-        loop {
-            // A thread of the store may hold its lock for a moment.
-            match Ledger::open(folder, &options) {
-                Err(_) if std::time::Instant::now() < until => {}
-                opened => return opened.unwrap().0,
-            }
-        }
+        Ledger::open(folder, &options).unwrap().0
     }
 
-    fn ended(written_ms: u64, status: DeliveryStatus) -> Record {
+    fn record(status: DeliveryStatus) -> Record {
         let plan = [PlannedDelivery { rule: "all".into(), agent: "audit".into() }];
         let mut record = Record::new(1, 1_000, &plan);
         record.finish("all", "audit", status, 2_000);
-        record.record_written(written_ms);
         record
     }
 
@@ -188,37 +217,30 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_noted_when_a_former_process_of_this_folder_may_not_have_sent_it() {
-        const BEGAN: u64 = 5_000;
+    fn ends_are_noted_up_to_a_bound_and_the_next_scan_goes_on_from_there() {
         let folder = tempfile::tempdir().unwrap();
-        let noted = |ledger: &Ledger| {
-            let mut unsent = Unsent::default();
-            for id in ["before", "since", "parked", "unknown", "before"] {
-                unsent.note(ledger, BEGAN, &head(id)).unwrap();
-            }
-            (unsent.ids.into_iter().collect::<Vec<_>>(), unsent.is_full)
-        };
         let ledger = open(folder.path());
-        for (id, written_ms, status) in [
-            ("before", BEGAN - 1, DeliveryStatus::Delivered),
-            ("since", BEGAN, DeliveryStatus::Delivered),
-            ("parked", BEGAN - 1, DeliveryStatus::Parked),
-        ] {
-            ledger.merge(id, &ended(written_ms, status)).unwrap();
+        for (id, status) in
+            [("a", DeliveryStatus::Delivered), ("b", DeliveryStatus::Dead), ("c", DeliveryStatus::Parked)]
+        {
+            ledger.merge(id, &record(status)).unwrap();
         }
-        assert_eq!(noted(&ledger), (vec![], false), "the folder is new: its records are from the topic");
         ledger.spoil("unreadable");
-        drop(ledger);
-        let ledger = open(folder.path());
-        assert_eq!(noted(&ledger), (vec!["before".to_owned()], false));
-
-        let mut unsent = Unsent { bytes: MAX_BYTES, ..Unsent::default() };
-        for id in ["unreadable", "since"] {
-            unsent.note(&ledger, BEGAN, &head(id)).unwrap();
+        let mut unsent = Unsent::default();
+        for (offset, id) in (5..).zip(["a", "c", "unknown", "unreadable", "a", "b"]) {
+            unsent.note(&ledger, offset, &head(id)).unwrap();
         }
-        assert!(!unsent.is_full());
-        unsent.note(&ledger, BEGAN, &head("before")).unwrap();
-        assert!(unsent.is_full() && unsent.is_empty(), "what it keeps is bounded");
+        assert_eq!(
+            (unsent.ids.into_iter().collect::<Vec<_>>(), unsent.rest),
+            (vec!["a".to_owned(), "b".to_owned()], None)
+        );
+
+        let mut full = Unsent { bytes: MAX_BYTES, ..Unsent::default() };
+        for (offset, id) in (5..).zip(["c", "unknown", "b", "a"]) {
+            full.note(&ledger, offset, &head(id)).unwrap();
+        }
+        assert!(full.ids.is_empty());
+        assert_eq!(full.rest(), Some(7), "where the next scan begins to take note");
     }
 
     #[test]
@@ -233,9 +255,11 @@ mod tests {
         assert_eq!(commits(), [3]);
         let (first, second) = (partition.hold_commit(), partition.hold_commit());
         assert_eq!(commits(), [0_i64; 0]);
-        drop(first);
+        first.0.unsent.fetch_sub(1, Ordering::AcqRel);
         assert_eq!(commits(), [0_i64; 0]);
         drop(second);
+        assert_eq!(commits(), [0_i64; 0], "it was not released");
+        partition.unsent.store(0, Ordering::Release);
         assert_eq!(commits(), [3]);
     }
 }
