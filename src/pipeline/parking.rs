@@ -18,7 +18,7 @@
 //! | `known`, `lost` | for which agents anything may be parked |
 //! | `standing` | which records of a parked topic count |
 //! | `scan`, `feed` | what is parked, and reading it back |
-//! | `unsent`, `sent` | ends that the ledger topic may not have |
+//! | `unsent`, `send`, `sent` | ends that the ledger topic may not have |
 //! | `follow` | when that is done |
 
 mod added;
@@ -30,11 +30,12 @@ mod lost;
 mod names;
 mod room;
 pub(super) mod scan;
+pub(super) mod send;
 mod sent;
 mod standing;
 mod state;
 pub(super) mod turn;
-pub(super) mod unsent;
+mod unsent;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -107,8 +108,8 @@ pub(super) struct SourcePartition {
     is_absent: AtomicBool,
     /// Where the source partition was committed when what is parked was looked up; -1 without a commit.
     committed: AtomicI64,
-    /// How many tasks write ends that the ledger topic may not have.
-    unsent: AtomicUsize,
+    /// How many tasks send ends that the ledger topic may not have.
+    held: AtomicUsize,
     /// A mode has changed: every delivery that waits looks again, and there may be thousands.
     modes: watch::Sender<()>,
     /// A fed delivery has ended.
@@ -145,7 +146,7 @@ impl Parking {
             lost: Mutex::default(),
             wake: Arc::default(),
             slots: Semaphore::new(PARKING_SLOTS as usize),
-            sent: Sent::new(),
+            sent: Sent::default(),
             refusals: Throttle::every(LOG_REFUSAL_EVERY),
         }
     }
@@ -182,7 +183,7 @@ impl Parking {
             rescan: AtomicBool::new(false),
             is_absent: AtomicBool::new(false),
             committed: AtomicI64::new(-1),
-            unsent: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
             modes: watch::Sender::new(()),
             ends: watch::Sender::new(()),
         });

@@ -10,7 +10,7 @@ use crate::kit::{
 
 const SOON: Duration = Duration::from_secs(180);
 const WRITTEN: &str =
-    "ends of parked deliveries were written to the ledger topic once more: it may not have had those of an earlier run";
+    "ends of parked deliveries were written to the ledger topic once more: it might not have had them";
 
 #[track_caller]
 fn park(bridge: &Bridge, topic: &str, agent: &str) -> String {

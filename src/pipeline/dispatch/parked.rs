@@ -11,7 +11,7 @@ use super::{
             feed::{Fed, FedEvent, dead_letter_unreadable, read},
             follow::{ParkingDone, Work},
             scan::scan,
-            unsent::CommitHold,
+            send::CommitHold,
         },
     },
     Dispatcher, Done,
@@ -25,9 +25,8 @@ impl Dispatcher {
     pub(super) fn parking_done(&mut self, done: ParkingDone) {
         match done {
             ParkingDone::Scanned { partition, scanned: Some(mut scanned) } => {
-                let unsent = mem::take(&mut scanned.unsent);
-                if let Some(held) = CommitHold::on(&self.context, &partition, &unsent) {
-                    self.begin(Work::Send { unsent, held });
+                if let Some(held) = CommitHold::on(&self.context, &partition, &scanned) {
+                    self.begin(Work::Send { unsent: mem::take(&mut scanned.unsent), held });
                 }
                 self.context.parking.scanned(&partition, scanned);
                 self.start_ready();

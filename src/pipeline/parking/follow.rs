@@ -18,7 +18,8 @@ use super::{
     feed::Fed,
     room::Room,
     scan::Scanned,
-    unsent::{CommitHold, Unsent},
+    send::CommitHold,
+    unsent::Unsent,
 };
 use crate::{event::Origin, kafka::ReadError, telemetry, throttle::Throttle};
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{
     super::{
@@ -11,7 +11,7 @@ use super::{
     },
     AgentNames, Found, SourcePartition,
     standing::{Standing, standing},
-    unsent::{Unsent, append},
+    unsent::Unsent,
 };
 use crate::{
     dedup::LedgerError,
@@ -49,17 +49,14 @@ pub(in crate::pipeline) async fn scan(
     partition: &SourcePartition,
 ) -> Result<Option<Scanned>, LedgerError> {
     let mut wait = FIRST_WAIT;
-    let mut unsent_from = partition.unsent_from(context);
     loop {
+        let unsent_from = partition.may_have_unsent(context).then_some(0);
         match scan_once(context, partition, unsent_from).await? {
-            Some(Ok(Scanned { unsent, .. })) if unsent.rest().is_some() => {
-                unsent_from = unsent.rest();
-                if !append(context, partition, unsent).await? {
-                    return Ok(None);
-                }
-                continue;
+            Some(Ok((seen, read, names))) => {
+                log(context, partition, &seen, read);
+                let Seen { found, unsent, .. } = seen;
+                return Ok(Some(Scanned { found, end: read.end, exists: read.exists, names, unsent }));
             }
-            Some(Ok(scanned)) => return Ok(Some(scanned)),
             None => return Ok(None),
             Some(Err(error)) if error.is_refused => {
                 partition.refused();
@@ -85,11 +82,31 @@ pub(in crate::pipeline) async fn scan(
     }
 }
 
+/// Takes note of the ends from this offset on that the ledger topic may not have. `None` when the partition was given up
+/// before.
+pub(super) async fn unsent_from(
+    context: &PipelineContext,
+    partition: &SourcePartition,
+    offset: i64,
+) -> Result<Option<Unsent>, LedgerError> {
+    loop {
+        match scan_once(context, partition, Some(offset)).await? {
+            Some(Ok((seen, ..))) => return Ok(Some(seen.unsent)),
+            None => return Ok(None),
+            Some(Err(error)) => debug!(%error, "what is parked is not read yet"),
+        }
+        if !pause(stopped(&context.shutdown, &partition.ownership), LONGEST_WAIT).await {
+            return Ok(None);
+        }
+    }
+}
+
+/// What one scan saw. From `unsent_from` on it takes note of ends that the ledger topic may not have.
 async fn scan_once(
     context: &PipelineContext,
     partition: &SourcePartition,
     unsent_from: Option<i64>,
-) -> Result<Option<Result<Scanned, ReadError>>, LedgerError> {
+) -> Result<Option<Result<(Seen, ReadEnd, AgentNames), ReadError>>, LedgerError> {
     let seen: Arc<Mutex<Seen>> = Arc::default();
     let names = context.parking.names();
     let visitor = visitor(context, partition, names.clone(), (unsent_from, &seen));
@@ -107,9 +124,7 @@ async fn scan_once(
         Err(error) => return Ok(Some(Err(error))),
     };
     partition.note_committed(read.source_committed);
-    log(context, partition, &seen, read);
-    let Seen { found, unsent, .. } = seen;
-    Ok(Some(Ok(Scanned { found, end: read.end, exists: read.exists, names, unsent })))
+    Ok(Some(Ok((seen, read, names))))
 }
 
 fn log(context: &PipelineContext, partition: &SourcePartition, seen: &Seen, read: ReadEnd) {

@@ -2,31 +2,18 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
-
 use crate::sync::Mutex;
 
 /// See the module.
-pub(super) struct Sent {
-    partitions: Mutex<HashSet<(Arc<str>, i32)>>,
-    turn: Semaphore,
-}
+#[derive(Default)]
+pub(super) struct Sent(Mutex<HashSet<(Arc<str>, i32)>>);
 
 impl Sent {
-    pub(super) fn new() -> Self {
-        Self { partitions: Mutex::default(), turn: Semaphore::new(1) }
-    }
-
     pub(super) fn has(&self, topic: &Arc<str>, partition: i32) -> bool {
-        self.partitions.lock().contains(&(Arc::clone(topic), partition))
+        self.0.lock().contains(&(Arc::clone(topic), partition))
     }
 
     pub(super) fn add(&self, topic: &Arc<str>, partition: i32) {
-        self.partitions.lock().insert((Arc::clone(topic), partition));
-    }
-
-    /// One partition after the other. It is never closed.
-    pub(super) async fn turn(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
-        self.turn.acquire().await
+        self.0.lock().insert((Arc::clone(topic), partition));
     }
 }

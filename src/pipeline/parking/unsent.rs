@@ -1,51 +1,30 @@
 //! The ends of parked deliveries that the ledger topic may not have.
 //!
 //! A process that is killed after it wrote an end to its ledger, and before the ledger topic had it, passes the delivery's parked
-//! record over after its restart. Another process, without this folder, would make the delivery again. Invariant: of a parked
-//! partition nothing is committed before the ledger topic has every end in it that this folder had when the process began to
-//! own it, or that was still on its way when the process gave it up.
+//! record over after its restart. Another process, without this folder, would make the delivery again. So a scan takes note of
+//! them, and `send` appends them once more.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::atomic::Ordering};
 
-use tracing::info;
-
-use super::{
-    super::{
-        clock::now_ms,
-        context::PipelineContext,
-        wait::{begin_attempt, pause, stopped},
-    },
-    SourcePartition,
-};
+use super::{super::context::PipelineContext, SourcePartition};
 use crate::{
     dedup::{Ledger, LedgerError},
-    kafka::{Acks, ParkedHead},
+    kafka::ParkedHead,
 };
 
-/// The most memory of ids that one scan keeps. When there are more, they are appended first, and the partition is scanned again.
-const MAX_BYTES: usize = 8 << 20;
+/// The most memory of ids that are noted at once.
+const MAX_BYTES: usize = 1 << 20;
 /// What an id takes beside its text.
 const ID: usize = 64;
-/// The records that are appended at once.
-const CHUNK: usize = 64;
-const LOOK: Duration = Duration::from_millis(10);
 
 /// Events with a parked delivery whose end may be known to this folder alone.
 #[derive(Debug, Default)]
 pub(in crate::pipeline) struct Unsent {
-    ids: BTreeSet<String>,
+    pub(super) ids: BTreeSet<String>,
     bytes: usize,
-    /// Where those begin that there was no room for.
-    rest: Option<i64>,
+    /// The offset of the first that did not fit.
+    pub(super) rest: Option<i64>,
 }
-
-/// Nothing is committed of the parked partition before it is released: never, if that is not done.
-#[must_use = "it is released when the ledger topic has everything"]
-pub(in crate::pipeline) struct CommitHold(Arc<SourcePartition>);
 
 impl Unsent {
     /// Takes note of a delivery that needs nothing more, if the ledger has its end.
@@ -67,122 +46,31 @@ impl Unsent {
         }
         Ok(())
     }
-
-    /// Where those begin that there was no room for.
-    pub(super) fn rest(&self) -> Option<i64> {
-        self.rest
-    }
 }
 
 impl SourcePartition {
-    /// The offset from which on ends may be unsent; `None` when all were sent.
-    pub(super) fn unsent_from(&self, context: &PipelineContext) -> Option<i64> {
-        let replication = context.replication.as_ref()?;
-        let is_sent = context.parking.sent.has(&self.topic, self.number);
-        let is_first = !is_sent && context.ledger.is_recovered();
-        (is_first || replication.unacknowledged(self.number) > 0).then_some(0)
+    /// Whether a scan is to take note of them: at the first one of this process, if the folder was there before, and while the
+    /// broker has not acknowledged everything of the partition.
+    pub(super) fn may_have_unsent(&self, context: &PipelineContext) -> bool {
+        let Some(replication) = &context.replication else { return false };
+        let is_first = !context.parking.sent.has(&self.topic, self.number) && context.ledger.is_recovered();
+        is_first || replication.unacknowledged(self.number) > 0
     }
 
-    fn hold_commit(self: &Arc<Self>) -> CommitHold {
-        self.unsent.fetch_add(1, Ordering::AcqRel);
-        CommitHold(Arc::clone(self))
-    }
-
+    /// Whether nothing may be committed of the parked partition yet.
     pub(super) fn is_commit_held(&self) -> bool {
-        self.unsent.load(Ordering::Acquire) > 0
+        self.held.load(Ordering::Acquire) > 0
     }
-}
-
-impl CommitHold {
-    /// Before anything of the partition may be committed. `None` when there is nothing to send.
-    pub(in crate::pipeline) fn on(
-        context: &PipelineContext,
-        partition: &Arc<SourcePartition>,
-        unsent: &Unsent,
-    ) -> Option<Self> {
-        if unsent.ids.is_empty() {
-            context.parking.sent.add(&partition.topic, partition.number);
-            return None;
-        }
-        Some(partition.hold_commit())
-    }
-
-    /// Sends them, and lets the commit go when the broker has them.
-    pub(in crate::pipeline) async fn send(self, context: &PipelineContext, unsent: Unsent) -> Result<(), LedgerError> {
-        if append(context, &self.0, unsent).await? {
-            context.parking.sent.add(&self.0.topic, self.0.number);
-            self.0.unsent.fetch_sub(1, Ordering::AcqRel);
-        }
-        Ok(())
-    }
-}
-
-/// Appends what the ledger has of these events, and resolves when the broker has it; false when the partition was given up
-/// before, or the pipeline shuts down.
-pub(super) async fn append(
-    context: &PipelineContext,
-    partition: &SourcePartition,
-    unsent: Unsent,
-) -> Result<bool, LedgerError> {
-    let Some(replication) = &context.replication else { return Ok(false) };
-    let stop = || stopped(&context.shutdown, &partition.ownership);
-    let turn = async {
-        let turn = context.parking.sent.turn().await;
-        replication.room().await;
-        turn
-    };
-    let _turn = tokio::select! {
-        biased;
-        () = stop() => return Ok(false),
-        turn = turn => turn,
-    };
-    let ids: Vec<String> = unsent.ids.into_iter().collect();
-    let mut written = 0;
-    for chunk in ids.chunks(CHUNK) {
-        tokio::select! {
-            biased;
-            () = stop() => return Ok(false),
-            () = replication.room() => {}
-        }
-        // The next owner has the partition when the broker has these.
-        let Some(guard) = begin_attempt(&context.shutdown, &partition.ownership).await else { return Ok(false) };
-        let (acks, mut records) = (Acks::new(), Vec::with_capacity(chunk.len()));
-        for id in chunk {
-            let mut record = match context.ledger.get(id) {
-                Ok(Some(record)) => record,
-                Ok(None) | Err(LedgerError::CorruptRecord { .. }) => continue,
-                Err(error) => return Err(error),
-            };
-            record.record_written(context.ledger.written_now(now_ms()));
-            replication.append(partition.number, id, &record, &acks);
-            records.push((id, record));
-        }
-        acks.keep(guard);
-        while !acks.is_complete() {
-            if !pause(stop(), LOOK).await {
-                return Ok(false);
-            }
-        }
-        for (id, record) in &records {
-            context.ledger.merge(id, record)?;
-        }
-        written += records.len();
-    }
-    info!(
-        topic = %partition.topic, partition = partition.number, records = written,
-        "ends of parked deliveries were written to the ledger topic once more: it may not have had those of an earlier run"
-    );
-    Ok(true)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{
         dedup::{DeliveryStatus, LedgerOptions, PlannedDelivery, Record},
-        event::{Generation, Origin},
-        kafka::{KafkaSettings, ParkedTopics, testing::owned},
-        pipeline::parking::{Found, Parking},
+        event::Generation,
     };
 
     fn open(folder: &std::path::Path) -> Ledger {
@@ -240,26 +128,6 @@ mod tests {
             full.note(&ledger, offset, &head(id)).unwrap();
         }
         assert!(full.ids.is_empty());
-        assert_eq!(full.rest(), Some(7), "where the next scan begins to take note");
-    }
-
-    #[test]
-    fn nothing_is_committed_of_a_partition_while_ends_are_written() {
-        let topics = ParkedTopics::connect(&KafkaSettings::default()).unwrap();
-        let parking = Parking::new(topics, ["audit".into()], None, (1_000, 400));
-        let (ownership, origin) = (owned(), Origin { topic: "events".into(), partition: 0, offset: 0 });
-        let partition = parking.partition(&origin, &ownership).0;
-        let found = Found { first: 3, last: 3, count: 1, oldest_ms: 1 };
-        partition.scanned([("audit".into(), found)], (4, true), false);
-        let commits = || parking.commits().into_values().collect::<Vec<_>>();
-        assert_eq!(commits(), [3]);
-        let (first, second) = (partition.hold_commit(), partition.hold_commit());
-        assert_eq!(commits(), [0_i64; 0]);
-        first.0.unsent.fetch_sub(1, Ordering::AcqRel);
-        assert_eq!(commits(), [0_i64; 0]);
-        drop(second);
-        assert_eq!(commits(), [0_i64; 0], "it was not released");
-        partition.unsent.store(0, Ordering::Release);
-        assert_eq!(commits(), [3]);
+        assert_eq!(full.rest, Some(7), "where the next scan begins to take note");
     }
 }
