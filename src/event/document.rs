@@ -15,7 +15,13 @@ pub(crate) struct FieldSet {
     /// The value at this place is asked for, and not only fields inside.
     pub(super) has_value: bool,
     fields: BTreeMap<Box<str>, Self>,
+    /// Which names of [`ENVELOPE`] are asked for, a bit for each: most are not, and need not be looked up.
+    envelope: u8,
 }
+
+/// The names at the top of a native event, in order.
+const ENVELOPE: [&str; 8] =
+    ["event_id", "event_type", "metadata", "payload", "source", "timestamp", "workflow_id", "workflow_run_id"];
 
 /// Up to so many names are compared one after the other: most differ in their length, which costs no look at the texts.
 const FEW: usize = 16;
@@ -26,18 +32,22 @@ impl FieldSet {
     pub(crate) fn add(&mut self, path: &[&str]) {
         match path {
             [] => self.has_value = true,
-            [name, rest @ ..] => self.fields.entry((*name).into()).or_default().add(rest),
+            [name, rest @ ..] => {
+                self.envelope |= ENVELOPE.iter().position(|known| known == name).map_or(0, |at| 1 << at);
+                self.fields.entry((*name).into()).or_default().add(rest);
+            }
         }
     }
 
     /// Nothing.
     pub(super) const fn new() -> Self {
-        Self { has_value: false, fields: BTreeMap::new() }
+        Self { has_value: false, fields: BTreeMap::new(), envelope: 0 }
     }
 
-    /// How many names are asked for at this place.
-    pub(super) fn len(&self) -> usize {
-        self.fields.len()
+    /// What is asked for of a native event's own fields, by name.
+    pub(super) fn of_envelope(&self) -> impl Iterator<Item = (&str, &Self)> {
+        let asked = ENVELOPE.into_iter().enumerate().filter(|(at, _)| self.envelope & (1 << at) != 0);
+        asked.filter_map(|(_, name)| self.named(name))
     }
 
     /// What is asked for of a field, with the field's name.

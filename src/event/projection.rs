@@ -163,23 +163,26 @@ impl<'r: 'a, 'a> Envelope<'r, 'a> {
             timestamp,
         };
 
-        // In the order of the names, so that nothing has to be sorted.
-        let mut document = Vec::with_capacity(fields.len().min(ENVELOPE) + self.others.len());
-        let mut add = |name: &str, value: &mut dyn FnMut(&'a FieldSet) -> Asked<'a>| {
-            document.extend(fields.named(name).map(|(name, asked)| (name, value(asked))));
-        };
         let text = |asked: &FieldSet, text: &dyn Fn() -> Cow<'a, str>| {
             Asked::Text(if asked.has_value { text() } else { Cow::default() })
         };
         let (mut payload, mut metadata) = (self.payload, self.metadata);
-        add("event_id", &mut |asked| text(asked, &|| projected.id.clone()));
-        add("event_type", &mut |asked| text(asked, &|| canonical(&type_text, projected.event_type.as_str())));
-        add(METADATA, &mut |_| metadata.take().unwrap_or_else(|| Asked::Object(AskedFields::default())));
-        add(PAYLOAD, &mut |asked| payload.take().unwrap_or_else(|| no_payload(asked)));
-        add("source", &mut |asked| text(asked, &|| canonical(&source_text, projected.source.as_str())));
-        add("timestamp", &mut |asked| text(asked, &|| timestamp.to_string().into()));
-        add("workflow_id", &mut |asked| text(asked, &|| projected.workflow_id.clone()));
-        add("workflow_run_id", &mut |asked| text(asked, &|| projected.workflow_run_id.clone()));
+        // In the order of the names, so that mostly nothing has to be sorted.
+        let mut document = Vec::with_capacity(ENVELOPE + self.others.len());
+        for (name, asked) in fields.of_envelope() {
+            let value = match name {
+                "event_id" => text(asked, &|| projected.id.clone()),
+                "event_type" => text(asked, &|| canonical(&type_text, projected.event_type.as_str())),
+                METADATA => metadata.take().unwrap_or_else(|| Asked::Object(AskedFields::default())),
+                PAYLOAD => payload.take().unwrap_or_else(|| no_payload(asked)),
+                "source" => text(asked, &|| canonical(&source_text, projected.source.as_str())),
+                "timestamp" => text(asked, &|| timestamp.to_string().into()),
+                "workflow_id" => text(asked, &|| projected.workflow_id.clone()),
+                "workflow_run_id" => text(asked, &|| projected.workflow_run_id.clone()),
+                _ => continue,
+            };
+            document.push((name, value));
+        }
         document.extend(self.others);
         Some((projected, Asked::Object(AskedFields::new(document))))
     }

@@ -31,6 +31,7 @@ mod recorded;
 mod redrive;
 mod reload;
 mod replicated;
+mod unsent;
 mod waiting;
 
 /// Parking that the topic refused once, because its broker stood still, is tried again after 30 s.
