@@ -202,8 +202,8 @@ impl Record {
         self.source.as_ref()
     }
 
-    /// When all that the ledger knows of its deliveries was last written to the ledger topic, in ms since 1970; `None` if no
-    /// single write had all of it.
+    /// When all that the ledger knows of its deliveries was last written to the ledger topic, or is about to be, in ms since
+    /// 1970; `None` if no single write had all of it.
     pub(crate) fn written_ms(&self) -> Option<u64> {
         self.written_ms
     }

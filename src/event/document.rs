@@ -20,7 +20,7 @@ pub(crate) struct FieldSet {
 }
 
 /// The names at the top of a native event, in order.
-const ENVELOPE: [&str; 8] =
+pub(super) const ENVELOPE: [&str; 8] =
     ["event_id", "event_type", "metadata", "payload", "source", "timestamp", "workflow_id", "workflow_run_id"];
 
 /// Up to so many names are compared one after the other: most differ in their length, which costs no look at the texts.

@@ -17,7 +17,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use super::{
     asked::{Asked, AskedFields, AskedOf},
     cloudevents,
-    document::{FieldSet, Skipped, Text, Whole},
+    document::{ENVELOPE, FieldSet, Skipped, Text, Whole},
     fields::time,
     lazy::{TRACE, Trace},
     limits::Limits,
@@ -124,8 +124,6 @@ fn text_position(name: &str) -> Option<usize> {
 /// The names of its objects.
 const PAYLOAD: &str = "payload";
 const METADATA: &str = "metadata";
-/// How many names the envelope has.
-const ENVELOPE: usize = 8;
 
 /// What is asked for of an object that nobody asks for.
 static NOTHING: FieldSet = FieldSet::new();
@@ -168,7 +166,7 @@ impl<'r: 'a, 'a> Envelope<'r, 'a> {
         };
         let (mut payload, mut metadata) = (self.payload, self.metadata);
         // In the order of the names, so that mostly nothing has to be sorted.
-        let mut document = Vec::with_capacity(ENVELOPE + self.others.len());
+        let mut document = Vec::with_capacity(ENVELOPE.len() + self.others.len());
         for (name, asked) in fields.of_envelope() {
             let value = match name {
                 "event_id" => text(asked, &|| projected.id.clone()),
@@ -179,6 +177,7 @@ impl<'r: 'a, 'a> Envelope<'r, 'a> {
                 "timestamp" => text(asked, &|| timestamp.to_string().into()),
                 "workflow_id" => text(asked, &|| projected.workflow_id.clone()),
                 "workflow_run_id" => text(asked, &|| projected.workflow_run_id.clone()),
+                // Every name of the envelope is above.
                 _ => continue,
             };
             document.push((name, value));

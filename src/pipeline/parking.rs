@@ -35,7 +35,7 @@ mod sent;
 mod standing;
 mod state;
 pub(super) mod turn;
-mod unsent;
+pub(super) mod unsent;
 
 use std::{
     collections::{BTreeMap, HashMap},

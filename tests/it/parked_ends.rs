@@ -9,8 +9,7 @@ use crate::kit::{
 };
 
 const SOON: Duration = Duration::from_secs(180);
-const WRITTEN: &str =
-    "ends of parked deliveries were written to the ledger topic once more: it might not have had them";
+const WRITTEN: &str = "ends of parked deliveries were written to the ledger topic again, in case it did not have them";
 
 #[track_caller]
 fn park(bridge: &Bridge, topic: &str, agent: &str) -> String {
@@ -46,7 +45,7 @@ rules:
     let setup = BridgeSetup::new(kafka(), &topic).config("drain_timeout: 8s\npark_after: 1s\n").routing(&rules);
     let mut bridge = setup.start();
     let ledger_topic = format!("{}-ledger", bridge.group());
-    // What is parked first stays: nothing is committed of the parked topic.
+    // What is parked first stays: nothing above it is committed of the parked topic.
     let first = park(&bridge, &topic, "down");
     let second = park(&bridge, &topic, "other");
 

@@ -50,8 +50,8 @@ pub(in crate::pipeline) async fn scan(
 ) -> Result<Option<Scanned>, LedgerError> {
     let mut wait = FIRST_WAIT;
     loop {
-        let unsent_from = partition.may_have_unsent(context).then_some(0);
-        match scan_once(context, partition, unsent_from).await? {
+        let notes_unsent = partition.may_have_unsent(context);
+        match scan_once(context, partition, notes_unsent).await? {
             Some(Ok((seen, read, names))) => {
                 log(context, partition, &seen, read);
                 let Seen { found, unsent, .. } = seen;
@@ -82,18 +82,34 @@ pub(in crate::pipeline) async fn scan(
     }
 }
 
-/// Takes note of the ends from this offset on that the ledger topic may not have. `None` when the partition was given up
-/// before.
+/// Takes note of the ends from this offset on that the ledger topic may not have, as many as fit. `None` when the partition
+/// was given up before.
 pub(super) async fn unsent_from(
     context: &PipelineContext,
     partition: &SourcePartition,
     offset: i64,
 ) -> Result<Option<Unsent>, LedgerError> {
     loop {
-        match scan_once(context, partition, Some(offset)).await? {
-            Some(Ok((seen, ..))) => return Ok(Some(seen.unsent)),
-            None => return Ok(None),
-            Some(Err(error)) => debug!(%error, "what is parked is not read yet"),
+        let seen: Arc<Mutex<Seen>> = Arc::default();
+        let place = (&*partition.topic, partition.number);
+        let visitor = note_only(context, partition, &seen);
+        let read = tokio::select! {
+            biased;
+            () = stopped(&context.shutdown, &partition.ownership) => return Ok(None),
+            read = context.parking.topics.read(place, ReadFrom::Offset(offset), None, visitor) => read,
+        };
+        let Seen { unsent, error, .. } = std::mem::take(&mut *seen.lock());
+        if let Some(error) = error {
+            return Err(error);
+        }
+        match read {
+            Ok(read) if read.exists && read.end > offset => return Ok(Some(unsent)),
+            // Its broker may not know yet what is there.
+            Ok(read) => debug!(offset, end = read.end, "the parked partition ends before what was read of it"),
+            Err(error) => warn!(
+                topic = %partition.topic, partition = partition.number, %error,
+                "what is parked is not read yet: nothing is committed of it"
+            ),
         }
         if !pause(stopped(&context.shutdown, &partition.ownership), LONGEST_WAIT).await {
             return Ok(None);
@@ -101,15 +117,35 @@ pub(super) async fn unsent_from(
     }
 }
 
-/// What one scan saw. From `unsent_from` on it takes note of ends that the ledger topic may not have.
+fn note_only(
+    context: &PipelineContext,
+    partition: &SourcePartition,
+    seen: &Arc<Mutex<Seen>>,
+) -> Box<dyn FnMut(Visited<'_>) -> Visit + Send> {
+    let (seen, ledger) = (Arc::clone(seen), context.ledger.clone());
+    let (topic, number) = (Arc::clone(&partition.topic), partition.number);
+    Box::new(move |record: Visited<'_>| {
+        let headers: Vec<_> = record.headers.iter().collect();
+        let Ok(read) = ParkedHeaders::read(&headers) else { return Visit::Continue };
+        if read.topic != &*topic || read.partition != number {
+            return Visit::Continue;
+        }
+        let mut seen = seen.lock();
+        let noted = seen.unsent.note(&ledger, record.offset, &read.head);
+        seen.error = noted.err();
+        if seen.error.is_some() || seen.unsent.rest.is_some() { Visit::Stop } else { Visit::Continue }
+    })
+}
+
+/// What one scan saw. With `notes_unsent` it takes note of ends that the ledger topic may not have.
 async fn scan_once(
     context: &PipelineContext,
     partition: &SourcePartition,
-    unsent_from: Option<i64>,
+    notes_unsent: bool,
 ) -> Result<Option<Result<(Seen, ReadEnd, AgentNames), ReadError>>, LedgerError> {
     let seen: Arc<Mutex<Seen>> = Arc::default();
     let names = context.parking.names();
-    let visitor = visitor(context, partition, names.clone(), (unsent_from, &seen));
+    let visitor = visitor(context, partition, names.clone(), (notes_unsent, &seen));
     let read = tokio::select! {
         biased;
         () = stopped(&context.shutdown, &partition.ownership) => return Ok(None),
@@ -164,7 +200,7 @@ fn visitor(
     context: &PipelineContext,
     partition: &SourcePartition,
     agents: AgentNames,
-    (unsent_from, seen): (Option<i64>, &Arc<Mutex<Seen>>),
+    (notes_unsent, seen): (bool, &Arc<Mutex<Seen>>),
 ) -> Box<dyn FnMut(Visited<'_>) -> Visit + Send> {
     let (seen, ledger) = (Arc::clone(seen), context.ledger.clone());
     let (topic, number) = (Arc::clone(&partition.topic), partition.number);
@@ -183,7 +219,7 @@ fn visitor(
         match standing(&ledger, &read, record.source_committed) {
             Ok(Standing::Parked) => seen.add(agents.line(head.agent), record.offset, head.parked_ms),
             Ok(Standing::Forgotten) => seen.forgotten += 1,
-            Ok(Standing::Ended) if unsent_from.is_some_and(|from| record.offset >= from) => {
+            Ok(Standing::Ended) if notes_unsent => {
                 if let Err(error) = seen.unsent.note(&ledger, record.offset, head) {
                     seen.error = Some(error);
                     return Visit::Stop;

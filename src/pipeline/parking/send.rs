@@ -76,7 +76,7 @@ impl CommitHold {
         if records > 0 {
             info!(
                 topic = %partition.topic, partition = partition.number, records,
-                "ends of parked deliveries were written to the ledger topic once more: it might not have had them"
+                "ends of parked deliveries were written to the ledger topic again, in case it did not have them"
             );
         }
         context.parking.sent.add(&partition.topic, partition.number);

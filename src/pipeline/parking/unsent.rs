@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The most memory of ids that are noted at once.
-const MAX_BYTES: usize = 1 << 20;
+pub(in crate::pipeline) const MAX_BYTES: usize = 1 << 20;
 /// What an id takes beside its text.
 const ID: usize = 64;
 
@@ -49,7 +49,7 @@ impl Unsent {
 }
 
 impl SourcePartition {
-    /// Whether a scan is to take note of them: at the first one of this process, if the folder was there before, and while the
+    /// Whether a scan is to take note of them: the first one of this process, if the folder was there before, and any while the
     /// broker has not acknowledged everything of the partition.
     pub(super) fn may_have_unsent(&self, context: &PipelineContext) -> bool {
         let Some(replication) = &context.replication else { return false };

@@ -1,6 +1,7 @@
 //! Ends of parked deliveries that a former process had not sent.
 
 use super::{
+    super::parking::unsent::MAX_BYTES,
     parking::{park, parked_record},
     *,
 };
@@ -9,9 +10,9 @@ use crate::{
     kafka::{LedgerAppender, LedgerTopicSettings},
 };
 
-/// With ids of this length more than one scan keeps.
-const EVENTS: usize = 3_500;
 const LONG: usize = 255;
+/// With ids of this length more than are noted at once.
+const EVENTS: usize = MAX_BYTES / LONG;
 
 fn id(n: usize) -> String {
     format!("{n:0>LONG$}")
@@ -70,5 +71,6 @@ async fn more_ends_than_one_scan_keeps_are_all_sent_before_the_position_passes_t
         })
         .await;
     assert_eq!((sent(&fixture), commits(&fixture)), (EVENTS, vec![i64::try_from(EVENTS).unwrap()]));
+    fixture.until("the event is delivered", |fixture| fixture.count(Outcome::Delivered) == 1).await;
     assert_eq!(agent.received().len(), 1, "none is made again");
 }
