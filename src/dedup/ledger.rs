@@ -37,6 +37,20 @@ pub(crate) struct LedgerOptions {
     pub replace_damaged: bool,
 }
 
+#[cfg(test)]
+impl LedgerOptions {
+    /// For tests in other rooms.
+    pub(crate) fn sample() -> Self {
+        Self {
+            group: "test".into(),
+            window: Duration::from_secs(3600),
+            cache_bytes: 1 << 20,
+            flush_delay: Duration::from_millis(3),
+            replace_damaged: false,
+        }
+    }
+}
+
 /// What adding a record changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {

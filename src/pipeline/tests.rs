@@ -51,14 +51,7 @@ struct PipelineFixture {
 }
 
 fn open(folder: &Path) -> Ledger {
-    let options = LedgerOptions {
-        group: "test".into(),
-        window: Duration::from_secs(3600),
-        cache_bytes: 1 << 20,
-        flush_delay: Duration::from_millis(3),
-        replace_damaged: false,
-    };
-    Ledger::open(folder, &options).unwrap().0
+    Ledger::open(folder, &LedgerOptions::sample()).unwrap().0
 }
 
 fn event(id: &str, run: &str) -> serde_json::Value {

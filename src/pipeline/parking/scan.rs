@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::{
     super::{
@@ -102,15 +102,19 @@ pub(super) async fn unsent_from(
         if let Some(error) = error {
             return Err(error);
         }
-        match read {
+        let error = match read {
             Ok(read) if read.exists && read.end > offset => return Ok(Some(unsent)),
             // Its broker may not know yet what is there.
-            Ok(read) => debug!(offset, end = read.end, "the parked partition ends before what was read of it"),
-            Err(error) => warn!(
-                topic = %partition.topic, partition = partition.number, %error,
-                "what is parked is not read yet: nothing is committed of it"
-            ),
-        }
+            Ok(_) => context
+                .parking
+                .topics
+                .unreadable(place, "it ends before what was read there. If it was removed, restart this replica"),
+            Err(error) => error,
+        };
+        warn!(
+            topic = %partition.topic, partition = partition.number, %error,
+            "what is parked is not read to its end yet: nothing is committed of it"
+        );
         if !pause(stopped(&context.shutdown, &partition.ownership), LONGEST_WAIT).await {
             return Ok(None);
         }

@@ -73,14 +73,7 @@ mod tests {
     #[test]
     fn a_record_counts_when_the_ledger_says_so_or_has_lost_it_lately() {
         let folder = tempfile::tempdir().unwrap();
-        let options = LedgerOptions {
-            group: "test".into(),
-            window: Duration::from_secs(3600),
-            cache_bytes: 1 << 20,
-            flush_delay: Duration::from_millis(3),
-            replace_damaged: false,
-        };
-        let (ledger, _) = Ledger::open(folder.path(), &options).unwrap();
+        let (ledger, _) = Ledger::open(folder.path(), &LedgerOptions::sample()).unwrap();
         let of = |generation: Generation, offset, parked_ms| ParkedHeaders {
             head: ParkedHead {
                 event_id: "event",

@@ -65,8 +65,6 @@ impl SourcePartition {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::{
         dedup::{DeliveryStatus, LedgerOptions, PlannedDelivery, Record},
@@ -74,14 +72,7 @@ mod tests {
     };
 
     fn open(folder: &std::path::Path) -> Ledger {
-        let options = LedgerOptions {
-            group: "test".into(),
-            window: Duration::from_secs(3600),
-            cache_bytes: 1 << 20,
-            flush_delay: Duration::from_millis(3),
-            replace_damaged: false,
-        };
-        Ledger::open(folder, &options).unwrap().0
+        Ledger::open(folder, &LedgerOptions::sample()).unwrap().0
     }
 
     fn record(status: DeliveryStatus) -> Record {
