@@ -47,7 +47,7 @@ UNIT_THREADS := $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 2))))
 SERVER_THREADS := $(shell echo $$((3 * $$(nproc 2>/dev/null || echo 2) / 2)))
 
 .PHONY: help demo kafka agent check test test-unit test-kafka test-langgraph test-python test-airflow test-dagster test-aegra test-langgraph-js \
-  faults fuzz parking soak replicas lost-disk lint clippy doc figures counts counts-update bench bench-parts bench-matching bench-json bench-peers bench-publish bench-consume \
+  faults fuzz parking soak replicas lost-disk lint clippy doc figures counts counts-update bench bench-parts bench-matching bench-json bench-stores bench-peers bench-publish bench-consume \
   measure-restarts measure-reloads wheel doctor test-setup kafka-jars \
   langgraph-venv aegra-venv python-venv python-tools airflow-venvs dagster-venv event-ruler bridge
 
@@ -249,6 +249,10 @@ bench-matching: event-ruler ## Reading and matching on one thread, beside event-
 bench-json: ## Reading an event with sonic-rs and simd-json beside serde_json, and what each takes for JSON, in the release profile
 	@tests/doctor build
 	CARGO_TARGET_DIR=target/json cargo run --release --locked --manifest-path benches/json/Cargo.toml
+
+bench-stores: ## What the ledger asks of its store, of sled, redb and fjall, in the release profile
+	@tests/doctor build
+	CARGO_TARGET_DIR=target/stores cargo run --release --locked --manifest-path benches/stores/Cargo.toml
 
 event-ruler:
 	@tests/doctor build kafka
