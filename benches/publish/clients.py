@@ -9,6 +9,7 @@ import random
 import uuid
 
 NAMES = ("workflow-events", "confluent-kafka", "kafka-python")
+MORE_IN_FLIGHT = "workflow-events, 5 in flight"
 
 IMPORTS = {
     "workflow-events": "from workflow_events import EventType, WorkflowEventProducer",
@@ -61,6 +62,15 @@ class WorkflowEvents:
         summary = self.producer.publish_many(many, topic=topic, timeout=300)
         if summary.published != len(many):
             raise RuntimeError(repr(summary))
+
+
+class MoreInFlight(WorkflowEvents):
+    """The same, with as many requests under way to a broker as the others have."""
+
+    def __init__(self, servers):
+        from workflow_events import WorkflowEventProducer
+
+        self.producer = WorkflowEventProducer(servers, spool_dir=False, max_in_flight_requests_per_connection=5)
 
 
 class Confluent:
@@ -118,4 +128,9 @@ class KafkaPython:
             future.get(0)
 
 
-CLIENTS = {"workflow-events": WorkflowEvents, "confluent-kafka": Confluent, "kafka-python": KafkaPython}
+CLIENTS = {
+    "workflow-events": WorkflowEvents,
+    MORE_IN_FLIGHT: MoreInFlight,
+    "confluent-kafka": Confluent,
+    "kafka-python": KafkaPython,
+}

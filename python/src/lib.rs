@@ -8,6 +8,7 @@
 mod batch;
 mod consumer;
 mod outcome;
+mod plain;
 mod publisher;
 mod runner;
 mod settings;
@@ -26,6 +27,7 @@ mod _native {
         batch::PublishBatch,
         consumer::{Call, Consumer},
         outcome::Outcome,
+        plain::plain_json,
         publisher::{NativeError, Publisher, SettingsError},
         runner::{ConfigProblems, JobNotStarted, JobProcess, RetryPolicy, read_job, read_runner},
         settings::Setting,

@@ -19,6 +19,7 @@ __all__ = [
     "SettingsError",
     "__version__",
     "default_spool_folder",
+    "plain_json",
     "read_job",
     "read_runner",
 ]
@@ -29,6 +30,7 @@ SETTINGS: list[Setting]
 def default_spool_folder(
     state: Optional[str] = None, home: Optional[str] = None
 ) -> Optional[tuple[str, Optional[str]]]: ...
+def plain_json(value: object) -> Optional[bytes]: ...
 
 class NativeError(Exception):
     args: tuple[str, str]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from datetime import datetime, timezone
 
+from ._native import plain_json
 from .interrupts import call_or, interrupts
 from .to_json import NoJsonForm, is_plain, text_keys, to_json_strictly
 
@@ -121,6 +122,9 @@ def _describe(error: BaseException) -> str:
 
 def encode_json(value: object) -> bytes:
     """JSON as the bridge reads it: UTF-8, no white space. Raises `InvalidEvent`."""
+    written = plain_json(value)
+    if written is not None:
+        return written
     try:
         return _encode(value if is_plain(value) else to_json_strictly(value)).encode()
     except NoJsonForm as error:
