@@ -15,7 +15,8 @@ mod settings;
 
 use pyo3::prelude::*;
 
-#[pymodule]
+// The interpreter's lock keeps values as they are while they are read (`plain.rs`).
+#[pymodule(gil_used = true)]
 mod _native {
     use std::ffi::OsString;
 

@@ -8,11 +8,13 @@ use pyo3::{
     types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple},
 };
 
-/// Lists and objects in each other.
+/// How deep lists and objects are nested.
 const MAX_DEPTH: u32 = 64;
-/// Of what is written: less than what Python refuses for the number of its values.
-const MAX_BYTES: usize = 2 << 20;
-/// `repr` writes the absolute values of floats in between without an exponent, as the formatter here does.
+/// The size of the JSON. Python takes its time for what is larger, and can be interrupted.
+const MAX_BYTES: usize = 256 << 10;
+/// The most bytes in JSON for a byte of a text: `\u0000`.
+const MAX_ESCAPED: usize = 6;
+/// Floats with these absolute values, and 0, are written without an exponent by `repr` and by serde_json alike.
 const WITHOUT_EXPONENT: std::ops::Range<f64> = 1e-4..1e16;
 
 /// A value as `JSONEncoder(ensure_ascii=False, separators=(",", ":"))` writes it, in UTF-8. None: it is to be encoded in Python.
@@ -20,7 +22,11 @@ const WITHOUT_EXPONENT: std::ops::Range<f64> = 1e-4..1e16;
 pub fn plain_json<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyBytes>> {
     let mut written = Vec::with_capacity(1_000);
     write(&mut written, value, MAX_DEPTH)?;
-    Some(PyBytes::new(value.py(), &written))
+    let copied = PyBytes::new_with(value.py(), written.len(), |bytes| {
+        bytes.copy_from_slice(&written);
+        Ok(())
+    });
+    copied.ok()
 }
 
 /// Only of the exact types: a subclass may write itself in another way.
@@ -75,11 +81,12 @@ fn write_all<T>(
     Some(())
 }
 
-/// None for a text that is too long, or has no form in UTF-8.
+/// None for a text that is too long, has no form in UTF-8, or finds no memory.
 fn write_text(out: &mut Vec<u8>, text: &Bound<'_, PyString>) -> Option<()> {
     if text.len().ok()? > MAX_BYTES {
         return None;
     }
     let utf8 = text.encode_utf8().ok()?;
+    out.try_reserve(MAX_ESCAPED * utf8.as_bytes().len() + 2).ok()?;
     serde_json::to_writer(out, std::str::from_utf8(utf8.as_bytes()).ok()?).ok()
 }
