@@ -243,7 +243,8 @@ bench-parts: ## The time of single steps (decode, match, ledger, frontier, rende
 	@tests/doctor build
 	cargo bench --locked --bench parts
 
-bench-matching: event-ruler ## Reading and matching on one thread, beside event-ruler, in the release profile; needs Java 17 and Maven
+bench-matching: event-ruler ## Reading and matching on one thread, beside event-ruler and quamina, in the release profile; needs Java 17 and Maven
+	CARGO_TARGET_DIR=target/quamina cargo build --release --locked --manifest-path benches/matching/quamina/Cargo.toml
 	cargo bench --locked --bench matching
 
 bench-json: ## Reading an event with sonic-rs and simd-json beside serde_json, and what each takes for JSON, in the release profile

@@ -1,6 +1,6 @@
-//! `make bench-matching`: reading and matching an event on one thread, beside event-ruler.
+//! `make bench-matching`: reading and matching an event on one thread, beside event-ruler and quamina.
 //!
-//! Both get the same rules and the same events, and have to find the same matches. The first round of each warms up. The
+//! All get the same rules and the same events, and have to find the same matches. The first round of each warms up. The
 //! figures are for comparison within one run; there is no pass or fail. `BENCH_ROUNDS` says how many rounds (5).
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports what it found")]
@@ -22,8 +22,10 @@ const TYPE: &str = "WORKFLOW_COMPLETED";
 const EVENTS: usize = 2_000;
 const RULES: [usize; 5] = [10, 100, 1_000, 10_000, 100_000];
 const ROUND: Duration = Duration::from_secs(1);
-/// How long event-ruler may take to build its machine and to match.
+/// How long another may take to load the rules and to match.
 const PATIENCE: Duration = Duration::from_secs(180);
+const EVENT_RULER: &str = "event-ruler";
+const QUAMINA: &str = "quamina";
 
 // That of the program.
 #[global_allocator]
@@ -135,63 +137,77 @@ fn memory(name: &str) -> Result<u64, String> {
     kib.map(|kib| kib / 1024).ok_or_else(|| format!("/proc/self/status has no {name}"))
 }
 
-/// `None` when it took too long.
-fn event_ruler(
+/// How another is started. It reads the files of rules and of events that follow its own arguments.
+fn other(name: &str) -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    if name == QUAMINA {
+        return Command::new(root.join("target/quamina/release/quamina-rules"));
+    }
+    let mut java = Command::new("java");
+    java.args(["-Xmx6g", "-XX:+UseSerialGC", "-cp"])
+        .arg(root.join("target/it/event-ruler/*"))
+        .arg(root.join("benches/matching/Ruler.java"));
+    java
+}
+
+/// Why there are no figures when it took too long or gave up.
+fn theirs(
+    name: &str,
     folder: &Path,
     rules: impl Iterator<Item = Value>,
     events: &[String],
     rounds: usize,
-) -> Result<Option<Figures>, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+) -> Result<Result<Figures, String>, String> {
     let (rule_file, event_file) = (folder.join("rules.jsonl"), folder.join("events.jsonl"));
     let rules: Vec<String> = rules.map(|rule| rule.to_string()).collect();
     let written = fs::write(&rule_file, rules.join("\n")).and_then(|()| fs::write(&event_file, events.join("\n")));
     written.map_err(|error| format!("{}: {error}", folder.display()))?;
-    let output = folder.join("ruler.txt");
+    let output = folder.join("output.txt");
     let file = fs::File::create(&output).map_err(|error| format!("{}: {error}", output.display()))?;
-    let mut java = Command::new("java")
-        .args(["-Xmx6g", "-XX:+UseSerialGC", "-cp"])
-        .arg(root.join("target/it/event-ruler/*"))
-        .arg(root.join("benches/matching/Ruler.java"))
+    let mut process = other(name)
         .args([&rule_file, &event_file])
         .args([rounds.to_string(), ROUND.as_millis().to_string()])
         .stdout(file)
         .stdin(Stdio::null())
         .spawn()
-        .map_err(|error| format!("java cannot be run: {error}"))?;
+        .map_err(|error| format!("{name} cannot be run: {error}"))?;
     let deadline = Instant::now() + PATIENCE;
     let status = loop {
-        match java.try_wait().map_err(|error| format!("java: {error}"))? {
+        match process.try_wait().map_err(|error| format!("{name}: {error}"))? {
             Some(status) => break status,
             None if Instant::now() < deadline => thread::sleep(Duration::from_millis(50)),
             None => {
-                let ended = java.kill().and_then(|()| java.wait());
-                ended.map_err(|error| format!("java cannot be ended: {error}"))?;
-                return Ok(None);
+                let ended = process.kill().and_then(|()| process.wait());
+                ended.map_err(|error| format!("{name} cannot be ended: {error}"))?;
+                return Ok(Err(format!("not done after {PATIENCE:?}")));
             }
         }
     };
+    if !status.success() {
+        return Ok(Err(format!("failed: {status}")));
+    }
     let printed = fs::read_to_string(&output).map_err(|error| format!("{}: {error}", output.display()))?;
     let numbers = |word: &str| -> Vec<u64> {
         printed.lines().filter_map(|line| line.strip_prefix(word)?.trim().parse().ok()).collect()
     };
     let (loaded, matches, rates) = (numbers("built "), numbers("matches "), numbers("rate "));
     match (loaded[..].first(), matches[..].first()) {
-        (Some(loaded), Some(matches)) if status.success() && rates.len() == rounds => {
+        (Some(loaded), Some(matches)) if rates.len() == rounds => {
             let matches = usize::try_from(*matches).unwrap_or(usize::MAX);
             let rates = rates.iter().map(|rate| *rate as f64).collect();
-            Ok(Some(Figures { loaded: Duration::from_millis(*loaded), memory: None, matches, rates }))
+            Ok(Ok(Figures { loaded: Duration::from_millis(*loaded), memory: None, matches, rates }))
         }
-        _ => Err(format!("event-ruler: {status}, and it printed:\n{printed}")),
+        _ => Err(format!("{name} printed:\n{printed}")),
     }
 }
 
-fn line(kind: &str, rules: usize, name: &str, figures: &Figures, beside: Option<f64>) {
-    let ratio = beside.map_or(String::new(), |other| format!("{:.1}", figures.median() / other));
+/// `ours` is for the ratio of us to another.
+fn line(kind: &str, rules: usize, name: &str, figures: &Figures, ours: Option<f64>) {
+    let ratio = ours.map_or(String::new(), |ours| format!("{:.1}", ours / figures.median()));
     let loaded = figures.loaded.as_secs_f64();
     let memory = figures.memory.map_or(String::new(), |memory| memory.to_string());
     println!(
-        "{kind:<28} {rules:>6} {name:<16} {:>10.0} {ratio:>6} {:>22} {loaded:>9.2} s {memory:>8}",
+        "{kind:<28} {rules:>6} {name:<16} {:>10.0} {ratio:>7} {:>22} {loaded:>9.2} s {memory:>8}",
         figures.median(),
         figures.spread()
     );
@@ -202,22 +218,23 @@ fn compare() -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|error| format!("a folder for the rules: {error}"))?;
     println!("{rounds} rounds of {ROUND:?} after one to warm up, one thread, events of about 700 bytes");
     println!(
-        "{:<28} {:>6} {:<16} {:>10} {:>6} {:>22} {:>11} {:>8}",
-        "", "rules", "", "events/s", "ratio", "spread", "to load", "MiB"
+        "{:<28} {:>6} {:<16} {:>10} {:>7} {:>22} {:>11} {:>8}",
+        "", "rules", "", "events/s", "ours to", "spread", "to load", "MiB"
     );
     for (kind, when) in KINDS {
         for count in RULES {
             let rule = move |n: usize| json!({"name": format!("r{n}"), "when": when(n)});
             let events: Vec<String> = (0..EVENTS).map(|n| event(n, count)).collect();
             let ours = ours(folder.path(), (0..count).map(rule), &events, rounds)?;
-            let theirs = event_ruler(folder.path(), (0..count).map(rule), &events, rounds)?;
-            line(kind, count, "workflow-bridge", &ours, theirs.as_ref().map(Figures::median));
-            match theirs {
-                Some(theirs) if theirs.matches != ours.matches => {
-                    return Err(format!("we found {} matches, and event-ruler {}", ours.matches, theirs.matches));
+            line(kind, count, "workflow-bridge", &ours, None);
+            for name in [EVENT_RULER, QUAMINA] {
+                match theirs(name, folder.path(), (0..count).map(rule), &events, rounds)? {
+                    Ok(theirs) if theirs.matches != ours.matches => {
+                        return Err(format!("we found {} matches, and {name} {}", ours.matches, theirs.matches));
+                    }
+                    Ok(theirs) => line(kind, count, name, &theirs, Some(ours.median())),
+                    Err(reason) => println!("{kind:<28} {count:>6} {name:<16} {reason}"),
                 }
-                Some(theirs) => line(kind, count, "event-ruler", &theirs, None),
-                None => println!("{kind:<28} {count:>6} event-ruler      not done after {PATIENCE:?}"),
             }
         }
     }

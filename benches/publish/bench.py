@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -32,11 +33,11 @@ def environment():
 
 
 def turns(names, rounds):
-    """Every name in each round, beginning with another one each time."""
-    names = list(names)
-    for number in range(rounds):
-        start = number % len(names)
-        yield from names[start:] + names[:start]
+    """Every name in each round, in an order that is the same in each run, so that none always follows the same other."""
+    order, chance = list(names), random.Random(rounds)
+    for _ in range(rounds):
+        chance.shuffle(order)
+        yield from order
 
 
 def measure_imports(rounds):
