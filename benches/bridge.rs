@@ -32,7 +32,7 @@ use rdkafka::{
 use tokio::sync::Semaphore;
 
 const UNMATCHED: usize = 1_000_000;
-const DELIVERED: usize = 50_000;
+const DELIVERED: usize = 200_000;
 const PARTITIONS: i32 = 4;
 const IN_FLIGHT: usize = 64;
 /// How long a bridge may settle, and how long it is then measured while it does nothing.

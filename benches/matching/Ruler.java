@@ -8,7 +8,8 @@ import software.amazon.event.ruler.Machine;
 /**
  * event-ruler on the rules and the events of `make bench-matching`, which starts it. Arguments: a file with a rule in each line
  * ({"name": ..., "when": ...}), a file with an event in each line, how many rounds, and the milliseconds of each. Prints a line
- * when the machine is built (milliseconds), one with the matches of all events, and one for each round (events a second).
+ * when the machine is built (milliseconds), one with the matches of all events, one with how many it takes without their last
+ * character, and one for each round (events a second).
  */
 public final class Ruler {
   public static void main(String[] arguments) throws Exception {
@@ -31,6 +32,17 @@ public final class Ruler {
       matches += machine.rulesForJSONEvent(event).size();
     }
     System.out.println("matches " + matches);
+
+    int unfinished = 0;
+    for (String event : events) {
+      try {
+        machine.rulesForJSONEvent(event.substring(0, event.length() - 1));
+        unfinished++;
+      } catch (Exception refused) {
+        // As it should be.
+      }
+    }
+    System.out.println("unfinished " + unfinished);
 
     // The first round warms up.
     for (int round = 0; round <= rounds; round++) {

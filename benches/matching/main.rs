@@ -71,6 +71,8 @@ struct Figures {
     /// In MiB; ours alone.
     memory: Option<u64>,
     matches: usize,
+    /// How many events it takes without their last byte, which are no JSON.
+    unfinished: usize,
     rates: Vec<f64>,
 }
 
@@ -113,6 +115,8 @@ fn ours(
     for event in events {
         found += matcher.deliveries(event.as_bytes())?;
     }
+    let unfinished = events.iter().filter_map(|event| event.as_bytes().split_last());
+    let unfinished = unfinished.filter(|(_, event)| matcher.deliveries(event).is_ok()).count();
     let mut rates = Vec::new();
     for round in 0..=rounds {
         let (mut read, began) = (0, Instant::now());
@@ -126,7 +130,7 @@ fn ours(
             rates.push(read as f64 / began.elapsed().as_secs_f64());
         }
     }
-    Ok(Figures { loaded, memory: Some(memory), matches: found, rates })
+    Ok(Figures { loaded, memory: Some(memory), matches: found, unfinished, rates })
 }
 
 /// A line of what the system says of this process, in MiB.
@@ -190,12 +194,13 @@ fn theirs(
     let numbers = |word: &str| -> Vec<u64> {
         printed.lines().filter_map(|line| line.strip_prefix(word)?.trim().parse().ok()).collect()
     };
-    let (loaded, matches, rates) = (numbers("built "), numbers("matches "), numbers("rate "));
-    match (loaded[..].first(), matches[..].first()) {
-        (Some(loaded), Some(matches)) if rates.len() == rounds => {
-            let matches = usize::try_from(*matches).unwrap_or(usize::MAX);
+    let (counts, rates) = (["built ", "matches ", "unfinished "].map(numbers), numbers("rate "));
+    match (&counts[0][..], &counts[1][..], &counts[2][..]) {
+        ([loaded], [matches], [unfinished]) if rates.len() == rounds => {
+            let [matches, unfinished] =
+                [*matches, *unfinished].map(|count| usize::try_from(count).unwrap_or(usize::MAX));
             let rates = rates.iter().map(|rate| *rate as f64).collect();
-            Ok(Ok(Figures { loaded: Duration::from_millis(*loaded), memory: None, matches, rates }))
+            Ok(Ok(Figures { loaded: Duration::from_millis(*loaded), memory: None, matches, unfinished, rates }))
         }
         _ => Err(format!("{name} printed:\n{printed}")),
     }
@@ -207,19 +212,21 @@ fn line(kind: &str, rules: usize, name: &str, figures: &Figures, ours: Option<f6
     let loaded = figures.loaded.as_secs_f64();
     let memory = figures.memory.map_or(String::new(), |memory| memory.to_string());
     println!(
-        "{kind:<28} {rules:>6} {name:<16} {:>10.0} {ratio:>7} {:>22} {loaded:>9.2} s {memory:>8}",
+        "{kind:<28} {rules:>6} {name:<16} {:>10.0} {ratio:>7} {:>22} {loaded:>9.2} s {memory:>8} {:>10}",
         figures.median(),
-        figures.spread()
+        figures.spread(),
+        figures.unfinished
     );
 }
 
 fn compare() -> Result<(), String> {
     let rounds = env::var("BENCH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(5);
     let folder = tempfile::tempdir().map_err(|error| format!("a folder for the rules: {error}"))?;
-    println!("{rounds} rounds of {ROUND:?} after one to warm up, one thread, events of about 700 bytes");
+    println!("{rounds} rounds of {ROUND:?} after one to warm up, one thread, {EVENTS} events of about 700 bytes");
+    println!("unfinished: how many of the events it takes that lack their last byte");
     println!(
-        "{:<28} {:>6} {:<16} {:>10} {:>7} {:>22} {:>11} {:>8}",
-        "", "rules", "", "events/s", "ours to", "spread", "to load", "MiB"
+        "{:<28} {:>6} {:<16} {:>10} {:>7} {:>22} {:>11} {:>8} {:>10}",
+        "", "rules", "", "events/s", "ours to", "spread", "to load", "MiB", "unfinished"
     );
     for (kind, when) in KINDS {
         for count in RULES {
