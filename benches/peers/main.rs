@@ -40,7 +40,7 @@ const PARTITIONS: i32 = 4;
 const IN_FLIGHT: usize = 64;
 /// Events a second when the latency is measured, and for how many seconds.
 const PACE: Pace = Pace { rate: 200, seconds: 10, linger_ms: "0" };
-/// About half of what two cores publish, store and deliver at the same time. Only for those that deliver twice as many.
+/// A busy pace, for those that deliver twice as many when nothing is published meanwhile.
 const BUSY: Pace = Pace { rate: 4_000, seconds: 10, linger_ms: "1" };
 
 const BRIDGE: &str = "workflow-bridge";
