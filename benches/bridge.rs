@@ -35,8 +35,8 @@ const UNMATCHED: usize = 1_000_000;
 const DELIVERED: usize = 200_000;
 const PARTITIONS: i32 = 4;
 const IN_FLIGHT: usize = 64;
-/// How long a bridge may settle, and how long it is then measured while it does nothing.
-const IDLE_AFTER: Duration = Duration::from_secs(10);
+/// How long a bridge may settle (half a minute after it got its partitions it still looks for what their former owners write), and how long it is then measured while it does nothing.
+const IDLE_AFTER: Duration = Duration::from_secs(40);
 const IDLE_FOR: Duration = Duration::from_secs(60);
 /// The ceilings of reading, before the rows of the bridge.
 const ALONE: usize = 2;
@@ -173,18 +173,22 @@ fn started_until_delivered(kafka: &Kafka) -> [f64; 2] {
     })
 }
 
-/// Of a bridge with one rule and nothing to read: MiB that are resident, and the share of a processor that it takes.
-fn idle(kafka: &Kafka) -> (u64, f64) {
+/// Of a bridge with one rule and nothing to read: MiB that are resident, the share of a processor that it takes, and how many
+/// times a second its threads wake.
+fn idle(kafka: &Kafka) -> (u64, f64, f64) {
     let topic = kafka.topic("bench-idle", PARTITIONS);
     let agent = HttpAgent::start();
     let mut bridge = bridge(kafka, &topic, &agent, "{}");
     thread::sleep(IDLE_AFTER);
-    let (started, before) = (Instant::now(), bridge.cpu_seconds());
+    let wakes = |bridge: &mut Bridge| bridge.wakes().into_values().sum::<u64>();
+    let (started, before, woken) = (Instant::now(), bridge.cpu_seconds(), wakes(&mut bridge));
     thread::sleep(IDLE_FOR);
-    let share = (bridge.cpu_seconds() - before) / started.elapsed().as_secs_f64();
+    let seconds = started.elapsed().as_secs_f64();
+    let share = (bridge.cpu_seconds() - before) / seconds;
+    let rate = wakes(&mut bridge).saturating_sub(woken) as f64 / seconds;
     let resident = bridge.rss_bytes() >> 20;
     bridge.stop();
-    (resident, share)
+    (resident, share, rate)
 }
 
 /// The same client, as many requests under way, no Kafka and no ledger.
@@ -310,7 +314,10 @@ fn main() {
     }
     let [new, again] = starts.map(|row| row.median());
     println!("start to first delivery: {new:.0} ms for a new group, {again:.0} ms after a stop, medians of {rounds}");
-    let (resident, share) = idle(kafka);
+    let (resident, share, wakes) = idle(kafka);
     let seconds = IDLE_FOR.as_secs();
-    println!("idle for {seconds} s: {resident} MiB resident, {:.2} % of a processor", share * 100.0);
+    println!(
+        "idle for {seconds} s: {resident} MiB resident, {:.2} % of a processor, {wakes:.0} wakes a second",
+        share * 100.0
+    );
 }

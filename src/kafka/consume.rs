@@ -15,6 +15,7 @@ mod lease_report;
 mod ledger_gate;
 mod log_check;
 mod parked;
+mod patience;
 mod release;
 mod renewal;
 mod requests;

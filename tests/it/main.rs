@@ -28,6 +28,7 @@ mod faults;
 mod foreign_handlers;
 mod handlers;
 mod http_delivery;
+mod idle;
 mod kit_works;
 mod langgraph_once;
 mod langgraph_requests;

@@ -1,14 +1,31 @@
-//! The gauges of each partition.
+//! The gauges of the consumer and of each partition.
 
-use super::super::partition::PartitionStatus;
+use std::sync::Arc;
+
+use super::{
+    super::partition::{Partition, PartitionStatus},
+    state::ConsumerState,
+};
 use crate::telemetry;
 
 fn labels(topic: &str, partition: i32) -> [(&'static str, String); 2] {
     [("topic", topic.to_owned()), ("partition", partition.to_string())]
 }
 
-/// Sets the gauges of a partition.
-pub(super) fn set(status: &PartitionStatus) {
+/// Sets all of them. `paused` says that no partition is fetched.
+pub(super) fn set_all(state: &ConsumerState, partitions: &[Arc<Partition>], paused: bool) {
+    let usage = state.budget.usage();
+    metrics::gauge!(telemetry::IN_FLIGHT_EVENTS).set(usage.events as f64);
+    metrics::gauge!(telemetry::IN_FLIGHT_BYTES).set(usage.bytes as f64);
+    metrics::gauge!(telemetry::PARTITIONS_ASSIGNED).set(partitions.len() as f64);
+    let paused = partitions.iter().filter(|partition| paused || partition.is_held()).count();
+    metrics::gauge!(telemetry::PARTITIONS_PAUSED).set(paused as f64);
+    for partition in partitions {
+        set(&partition.status());
+    }
+}
+
+fn set(status: &PartitionStatus) {
     let labels = labels(&status.topic, status.partition);
     if let Some(lag) = status.lag {
         metrics::gauge!(telemetry::LAG, &labels).set(lag as f64);

@@ -32,6 +32,7 @@ use super::{
     },
     context::Context,
     gauges, initial_offsets, ledger_gate,
+    patience::{Patience, USUAL},
     renewal::Renewer,
     requests::{self, partition_list},
     state::ConsumerState,
@@ -39,9 +40,6 @@ use super::{
 };
 use crate::{event::Origin, telemetry};
 
-const POLL: Duration = Duration::from_millis(100);
-/// While attempts for revoked partitions are waited for.
-const RELEASE_POLL: Duration = Duration::from_millis(10);
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const WAIT_FOR_ROOM: Duration = Duration::from_millis(1_500);
 const PAUSE_AT_LEAST: Duration = Duration::from_secs(2);
@@ -62,6 +60,7 @@ pub(super) struct Loop {
     waited: Duration,
     paused_since: Option<Instant>,
     committed_at: Instant,
+    patience: Patience,
     since_tick: u32,
     some_capped: bool,
     /// Reads the ledger topic; taken when it is started.
@@ -85,6 +84,7 @@ impl Loop {
             waited: Duration::ZERO,
             paused_since: None,
             committed_at: Instant::now(),
+            patience: Patience::new(Instant::now()),
             since_tick: 0,
             some_capped: false,
             ledger,
@@ -130,7 +130,7 @@ impl Loop {
                 metrics::gauge!(telemetry::KAFKA_REACHABLE).set(1.0);
                 return Ok(true);
             }
-            if let Some(Err(error)) = self.consumer.poll(POLL) {
+            if let Some(Err(error)) = self.consumer.poll(USUAL) {
                 self.check_fatal(&error)?;
             }
         }
@@ -159,10 +159,11 @@ impl Loop {
                 self.state.polled(now);
             }
             self.since_tick = (self.since_tick + 1) % BATCH;
-            match consumer.poll(if self.state.is_releasing() { RELEASE_POLL } else { POLL }) {
+            match consumer.poll(self.patience.wait(&self.state)) {
                 None => {
                     self.waited = Duration::ZERO;
                     self.since_tick = 0;
+                    self.patience.nothing_came(&self.state, Instant::now());
                 }
                 Some(Ok(message)) => self.hand_over(&message),
                 Some(Err(error)) => self.check_fatal(&error)?,
@@ -172,6 +173,7 @@ impl Loop {
     }
 
     fn hand_over(&mut self, message: &BorrowedMessage<'_>) {
+        self.patience.came();
         let partition =
             self.state.assignment(|assignment| assignment.find(message.topic(), message.partition()).cloned());
         let Some(partition) = partition.filter(|partition| !partition.is_given_up()) else {
@@ -212,7 +214,7 @@ impl Loop {
     fn wait_for_room(&mut self) {
         let start = Instant::now();
         let left = WAIT_FOR_ROOM.saturating_sub(self.waited);
-        let room = !left.is_zero() && self.state.budget.wait_for_room(left.min(POLL));
+        let room = !left.is_zero() && self.state.budget.wait_for_room(left.min(USUAL));
         let now = Instant::now();
         self.waited += now.duration_since(start);
         self.since_tick = 0;
@@ -264,7 +266,7 @@ impl Loop {
             self.read_replaced(&owned);
             self.advance(&owned);
             self.state.commit(&self.consumer, &all);
-            self.set_gauges(&all);
+            gauges::set_all(&self.state, &all, self.paused_since.is_some());
             self.state.report_joining(&owned);
             self.state.lease_report.observe((!owned.is_empty()).then(|| self.state.lease.is_valid()));
         }
@@ -325,22 +327,6 @@ impl Loop {
         if self.paused_since.is_none() {
             let free: Vec<_> = free.into_iter().filter(|partition| !partition.is_held()).collect();
             self.state.resume(&self.consumer, &free);
-        }
-    }
-
-    fn set_gauges(&self, all: &[Arc<Partition>]) {
-        let usage = self.state.budget.usage();
-        metrics::gauge!(telemetry::IN_FLIGHT_EVENTS).set(usage.events as f64);
-        metrics::gauge!(telemetry::IN_FLIGHT_BYTES).set(usage.bytes as f64);
-        metrics::gauge!(telemetry::PARTITIONS_ASSIGNED).set(all.len() as f64);
-        let paused = if self.paused_since.is_some() {
-            all.len()
-        } else {
-            all.iter().filter(|partition| partition.is_held()).count()
-        };
-        metrics::gauge!(telemetry::PARTITIONS_PAUSED).set(paused as f64);
-        for partition in all {
-            gauges::set(&partition.status());
         }
     }
 

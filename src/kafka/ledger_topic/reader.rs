@@ -5,6 +5,7 @@
 //! partition is followed, so that what a former owner wrote late arrives. A record that was applied is applied again when
 //! in doubt: merging makes that harmless.
 
+mod context;
 mod followed;
 mod open;
 mod requests;
@@ -17,9 +18,9 @@ use std::{
 };
 
 use rdkafka::{
-    ClientContext, Message as _, Offset, TopicPartitionList,
-    config::{FromClientConfigAndContext, RDKafkaLogLevel},
-    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
+    Message as _, Offset, TopicPartitionList,
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, Consumer as _},
     error::{KafkaError as RdError, RDKafkaErrorCode as Code},
 };
 
@@ -35,12 +36,14 @@ use crate::{
     telemetry,
     throttle::Throttle,
 };
+use context::Context;
 use followed::{AtEnd, Followed, Received};
 
 /// How long to wait for a record that is urgent.
 const POLL: Duration = Duration::from_millis(50);
-/// How often to look for records while none does. A change of the assignment ends the wait.
+/// How often to look for records while none does, and once there were none. A change of the assignment ends the wait.
 const FOLLOW: Duration = Duration::from_millis(200);
+const REST: Duration = Duration::from_secs(1);
 /// How long after an assignment what a former owner wrote late is looked for without such waits.
 const FORMER_OWNER: Duration = Duration::from_secs(30);
 /// Records between two looks at the clock.
@@ -68,8 +71,6 @@ pub(in super::super) struct Reader {
     throttle: Throttle<String>,
 }
 
-struct Context(Arc<Following>);
-
 /// What to do after a poll.
 enum Next {
     Poll,
@@ -80,6 +81,15 @@ enum Next {
     /// It is begun again soon.
     Close(i32),
     Failed(RdError),
+}
+
+/// What is left to read.
+enum Left {
+    More,
+    /// `came` says whether anything was read before.
+    Nothing {
+        came: bool,
+    },
 }
 
 impl Reader {
@@ -130,10 +140,11 @@ impl Reader {
             let now = Instant::now();
             self.open_due(now);
             let is_urgent = self.is_urgent(now);
-            let is_drained = self.read(now, if is_urgent { POLL } else { Duration::ZERO });
+            let left = self.read(now, if is_urgent { POLL } else { Duration::ZERO });
             self.look(now);
-            if is_drained && !is_urgent {
-                self.following.wait(FOLLOW);
+            match left {
+                Left::Nothing { came } if !is_urgent => self.following.wait(if came { FOLLOW } else { REST }),
+                _ => {}
             }
         }
     }
@@ -166,13 +177,13 @@ impl Reader {
         }
     }
 
-    /// Reads what is there, or comes within this time. True when nothing is left.
-    fn read(&mut self, now: Instant, wait: Duration) -> bool {
+    /// Reads what is there, or comes within this time.
+    fn read(&mut self, now: Instant, wait: Duration) -> Left {
         let waiting: usize = self.followed.values().map(Followed::batch_bytes).sum();
         if waiting >= MAX_WAITING_BYTES || now.duration_since(self.applied_at) >= APPLY_AFTER {
             self.apply_all();
         }
-        for _ in 0..RUN {
+        for polls in 0..RUN {
             match self.poll(now, wait) {
                 Next::Poll => {}
                 Next::Apply(number) => self.apply_one(number),
@@ -181,11 +192,11 @@ impl Reader {
                 Next::Failed(error) => self.failed(&error, now),
                 Next::Idle => {
                     self.apply_all();
-                    return true;
+                    return Left::Nothing { came: polls > 0 };
                 }
             }
         }
-        false
+        Left::More
     }
 
     fn poll(&mut self, now: Instant, wait: Duration) -> Next {
@@ -376,19 +387,3 @@ impl Reader {
         }
     }
 }
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        self.0.reporter.log_line(level, facility, text);
-    }
-
-    fn error(&self, error: RdError, reason: &str) {
-        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-        // The first says that a partition was read to its end. The second is looked into by the reader.
-        if !matches!(code, Code::PartitionEOF | Code::AutoOffsetReset) {
-            self.0.reporter.report(code, reason);
-        }
-    }
-}
-
-impl ConsumerContext for Context {}

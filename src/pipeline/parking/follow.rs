@@ -26,6 +26,10 @@ use crate::{event::Origin, kafka::ReadError, telemetry, throttle::Throttle};
 /// The most bytes that are read at once.
 const MAX_READ_BYTES: usize = 16 << 20;
 const EVERY: Duration = Duration::from_millis(200);
+/// The same while every agent works and nothing is parked: what is urgent then wakes it.
+const REST: Duration = Duration::from_secs(1);
+/// How long it has been so before that rest.
+const QUIET_FOR: Duration = Duration::from_secs(10);
 const LOG_EVERY: Duration = Duration::from_secs(5);
 /// While the budget is scarce, an agent is parked when its breaker has been open for this long: a moment without it makes no
 /// backlog.
@@ -62,6 +66,8 @@ pub(in crate::pipeline) enum ParkingDone {
 /// See the module.
 pub(in crate::pipeline) struct Follower {
     due: Instant,
+    /// When there was anything to do for the last time.
+    busy: Instant,
     /// The agents whose deliveries are parked.
     parked: BTreeSet<Arc<str>>,
     /// The partition that comes first, so that each has its turn.
@@ -74,6 +80,7 @@ impl Follower {
     pub(in crate::pipeline) fn new(now: Instant) -> Self {
         Self {
             due: now + EVERY,
+            busy: now,
             parked: BTreeSet::new(),
             first: 0,
             removals: Removals::default(),
@@ -97,7 +104,6 @@ impl Follower {
         let mut work = Vec::new();
         let is_due = self.due <= Instant::now();
         if is_due {
-            self.due = Instant::now() + EVERY;
             for owned in context.consumer.owned() {
                 let origin = Origin { topic: owned.topic, partition: owned.number, offset: 0 };
                 let (partition, is_new) = context.parking.partition(&origin, &owned.ownership);
@@ -126,7 +132,12 @@ impl Follower {
             self.report(context, agents, &partitions);
             context.rules.release_parked(|agent| context.parking.may_have_parked(agent));
             let committed = commit(context);
-            work.extend(self.removals.due(&committed, Instant::now()));
+            let now = Instant::now();
+            work.extend(self.removals.due(&committed, now));
+            if !work.is_empty() || !self.parked.is_empty() || is_any_down(agents) {
+                self.busy = now;
+            }
+            self.due = now + if now.duration_since(self.busy) < QUIET_FOR { EVERY } else { REST };
         }
         work
     }

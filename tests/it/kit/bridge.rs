@@ -258,6 +258,11 @@ impl Bridge {
         self.process().cpu_seconds()
     }
 
+    /// How many times the threads of this process of it have waited and gone on so far, by their names.
+    pub fn wakes(&mut self) -> BTreeMap<String, u64> {
+        self.process().wakes()
+    }
+
     /// `http://host:port` of the admin address.
     pub fn admin(&self) -> &str {
         &self.admin

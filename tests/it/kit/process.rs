@@ -6,7 +6,7 @@
 //! only once the watchdog knows it, so there is no moment in which one could be left behind.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fmt::Write as _,
     io::{BufRead, BufReader, Read, Write},
     ops::Deref,
@@ -254,6 +254,21 @@ impl Process {
         // utime and stime, the 14th and 15th of all, in the hundredths of a second that Linux shows to programs.
         let ticks: u32 = [fields[11], fields[12]].iter().filter_map(|ticks| ticks.parse::<u32>().ok()).sum();
         f64::from(ticks) / 100.0
+    }
+
+    /// How many times its threads have waited and gone on so far, by their names.
+    pub fn wakes(&self) -> BTreeMap<String, u64> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the process runs");
+        let mut wakes: BTreeMap<String, u64> = BTreeMap::new();
+        for task in tasks.flatten() {
+            let read = |file: &str| std::fs::read_to_string(task.path().join(file));
+            // A thread may end meanwhile.
+            let (Ok(name), Ok(status)) = (read("comm"), read("status")) else { continue };
+            let waits = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            let waits: u64 = waits.and_then(|waits| waits.trim().parse().ok()).expect("Linux counts them");
+            *wakes.entry(name.trim().to_owned()).or_default() += waits;
+        }
+        wakes
     }
 
     fn memory(&self, field: &str) -> u64 {
