@@ -34,7 +34,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// A kind of rules: what the `when` of the nth is.
 type Kind = (&'static str, fn(usize) -> Value);
 
-const KINDS: [Kind; 2] = [("exact values", exact), ("prefixes, wildcards, ranges", open)];
+const KINDS: [Kind; 3] =
+    [("exact values", exact), ("prefixes, wildcards, ranges", open), ("exists, anything-but", wide)];
 
 /// Each names a workflow of its own.
 fn exact(n: usize) -> Value {
@@ -52,13 +53,24 @@ fn open(n: usize) -> Value {
     }
 }
 
+/// A field that few events have; a value that all have, and that is excluded; a field that all have, and that must be absent.
+fn wide(n: usize) -> Value {
+    let data = match n % 3 {
+        0 => json!({format!("flag_{n}"): [{"exists": true}]}),
+        1 => json!({"status": [{"anything-but": ["success", format!("status-{n}")]}]}),
+        _ => json!({"note": [{"exists": false}], format!("flag_{n}"): [{"exists": false}]}),
+    };
+    json!({"event_type": [TYPE], "payload": {"data": data}})
+}
+
 /// An event of about 700 bytes: every other one is of a workflow that the rules name.
 fn event(n: usize, rules: usize) -> String {
     let workflow = if n.is_multiple_of(2) { n % rules } else { 1_000_000 + n };
     json!({
         "event_id": format!("0192-{n:012}"), "event_type": TYPE, "timestamp": "2026-01-31T12:00:00Z",
         "source": "AIRFLOW", "workflow_id": format!("wf-{workflow}-eu"), "workflow_run_id": format!("scheduled-{n:06}"),
-        "payload": {"data": {"status": "success", "rows": workflow * 10 + 5, "note": "x".repeat(330)}},
+        "payload": {"data": {"status": "success", "rows": workflow * 10 + 5, "note": "x".repeat(330),
+            format!("flag_{workflow}"): true}},
         "metadata": {"environment": "prod", "version": "1.0"},
     })
     .to_string()

@@ -47,7 +47,7 @@ mod tests;
 
 pub(crate) use alone::PartitionAlone;
 pub(crate) use budget::BudgetSettings;
-pub(crate) use consume::{Consumer, ConsumerHandle, ConsumerStatus, ConsumerView, ReadProgress};
+pub(crate) use consume::{Consumer, ConsumerHandle, ConsumerStatus, ConsumerView, OwnedPartition, ReadProgress};
 pub(crate) use dead_letters::{DeadLetter, DeadLetters};
 #[cfg(feature = "service")]
 pub(crate) use embedded::EmbeddedBroker;

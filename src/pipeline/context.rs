@@ -63,9 +63,13 @@ pub(super) struct PipelineContext {
 impl PipelineContext {
     /// The clocks that age ledger records, with what is assigned now. For the records of assigned partitions it is the
     /// moment through which every assigned partition has been read, and no later than the local clock or the newest
-    /// record, so that a clock that jumps ahead expires nothing, of other partitions either. `None` while records wait to be read.
+    /// record, so that a clock that jumps ahead expires nothing, of other partitions either. `None` while records wait to be read,
+    /// or it is not known what is parked.
     pub(super) fn expiry_clock(&self) -> Option<(ExpiryClock, ReadProgress)> {
         let progress = self.forget_committed();
+        if !self.parking.knows(&self.consumer.owned()) {
+            return None;
+        }
         let newest = self.newest_record_ms.load(Ordering::Relaxed);
         // What was parked since the oldest parked delivery may be read again from there.
         let through = progress.through_ms?.min(self.parking.oldest_ms()?);

@@ -134,6 +134,7 @@ impl Dispatcher {
     }
 
     fn arrive(&mut self, arrival: Box<Arrival>) -> Result<(), LedgerError> {
+        self.follower.stir();
         let id = arrival.event.id().to_owned();
         let Some(arrival) = self.in_flight.begin(&id, arrival) else {
             debug!(event_id = id, "the same event is in flight: this one waits for it");

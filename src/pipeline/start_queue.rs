@@ -117,6 +117,11 @@ impl<T> StartQueue<T> {
         None
     }
 
+    /// Whether none waits here.
+    pub(super) fn is_empty(&self) -> bool {
+        self.endpoints.values().all(|endpoint| !endpoint.has_next())
+    }
+
     /// Notified when permits were granted, so that [`ready`](Self::ready) has more. Nobody notifies of its other causes: a breaker opens, or a
     /// partition is given up, parked, or no longer held back.
     pub(super) fn room(&self) -> Arc<Notify> {

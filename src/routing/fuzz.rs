@@ -22,6 +22,9 @@ const SEPARATOR: &str = "\n---\n";
 /// What the naive evaluator may take: a few milliseconds.
 const STEPS: u64 = 20_000;
 
+/// The longest input whose pattern is put into an index many times.
+const MOST_REPEATED: usize = 2_000;
+
 /// The value of every variable whose name begins with `SECRET`.
 const SECRET: &str = "5ecr3t-v4lue";
 
@@ -46,6 +49,11 @@ pub(crate) fn patterns(input: &str) {
             let found = pattern.matches(&event);
             let is_candidate = Index::new([&pattern].into_iter()).candidates(&event) == [0];
             assert!(is_candidate || !found, "the index does not find a pattern that matches");
+            if input.len() < MOST_REPEATED {
+                let index = Index::new(std::iter::repeat_n(&pattern, 40));
+                let all = index.candidates(&event).len() == 40;
+                assert!(all || !found, "the index does not find a pattern that matches among many that are alike");
+            }
             if let Some(expected) = naive::matches(&node.to_json(), &event, STEPS) {
                 assert_eq!(found, expected, "the compiled pattern, and its definition");
             }

@@ -1,8 +1,8 @@
 //! Finds the rules that an event may match by the values that it has, without trying the others.
 //!
-//! For each alternative of a rule one of its fields is chosen that cannot be absent, and for each value that the field may have
-//! one [`Key`]. An event whose values have none of these keys does not match the rule. Whether one that has does is not
-//! decided here.
+//! For each alternative of a rule one of its fields is chosen, and for each value that the field may have one [`Key`]. An event
+//! that has none of these keys does not match the rule. Where many rules share a key, they are asked for another of their fields
+//! by an index of their own, and so on. Whether an event that has all these keys matches is not decided here.
 
 mod affixes;
 mod choose;
@@ -10,72 +10,186 @@ mod contained;
 mod found;
 mod keyed;
 mod lists;
+mod others;
 mod ranges;
 
-use std::collections::HashMap;
+use std::{cmp::Reverse, collections::HashMap};
 
-use super::pattern::{Key, Pattern};
+use super::pattern::{Alternative, Key, Pattern};
 use crate::event::{Shape, Tree};
-use choose::{Chosen, Frequency};
+use choose::{Chosen, Fields};
 use found::Found;
 use keyed::Keyed;
 use lists::Lists;
+
+/// So many rules of one key are tried one by one.
+const FEW: usize = 4;
+
+/// The further indexes of a folder take so many times as much as its rules do: a rule with a thousand values is in a thousand
+/// lists, and each of them could have an index over its thousand other fields.
+const FURTHER: usize = 3;
+
+/// So many fields of a rule are asked for, one after the other.
+const MOST_LEVELS: usize = 4;
+
+/// A field with more keys is not asked for after another: each takes a place for each alternative, in every further index.
+const MOST_KEYS: usize = 2;
 
 /// From the values of an event to the rules that it may match.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     root: Node,
     lists: Lists,
-    /// The rules that are found by no key: those that may match an event that lacks every field that they name.
+    /// The lists of fields that have to be absent, ascending.
+    absent: Vec<usize>,
+    /// Of lists with many rules, which [`Lists`] has none of.
+    further: HashMap<usize, Index>,
+    /// The rules that are found by no key.
     rest: Vec<usize>,
 }
 
 /// A place in the document.
 #[derive(Debug, Default)]
 struct Node {
-    keyed: Option<Keyed>,
+    keyed: Option<Box<Keyed>>,
+    /// The list of the rules for which it has to be absent.
+    absent: Option<usize>,
     fields: HashMap<Box<str>, Node>,
+}
+
+/// An alternative of a rule.
+#[derive(Clone, Copy)]
+struct Member<'a> {
+    rule: usize,
+    alternative: Alternative<'a>,
+    weight: usize,
 }
 
 impl Index {
     /// An index of these patterns; the number of a rule is its place among them.
-    pub(super) fn new<'a>(patterns: impl Iterator<Item = &'a Pattern> + Clone) -> Self {
-        let frequency = Frequency::of(patterns.clone());
-        let (mut members, mut lists, mut rest) = (Vec::new(), 0, Vec::new());
-        let mut places: HashMap<Vec<&str>, HashMap<Key<'_>, usize>> = HashMap::new();
-        for (rule, pattern) in patterns.enumerate() {
-            let Some(chosen) = frequency.choose(pattern) else {
-                rest.push(rule);
-                continue;
-            };
-            for Chosen { path, keys } in chosen {
-                let places = places.entry(path).or_default();
-                for key in keys {
-                    let list = *places.entry(key).or_insert_with(|| {
-                        lists += 1;
-                        lists - 1
-                    });
-                    members.push((list, rule));
-                }
+    pub(super) fn new<'a>(patterns: impl Iterator<Item = &'a Pattern>) -> Self {
+        let alternatives = |(rule, pattern): (usize, &'a Pattern)| {
+            pattern.alternatives().map(move |alternative| Member { rule, alternative, weight: alternative.weight() })
+        };
+        let members: Vec<Member<'a>> = patterns.enumerate().flat_map(alternatives).collect();
+        let weights = members.iter().map(|member| member.weight);
+        let mut budget = weights.fold(0, usize::saturating_add).saturating_mul(FURTHER);
+        Self::of(&members, &Fields { used: Vec::new(), most_keys: usize::MAX }, &mut budget)
+    }
+
+    /// `budget` is how much the further indexes may take.
+    fn of<'a>(members: &[Member<'a>], fields: &Fields<'a>, budget: &mut usize) -> Self {
+        let choice = fields.choice(members.iter().map(|member| member.alternative));
+        let (mut places, mut found_by, mut rest) = (Places::default(), Vec::new(), Vec::new());
+        for (number, member) in members.iter().enumerate() {
+            match choice.choose(member.alternative) {
+                Some(chosen) => places.add(chosen, |list| found_by.push((list, number))),
+                None => rest.push(member.rule),
             }
         }
-        let mut root = Node::default();
-        for (path, keys) in places {
-            root.at(&path).keyed = Some(Keyed::new(keys));
+        drop(choice);
+        found_by.sort_unstable();
+        found_by.dedup();
+        let mut by_list: Vec<_> = found_by.chunk_by(|a, b| a.0 == b.0).collect();
+        // Stable: the same folder makes the same index.
+        by_list.sort_by_key(|of_list| Reverse(of_list.len()));
+        let (mut few, mut further) = (Vec::new(), HashMap::new());
+        let paths = places.of_lists();
+        for of_list in by_list {
+            let Some(&(list, _)) = of_list.first() else { continue };
+            let members = of_list.iter().map(|(_, member)| members[*member]);
+            match Self::further(members.clone(), fields, paths[list], budget) {
+                Some(index) => _ = further.insert(list, index),
+                None => few.extend(members.map(|member| (list, member.rule))),
+            }
         }
-        Self { root, lists: Lists::new(lists, members), rest }
+        let lists = Lists::new(paths.len(), few);
+        let (root, absent) = places.finish();
+        Self { root, lists, absent, further, rest }
+    }
+
+    /// An index of the alternatives of one list over the fields that are left. `None` if they are few, there is none to ask for, or
+    /// the budget is used up.
+    fn further<'a>(
+        members: impl ExactSizeIterator<Item = Member<'a>> + Clone,
+        fields: &Fields<'a>,
+        path: &[&'a str],
+        budget: &mut usize,
+    ) -> Option<Self> {
+        if members.len() <= FEW || fields.used.len() + 1 >= MOST_LEVELS {
+            return None;
+        }
+        let weight = members.clone().fold(0, |sum: usize, member| sum.saturating_add(member.weight));
+        *budget = budget.checked_sub(weight)?;
+        let mut used = fields.used.clone();
+        used.push(path.to_vec());
+        let members: Vec<Member<'a>> = members.collect();
+        let index = Self::of(&members, &Fields { used, most_keys: MOST_KEYS }, budget);
+        (!index.root.fields.is_empty()).then_some(index)
     }
 
     /// The rules that an event may match, ascending.
     pub(super) fn candidates<T: Tree>(&self, document: &T) -> Vec<usize> {
-        let mut found = Found::default();
-        self.root.visit(document, &mut found);
-        let found = found.into_lists();
-        let mut rules: Vec<usize> =
-            found.iter().flat_map(|list| self.lists.get(*list)).chain(&self.rest).copied().collect();
+        let mut rules = Vec::new();
+        self.find(document, &mut rules);
         rules.sort_unstable();
         rules.dedup();
         rules
+    }
+
+    fn find<T: Tree>(&self, document: &T, rules: &mut Vec<usize>) {
+        let mut found = Found::default();
+        self.root.visit(document, Place::ALONE, &mut found);
+        rules.extend(&self.rest);
+        for list in found.into_lists(&self.absent) {
+            match self.further.get(&list) {
+                Some(index) => index.find(document, rules),
+                None => rules.extend(self.lists.get(list)),
+            }
+        }
+    }
+}
+
+/// The keys at each path, while they are collected.
+#[derive(Default)]
+struct Places<'a> {
+    /// By path: which of them it is, and the list of each key.
+    keys: HashMap<Vec<&'a str>, (usize, HashMap<Key<'a>, usize>)>,
+    /// Which path each list is of.
+    paths: Vec<usize>,
+}
+
+impl<'a> Places<'a> {
+    /// Calls `found_by` with the list of each key.
+    fn add(&mut self, Chosen { path, keys }: Chosen<'a>, mut found_by: impl FnMut(usize)) {
+        let next = self.keys.len();
+        let (path, places) = self.keys.entry(path).or_insert_with(|| (next, HashMap::new()));
+        for key in keys {
+            found_by(*places.entry(key).or_insert_with(|| {
+                self.paths.push(*path);
+                self.paths.len() - 1
+            }));
+        }
+    }
+
+    /// The path of each list.
+    fn of_lists(&self) -> Vec<&[&'a str]> {
+        let mut paths: Vec<&[&str]> = vec![&[]; self.keys.len()];
+        self.keys.iter().for_each(|(path, (number, _))| paths[*number] = path);
+        self.paths.iter().map(|number| paths[*number]).collect()
+    }
+
+    /// The nodes, and the lists of fields that have to be absent.
+    fn finish(self) -> (Node, Vec<usize>) {
+        let (mut root, mut absent) = (Node::default(), Vec::new());
+        for (path, (_, mut keys)) in self.keys {
+            let node = root.at(&path);
+            node.absent = keys.remove(&Key::Absent);
+            absent.extend(node.absent);
+            node.keyed = (!keys.is_empty()).then(|| Box::new(Keyed::new(keys)));
+        }
+        absent.sort_unstable();
+        (root, absent)
     }
 }
 
@@ -86,30 +200,63 @@ impl Node {
     }
 
     /// Looks up each value that has a place here, through arrays.
-    fn visit<T: Tree>(&self, value: &T, found: &mut Found) {
+    fn visit<T: Tree>(&self, value: &T, place: Place, found: &mut Found) {
+        if let (true, Some(list)) = (place.is_alone, self.absent)
+            && is_there(value)
+        {
+            found.is_there(list);
+        }
         match value.shape() {
-            Shape::List(items) => items.iter().for_each(|item| self.visit(item, found)),
+            Shape::List(items) => {
+                let mut place = Place { is_alone: false, ..place };
+                for item in items {
+                    self.visit(item, place, found);
+                    place.is_first = false;
+                }
+            }
             // Whichever has fewer: an event with a thousand fields, or rules that name a thousand.
             Shape::Object if value.field_count() < self.fields.len() => {
                 for (key, inner) in value.fields() {
                     if let Some(node) = self.fields.get(key) {
-                        node.visit(inner, found);
+                        node.visit(inner, place, found);
                     }
                 }
             }
             Shape::Object => {
                 for (key, node) in &self.fields {
                     if let Some(inner) = value.field(key) {
-                        node.visit(inner, found);
+                        node.visit(inner, place, found);
                     }
                 }
             }
             Shape::Scalar(scalar) => {
                 if let Some(keyed) = &self.keyed {
-                    keyed.look_up(scalar, found);
+                    keyed.look_up(scalar, place.is_first, found);
                 }
             }
         }
+    }
+}
+
+/// Where a value is.
+#[derive(Clone, Copy)]
+struct Place {
+    /// There is no array on the way: what one element has, another may lack.
+    is_alone: bool,
+    /// It is in the first element of each array on the way.
+    is_first: bool,
+}
+
+impl Place {
+    const ALONE: Self = Self { is_alone: true, is_first: true };
+}
+
+/// Whether a value is a scalar, or an array that has nothing else and is not empty.
+fn is_there<T: Tree>(value: &T) -> bool {
+    match value.shape() {
+        Shape::Scalar(_) => true,
+        Shape::List(items) => !items.is_empty() && items.iter().all(is_there),
+        Shape::Object => false,
     }
 }
 

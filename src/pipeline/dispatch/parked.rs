@@ -71,7 +71,8 @@ impl Dispatcher {
 
     /// Follows the breakers, and reads back what there is room for.
     pub(super) fn follow(&mut self) {
-        for work in self.follower.follow(&self.context) {
+        let is_idle = self.running == 0 && self.starts.is_empty();
+        for work in self.follower.follow(&self.context, is_idle) {
             self.begin(work);
         }
         // A breaker may have opened, a partition be given up, parked or no longer held back.

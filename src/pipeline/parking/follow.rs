@@ -26,7 +26,7 @@ use crate::{event::Origin, kafka::ReadError, telemetry, throttle::Throttle};
 /// The most bytes that are read at once.
 const MAX_READ_BYTES: usize = 16 << 20;
 const EVERY: Duration = Duration::from_millis(200);
-/// The same while every agent works and nothing is parked: what is urgent then wakes it.
+/// The same while nothing is in flight, every agent works and nothing is parked. The next event ends the rest.
 const REST: Duration = Duration::from_secs(1);
 /// How long it has been so before that rest.
 const QUIET_FOR: Duration = Duration::from_secs(10);
@@ -68,6 +68,7 @@ pub(in crate::pipeline) struct Follower {
     due: Instant,
     /// When there was anything to do for the last time.
     busy: Instant,
+    rests: bool,
     /// The agents whose deliveries are parked.
     parked: BTreeSet<Arc<str>>,
     /// The partition that comes first, so that each has its turn.
@@ -81,6 +82,7 @@ impl Follower {
         Self {
             due: now + EVERY,
             busy: now,
+            rests: false,
             parked: BTreeSet::new(),
             first: 0,
             removals: Removals::default(),
@@ -100,7 +102,16 @@ impl Follower {
         self.due
     }
 
-    pub(in crate::pipeline) fn follow(&mut self, context: &PipelineContext) -> Vec<Work> {
+    /// An event came, whose deliveries may wait for what is looked at here.
+    pub(in crate::pipeline) fn stir(&mut self) {
+        if self.rests {
+            self.rests = false;
+            self.due = self.due.min(Instant::now() + EVERY);
+        }
+    }
+
+    /// `is_idle` says that no delivery is in flight or waits.
+    pub(in crate::pipeline) fn follow(&mut self, context: &PipelineContext, is_idle: bool) -> Vec<Work> {
         let mut work = Vec::new();
         let is_due = self.due <= Instant::now();
         if is_due {
@@ -134,10 +145,11 @@ impl Follower {
             let committed = commit(context);
             let now = Instant::now();
             work.extend(self.removals.due(&committed, now));
-            if !work.is_empty() || !self.parked.is_empty() || is_any_down(agents) {
+            if !(is_idle && work.is_empty() && self.parked.is_empty()) || is_any_down(agents) {
                 self.busy = now;
             }
-            self.due = now + if now.duration_since(self.busy) < QUIET_FOR { EVERY } else { REST };
+            self.rests = now.duration_since(self.busy) >= QUIET_FOR;
+            self.due = now + if self.rests { REST } else { EVERY };
         }
         work
     }

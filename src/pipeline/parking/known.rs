@@ -1,8 +1,20 @@
-//! For which agents anything may be parked, for all that this process knows: more than what is counted.
+//! What may be parked, for all that this process knows: more than what is counted.
+
+use std::sync::Arc;
 
 use super::Parking;
+use crate::kafka::OwnedPartition;
 
 impl Parking {
+    /// Whether each of these assignments is one whose parked deliveries are looked up, or were.
+    pub(in crate::pipeline) fn knows(&self, owned: &[OwnedPartition]) -> bool {
+        let partitions = self.partitions.lock();
+        owned.iter().all(|owned| {
+            let known = partitions.get(&(Arc::clone(&owned.topic), owned.number));
+            known.is_some_and(|known| Arc::ptr_eq(&known.ownership, &owned.ownership))
+        })
+    }
+
     pub(in crate::pipeline) fn may_have_parked(&self, agent: &str) -> bool {
         // First: it notes those that were given up.
         let partitions = self.partitions();
@@ -16,8 +28,6 @@ impl Parking {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::{
         super::{Found, ParkedTopics, SourcePartition, scan::Scanned, unsent::Unsent},
         *,
@@ -57,7 +67,12 @@ mod tests {
         let parking = Parking::new(topics, ["audit".into(), "other".into()], None, (1_000, 400));
         let of = |agent: &str| parking.may_have_parked(agent);
         assert!(!of("audit"), "nothing was ever assigned");
+        let now_owned = |ownership: &Arc<Ownership>| {
+            parking.knows(&[OwnedPartition { topic: "events".into(), number: 0, ownership: Arc::clone(ownership) }])
+        };
+        assert!(!now_owned(&owned()), "before the first look");
         let (first, ownership) = assigned(&parking, 0);
+        assert!(now_owned(&ownership) && !now_owned(&owned()), "another assignment is looked up again");
         assert!(of("audit") && of("other"), "it is not known yet");
         scan(&parking, &first, vec![("audit".into(), FOUND)]);
         assert!(of("audit") && !of("other"));

@@ -1,11 +1,17 @@
 //! What a look-up has found so far.
 
+use std::collections::HashSet;
+
 /// The lists that were found, each once.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     lists: Vec<usize>,
     /// How many of them are known to differ.
     distinct: usize,
+    /// Lists of fields that have to be absent, and are there.
+    there: Vec<usize>,
+    /// The first lists of groups that were added as a whole.
+    whole: HashSet<usize>,
 }
 
 /// So many may repeat each other before they are sorted out.
@@ -35,8 +41,20 @@ impl Found {
         self.lists.capacity()
     }
 
-    /// The lists, ascending.
-    pub(super) fn into_lists(mut self) -> Vec<usize> {
+    /// Whether the group of lists with this first one is to be added as a whole now: it has not been.
+    pub(super) fn adds_all_of(&mut self, first: usize) -> bool {
+        self.whole.insert(first)
+    }
+
+    /// Notes that a field is there, by the list of the rules for which it has to be absent.
+    pub(super) fn is_there(&mut self, list: usize) {
+        self.there.push(list);
+    }
+
+    /// The lists, and those of `absent` whose field is not there, ascending.
+    pub(super) fn into_lists(mut self, absent: &[usize]) -> Vec<usize> {
+        self.there.sort_unstable();
+        self.lists.extend(absent.iter().filter(|list| self.there.binary_search(list).is_err()));
         self.sort_out();
         self.lists
     }

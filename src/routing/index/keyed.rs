@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use super::{affixes::Affixes, contained::Contained, found::Found, ranges::Ranges};
+use super::{affixes::Affixes, contained::Contained, found::Found, others::Others, ranges::Ranges};
 use crate::{
     event::Scalar,
     routing::pattern::{End, Exact, Key, first_bits},
@@ -17,12 +17,14 @@ pub(super) struct Keyed {
     any: Option<usize>,
     constants: HashMap<Option<bool>, usize>,
     numbers: HashMap<Exact, usize>,
-    ranges: Option<Ranges>,
+    ranges: Option<Box<Ranges>>,
     texts: HashMap<Box<str>, usize>,
     affixes: Vec<Affixes>,
-    contained: Option<Contained>,
-    caseless: Option<Caseless>,
-    networks: Option<Networks>,
+    contained: Option<Box<Contained>>,
+    caseless: Option<Box<Caseless>>,
+    networks: Option<Box<Networks>>,
+    but_texts: Option<Box<Others<Box<str>>>>,
+    but_numbers: Option<Box<Others<Exact>>>,
 }
 
 /// Texts in lower case.
@@ -46,6 +48,7 @@ impl Keyed {
     pub(super) fn new(keys: HashMap<Key<'_>, usize>) -> Self {
         let mut keyed = Self::default();
         let (mut ranges, mut contained) = (Vec::new(), Vec::new());
+        let (mut but_texts, mut but_numbers) = (Vec::new(), Vec::new());
         let mut affixes: Vec<(End, &str, usize)> = Vec::new();
         let mut caseless_affixes: Vec<(End, String, usize)> = Vec::new();
         for (key, list) in keys {
@@ -65,14 +68,19 @@ impl Keyed {
                     let bits = if address.is_ipv4() { 32 } else { 128 };
                     keyed.networks.get_or_insert_default().add(first_bits(address, bits), bits, list);
                 }
+                Key::ButTexts(texts) => but_texts.push((list, texts)),
+                Key::ButNumbers(numbers) => but_numbers.push((list, numbers)),
+                Key::Absent => {}
                 Key::Network(network) => {
                     let (is_v4, shared, bits) = network.shared();
                     keyed.networks.get_or_insert_default().add((is_v4, shared), bits, list);
                 }
             }
         }
-        keyed.ranges = (!ranges.is_empty()).then(|| Ranges::new(&ranges));
-        keyed.contained = (!contained.is_empty()).then(|| Contained::new(&contained));
+        keyed.ranges = (!ranges.is_empty()).then(|| Box::new(Ranges::new(&ranges)));
+        keyed.contained = (!contained.is_empty()).then(|| Box::new(Contained::new(&contained)));
+        keyed.but_texts = Others::new(but_texts).map(Box::new);
+        keyed.but_numbers = Others::new(but_numbers).map(Box::new);
         keyed.affixes = by_end(&affixes);
         if !caseless_affixes.is_empty() {
             keyed.caseless.get_or_insert_default().affixes = by_end(&caseless_affixes);
@@ -80,8 +88,16 @@ impl Keyed {
         keyed
     }
 
-    /// Adds the lists of each key that a scalar has.
-    pub(super) fn look_up(&self, scalar: Scalar<'_>, found: &mut Found) {
+    /// Adds the lists of each key that a scalar has. `is_first` is false for all but the first value of an array.
+    pub(super) fn look_up(&self, scalar: Scalar<'_>, is_first: bool, found: &mut Found) {
+        if let Some(others) = &self.but_texts {
+            let text = if let Scalar::Text(text) = scalar { Some(text) } else { None };
+            others.find(text, is_first, found);
+        }
+        if let Some(others) = &self.but_numbers {
+            let number = if let Scalar::Number(number) = scalar { Some(Exact::of(number)) } else { None };
+            others.find(number.as_ref(), is_first, found);
+        }
         let mut add = |list| found.add(list);
         self.any.into_iter().for_each(&mut add);
         match scalar {

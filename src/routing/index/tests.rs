@@ -1,3 +1,4 @@
+mod hostile;
 mod speed;
 
 use serde_json::{Value, json};
@@ -59,10 +60,56 @@ fn a_network_is_found_however_its_host_bits_are_written() {
 }
 
 #[test]
-fn a_rule_that_an_absent_field_satisfies_is_always_a_candidate() {
-    let index = index(&[json!({"a": [{"exists": false}]}), json!({"a": ["x", {"exists": false}], "b": ["y"]})]);
-    assert_eq!(index.candidates(&json!({})), [0]);
-    assert_eq!(index.candidates(&json!({"b": "y"})), [0, 1]);
+fn a_rule_that_wants_a_field_absent_is_a_candidate_of_events_that_may_lack_it() {
+    let patterns = [
+        json!({"a": [{"exists": false}]}),
+        json!({"a": ["x", {"exists": false}], "b": ["y"]}),
+        json!({"c": {"d": [{"exists": false}, "z"]}}),
+    ];
+    let index = index(&patterns);
+    for (event, found) in [
+        (json!({}), vec![0, 2]),
+        (json!({"b": "y"}), vec![0, 1, 2]),
+        (json!({"a": "x", "c": {"d": 1}}), vec![]),
+        (json!({"a": ["x", ["y"]], "c": {"d": "z"}}), vec![2]),
+        (json!({"a": [], "c": {"d": "w"}}), vec![0]),
+        (json!({"a": {"b": 1}, "c": [{"d": "w"}, {}]}), vec![0, 2]),
+        (json!({"a": ["x", {}], "c": "d"}), vec![0, 2]),
+    ] {
+        assert_eq!(index.candidates(&event), found, "{event}");
+    }
+}
+
+#[test]
+fn many_rules_of_one_event_type_are_told_apart_by_what_else_they_name() {
+    let absent = hundred(|_| json!({"exists": false}), &json!("x"));
+    assert!(absent.is_empty(), "{absent:?}");
+    let but = |n: usize| json!({"anything-but": [format!("team-{n:02}"), "team-x"]});
+    let all_but_17: Vec<usize> = (0..100).filter(|n| *n != 17).collect();
+    assert_eq!(hundred(but, &json!("team-17")), all_but_17);
+    assert_eq!(hundred(but, &json!("team-x")), [0; 0]);
+    assert_eq!(hundred(but, &json!(17)), (0..100).collect::<Vec<_>>());
+    assert_eq!(hundred(|n| json!({"anything-but": [n, 200]}), &json!(17.0)), all_but_17);
+    assert_eq!(hundred(|n| json!({"anything-but": [n, 200]}), &json!(2e2)), [0; 0]);
+    assert_eq!(hundred(|n| json!({"anything-but": [n, 200]}), &json!([])), [0; 0]);
+    assert_eq!(hundred(|n| json!({"anything-but": {"prefix": format!("{n}")}}), &json!({})), [0; 0]);
+    let patterns: Vec<Value> = (0..1_000)
+        .map(|n| {
+            let field = format!("f{}", n % 10);
+            json!({"event_type": ["WORKFLOW_COMPLETED"], "a": [{"exists": n % 2 == 0}], "b": {field: [{"exists": true}]}})
+        })
+        .collect();
+    let index = index(&patterns);
+    let event = |fields: Value| {
+        let mut event = json!({"event_type": "WORKFLOW_COMPLETED"});
+        event.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        index.candidates(&event)
+    };
+    assert_eq!(event(json!({"a": 1})), [0; 0]);
+    assert_eq!(event(json!({"a": 1, "b": {"f3": 1}})), [0; 0]);
+    assert_eq!(event(json!({"b": {"f3": 1}})), (0..100).map(|n| 10 * n + 3).collect::<Vec<_>>());
+    assert_eq!(event(json!({"a": 1, "b": [{"f3": 1}, {"f4": [1]}]})), (0..100).map(|n| 10 * n + 4).collect::<Vec<_>>());
+    assert_eq!(index.candidates(&json!({"event_type": "OTHER", "b": {"f3": 1}})), [0; 0]);
 }
 
 #[test]
@@ -71,9 +118,9 @@ fn an_array_of_many_values_keeps_no_more_finds_than_there_are_lists() {
     let index = index(&patterns);
     let values: Vec<String> = (0..10_000).map(|n| "x".repeat(n % 12)).collect();
     let mut found = Found::default();
-    index.root.visit(&json!({"a": values}), &mut found);
+    index.root.visit(&json!({"a": values}), Place::ALONE, &mut found);
     assert!(found.capacity() < 4_096, "{}", found.capacity());
-    assert_eq!(found.into_lists().len(), 10);
+    assert_eq!(found.into_lists(&[]).len(), 10);
 }
 
 #[test]

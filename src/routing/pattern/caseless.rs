@@ -11,6 +11,11 @@ impl Caseless {
         Self { text: text.into() }
     }
 
+    /// In bytes, as it is written.
+    pub(super) fn len(&self) -> usize {
+        self.text.len()
+    }
+
     pub(super) fn equals(&self, text: &str) -> bool {
         self.after(text) == Some("")
     }

@@ -1,11 +1,15 @@
 //! What all values that satisfy a condition have in common, so that an index can find the condition by a value.
 
-use std::net::IpAddr;
+use std::{
+    hash::{Hash, Hasher},
+    net::IpAddr,
+};
 
 use super::{
     caseless::Caseless,
-    leaf::{Leaf, Network, TextTest},
+    leaf::{AnythingBut, Leaf, Network, TextTest},
     number::{Exact, Range},
+    set::Set,
     wildcard::Wildcard,
 };
 
@@ -32,8 +36,41 @@ pub(in crate::routing) enum Key<'a> {
     Network(Network),
     /// It is `true`, `false` or (`None`) `null`.
     Constant(Option<bool>),
+    /// It is anything but one of these texts.
+    ButTexts(But<'a, Box<str>>),
+    /// It is anything but one of these numbers.
+    ButNumbers(But<'a, Exact>),
     /// It is there.
     Any,
+    /// It is not there: no key of a scalar, but of the field.
+    Absent,
+}
+
+/// The values that an `anything-but` excludes.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::routing) struct But<'a, V>(pub(in crate::routing) &'a Set<V>);
+
+/// A text of so many bytes is not a long one.
+pub(super) const LONG: usize = 64;
+
+/// So many values of a long list are hashed: the alternatives of a `$or` share it, and each hashes it several times.
+const HASHED: usize = 64;
+
+impl<V: PartialEq> PartialEq for But<'_, V> {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.0, other.0) || self.0 == other.0
+    }
+}
+
+impl<V: Eq> Eq for But<'_, V> {}
+
+impl<V: Ord + Hash> Hash for But<'_, V> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let values = self.0.iter();
+        values.len().hash(state);
+        let step = values.len().div_ceil(HASHED).max(1);
+        values.step_by(step).for_each(|value| value.hash(state));
+    }
 }
 
 /// How many bytes an index looks a text up by that is within another.
@@ -46,13 +83,42 @@ pub(in crate::routing) enum End {
     End,
 }
 
-/// The keys of each alternative of a condition: a scalar that satisfies the condition has every key of one alternative, so
-/// one of its keys is enough for an index. No alternative has none.
+/// The keys of each alternative of a condition: what satisfies the condition, a scalar or the absence of one, has every key of
+/// one alternative, so one of its keys is enough for an index. No alternative has none.
 pub(in crate::routing) type Keys<'a> = Vec<Vec<Key<'a>>>;
 
 impl Leaf {
-    /// The keys of the scalars that satisfy this condition; `None` if the field may be absent.
-    pub(super) fn keys(&self) -> Option<Keys<'_>> {
+    /// How many alternatives the [`keys`](Self::keys) have, without making them.
+    pub(super) fn breadth(&self) -> usize {
+        usize::from(self.absent)
+            + usize::from(self.present)
+            + self.constants.len()
+            + self.texts.iter().len()
+            + self.addresses.iter().len()
+            + self.numbers.iter().len()
+            + self.ranges.len()
+            + self.networks.len()
+            + self.anything_but.len()
+            + self.tests.len()
+    }
+
+    /// How much there is of the condition: its values, and what is longer than usual of their texts.
+    pub(super) fn weight(&self) -> usize {
+        let of_texts = |values: &Set<Box<str>>| values.iter().map(|text| 1 + text.len() / LONG).sum::<usize>();
+        let of_operators = |tests: &[TextTest]| tests.iter().map(|test| 1 + test.len() / LONG).sum::<usize>();
+        let but = |but: &AnythingBut| match but {
+            AnythingBut::Texts(values) => of_texts(values),
+            AnythingBut::Numbers(numbers) => numbers.iter().len(),
+            AnythingBut::Tests(all) => of_operators(all),
+        };
+        self.breadth()
+            + of_texts(&self.texts)
+            + of_operators(&self.tests)
+            + self.anything_but.iter().map(but).sum::<usize>()
+    }
+
+    /// The keys of what satisfies this condition.
+    pub(super) fn keys(&self) -> Keys<'_> {
         let Self {
             absent,
             present,
@@ -66,19 +132,27 @@ impl Leaf {
             anything_but,
             source: _,
         } = self;
-        if *absent {
-            return None;
-        }
-        let any = (*present || !anything_but.is_empty()).then_some(Key::Any);
-        let single = any
+        let absent = absent.then_some(Key::Absent);
+        let any = present.then_some(Key::Any);
+        let single = absent
             .into_iter()
+            .chain(any)
             .chain(constants.iter().copied().map(Key::Constant))
             .chain(texts.iter().map(|text| Key::Text(text)))
             .chain(addresses.iter().copied().map(Key::Address))
             .chain(numbers.iter().copied().map(Key::Number))
             .chain(ranges.iter().map(Key::Range))
-            .chain(networks.iter().copied().map(Key::Network));
-        Some(single.map(|key| vec![key]).chain(tests.iter().map(text_keys)).collect())
+            .chain(networks.iter().copied().map(Key::Network))
+            .chain(anything_but.iter().map(but_key));
+        single.map(|key| vec![key]).chain(tests.iter().map(text_keys)).collect()
+    }
+}
+
+fn but_key(but: &AnythingBut) -> Key<'_> {
+    match but {
+        AnythingBut::Texts(texts) => Key::ButTexts(But(texts)),
+        AnythingBut::Numbers(numbers) => Key::ButNumbers(But(numbers)),
+        AnythingBut::Tests(_) => Key::Any,
     }
 }
 

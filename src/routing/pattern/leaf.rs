@@ -77,6 +77,17 @@ pub(super) enum TextTest {
 }
 
 impl TextTest {
+    /// In bytes.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Prefix(text) | Self::Suffix(text) => text.len(),
+            Self::Wildcard(wildcard) => wildcard.parts().iter().map(String::len).sum(),
+            Self::Caseless(caseless) | Self::CaselessPrefix(caseless) | Self::CaselessSuffix(caseless) => {
+                caseless.len()
+            }
+        }
+    }
+
     fn accepts(&self, text: &str) -> bool {
         match self {
             Self::Prefix(prefix) => text.starts_with(prefix.as_ref()),

@@ -42,12 +42,12 @@ pub(super) use compile::OR;
 pub(super) use condition::ConditionOfPattern;
 pub(super) use error::PatternError;
 pub(crate) use explain::Explanation;
-pub(super) use key::{End, GRAM, Key, Keys};
+pub(super) use key::{But, End, GRAM, Key, Keys};
 pub(super) use leaf::first_bits;
 pub(super) use number::{Exact, Range};
 pub(super) use scope::PathStep;
 #[cfg(test)]
-pub(super) use {error::PatternReason, operator::OPERATORS, tests::compile as compile_json};
+pub(super) use {error::PatternReason, operator::OPERATORS, set::Set, tests::compile as compile_json};
 
 /// A compiled event pattern.
 #[derive(Debug, Clone)]
@@ -56,10 +56,14 @@ pub(crate) struct Pattern {
     branches: Vec<Field>,
 }
 
-/// A field of an alternative that cannot be absent: its path, and the keys of what satisfies it.
+/// One of the alternatives of a pattern. It has no `$or`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Alternative<'a>(&'a Field);
+
+/// A field that an alternative names.
 pub(super) struct Anchor<'a> {
     pub(super) path: Vec<&'a str>,
-    pub(super) keys: Keys<'a>,
+    condition: &'a Leaf,
 }
 
 impl Pattern {
@@ -96,16 +100,35 @@ impl Pattern {
         }
     }
 
-    /// For each alternative, its fields that cannot be absent.
-    pub(super) fn anchors(&self) -> Vec<Vec<Anchor<'_>>> {
-        self.branches
-            .iter()
-            .map(|branch| {
-                let mut anchors = Vec::new();
-                collect_anchors(branch, &mut Vec::new(), &mut anchors);
-                anchors
-            })
-            .collect()
+    /// The alternatives: at least one.
+    pub(super) fn alternatives(&self) -> impl Iterator<Item = Alternative<'_>> {
+        self.branches.iter().map(Alternative)
+    }
+}
+
+impl<'a> Alternative<'a> {
+    /// How much there is of it: its fields, their names and their values.
+    pub(super) fn weight(self) -> usize {
+        weight(self.0)
+    }
+
+    /// The fields that it names.
+    pub(super) fn anchors(self) -> Vec<Anchor<'a>> {
+        let mut anchors = Vec::new();
+        collect_anchors(self.0, &mut Vec::new(), &mut anchors);
+        anchors
+    }
+}
+
+impl<'a> Anchor<'a> {
+    /// How many alternatives the condition of the field has.
+    pub(super) fn breadth(&self) -> usize {
+        self.condition.breadth()
+    }
+
+    /// The keys of what satisfies the condition.
+    pub(super) fn keys(&self) -> Keys<'a> {
+        self.condition.keys()
     }
 }
 
@@ -120,9 +143,14 @@ fn add_fields<'a>(field: &'a Field, path: &mut Vec<&'a str>, fields: &mut FieldS
     }
 }
 
+fn weight(field: &Field) -> usize {
+    let children = field.children.iter().map(|(key, child)| 1 + key.len() / key::LONG + weight(child));
+    field.test.as_ref().map_or(0, |condition| condition.weight()) + children.sum::<usize>()
+}
+
 fn collect_anchors<'a>(field: &'a Field, path: &mut Vec<&'a str>, anchors: &mut Vec<Anchor<'a>>) {
-    if let Some(keys) = field.test.as_deref().and_then(Leaf::keys) {
-        anchors.push(Anchor { path: path.clone(), keys });
+    if let Some(condition) = &field.test {
+        anchors.push(Anchor { path: path.clone(), condition });
     }
     for (key, child) in &field.children {
         path.push(Arc::as_ref(key));

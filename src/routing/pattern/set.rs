@@ -3,8 +3,8 @@
 use std::borrow::Borrow;
 
 /// Values, each once. Most conditions have one: a hash table for it would take five times the memory, and the look-up longer.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Set<T> {
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::routing) struct Set<T> {
     /// Ascending.
     values: Box<[T]>,
 }
@@ -22,7 +22,7 @@ impl<T: Ord> Set<T> {
         self.values.is_empty()
     }
 
-    pub(super) fn iter(&self) -> std::slice::Iter<'_, T> {
+    pub(in crate::routing) fn iter(&self) -> std::slice::Iter<'_, T> {
         self.values.iter()
     }
 }

@@ -7,6 +7,8 @@ use crate::{
     cases::cases,
     routing::{
         Routing,
+        index::Index,
+        pattern::{Pattern, compile_json},
         tests::{cpu_time, load},
     },
 };
@@ -39,7 +41,7 @@ fn a_rule_is_found_by_its_rarest_string() {
     let routing = folder(&patterns);
     let document = json!({"event_type": "WORKFLOW_COMPLETED", "workflow_id": "w17"});
     assert_eq!(found(&routing, &document), ["r017", "r100", "r101"]);
-    // r102 is the only one with its key.
+    // The last one is found by its prefix.
     assert_eq!(routing.router().index.candidates(&document), [17, 100, 101]);
     assert_eq!(routing.rule("r017").unwrap().name().as_ref(), "r017");
     assert!(routing.rule("r999").is_none());
@@ -84,7 +86,8 @@ fn values() -> impl Strategy<Value = Value> {
         2 => range.prop_map(|range| json!({"numeric": range})),
         1 => (0..4, 24..33).prop_map(|(host, bits)| json!({"cidr": format!("10.0.0.{host}/{bits}")})),
         1 => any::<bool>().prop_map(|exists| json!({"exists": exists})),
-        1 => text().prop_map(|text| json!({"anything-but": text})),
+        1 => proptest::collection::vec(text(), 1..3).prop_map(|texts| json!({"anything-but": texts})),
+        1 => number().prop_map(|number| json!({"anything-but": [number, 2]})),
         1 => text().prop_map(|text| json!({"anything-but": {"prefix": format!("x{text}")}})),
     ];
     proptest::collection::vec(item, 1..3).prop_map(Value::Array)
@@ -107,6 +110,32 @@ fn pattern() -> impl Strategy<Value = Value> {
     })
 }
 
+fn alike() -> impl Strategy<Value = Value> {
+    let item = prop_oneof![
+        3 => any::<bool>().prop_map(|exists| json!([{"exists": exists}])),
+        2 => proptest::collection::vec("[xy]?", 1..3).prop_map(|texts| json!([{"anything-but": texts}])),
+        1 => Just(json!([{"anything-but": [1, 2]}])),
+        1 => Just(json!([{"anything-but": {"suffix": "y"}}])),
+        1 => Just(json!([{"exists": false}, "x"])),
+        1 => Just(json!(["x", 1, true])),
+        1 => Just(json!([{"anything-but": ["10.0.0.1", "x"]}])),
+        1 => values(),
+        1 => proptest::collection::btree_map("[ab]", values(), 1..3).prop_map(|fields| json!(fields)),
+    ];
+    let fields = || proptest::collection::btree_map("[ab]", item.clone(), 1..3).prop_map(|fields| json!(fields));
+    let types = prop_oneof![8 => Just(json!(["WORKFLOW_COMPLETED"])), 1 => Just(json!(["WORKFLOW_FAILED", "OTHER"]))];
+    let more = proptest::option::of((fields(), proptest::option::of(fields())));
+    (types, fields(), more).prop_map(|(types, payload, more)| {
+        let mut pattern = json!({"event_type": types, "payload": payload});
+        match more {
+            None => {}
+            Some((metadata, None)) => pattern["metadata"] = metadata,
+            Some((one, Some(other))) => pattern["$or"] = json!([{"metadata": one}, {"metadata": other}, {"c": ["x"]}]),
+        }
+        pattern
+    })
+}
+
 fn document() -> impl Strategy<Value = Value> {
     let scalar = || {
         prop_oneof![
@@ -119,6 +148,8 @@ fn document() -> impl Strategy<Value = Value> {
     let value = prop_oneof![
         3 => scalar(),
         1 => proptest::collection::vec(scalar(), 0..3).prop_map(Value::Array),
+        1 => proptest::collection::vec(proptest::collection::vec(scalar(), 0..3), 0..3).prop_map(|lists| json!(lists)),
+        1 => proptest::collection::btree_map("[ab]", scalar(), 0..3).prop_map(|fields| json!(fields)),
     ];
     let fields = move || proptest::collection::btree_map("[ab]", value.clone(), 0..3).prop_map(|fields| json!(fields));
     let payload = prop_oneof![fields(), proptest::collection::vec(fields(), 0..3).prop_map(Value::Array)];
@@ -138,6 +169,21 @@ proptest! {
         let routing = folder(&patterns);
         for document in &documents {
             prop_assert_eq!(found(&routing, document), scan(&routing, document), "{}", document);
+        }
+    }
+
+    /// Many share their keys, so they are asked for several of their fields.
+    #[test]
+    fn the_index_of_many_alike_finds_what_a_scan_finds(
+        patterns in proptest::collection::vec(alike(), 40..160),
+        documents in proptest::collection::vec(document(), 1..20),
+    ) {
+        let patterns: Vec<Pattern> = patterns.iter().map(|pattern| compile_json(&pattern.to_string()).unwrap()).collect();
+        let index = Index::new(patterns.iter());
+        for document in &documents {
+            let found = index.candidates(document).into_iter().filter(|rule| patterns[*rule].matches(document));
+            let scanned = (0..patterns.len()).filter(|rule| patterns[*rule].matches(document));
+            prop_assert_eq!(found.collect::<Vec<_>>(), scanned.collect::<Vec<_>>(), "{}", document);
         }
     }
 }
