@@ -1,5 +1,7 @@
 //! In a build without the service: there is no agent that is reached over HTTP.
 
+use std::future::Ready;
+
 use super::{Answer, Delivery, Failure};
 
 /// There is none.
@@ -25,11 +27,11 @@ impl Remote {
         match *self {}
     }
 
-    pub(super) async fn find_run(&self, _: &Delivery) -> Option<Result<Option<String>, Failure>> {
+    pub(super) fn find_run(&self, _: &Delivery) -> Ready<Option<Result<Option<String>, Failure>>> {
         match *self {}
     }
 
-    pub(super) async fn attempt(&self, _: &mut Option<Box<DeliveryState>>, _: &Delivery) -> Answer {
+    pub(super) fn attempt(&self, _: &mut Option<Box<DeliveryState>>, _: &Delivery) -> Ready<Answer> {
         match *self {}
     }
 }

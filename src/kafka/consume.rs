@@ -115,7 +115,7 @@ pub(crate) struct ConsumerStatus {
 pub(crate) struct ReadProgress {
     /// Every record that was appended to an assigned partition before this moment (ms since 1970) was handed to the
     /// receiver, or lies below the committed offset. `None` while that holds for no moment: no partition is assigned, or
-    /// one was not read to a requested end.
+    /// one was not read to a requested end, or waits for the ledger topic.
     pub through_ms: Option<u64>,
     /// The committed offset of each assigned partition that has one: topic, partition, offset.
     pub committed: Vec<(Arc<str>, i32, i64)>,
@@ -177,7 +177,8 @@ impl ConsumerView {
     /// How far the assigned partitions have been read and committed.
     pub(crate) fn read_progress(&self) -> ReadProgress {
         let assigned = self.0.partitions();
-        let through = assigned.iter().map(|partition| partition.read_through_ms()).min().flatten();
+        let through = |partition: &Arc<Partition>| partition.read_through_ms().filter(|_| !partition.awaits_ledger());
+        let through = assigned.iter().map(through).min().flatten();
         let committed = assigned.iter().filter_map(|partition| {
             Some((Arc::clone(partition.topic()), partition.number(), partition.committed_offset()?))
         });

@@ -19,7 +19,7 @@
 //! | `standing` | which records of a parked topic count |
 //! | `scan`, `feed` | what is parked, and reading it back |
 //! | `unsent`, `send`, `sent` | ends that the ledger topic may not have |
-//! | `follow` | when that is done |
+//! | `follow`, `rest` | when that is done |
 
 mod added;
 mod fed_bytes;
@@ -28,6 +28,7 @@ pub(super) mod follow;
 mod known;
 mod lost;
 mod names;
+mod rest;
 mod room;
 pub(super) mod scan;
 pub(super) mod send;
@@ -236,21 +237,6 @@ impl Parking {
         }
         status.oldest = oldest_ms.map(|oldest| Duration::from_millis(now_ms().saturating_sub(oldest)));
         status
-    }
-
-    /// When the oldest parked delivery of all was parked, ms since 1970. The ledger must know what happened since: a
-    /// record of the parked topic is skipped only because the ledger says that its delivery has ended. `None` while that
-    /// is not known.
-    pub(super) fn oldest_ms(&self) -> Option<u64> {
-        let mut oldest = u64::MAX;
-        for partition in self.partitions() {
-            let state = partition.state.lock();
-            if state.is_held() {
-                return None;
-            }
-            oldest = state.oldest_ms().unwrap_or(u64::MAX).min(oldest);
-        }
-        Some(oldest)
     }
 
     /// How far each partition of a parked topic may be committed, by its name and number.

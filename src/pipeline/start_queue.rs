@@ -119,7 +119,7 @@ impl<T> StartQueue<T> {
 
     /// Whether none waits here.
     pub(super) fn is_empty(&self) -> bool {
-        self.endpoints.values().all(|endpoint| !endpoint.has_next())
+        self.endpoints.values().all(|endpoint| endpoint.queues.is_empty())
     }
 
     /// Notified when permits were granted, so that [`ready`](Self::ready) has more. Nobody notifies of its other causes: a breaker opens, or a

@@ -25,9 +25,9 @@ use lists::Lists;
 /// So many rules of one key are tried one by one.
 const FEW: usize = 4;
 
-/// The further indexes of a folder take so many times as much as its rules do: a rule with a thousand values is in a thousand
+/// The further indexes of a folder are of so many times the weight of its rules: a rule with a thousand values is in a thousand
 /// lists, and each of them could have an index over its thousand other fields.
-const FURTHER: usize = 3;
+const FURTHER: usize = 4;
 
 /// So many fields of a rule are asked for, one after the other.
 const MOST_LEVELS: usize = 4;
@@ -42,8 +42,9 @@ pub(super) struct Index {
     lists: Lists,
     /// The lists of fields that have to be absent, ascending.
     absent: Vec<usize>,
-    /// Of lists with many rules, which [`Lists`] has none of.
-    further: HashMap<usize, Index>,
+    /// Of lists with many rules, which [`Lists`] has none of: which index they have.
+    further: HashMap<usize, usize>,
+    indexes: Vec<Index>,
     /// The rules that are found by no key.
     rest: Vec<usize>,
 }
@@ -67,18 +68,18 @@ struct Member<'a> {
 
 impl Index {
     /// An index of these patterns; the number of a rule is its place among them.
-    pub(super) fn new<'a>(patterns: impl Iterator<Item = &'a Pattern>) -> Self {
+    pub(super) fn new<'a>(patterns: impl Iterator<Item = &'a Pattern> + Clone) -> Self {
         let alternatives = |(rule, pattern): (usize, &'a Pattern)| {
             pattern.alternatives().map(move |alternative| Member { rule, alternative, weight: alternative.weight() })
         };
+        let weight = patterns.clone().map(Pattern::weight).fold(0, usize::saturating_add);
         let members: Vec<Member<'a>> = patterns.enumerate().flat_map(alternatives).collect();
-        let weights = members.iter().map(|member| member.weight);
-        let mut budget = weights.fold(0, usize::saturating_add).saturating_mul(FURTHER);
-        Self::of(&members, &Fields { used: Vec::new(), most_keys: usize::MAX }, &mut budget)
+        let fields = Fields { used: Vec::new(), most_keys: usize::MAX };
+        Self::of(&members, &fields, weight.saturating_mul(FURTHER))
     }
 
-    /// `budget` is how much the further indexes may take.
-    fn of<'a>(members: &[Member<'a>], fields: &Fields<'a>, budget: &mut usize) -> Self {
+    /// `budget` is the weight that the further indexes may have.
+    fn of<'a>(members: &[Member<'a>], fields: &Fields<'a>, budget: usize) -> Self {
         let choice = fields.choice(members.iter().map(|member| member.alternative));
         let (mut places, mut found_by, mut rest) = (Places::default(), Vec::new(), Vec::new());
         for (number, member) in members.iter().enumerate() {
@@ -90,42 +91,14 @@ impl Index {
         drop(choice);
         found_by.sort_unstable();
         found_by.dedup();
-        let mut by_list: Vec<_> = found_by.chunk_by(|a, b| a.0 == b.0).collect();
-        // Stable: the same folder makes the same index.
-        by_list.sort_by_key(|of_list| Reverse(of_list.len()));
-        let (mut few, mut further) = (Vec::new(), HashMap::new());
+        rest.dedup();
         let paths = places.of_lists();
-        for of_list in by_list {
-            let Some(&(list, _)) = of_list.first() else { continue };
-            let members = of_list.iter().map(|(_, member)| members[*member]);
-            match Self::further(members.clone(), fields, paths[list], budget) {
-                Some(index) => _ = further.insert(list, index),
-                None => few.extend(members.map(|member| (list, member.rule))),
-            }
-        }
+        let further = Further::of(&found_by, members, &paths, (fields, budget));
+        let few = found_by.iter().filter(|(list, _)| !further.lists.contains_key(list));
+        let few: Vec<_> = few.map(|(list, member)| (*list, members[*member].rule)).collect();
         let lists = Lists::new(paths.len(), few);
         let (root, absent) = places.finish();
-        Self { root, lists, absent, further, rest }
-    }
-
-    /// An index of the alternatives of one list over the fields that are left. `None` if they are few, there is none to ask for, or
-    /// the budget is used up.
-    fn further<'a>(
-        members: impl ExactSizeIterator<Item = Member<'a>> + Clone,
-        fields: &Fields<'a>,
-        path: &[&'a str],
-        budget: &mut usize,
-    ) -> Option<Self> {
-        if members.len() <= FEW || fields.used.len() + 1 >= MOST_LEVELS {
-            return None;
-        }
-        let weight = members.clone().fold(0, |sum: usize, member| sum.saturating_add(member.weight));
-        *budget = budget.checked_sub(weight)?;
-        let mut used = fields.used.clone();
-        used.push(path.to_vec());
-        let members: Vec<Member<'a>> = members.collect();
-        let index = Self::of(&members, &Fields { used, most_keys: MOST_KEYS }, budget);
-        (!index.root.fields.is_empty()).then_some(index)
+        Self { root, lists, absent, further: further.lists, indexes: further.indexes, rest }
     }
 
     /// The rules that an event may match, ascending.
@@ -142,11 +115,68 @@ impl Index {
         self.root.visit(document, Place::ALONE, &mut found);
         rules.extend(&self.rest);
         for list in found.into_lists(&self.absent) {
-            match self.further.get(&list) {
+            match self.further.get(&list).and_then(|index| self.indexes.get(*index)) {
                 Some(index) => index.find(document, rules),
                 None => rules.extend(self.lists.get(list)),
             }
         }
+    }
+}
+
+/// The indexes of the longest lists, over the fields that are left.
+#[derive(Default)]
+struct Further {
+    /// Which index each list has.
+    lists: HashMap<usize, usize>,
+    indexes: Vec<Index>,
+}
+
+impl Further {
+    /// `found_by` has each list with its members, ascending; `paths` the path of each list.
+    fn of<'a>(
+        found_by: &[(usize, usize)],
+        members: &[Member<'a>],
+        paths: &[&[&'a str]],
+        (fields, mut budget): (&Fields<'a>, usize),
+    ) -> Self {
+        let mut further = Self::default();
+        if fields.used.len() + 1 >= MOST_LEVELS {
+            return further;
+        }
+        let mut by_list: Vec<_> = found_by.chunk_by(|a, b| a.0 == b.0).filter(|list| list.len() > FEW).collect();
+        // Stable: the same folder makes the same index.
+        by_list.sort_by_key(|list| Reverse(list.len()));
+        // The lists of a field with several values often have the same members: they share one index.
+        let mut groups: Vec<(Vec<Member<'a>>, Vec<usize>, usize)> = Vec::new();
+        let mut same: HashMap<(&[&str], Vec<usize>), usize> = HashMap::new();
+        for found_by in by_list {
+            let Some(&(list, _)) = found_by.first() else { continue };
+            let numbers: Vec<usize> = found_by.iter().map(|(_, member)| *member).collect();
+            if let Some(group) = same.get(&(paths[list], numbers.clone())) {
+                groups[*group].1.push(list);
+                continue;
+            }
+            let of_list: Vec<Member<'a>> = numbers.iter().map(|member| members[*member]).collect();
+            let weight = of_list.iter().fold(0, |sum: usize, member| sum.saturating_add(member.weight));
+            if let Some(left) = budget.checked_sub(weight) {
+                budget = left;
+                same.insert((paths[list], numbers), groups.len());
+                groups.push((of_list, vec![list], weight));
+            }
+        }
+        // What is left is for the indexes below these, for each by its weight.
+        let all = groups.iter().fold(0, |sum: usize, (.., weight)| sum.saturating_add(*weight)).max(1);
+        for (of_list, lists, weight) in groups {
+            let mut used = fields.used.clone();
+            used.extend(lists.first().map(|list| paths[*list].to_vec()));
+            let share = usize::try_from(budget as u128 * weight as u128 / all as u128).unwrap_or_default();
+            let index = Index::of(&of_list, &Fields { used, most_keys: MOST_KEYS }, share);
+            if !index.root.fields.is_empty() {
+                further.lists.extend(lists.into_iter().map(|list| (list, further.indexes.len())));
+                further.indexes.push(index);
+            }
+        }
+        further
     }
 }
 

@@ -103,6 +103,7 @@ impl Loop {
             topics: topics.iter().map(ToString::to_string).collect(),
             reason: error.to_string(),
         })?;
+        self.patience = Patience::new(Instant::now());
         let watermarks = watermarks::spawn(&self.consumer, &self.state, &self.settings)?;
         let following = self.state.ledger.get().cloned();
         let renewer = following.map(|following| Renewer::start(&self.consumer, &self.state, following)).transpose()?;

@@ -16,6 +16,7 @@ use super::{
     super::{clock::milliseconds, context::PipelineContext, runtime::ConnectedAgents},
     ReadRange, SourcePartition,
     feed::Fed,
+    rest::Rest,
     room::Room,
     scan::Scanned,
     send::CommitHold,
@@ -25,11 +26,6 @@ use crate::{event::Origin, kafka::ReadError, telemetry, throttle::Throttle};
 
 /// The most bytes that are read at once.
 const MAX_READ_BYTES: usize = 16 << 20;
-const EVERY: Duration = Duration::from_millis(200);
-/// The same while nothing is in flight, every agent works and nothing is parked. The next event ends the rest.
-const REST: Duration = Duration::from_secs(1);
-/// How long it has been so before that rest.
-const QUIET_FOR: Duration = Duration::from_secs(10);
 const LOG_EVERY: Duration = Duration::from_secs(5);
 /// While the budget is scarce, an agent is parked when its breaker has been open for this long: a moment without it makes no
 /// backlog.
@@ -65,10 +61,7 @@ pub(in crate::pipeline) enum ParkingDone {
 
 /// See the module.
 pub(in crate::pipeline) struct Follower {
-    due: Instant,
-    /// When there was anything to do for the last time.
-    busy: Instant,
-    rests: bool,
+    rest: Rest,
     /// The agents whose deliveries are parked.
     parked: BTreeSet<Arc<str>>,
     /// The partition that comes first, so that each has its turn.
@@ -80,9 +73,7 @@ pub(in crate::pipeline) struct Follower {
 impl Follower {
     pub(in crate::pipeline) fn new(now: Instant) -> Self {
         Self {
-            due: now + EVERY,
-            busy: now,
-            rests: false,
+            rest: Rest::new(now),
             parked: BTreeSet::new(),
             first: 0,
             removals: Removals::default(),
@@ -99,21 +90,18 @@ impl Follower {
 
     /// When [`follow`](Self::follow) is to be called, if nothing happens before.
     pub(in crate::pipeline) fn due(&self) -> Instant {
-        self.due
+        self.rest.due()
     }
 
     /// An event came, whose deliveries may wait for what is looked at here.
     pub(in crate::pipeline) fn stir(&mut self) {
-        if self.rests {
-            self.rests = false;
-            self.due = self.due.min(Instant::now() + EVERY);
-        }
+        self.rest.end();
     }
 
     /// `is_idle` says that no delivery is in flight or waits.
     pub(in crate::pipeline) fn follow(&mut self, context: &PipelineContext, is_idle: bool) -> Vec<Work> {
         let mut work = Vec::new();
-        let is_due = self.due <= Instant::now();
+        let is_due = self.rest.due() <= Instant::now();
         if is_due {
             for owned in context.consumer.owned() {
                 let origin = Origin { topic: owned.topic, partition: owned.number, offset: 0 };
@@ -145,11 +133,8 @@ impl Follower {
             let committed = commit(context);
             let now = Instant::now();
             work.extend(self.removals.due(&committed, now));
-            if !(is_idle && work.is_empty() && self.parked.is_empty()) || is_any_down(agents) {
-                self.busy = now;
-            }
-            self.rests = now.duration_since(self.busy) >= QUIET_FOR;
-            self.due = now + if self.rests { REST } else { EVERY };
+            let is_quiet = is_idle && work.is_empty() && self.parked.is_empty() && !is_any_down(agents);
+            self.rest.looked(is_quiet, now);
         }
         work
     }

@@ -15,6 +15,21 @@ impl Parking {
         })
     }
 
+    /// When the oldest parked delivery of all was parked, ms since 1970. The ledger must know what happened since: a
+    /// record of the parked topic is skipped only because the ledger says that its delivery has ended. `None` while that
+    /// is not known.
+    pub(in crate::pipeline) fn oldest_ms(&self) -> Option<u64> {
+        let mut oldest = u64::MAX;
+        for partition in self.partitions() {
+            let state = partition.state.lock();
+            if state.is_held() {
+                return None;
+            }
+            oldest = state.oldest_ms().unwrap_or(u64::MAX).min(oldest);
+        }
+        Some(oldest)
+    }
+
     pub(in crate::pipeline) fn may_have_parked(&self, agent: &str) -> bool {
         // First: it notes those that were given up.
         let partitions = self.partitions();

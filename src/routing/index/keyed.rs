@@ -112,6 +112,13 @@ impl Keyed {
         }
     }
 
+    /// How many values conditions exclude here.
+    #[cfg(test)]
+    pub(super) fn excluded(&self) -> usize {
+        self.but_texts.as_ref().map_or(0, |others| others.len())
+            + self.but_numbers.as_ref().map_or(0, |others| others.len())
+    }
+
     fn look_up_text(&self, text: &str, add: &mut impl FnMut(usize)) {
         self.texts.get(text).copied().into_iter().for_each(&mut *add);
         self.affixes.iter().for_each(|affixes| affixes.find(text, &mut *add));

@@ -43,6 +43,12 @@ impl<V: Hash + Ord + Clone> Others<V> {
         (!all.is_empty()).then_some(Self { all, by_value })
     }
 
+    /// How many values some condition excludes.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.by_value.len()
+    }
+
     /// Adds the list of each condition that does not exclude the value; `None` is one of another type. After the first of several
     /// in an array all are added, once: hardly any is left out then, and a million values would be looked up in vain.
     pub(super) fn find<Q: Hash + Eq + ?Sized>(&self, value: Option<&Q>, is_first: bool, found: &mut Found)

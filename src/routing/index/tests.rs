@@ -93,6 +93,14 @@ fn many_rules_of_one_event_type_are_told_apart_by_what_else_they_name() {
     assert_eq!(hundred(|n| json!({"anything-but": [n, 200]}), &json!(2e2)), [0; 0]);
     assert_eq!(hundred(|n| json!({"anything-but": [n, 200]}), &json!([])), [0; 0]);
     assert_eq!(hundred(|n| json!({"anything-but": {"prefix": format!("{n}")}}), &json!({})), [0; 0]);
+    let types = ["A", "B", "C", "D", "E", "F"];
+    let many = |n: usize| json!({"event_type": types, "a": [{"exists": false}], "b": [{"anything-but": [n]}]});
+    let patterns: Vec<Value> = (0..1_000).map(many).collect();
+    let of_many = index(&patterns);
+    for event_type in types {
+        assert_eq!(of_many.candidates(&json!({"event_type": event_type, "a": 1, "b": 1})), [0; 0], "{event_type}");
+        assert_eq!(of_many.candidates(&json!({"event_type": event_type, "b": 1})).len(), 999, "{event_type}");
+    }
     let patterns: Vec<Value> = (0..1_000)
         .map(|n| {
             let field = format!("f{}", n % 10);

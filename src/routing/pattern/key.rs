@@ -53,23 +53,21 @@ pub(in crate::routing) struct But<'a, V>(pub(in crate::routing) &'a Set<V>);
 /// A text of so many bytes is not a long one.
 pub(super) const LONG: usize = 64;
 
-/// So many values of a long list are hashed: the alternatives of a `$or` share it, and each hashes it several times.
-const HASHED: usize = 64;
+/// A list with more values is equal to itself alone: to compare long ones, or to hash them for each alternative of a `$or`, would
+/// take more time than it saves.
+const COMPARED: usize = 64;
 
-impl<V: PartialEq> PartialEq for But<'_, V> {
+impl<V: Ord> PartialEq for But<'_, V> {
     fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self.0, other.0) || self.0 == other.0
+        std::ptr::eq(self.0, other.0) || (self.0.iter().len() <= COMPARED && self.0 == other.0)
     }
 }
 
-impl<V: Eq> Eq for But<'_, V> {}
+impl<V: Ord> Eq for But<'_, V> {}
 
 impl<V: Ord + Hash> Hash for But<'_, V> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let values = self.0.iter();
-        values.len().hash(state);
-        let step = values.len().div_ceil(HASHED).max(1);
-        values.step_by(step).for_each(|value| value.hash(state));
+        if self.0.iter().len() <= COMPARED { self.0.hash(state) } else { std::ptr::hash(self.0, state) }
     }
 }
 
@@ -103,7 +101,7 @@ impl Leaf {
     }
 
     /// How much there is of the condition: its values, and what is longer than usual of their texts.
-    pub(super) fn weight(&self) -> usize {
+    pub(super) fn weigh(&self) -> usize {
         let of_texts = |values: &Set<Box<str>>| values.iter().map(|text| 1 + text.len() / LONG).sum::<usize>();
         let of_operators = |tests: &[TextTest]| tests.iter().map(|test| 1 + test.len() / LONG).sum::<usize>();
         let but = |but: &AnythingBut| match but {
@@ -130,6 +128,7 @@ impl Leaf {
             networks,
             tests,
             anything_but,
+            weight: _,
             source: _,
         } = self;
         let absent = absent.then_some(Key::Absent);

@@ -27,6 +27,8 @@ pub(super) struct Leaf {
     pub(super) networks: Box<[Network]>,
     pub(super) tests: Box<[TextTest]>,
     pub(super) anything_but: Box<[AnythingBut]>,
+    /// How much there is of it: the alternatives of a `$or` share it, and each is weighed.
+    pub(super) weight: usize,
     /// The list as it was written, as JSON, for messages; a long one is shortened.
     pub(super) source: Box<str>,
 }
@@ -49,7 +51,8 @@ pub(super) struct Alternatives {
 impl Alternatives {
     /// The whole list, with its source.
     pub(super) fn finish(self, source: Box<str>) -> Leaf {
-        Leaf {
+        let mut leaf = Leaf {
+            weight: 0,
             absent: self.absent,
             present: self.present,
             constants: self.constants.into(),
@@ -61,7 +64,9 @@ impl Alternatives {
             tests: self.tests.into(),
             anything_but: self.anything_but.into(),
             source,
-        }
+        };
+        leaf.weight = leaf.weigh();
+        leaf
     }
 }
 

@@ -29,7 +29,7 @@ mod tests;
 #[cfg(test)]
 mod vectors;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use crate::{
     event::{FieldSet, Shape, Tree},
@@ -100,6 +100,15 @@ impl Pattern {
         }
     }
 
+    /// The [weight](Alternative::weight) of all alternatives, with a condition that several have counted once.
+    pub(super) fn weight(&self) -> usize {
+        let mut counted = HashSet::new();
+        let mut once = |condition: &Leaf| {
+            if counted.insert(std::ptr::from_ref(condition)) { condition.weight } else { 1 }
+        };
+        self.branches.iter().map(|branch| weight(branch, 0, &mut once)).sum()
+    }
+
     /// The alternatives: at least one.
     pub(super) fn alternatives(&self) -> impl Iterator<Item = Alternative<'_>> {
         self.branches.iter().map(Alternative)
@@ -109,7 +118,7 @@ impl Pattern {
 impl<'a> Alternative<'a> {
     /// How much there is of it: its fields, their names and their values.
     pub(super) fn weight(self) -> usize {
-        weight(self.0)
+        weight(self.0, 0, &mut |condition| condition.weight)
     }
 
     /// The fields that it names.
@@ -143,9 +152,11 @@ fn add_fields<'a>(field: &'a Field, path: &mut Vec<&'a str>, fields: &mut FieldS
     }
 }
 
-fn weight(field: &Field) -> usize {
-    let children = field.children.iter().map(|(key, child)| 1 + key.len() / key::LONG + weight(child));
-    field.test.as_ref().map_or(0, |condition| condition.weight()) + children.sum::<usize>()
+/// The weight of a field whose path has so much: each condition below it counts its path.
+fn weight(field: &Field, path: usize, of_condition: &mut impl FnMut(&Leaf) -> usize) -> usize {
+    let own = field.test.as_ref().map_or(0, |condition| path + of_condition(condition));
+    let children = field.children.iter();
+    own + children.map(|(key, child)| weight(child, path + 1 + key.len() / key::LONG, of_condition)).sum::<usize>()
 }
 
 fn collect_anchors<'a>(field: &'a Field, path: &mut Vec<&'a str>, anchors: &mut Vec<Anchor<'a>>) {
