@@ -115,9 +115,13 @@ impl Index {
         self.root.visit(document, Place::ALONE, &mut found);
         rules.extend(&self.rest);
         for list in found.into_lists(&self.absent) {
-            match self.further.get(&list).and_then(|index| self.indexes.get(*index)) {
-                Some(index) => index.find(document, rules),
-                None => rules.extend(self.lists.get(list)),
+            // Only a list that has an index is empty.
+            let of_list = self.lists.get(list);
+            rules.extend(of_list);
+            if of_list.is_empty()
+                && let Some(index) = self.further.get(&list).and_then(|index| self.indexes.get(*index))
+            {
+                index.find(document, rules);
             }
         }
     }

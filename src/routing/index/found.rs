@@ -1,6 +1,6 @@
 //! What a look-up has found so far.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 /// The lists that were found, each once.
 #[derive(Debug, Default)]
@@ -11,7 +11,7 @@ pub(super) struct Found {
     /// Lists of fields that have to be absent, and are there.
     there: Vec<usize>,
     /// The first lists of groups that were added as a whole.
-    whole: HashSet<usize>,
+    whole: BTreeSet<usize>,
 }
 
 /// So many may repeat each other before they are sorted out.
@@ -53,8 +53,10 @@ impl Found {
 
     /// The lists, and those of `absent` whose field is not there, ascending.
     pub(super) fn into_lists(mut self, absent: &[usize]) -> Vec<usize> {
-        self.there.sort_unstable();
-        self.lists.extend(absent.iter().filter(|list| self.there.binary_search(list).is_err()));
+        if !absent.is_empty() {
+            self.there.sort_unstable();
+            self.lists.extend(absent.iter().filter(|list| self.there.binary_search(list).is_err()));
+        }
         self.sort_out();
         self.lists
     }
