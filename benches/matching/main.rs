@@ -157,7 +157,11 @@ fn memory(name: &str) -> Result<u64, String> {
 fn other(name: &str) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     if name == QUAMINA {
-        return Command::new(root.join("target/quamina/release/quamina-rules"));
+        // With 100,000 fields it takes more than 24 GiB.
+        let mut limited = Command::new("sh");
+        limited.args(["-c", "ulimit -v 12582912 && exec \"$0\" \"$@\""]);
+        limited.arg(root.join("target/quamina/release/quamina-rules"));
+        return limited;
     }
     let mut java = Command::new("java");
     java.args(["-Xmx6g", "-XX:+UseSerialGC", "-cp"])
