@@ -114,16 +114,19 @@ impl Index {
         let mut found = Found::default();
         self.root.visit(document, Place::ALONE, &mut found);
         rules.extend(&self.rest);
+        let mut further: Vec<&usize> = Vec::new();
         for list in found.into_lists(&self.absent) {
             // Only a list that has an index is empty.
             let of_list = self.lists.get(list);
             rules.extend(of_list);
-            if of_list.is_empty()
-                && let Some(index) = self.further.get(&list).and_then(|index| self.indexes.get(*index))
-            {
-                index.find(document, rules);
+            if of_list.is_empty() {
+                further.extend(self.further.get(&list));
             }
         }
+        // An array may have the values of a thousand lists that share one.
+        further.sort_unstable();
+        further.dedup();
+        further.into_iter().filter_map(|index| self.indexes.get(*index)).for_each(|index| index.find(document, rules));
     }
 }
 

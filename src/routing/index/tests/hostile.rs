@@ -97,3 +97,16 @@ fn a_large_array_is_looked_up_once_by_what_excludes_hardly_anything() {
     assert!(took < AT_MOST, "{took:?}");
     assert_eq!(index.candidates(&json!({"event_type": "WORKFLOW_COMPLETED", "a": [17]})).len(), 4_999);
 }
+
+#[test]
+fn an_index_that_many_values_lead_to_is_asked_once() {
+    let ids = texts(1_000);
+    let rules = (0..12).map(|n| json!({"a": ids, "b": [{"wildcard": format!("*needle-{n}-*")}]}));
+    let index = index(&rules.collect::<Vec<_>>());
+    assert_eq!(index.indexes.len(), 1, "all lists have the same rules");
+    let started = cpu_time();
+    let found = index.candidates(&json!({"a": ids, "b": format!("{} needle-7-", "x".repeat(1_000_000))}));
+    assert_eq!(found, [7]);
+    let took = cpu_time().saturating_sub(started);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
