@@ -177,8 +177,7 @@ impl ConsumerView {
     /// How far the assigned partitions have been read and committed.
     pub(crate) fn read_progress(&self) -> ReadProgress {
         let assigned = self.0.partitions();
-        let through = |partition: &Arc<Partition>| partition.read_through_ms().filter(|_| !partition.awaits_ledger());
-        let through = assigned.iter().map(through).min().flatten();
+        let through = assigned.iter().map(|partition| partition.read_through_ms()).min().flatten();
         let committed = assigned.iter().filter_map(|partition| {
             Some((Arc::clone(partition.topic()), partition.number(), partition.committed_offset()?))
         });

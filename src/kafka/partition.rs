@@ -283,10 +283,11 @@ impl Partition {
         Some(Lost { from, to: low })
     }
 
-    /// Every record that was appended before this moment (ms since 1970) has been received.
+    /// Every record that was appended before this moment (ms since 1970) has been received. `None` before its part of the ledger
+    /// topic was read: until then it is not known what is parked either, for which the ledger must keep its records.
     pub(super) fn read_through_ms(&self) -> Option<u64> {
         let progress = self.lock();
-        progress.catch_up.through(progress.position)
+        progress.catch_up.through(progress.position).filter(|_| progress.ledger.is_open())
     }
 
     /// See [`LogIdentity::begin_check`].

@@ -57,6 +57,18 @@ fn a_log_that_outruns_a_paused_reader_is_a_loss() {
 }
 
 #[test]
+fn a_partition_without_records_counts_as_read_once_its_part_of_the_ledger_topic_was() {
+    let partition = partition(Some(7));
+    partition.await_ledger();
+    assert_eq!(partition.update_watermarks(7, 7, 1_000), None);
+    assert_eq!(partition.read_through_ms(), None);
+    partition.ledger_caught_up();
+    assert_eq!(partition.read_through_ms(), None, "the consumer does not call it owned yet");
+    assert!(partition.open_after_ledger());
+    assert_eq!(partition.read_through_ms(), Some(1_000));
+}
+
+#[test]
 fn compaction_is_no_loss() {
     let partition = partition(Some(3));
     receive(&partition, "old", 990..991);
